@@ -1,0 +1,59 @@
+"""What an iterator asks of a decoder, and the wrapper that makes one of a plain function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..randomness import Place
+from ..sources.source import Example
+
+__all__ = ["Decoder", "Details", "FunctionDecoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What decoding tells besides the array: the rows of the (2, 3) source-to-output matrix, and the valid steps."""
+
+    transform: tuple[float, ...] | None = None
+    length: int | None = None
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Bytes to an array, as a pure function of the example and its place. Called from many threads at once."""
+
+    def allocate(self, num: int) -> NDArray[Any] | None:
+        """A batch's array of `num` slots, or None where the shape is known only after decoding."""
+
+    def decode_into(self, example: Example, out: NDArray[Any], place: Place) -> Details:
+        """Decode into a slot of what `allocate` gave."""
+
+    def decode(self, example: Example, place: Place) -> tuple[NDArray[Any], Details]:
+        """Decode to an array of any shape; called where `allocate` gave None."""
+
+
+class FunctionDecoder:
+    """A function `(example, rng) -> array` as a decoder; its arrays are stacked, so their shapes must agree."""
+
+    def __init__(self, function: Callable[[Example, np.random.Generator], Any]) -> None:
+        self.function = function
+
+    def allocate(self, num: int) -> None:
+        """None: the shape is the function's affair."""
+
+    def decode_into(self, example: Example, out: NDArray[Any], place: Place) -> Details:
+        """Fill a slot with what the function returns."""
+        out[...] = self.function(example, place.generator())
+        return Details()
+
+    def decode(self, example: Example, place: Place) -> tuple[NDArray[Any], Details]:
+        """What the function returns, as an array."""
+        return np.asarray(self.function(example, place.generator())), Details()
+
+    def __repr__(self) -> str:
+        return getattr(self.function, "__name__", repr(self.function))

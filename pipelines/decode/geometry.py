@@ -1,0 +1,92 @@
+"""Which part of a picture goes where: pure arithmetic on widths and heights in pixels.
+
+A picture is upright here (after its EXIF orientation), x runs right and y down, and pixel i covers [i, i + 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Crop", "Fit", "Framing", "Size", "frame", "parse_size"]
+
+Fit = Literal["crop", "pad", "stretch"]
+Crop = Literal["center", "random"]
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """A box of source pixels and where it lands in the output; `scale` ∈ {1, 2, 4, 8} divides the box.
+
+    `box` is (left, top, right, bottom) in upright source pixels, `place` the same in output pixels. The source may
+    be decoded at 1/scale of its size: the box then still falls on whole pixels, and is no smaller than the place.
+    """
+
+    box: tuple[int, int, int, int]
+    place: tuple[int, int, int, int]
+    scale: int
+    flip: bool
+
+    def transform(self) -> tuple[float, float, float, float, float, float]:
+        """Rows of the (2, 3) matrix that takes (x, y, 1) of the source to output pixels."""
+        left, top, right, bottom = self.box
+        to_left, to_top, to_right, to_bottom = self.place
+        x_scale = (to_right - to_left) / (right - left)
+        y_scale = (to_bottom - to_top) / (bottom - top)
+        y_row = (0.0, y_scale, to_top - top * y_scale)
+        if self.flip:
+            return (-x_scale, 0.0, to_right + left * x_scale, *y_row)
+        return (x_scale, 0.0, to_left - left * x_scale, *y_row)
+
+
+def parse_size(size: int | Size) -> Size:
+    """(height, width) from one number (a square) or two. Raises `ValueError` for anything below 1."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise ValueError(f"size is {size}; height and width must be at least 1 pixel.")
+    return height, width
+
+
+def frame(source: Size, target: Size, *, fit: Fit, crop: Crop, flip: bool, words: list[int]) -> Framing:
+    """Where the source goes in a target of (height, width) pixels.
+
+    fit     "crop": the largest box of the target's shape, its place given by `crop`. "pad": all of the source, as
+            large as fits, in the middle. "stretch": all of the source, over all of the target.
+    words   three random 64-bit words: the box's column, its row, and whether a `flip` happens.
+    """
+    height, width = source
+    out_height, out_width = target
+    place = (0, 0, out_width, out_height)
+    box_height, box_width = height, width
+    if fit == "crop":
+        ratio = min(width / out_width, height / out_height)
+        box_width = min(width, max(1, round(out_width * ratio)))
+        box_height = min(height, max(1, round(out_height * ratio)))
+    elif fit == "pad":
+        ratio = min(out_width / width, out_height / height)
+        inner_width = min(out_width, max(1, round(width * ratio)))
+        inner_height = min(out_height, max(1, round(height * ratio)))
+        left, top = (out_width - inner_width) // 2, (out_height - inner_height) // 2
+        place = (left, top, left + inner_width, top + inner_height)
+    scale = _scale(box_height, box_width, place[3] - place[1], place[2] - place[0])
+    box_height, box_width = box_height // scale * scale, box_width // scale * scale
+    columns, rows = (width - box_width) // scale, (height - box_height) // scale
+    if crop == "random" and fit == "crop":
+        left, top = _below(columns + 1, words[0]) * scale, _below(rows + 1, words[1]) * scale
+    else:
+        left, top = columns // 2 * scale, rows // 2 * scale
+    box = (left, top, left + box_width, top + box_height)
+    return Framing(box, place, scale, flip and bool(words[2] >> 63))
+
+
+def _scale(box_height: int, box_width: int, out_height: int, out_width: int) -> int:
+    for scale in (8, 4, 2):
+        if box_height // scale >= out_height and box_width // scale >= out_width:
+            return scale
+    return 1
+
+
+def _below(bound: int, word: int) -> int:
+    return (word >> 32) * bound >> 32

@@ -1,0 +1,90 @@
+"""The other members of examples (captions, labels, arrays), gathered for a batch."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .formats import media_suffix
+from .sources.source import Example
+
+__all__ = ["Packed", "gather_field"]
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Arrays of different lengths in one: example i is `values[offsets[i] : offsets[i + 1]]`.
+
+    values: (sum of lengths, ...) · offsets: (batch + 1,) int64
+    """
+
+    values: NDArray[Any]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+
+def gather_field(name: str, examples: Sequence[Example]) -> Any:
+    """The member `name` (a suffix, such as "json") of each example.
+
+    json → list of objects; cls → (batch,) int64; txt → list of str; npy → one array (batch, ...) where the shapes
+    agree, `Packed` where only the first axis differs; anything else → list of bytes. Where an example has no such
+    member the result is a list with None in its place. Raises `ExampleError` for a member that cannot be read.
+    """
+    parse = _PARSERS.get(media_suffix("." + name), bytes)
+    values = [_parse(parse, name, example) for example in examples]
+    if parse is _parse_npy and all(value is not None for value in values):
+        return _stack(values)
+    if parse is _parse_cls and all(value is not None for value in values):
+        return np.array(values, np.int64)
+    return values
+
+
+def _parse(parse: Callable[[bytes], Any], name: str, example: Example) -> Any:
+    content = example.fields.get(name)
+    if content is None:
+        return None
+    try:
+        return parse(content)
+    except (ValueError, EOFError) as error:
+        raise example.error(f"its field {name!r} is damaged ({error})") from error
+
+
+def _parse_cls(content: bytes) -> int:
+    return int(content.decode("ascii"))
+
+
+def _parse_txt(content: bytes) -> str:
+    return content.decode("utf-8")
+
+
+def _parse_npy(content: bytes) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+    return array
+
+
+_PARSERS: dict[str, Callable[[bytes], Any]] = {
+    "json": json.loads,
+    "cls": _parse_cls,
+    "txt": _parse_txt,
+    "npy": _parse_npy,
+}
+
+
+def _stack(arrays: list[NDArray[Any]]) -> Any:
+    if len({(array.shape, array.dtype) for array in arrays}) == 1:
+        return np.stack(arrays)
+    if len({(array.shape[1:], array.dtype) for array in arrays if array.ndim}) == 1 and all(a.ndim for a in arrays):
+        offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int64)
+        return Packed(np.concatenate(arrays), offsets)
+    return arrays

@@ -1,0 +1,50 @@
+"""Example keys: webdataset's rule for reading them, and a safe way to make them from file names.
+
+webdataset takes everything up to the first dot of the base name as the key and the rest as the suffix, groups
+adjacent members of one key into an example, and treats names like `__this__` as metadata. So a key made here
+holds no dot in its base name and does not begin with two underscores, and two files never share one.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+__all__ = ["KeyMaker", "split_member_name"]
+
+
+def split_member_name(name: str) -> tuple[str, str] | None:
+    """The (key, suffix) of a tar member by webdataset's rule, or None for a name that belongs to no example.
+
+    `"a/b.seg.png"` → `("a/b", "seg.png")`. Hidden files and names without a suffix have no key.
+    """
+    slash = name.rfind("/") + 1
+    dot = name.find(".", slash)
+    if dot <= slash:
+        return None
+    return name[:dot], name[dot + 1 :]
+
+
+class KeyMaker:
+    """Gives each file of a listing a key of its own, in the order they are asked for.
+
+    Dots in the stem become `_`; a leading `__` is escaped as `~__`; a key already given gets `~2`, `~3` and so
+    on. The same listing in the same order gives the same keys.
+    """
+
+    def __init__(self, taken: set[str] | None = None) -> None:
+        self._taken: set[str] = set() if taken is None else set(taken)
+        self._next_copy: dict[str, int] = {}
+
+    def key(self, relative_path: str) -> str:
+        """The key of a file, from its path below the listed folder (posix separators)."""
+        path = PurePosixPath(relative_path)
+        stem = path.name[: -len(path.suffix)] if path.suffix else path.name
+        base = str(path.parent / (stem.replace(".", "_") or "_"))
+        if base.startswith("__"):
+            base = "~" + base
+        key, copy = base, self._next_copy.get(base, 2)
+        while key in self._taken:
+            key, copy = f"{base}~{copy}", copy + 1
+        self._next_copy[base] = copy
+        self._taken.add(key)
+        return key

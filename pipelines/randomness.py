@@ -1,0 +1,99 @@
+"""Random numbers as a function of place: no generator that runs, nothing to save.
+
+Order is a file format, so its keys come from raw Philox words and the integer mixing below, never from the
+methods of `numpy.random.Generator`, whose streams may change between versions of NumPy.
+
+Sources: Philox4x64-10, Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (NumPy's bit
+generator); the mixing is the finaliser of SplitMix64, Steele, Lea & Flood 2014.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Domain", "Place", "derive_key", "keyed_words", "mix64", "philox_words"]
+
+Words = NDArray[np.uint64]
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+class Domain(IntEnum):
+    """What a key is for, so that two uses of one seed never share a stream. The numbers are part of the format."""
+
+    ORDER = 1
+    SHARDS = 2
+    WINDOW = 3
+    HELD_OUT = 4
+    AUGMENT = 5
+    SUBSTITUTE = 6
+    PACKING = 7
+    TRANSFORM = 8
+    MIXTURE = 9
+
+
+def mix64(words: Words) -> Words:
+    """SplitMix64's finaliser, element by element: uint64 → uint64, a bijection. The argument is not changed."""
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
+
+
+def _mix(word: int) -> int:
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK
+    return word ^ (word >> 31)
+
+
+def derive_key(*parts: int) -> int:
+    """A 64-bit key from whole numbers of any size and sign; another order or count of parts is another key."""
+    key = _mix(len(parts) + _GOLDEN)
+    for part in parts:
+        number, rest = part & _MASK, part >> 64
+        key = _mix((key + _GOLDEN) ^ _mix((number + _GOLDEN) & _MASK) & _MASK)
+        while rest not in (0, -1):
+            number, rest = rest & _MASK, rest >> 64
+            key = _mix((key + _GOLDEN) ^ _mix((number + 2 * _GOLDEN) & _MASK) & _MASK)
+        key = _mix((key + (_GOLDEN if rest else 0)) & _MASK)
+    return key
+
+
+def philox_words(num: int, key: int) -> Words:
+    """The first `num` raw words of Philox4x64-10 under a 64-bit key: (num,) uint64."""
+    words: Words = np.random.Philox(key=np.array([key & _MASK, 0], np.uint64)).random_raw(num)
+    return words
+
+
+def keyed_words(key: int, positions: NDArray[np.int64], num: int) -> Words:
+    """`num` random words for each position, independent of which positions are asked for together.
+
+    (len(positions), num) uint64: word j of position p is mix64(mix64(key + golden·(p + 1)) + golden·(j + 1)).
+    """
+    rows = mix64(np.uint64(key & _MASK) + np.uint64(_GOLDEN) * (positions.astype(np.uint64) + np.uint64(1)))
+    columns = np.uint64(_GOLDEN) * np.arange(1, num + 1, dtype=np.uint64)
+    return mix64(rows[:, None] + columns[None, :])
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the run an example stands; all randomness in decoding it follows from that."""
+
+    seed: int
+    epoch: int
+    position: int
+
+    def words(self, num: int) -> list[int]:
+        """`num` 64-bit words for the augmentations of the library itself."""
+        key = derive_key(self.seed, Domain.AUGMENT, self.epoch)
+        word = _mix((key + _GOLDEN * (self.position + 1)) & _MASK)
+        return [_mix((word + _GOLDEN * (j + 1)) & _MASK) for j in range(num)]
+
+    def generator(self) -> np.random.Generator:
+        """A NumPy generator of this place's own, for a user's `transform`."""
+        key = np.array([derive_key(self.seed, Domain.TRANSFORM, self.epoch), self.position], np.uint64)
+        return np.random.Generator(np.random.Philox(key=key))

@@ -1,0 +1,92 @@
+"""Examples of a plain folder: one file each, in the order of their paths."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..errors import SourceError
+from ..formats import is_media_name, sniff_file
+from .source import Example, Source
+
+__all__ = ["FolderSource", "walk_files"]
+
+
+class FolderSource(Source):
+    """The media files below a folder, sorted by path; the key is the path without its suffix.
+
+    Files with a media suffix are taken as they are, files with another or none by what they begin with. Hidden
+    files are passed over, symbolic links followed, cycles guarded. Raises `SourceError` for a folder that is
+    missing or holds no file of this modality ("image", "audio" or "video").
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, modality: str = "image") -> None:
+        self.folder, self.modality = Path(folder), modality
+        self.name = str(folder)
+        if not self.folder.is_dir():
+            raise SourceError(f"{folder}: no such folder.")
+        digest = hashlib.sha256()
+        self._files: list[str] = []
+        for relative, size in sorted(walk_files(self.folder)):
+            if self._is_wanted(relative):
+                self._files.append(relative)
+                digest.update(f"{relative}\0{size}\0".encode("utf-8", "surrogateescape"))
+        if not self._files:
+            raise SourceError(f"{folder}: no {modality} files in it. Put some there, or name another folder.")
+        self._hash = digest.hexdigest()[:32]
+
+    def _is_wanted(self, relative: str) -> bool:
+        return is_media_name(relative, self.modality) or (
+            not Path(relative).suffix and sniff_file(self.folder / relative) == self.modality
+        )
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def keys(self) -> list[str]:
+        """The path of every file below the folder, without its suffix."""
+        return [relative.removesuffix(Path(relative).suffix) for relative in self._files]
+
+    def prefix_hash(self, examples: int) -> str | None:
+        """The hash over all paths and sizes; None for any other number of examples than all."""
+        return self._hash if examples == len(self) else None
+
+    def read(self, indices: Sequence[int]) -> list[Example]:
+        """The files at these indices, whole."""
+        found = []
+        for index in indices:
+            path = self.folder / self._files[index]
+            try:
+                media = path.read_bytes()
+            except OSError as error:
+                raise SourceError(f"{path}: cannot be read ({error.strerror}). Restore it or list anew.") from error
+            key = self._files[index].removesuffix(path.suffix)
+            found.append(Example(int(index), key, media, str(path)))
+        return found
+
+    def __repr__(self) -> str:
+        return f"FolderSource({self.name!r}, {len(self):,} examples)"
+
+
+def walk_files(folder: Path) -> Iterator[tuple[str, int]]:
+    """Every regular file below a folder: (path below it, size in bytes), without hidden ones, in no fixed order.
+
+    Symbolic links are followed; a folder that contains itself through a link is entered once on each way down.
+    """
+    waiting = [(str(folder), "", frozenset[tuple[int, int]]())]
+    while waiting:
+        place, prefix, above = waiting.pop()
+        status = Path(place).stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            continue
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    waiting.append((entry.path, f"{prefix}{entry.name}/", above | {identity}))
+                elif entry.is_file():
+                    yield prefix + entry.name, entry.stat().st_size

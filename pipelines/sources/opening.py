@@ -1,0 +1,85 @@
+"""From what a user writes — a folder, a tar, a pattern, a list — to a source."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from glob import glob, has_magic
+from pathlib import Path
+
+from braceexpand import braceexpand
+
+from ..errors import SourceError
+from ..manifest import MANIFEST_NAME, Manifest
+from ..scan import is_gzip
+from .folder import FolderSource
+from .shards import ShardSource
+from .source import Source
+
+__all__ = ["SourceLike", "open_source"]
+
+SourceLike = Source | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+
+
+def open_source(
+    data: SourceLike, *, modality: str = "image", allow_truncated: bool = False, verify: bool = False
+) -> Source:
+    """Open data for random access.
+
+    data        a folder of files, a folder of shards (or of one such folder a modality), a tar, a brace or glob
+                pattern (`"shards/{000..031}.tar"`), a list of tars, or a source, which is returned as it is.
+    modality    "image", "audio" or "video": which files of a plain folder are meant.
+    allow_truncated   of a tar that is cut off, read the whole examples instead of refusing it.
+    verify      hold every example of a shard against its checksum when it is read.
+
+    Raises `SourceError` where there is nothing to read, `ShardError` for a damaged tar, index or manifest.
+    """
+    if isinstance(data, Source):
+        return data
+    if not isinstance(data, str | os.PathLike):
+        paths = [Path(os.fspath(item)) for item in data]
+        if not paths:
+            raise SourceError("An empty list of shards was given. Name at least one tar.")
+        return _open_tars(paths, allow_truncated=allow_truncated, verify=verify)
+    text = os.fspath(data)
+    if "://" in text:
+        raise SourceError(f"{text}: only local files can be read. Copy the shards to this machine.")
+    path = Path(text)
+    if path.is_dir():
+        return _open_folder(path, modality, allow_truncated=allow_truncated, verify=verify)
+    if path.exists():
+        return _open_tars([path], allow_truncated=allow_truncated, verify=verify)
+    expanded = [name for part in braceexpand(text) for name in (sorted(glob(part)) if has_magic(part) else [part])]
+    if expanded == [text] or not expanded:
+        raise SourceError(f"{text}: no such file or folder." if expanded else f"{text}: no file matches it.")
+    return _open_tars([Path(name) for name in expanded], allow_truncated=allow_truncated, verify=verify)
+
+
+def _open_folder(folder: Path, modality: str, *, allow_truncated: bool, verify: bool) -> Source:
+    if (folder / MANIFEST_NAME).exists():
+        manifest = Manifest.load(folder)
+        paths = [folder / name for name in manifest.shards.name]
+        if not paths:
+            raise SourceError(f"{folder}: its manifest names no shards. Pack some data into it first.")
+        return ShardSource(paths, manifest=manifest, allow_truncated=allow_truncated, verify=verify)
+    if (folder / modality / MANIFEST_NAME).exists():
+        return _open_folder(folder / modality, modality, allow_truncated=allow_truncated, verify=verify)
+    tars = sorted(path for path in folder.iterdir() if path.name.endswith(TAR_SUFFIXES) and path.is_file())
+    if tars:
+        return ShardSource(tars, allow_truncated=allow_truncated, verify=verify)
+    return FolderSource(folder, modality=modality)
+
+
+def _open_tars(paths: list[Path], *, allow_truncated: bool, verify: bool) -> Source:
+    for path in paths:
+        if not path.is_file():
+            raise SourceError(f"{path}: no such file.")
+        if not path.name.endswith(TAR_SUFFIXES) and not is_gzip(path) and not _looks_like_tar(path):
+            raise SourceError(f"{path}: not a tar. Name a tar, or the folder the files lie in.")
+    return ShardSource(paths, allow_truncated=allow_truncated, verify=verify)
+
+
+def _looks_like_tar(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(262)[257:] == b"ustar"

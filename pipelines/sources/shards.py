@@ -1,0 +1,195 @@
+"""Examples of webdataset tars, at random, by index."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ShardError, SourceError
+from ..index import Index, IndexFlag
+from ..keys import split_member_name
+from ..manifest import Manifest, chain_hashes
+from ..scan import is_gzip, open_index, plain_tar
+from ..storage import LocalFile
+from ..tar import iter_members
+from .source import Example, Source
+
+__all__ = ["ShardSource"]
+
+OPEN_SHARDS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class OpenShard:
+    """A tar and its index while they are in use."""
+
+    file: LocalFile
+    index: Index
+
+
+class ShardSource(Source):
+    """The examples of a list of tars, in order.
+
+    With `manifest` (of the folder all of them lie in) nothing is read before the first example is; without one,
+    each tar's index is opened once to count. `allow_truncated` keeps the whole examples of a tar that is cut off;
+    `verify` holds every example that has a checksum against it.
+
+    Raises `SourceError` for a missing tar, `ShardError` for one that is damaged or does not fit its index.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        manifest: Manifest | None = None,
+        allow_truncated: bool = False,
+        verify: bool = False,
+    ) -> None:
+        self.paths = list(paths)
+        self.name = str(self.paths[0]) if len(self.paths) == 1 else f"{self.paths[0].parent} ({len(paths)} shards)"
+        self._allow_truncated, self._verify = allow_truncated, verify
+        self._forget_live()
+        if manifest is not None and not allow_truncated:
+            self._check_present(manifest)
+            self._counts = np.array(manifest.shards.examples, np.int64)
+            self._hashes = chain_hashes(manifest.shards.sha256, manifest.shards.examples)
+        else:
+            indexes = [self._shard(number).index for number in range(len(self.paths))]
+            self._counts = np.array([len(index) for index in indexes], np.int64)
+            self._hashes = chain_hashes([_span_digest(index) for index in indexes], self._counts.tolist())
+        self._stops = np.cumsum(self._counts)
+        if not len(self):
+            raise SourceError(f"{self.name}: no examples in it. Name a tar of files that share a base name.")
+
+    def _forget_live(self) -> None:
+        self._lock = threading.Lock()
+        self._open: OrderedDict[int, OpenShard] = OrderedDict()
+
+    def _check_present(self, manifest: Manifest) -> None:
+        for path, size in zip(self.paths, manifest.shards.bytes, strict=True):
+            try:
+                found = path.stat().st_size
+            except OSError as error:
+                message = f"{path}: in the manifest, but it cannot be read ({error.strerror}). Restore the shard."
+                raise ShardError(message) from error
+            if found != size:
+                raise ShardError(
+                    f"{path}: {found:,} bytes, but the manifest says {size:,}: it is cut off or was replaced. "
+                    "Copy or make it again."
+                )
+
+    def __len__(self) -> int:
+        return int(self._stops[-1]) if len(self._stops) else 0
+
+    @property
+    def shard_counts(self) -> NDArray[np.int64]:
+        """Examples in each tar: (shards,) int64."""
+        return self._counts
+
+    def prefix_hash(self, examples: int) -> str | None:
+        """The rolling hash after the shard that ends with this many examples; None where none does."""
+        shard = int(np.searchsorted(self._stops, examples, side="right")) - 1
+        if shard < 0 or self._stops[shard] != examples:
+            return None
+        return self._hashes[shard]
+
+    def read(self, indices: Sequence[int]) -> list[Example]:
+        """The examples at these indices: one read of a contiguous span each."""
+        rows = np.asarray(indices, np.int64)
+        shards = np.searchsorted(self._stops, rows, side="right")
+        within = rows - (self._stops[shards] - self._counts[shards])
+        found = []
+        for index, number, row in zip(rows.tolist(), shards.tolist(), within.tolist(), strict=True):
+            found.append(self._read_one(self._shard(number), index, row))
+        return found
+
+    def keys(self) -> list[str]:
+        """The key of every example, from the tars' headers alone."""
+        found = []
+        for number in range(len(self.paths)):
+            shard = self._shard(number)
+            for offset, length in zip(shard.index["offset"].tolist(), shard.index["length"].tolist(), strict=True):
+                stop, where = offset + length, str(shard.file.path)
+                members = iter_members(shard.file.read, offset, stop, where=where, verify=False)
+                parts = (split_member_name(member.name) for member in members if member.is_file)
+                found.append(next((part[0] for part in parts if part), ""))
+        return found
+
+    def _read_one(self, shard: OpenShard, index: int, row: int) -> Example:
+        record: Any = shard.index[row]
+        offset, length, data_offset, data_length = record.item()[:4]
+        span = shard.file.read(offset, length)
+        path = str(shard.file.path)
+        if len(span) < length:
+            raise ShardError(f"{path}: cut off at byte {offset + len(span):,}. Copy or make it again.")
+        if self._verify and record["flags"] & IndexFlag.HAS_CRC32 and zlib.crc32(span) != record["crc32"]:
+            raise ShardError(f"{path}: example {row} at byte {offset:,} fails its checksum. Copy or make it again.")
+        key, media, fields = "", b"", {}
+
+        def read(start: int, count: int) -> bytes:
+            return span[start : start + count]
+
+        for member in iter_members(read, 0, length, where=path, verify=False):
+            parts = split_member_name(member.name) if member.is_file else None
+            if parts is None:
+                continue
+            key, suffix = parts
+            payload = span[member.data_start : member.data_start + member.data_length]
+            if offset + member.data_start == data_offset:
+                media = payload
+            else:
+                fields[suffix] = payload
+        if len(media) != data_length:
+            raise ShardError(f"{path}: its index does not fit it at byte {offset:,}. Delete the index.")
+        return Example(index, key, media, path, data_offset, fields)
+
+    def _shard(self, number: int) -> OpenShard:
+        with self._lock:
+            shard = self._open.get(number)
+            if shard is not None:
+                self._open.move_to_end(number)
+                return shard
+        path = self.paths[number]
+        if not path.is_file():
+            raise SourceError(f"{path}: no such file.")
+        file = LocalFile(plain_tar(path) if is_gzip(path) else path)
+        shard = OpenShard(file, open_index(file.path, file, keep_whole=self._allow_truncated))
+        if hasattr(self, "_counts") and len(shard.index) != self._counts[number]:
+            raise ShardError(
+                f"{path}: its index holds {len(shard.index)} examples, {int(self._counts[number])} were expected. "
+                "Make the shards again."
+            )
+        with self._lock:
+            self._open[number] = shard
+            while len(self._open) > OPEN_SHARDS:
+                self._open.popitem(last=False)
+        return shard
+
+    def close(self) -> None:
+        """Let go of open tars and mapped indexes; they are opened again when read."""
+        with self._lock:
+            self._open.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_open")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget_live()
+
+    def __repr__(self) -> str:
+        return f"ShardSource({self.name!r}, {len(self):,} examples)"
+
+
+def _span_digest(index: Index) -> str:
+    columns = [np.ascontiguousarray(index[name]) for name in ("offset", "length", "data_offset", "data_length")]
+    return hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()

@@ -1,0 +1,150 @@
+"""Part of a source: the held-out examples, the rest, or any selection."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import SourceError
+from ..order import DRAWN_WHOLE, Permutation
+from ..randomness import Domain, derive_key
+from .source import Example, Source
+
+__all__ = ["HeldOutPart", "Selection", "hold_out"]
+
+
+def hold_out(source: Source, fraction: float, *, seed: int = 0) -> tuple[Source, Source]:
+    """(the rest, the held-out part): of each shard of n examples, ⌈fraction · n⌉ are held out, at least one.
+
+    A pure function of (seed, shard): shards that are appended later do not move an example from one part to the
+    other. Raises `ValueError` for a fraction outside (0, 1), `SourceError` where nothing would be left.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction is {fraction}; it must lie between 0 and 1.")
+    rest = HeldOutPart(source, fraction, seed=seed, held_out=False)
+    if not len(rest):
+        raise SourceError(
+            f"{source.name}: holding out {fraction:g} of {len(source)} examples leaves none. "
+            "Add data, or hold out less."
+        )
+    return rest, HeldOutPart(source, fraction, seed=seed, held_out=True)
+
+
+class HeldOutPart(Source):
+    """One side of a held-out split; within a shard of up to 65,536 examples they keep their order."""
+
+    def __init__(self, source: Source, fraction: float, *, seed: int, held_out: bool) -> None:
+        self.source, self.fraction, self.seed, self.held_out = source, fraction, seed, held_out
+        self.name = f"{source.name} ({'held-out' if held_out else 'training'} part)"
+        self._whole = source.shard_counts
+        self._kept_back = np.ceil(self._whole * fraction).astype(np.int64)
+        self._counts = self._kept_back if held_out else self._whole - self._kept_back
+        self._stops = np.cumsum(self._counts)
+        self._source_stops = np.cumsum(self._whole)
+        self._rows = lru_cache(maxsize=64)(self._rows_of)
+
+    def __len__(self) -> int:
+        return int(self._stops[-1]) if len(self._stops) else 0
+
+    @property
+    def shard_counts(self) -> NDArray[np.int64]:
+        """Examples of this part in each shard: (shards,) int64."""
+        counts: NDArray[np.int64] = self._counts
+        return counts
+
+    def prefix_hash(self, examples: int) -> str | None:
+        """The hash of the shards this part is drawn from, and of how it is drawn."""
+        shard = int(np.searchsorted(self._stops, examples, side="left"))
+        if examples <= 0 or shard >= len(self._stops) or self._stops[shard] != examples:
+            return None
+        if examples == len(self):  # shards that give nothing to this part may follow
+            shard = len(self._stops) - 1
+        inner = self.source.prefix_hash(int(self._source_stops[shard]))
+        if inner is None:
+            return None
+        text = f"{inner}\0{self.fraction!r}\0{self.seed}\0{self.held_out}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def _rows_of(self, shard: int) -> NDArray[np.int64]:
+        order = Permutation(int(self._whole[shard]), derive_key(self.seed, Domain.HELD_OUT, shard))
+        begin = 0 if self.held_out else int(self._kept_back[shard])
+        return np.sort(order(np.arange(begin, begin + int(self._counts[shard]))))
+
+    def parent_indices(self, indices: Sequence[int]) -> list[int]:
+        """Where these examples stand in the whole source."""
+        found = []
+        for index in indices:
+            shard = int(np.searchsorted(self._stops, index, side="right"))
+            row = int(index - (self._stops[shard] - self._counts[shard]))
+            start = int(self._source_stops[shard] - self._whole[shard])
+            if self._whole[shard] <= DRAWN_WHOLE:
+                row = int(self._rows(shard)[row])
+            else:
+                order = Permutation(int(self._whole[shard]), derive_key(self.seed, Domain.HELD_OUT, shard))
+                row = int(order(np.array([row + (0 if self.held_out else int(self._kept_back[shard]))]))[0])
+            found.append(start + row)
+        return found
+
+    def read(self, indices: Sequence[int]) -> list[Example]:
+        """The examples at these indices of the part; their `index` is their place in the whole source."""
+        return self.source.read(self.parent_indices(indices))
+
+    def close(self) -> None:
+        """Close the whole source."""
+        self.source.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_rows"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._rows = lru_cache(maxsize=64)(self._rows_of)
+
+    def __repr__(self) -> str:
+        part = "held out" if self.held_out else "rest"
+        return f"{self.source!r} [{part} {self.fraction:g}, {len(self):,} examples]"
+
+
+class Selection(Source):
+    """The examples of a source at chosen indices, in that order; a `range` costs no memory.
+
+    Raises `IndexError` for an index outside the source, `SourceError` for an empty selection.
+    """
+
+    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+        self.source = source
+        self.name = f"{source.name} (selection)"
+        self._indices = indices if isinstance(indices, range) else np.asarray(indices, np.int64)
+        if not len(self._indices):
+            raise SourceError(f"{source.name}: the selection is empty.")
+        lowest, highest = int(min(self._indices)), int(max(self._indices))
+        if lowest < 0 or highest >= len(source):
+            wrong = lowest if lowest < 0 else highest
+            raise IndexError(f"{source.name}: example {wrong} of {len(source)}.")
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def prefix_hash(self, examples: int) -> str | None:
+        """The hash of the whole source and the chosen indices."""
+        if examples != len(self):
+            return None
+        chosen = self._indices
+        text = repr(chosen).encode() if isinstance(chosen, range) else chosen.tobytes()
+        return hashlib.sha256(self.source.data_hash.encode() + b"\0" + text).hexdigest()[:32]
+
+    def read(self, indices: Sequence[int]) -> list[Example]:
+        """The examples at these places of the selection; their `index` is their place in the whole source."""
+        return self.source.read([int(self._indices[index]) for index in indices])
+
+    def close(self) -> None:
+        """Close the whole source."""
+        self.source.close()
+
+    def __repr__(self) -> str:
+        return f"{self.source!r} [{len(self):,} selected]"

@@ -1,0 +1,134 @@
+"""Threads that fill batches ahead of their consumer.
+
+    consumer:  start job 0, 1, 2 … ─▶ wait for job 0 ─▶ take it, start job n ─▶ wait for job 1 …
+                     │ pieces of a few slots each
+    threads:         └─▶ piece ─▶ piece ─▶ …      each slot is written by exactly one of them
+
+Jobs are started and taken by the consumer in order, so nothing but the time it takes depends on the threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from queue import SimpleQueue
+from typing import Generic, Protocol, TypeVar
+
+__all__ = ["FillingThreads", "Job"]
+
+PIECE = 8
+
+
+class Job(Protocol):
+    """Some slots to fill; `fill` is called from several threads with disjoint stretches of them."""
+
+    def __len__(self) -> int: ...
+
+    def fill(self, start: int, stop: int) -> None:
+        """Fill slots [start, stop). What it raises reaches the consumer when the job is taken."""
+
+
+J = TypeVar("J", bound=Job)
+
+
+class _Progress(Generic[J]):
+    """A job under way: pieces left, and the first error by slot."""
+
+    def __init__(self, job: J, pieces: int) -> None:
+        self.job = job
+        self.done = threading.Event()
+        self._lock = threading.Lock()
+        self._left = pieces
+        self._error: tuple[int, BaseException] | None = None
+
+    def finish(self, start: int, error: BaseException | None) -> None:
+        with self._lock:
+            if error is not None and (self._error is None or start < self._error[0]):
+                self._error = (start, error)
+            self._left -= 1
+            if self._left == 0:
+                self.done.set()
+
+    def result(self) -> J:
+        self.done.wait()
+        if self._error is not None:
+            raise self._error[1]
+        return self.job
+
+
+Tasks = SimpleQueue["tuple[_Progress[J], int, int] | None"]
+
+
+class FillingThreads(Generic[J]):
+    """Iterate over finished jobs, in order, while `threads` threads fill the next ones.
+
+    `ahead` jobs are under way at most. Closing, dropping the last reference, or the end of the interpreter stops
+    the threads; a job that is being filled then is finished first.
+    """
+
+    def __init__(self, jobs: Iterator[J], *, threads: int, ahead: int) -> None:
+        self._jobs, self._ahead = jobs, ahead
+        self._under_way: deque[_Progress[J]] = deque()
+        self._tasks: Tasks[J] = SimpleQueue()
+        self._stop = threading.Event()
+        workers = [
+            threading.Thread(
+                target=_work, args=(self._tasks, self._stop), name=f"pipelines-decode-{number}", daemon=True
+            )
+            for number in range(threads)
+        ]
+        for worker in workers:
+            worker.start()
+        self._close = weakref.finalize(self, _stop, self._tasks, self._stop, workers)
+
+    def __iter__(self) -> FillingThreads[J]:
+        return self
+
+    def __next__(self) -> J:
+        while len(self._under_way) < self._ahead and (job := next(self._jobs, None)) is not None:
+            self._start(job)
+        if not self._under_way:
+            self.close()
+            raise StopIteration
+        try:
+            return self._under_way.popleft().result()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, job: J) -> None:
+        starts = range(0, len(job), PIECE)
+        progress = _Progress(job, len(starts))
+        self._under_way.append(progress)
+        for start in starts:
+            self._tasks.put((progress, start, min(start + PIECE, len(job))))
+
+    def close(self) -> None:
+        """Stop the threads and wait until they are gone."""
+        self._under_way.clear()
+        self._close()
+
+
+def _work(tasks: Tasks[J], stop: threading.Event) -> None:
+    while (task := tasks.get()) is not None:
+        if stop.is_set():
+            continue
+        progress, start, end = task
+        error: BaseException | None = None
+        try:
+            progress.job.fill(start, end)
+        except BaseException as raised:
+            error = raised
+        progress.finish(start, error)
+        del task, progress, error  # an idle thread keeps no batch alive
+
+
+def _stop(tasks: Tasks[J], stop: threading.Event, workers: list[threading.Thread]) -> None:
+    stop.set()
+    for _ in workers:
+        tasks.put(None)
+    for worker in workers:
+        if worker is not threading.current_thread():
+            worker.join()
