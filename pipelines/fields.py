@@ -51,12 +51,10 @@ def gather_field(name: str, examples: Sequence[Example]) -> Any:
 
 
 def _parse(parse: Callable[[bytes], Any], name: str, example: Example) -> Any:
-    content = example.fields.get(name)
-    if content is None:
-        return None
     try:
-        return parse(content)
-    except (ValueError, EOFError) as error:
+        content = example.fields.get(name)
+        return None if content is None else parse(content)
+    except (OSError, ValueError, EOFError) as error:
         raise example.error(f"its field {name!r} is damaged ({error})") from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["MEDIA_SUFFIXES", "is_media_name", "media_suffix", "sniff", "sniff_file"]
+__all__ = ["MEDIA_SUFFIXES", "SIDECAR_SUFFIXES", "is_media_name", "media_suffix", "sniff", "sniff_file"]
 
 _IMAGE_SUFFIXES = "jpg jpeg jpe jfif png webp gif bmp tif tiff ppm pgm pnm jp2 avif"
 _AUDIO_SUFFIXES = "wav wave flac ogg oga opus mp3 m4a aif aiff"
@@ -14,6 +14,9 @@ MEDIA_SUFFIXES = {
     "audio": frozenset(_AUDIO_SUFFIXES.split()),
     "video": frozenset(_VIDEO_SUFFIXES.split()),
 }
+SIDECAR_SUFFIXES = frozenset(("json", "txt", "cls", "npy"))
+"""Files that are packed and read as fields of the media file of the same stem."""
+
 SNIFF_BYTES = 32
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .errors import ShardError
 
-__all__ = ["BLOCK", "Member", "TarTruncatedError", "iter_members", "padded"]
+__all__ = ["BLOCK", "Member", "TarTruncatedError", "header_name", "iter_members", "padded"]
 
 BLOCK = 512
 MAX_EXTENSION_BYTES = 1 << 20  # a pax header or GNU long name; real ones are a few hundred bytes
@@ -87,7 +87,7 @@ def iter_members(read: Read, start: int, stop: int, *, where: str, verify: bool 
         data_length = size if has_payload else 0
         if data_start + data_length > stop:
             raise TarTruncatedError(_cut_off(where, stop), member_start)
-        name = overrides.get("path") or _header_name(header)
+        name = overrides.get("path") or header_name(header)
         is_file = kind in REGULAR and not is_sparse and not (name.endswith("/") and kind != ord("7"))
         position = data_start + padded(data_length)
         yield Member(name, member_start, data_start, data_length, min(position, stop), is_file)
@@ -97,7 +97,8 @@ def _cut_off(where: str, offset: int) -> str:
     return f"{where}: cut off at byte {offset:,}, inside a member. Copy or make it again."
 
 
-def _header_name(header: bytes) -> str:
+def header_name(header: bytes) -> str:
+    """The name in one 512-byte header, ustar prefix included; long names of pax and GNU stand elsewhere."""
     name = header[:100].split(b"\0", 1)[0]
     if header[257:263] == b"ustar\0" and header[345]:
         name = header[345:500].split(b"\0", 1)[0] + b"/" + name

@@ -60,7 +60,8 @@ class Ledger:
 def entries(batch: Batch) -> list[Entry]:
     """The examples of a batch, padding left out."""
     real = np.ones(len(batch), bool) if batch.mask is None else np.asarray(batch.mask)
-    digests = (hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16] for array in np.asarray(batch.data))
+    arrays = (np.ascontiguousarray(array).tobytes() for array in np.asarray(batch.data))
+    digests = (hashlib.sha256(array).hexdigest()[:16] for array in arrays)
     return [entry for entry, keep in zip(zip(batch.keys, digests, strict=True), real, strict=True) if keep]
 
 

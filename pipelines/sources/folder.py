@@ -4,22 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SourceError
-from ..formats import is_media_name, sniff_file
+from ..formats import SIDECAR_SUFFIXES, is_media_name, media_suffix, sniff_file
 from .source import Example, Source
 
 __all__ = ["FolderSource", "walk_files"]
 
 
+@dataclass(frozen=True)
+class Sidecars(Mapping[str, bytes]):
+    """The files that share a picture's stem, by suffix; each is read when it is asked for."""
+
+    stem: str
+    suffixes: tuple[str, ...]
+
+    def __getitem__(self, suffix: str) -> bytes:
+        if suffix not in self.suffixes:
+            raise KeyError(suffix)
+        return Path(f"{self.stem}.{suffix}").read_bytes()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.suffixes)
+
+    def __len__(self) -> int:
+        return len(self.suffixes)
+
+
 class FolderSource(Source):
     """The media files below a folder, sorted by path; the key is the path without its suffix.
 
-    Files with a media suffix are taken as they are, files with another or none by what they begin with. Hidden
-    files are passed over, symbolic links followed, cycles guarded. Raises `SourceError` for a folder that is
-    missing or holds no file of this modality ("image", "audio" or "video").
+    Files beside one with its stem and the suffix json, txt, cls or npy are its fields. Files with a media suffix are
+    taken as they are, files without any by what they begin with. Hidden files are passed over, symbolic links
+    followed, cycles guarded. Raises `SourceError` for a folder that is missing or holds no file of this modality
+    ("image", "audio" or "video").
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, modality: str = "image") -> None:
@@ -29,10 +50,14 @@ class FolderSource(Source):
             raise SourceError(f"{folder}: no such folder.")
         digest = hashlib.sha256()
         self._files: list[str] = []
+        self._sidecars: dict[str, tuple[str, ...]] = {}
         for relative, size in sorted(walk_files(self.folder)):
             if self._is_wanted(relative):
                 self._files.append(relative)
                 digest.update(f"{relative}\0{size}\0".encode("utf-8", "surrogateescape"))
+            elif (suffix := media_suffix(relative)) in SIDECAR_SUFFIXES:
+                stem = relative[: -len(suffix) - 1]
+                self._sidecars[stem] = (*self._sidecars.get(stem, ()), relative[len(stem) + 1 :])
         if not self._files:
             raise SourceError(f"{folder}: no {modality} files in it. Put some there, or name another folder.")
         self._hash = digest.hexdigest()[:32]
@@ -63,7 +88,8 @@ class FolderSource(Source):
             except OSError as error:
                 raise SourceError(f"{path}: cannot be read ({error.strerror}). Restore it or list anew.") from error
             key = self._files[index].removesuffix(path.suffix)
-            found.append(Example(int(index), key, media, str(path)))
+            fields = Sidecars(str(self.folder / key), self._sidecars.get(key, ()))
+            found.append(Example(int(index), key, media, str(path), fields=fields))
         return found
 
     def __repr__(self) -> str:

@@ -20,7 +20,7 @@ from ..keys import split_member_name
 from ..manifest import Manifest, chain_hashes
 from ..scan import is_gzip, open_index, plain_tar
 from ..storage import LocalFile
-from ..tar import iter_members
+from ..tar import BLOCK, header_name, iter_members, padded
 from .source import Example, Source
 
 __all__ = ["ShardSource"]
@@ -125,32 +125,41 @@ class ShardSource(Source):
         return found
 
     def _read_one(self, shard: OpenShard, index: int, row: int) -> Example:
-        record: Any = shard.index[row]
-        offset, length, data_offset, data_length = record.item()[:4]
-        span = shard.file.read(offset, length)
-        path = str(shard.file.path)
-        if len(span) < length:
-            raise ShardError(f"{path}: cut off at byte {offset + len(span):,}. Copy or make it again.")
-        if self._verify and record["flags"] & IndexFlag.HAS_CRC32 and zlib.crc32(span) != record["crc32"]:
-            raise ShardError(f"{path}: example {row} at byte {offset:,} fails its checksum. Copy or make it again.")
-        key, media, fields = "", b"", {}
+        """Two reads: what stands before the media (its header, and fields), and the media, which is not copied."""
+        record: Any = shard.index[row].item()
+        offset, length, data_offset, data_length = record[:4]
+        file, path = shard.file, str(shard.file.path)
+        head = file.read(offset, data_offset - offset)
+        media = file.read(data_offset, data_length)
+        if len(media) < data_length:
+            raise ShardError(f"{path}: cut off at byte {data_offset + len(media):,}. Copy or make it again.")
+        if self._verify and shard.index[row]["flags"] & IndexFlag.HAS_CRC32:
+            self._check_crc32(shard, row, head + media)
+        if len(head) == BLOCK and data_offset + padded(data_length) >= offset + length:
+            parts = split_member_name(header_name(head))
+            return Example(index, parts[0] if parts else "", media, path, data_offset)
 
         def read(start: int, count: int) -> bytes:
-            return span[start : start + count]
+            inside = start + count <= len(head)
+            return head[start : start + count] if inside else file.read(offset + start, count)
 
+        key, fields = "", {}
         for member in iter_members(read, 0, length, where=path, verify=False):
             parts = split_member_name(member.name) if member.is_file else None
             if parts is None:
                 continue
             key, suffix = parts
-            payload = span[member.data_start : member.data_start + member.data_length]
-            if offset + member.data_start == data_offset:
-                media = payload
-            else:
-                fields[suffix] = payload
-        if len(media) != data_length:
-            raise ShardError(f"{path}: its index does not fit it at byte {offset:,}. Delete the index.")
+            if offset + member.data_start != data_offset:
+                fields[suffix] = read(member.data_start, member.data_length)
         return Example(index, key, media, path, data_offset, fields)
+
+    def _check_crc32(self, shard: OpenShard, row: int, begin: bytes) -> None:
+        offset, length = int(shard.index[row]["offset"]), int(shard.index[row]["length"])
+        rest = shard.file.read(offset + len(begin), length - len(begin))
+        if zlib.crc32(rest, zlib.crc32(begin)) != shard.index[row]["crc32"]:
+            raise ShardError(
+                f"{shard.file.path}: example {row} at byte {offset:,} fails its checksum. Copy or make it again."
+            )
 
     def _shard(self, number: int) -> OpenShard:
         with self._lock:

@@ -1,0 +1,112 @@
+"""Images a second, side by side: this library, its peers, and a bare loop, over the same photographs.
+
+    python benchmarks/images.py [FOLDER] [--size 256] [--batch-size 64] [--workers 2] [--runs 7] [--only NAME …]
+
+Each loader is built once and warmed by one pass that is not counted. Then all take turns: run 1 of each, run 2 of
+each, and so on, so that a machine that slows down slows all of them. A run is as many whole epochs as give at least
+`--images` pictures; what is printed is the median over the runs, and its ratio to ours. Loaders that are not
+installed are left out and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.loaders import LOADERS, Setup
+from pipelines import make_shards, open_source
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Contestant:
+    """A loader under measurement: `epoch()` yields the number of pictures in each batch."""
+
+    name: str
+    epoch: Callable[[], Iterator[int]]
+    speeds: list[float]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print the table."""
+    options = _parse(argv)
+    with tempfile.TemporaryDirectory() as scratch:
+        shards = Path(scratch) / "shards"
+        make_shards(options.folder, out=shards, workers=options.workers, quiet=True)
+        setup = Setup(
+            folder=options.folder,
+            shards=shards,
+            size=options.size,
+            batch_size=options.batch_size,
+            workers=options.workers,
+        )
+        contestants, missing = _line_up(setup, options.only)
+        num = len(open_source(shards))
+        print(f"{num} photographs, {options.size}×{options.size}, batches of {options.batch_size}, "
+              f"{options.workers} threads or workers each, {options.runs} interleaved runs "
+              f"of at least {options.images} pictures, {os.cpu_count()} cores")  # fmt: skip
+        for contestant in contestants:
+            _run(contestant, 1)
+            contestant.speeds.clear()
+        for _ in range(options.runs):
+            for contestant in contestants:
+                _run(contestant, options.images)
+        _print_table(contestants)
+        for name, reason in missing.items():
+            print(f"left out: {name} ({reason})")
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Images a second, side by side.")
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "data" / "image", help="photographs")
+    parser.add_argument("--size", type=int, default=256, help="height and width of the output in pixels")
+    parser.add_argument("--batch-size", type=int, default=64, help="pictures in a batch")
+    parser.add_argument("--workers", type=int, default=2, help="threads (ours) or worker processes (theirs)")
+    parser.add_argument("--runs", type=int, default=7, help="timed runs of each loader")
+    parser.add_argument("--images", type=int, default=3000, help="pictures in a run, at least")
+    parser.add_argument("--only", nargs="+", help="measure these loaders only")
+    return parser.parse_args(argv)
+
+
+def _line_up(setup: Setup, only: list[str] | None) -> tuple[list[Contestant], dict[str, str]]:
+    contestants, missing = [], {}
+    for name, build in LOADERS.items():
+        if only and name not in only:
+            continue
+        try:
+            contestants.append(Contestant(name, build(setup), []))
+        except ImportError as error:
+            missing[name] = str(error)
+    return contestants, missing
+
+
+def _run(contestant: Contestant, images: int) -> None:
+    begun, delivered = time.perf_counter(), 0
+    while delivered < images:
+        for count in contestant.epoch():
+            delivered += count
+    contestant.speeds.append(delivered / (time.perf_counter() - begun))
+
+
+def _print_table(contestants: list[Contestant]) -> None:
+    ours = statistics.median(contestants[0].speeds)
+    print(f"\n{'loader':<34}{'img/s':>8}{'from':>8}{'to':>8}{'ours is':>10}")
+    for contestant in contestants:
+        median = statistics.median(contestant.speeds)
+        low, high = min(contestant.speeds), max(contestant.speeds)
+        print(f"{contestant.name:<34}{median:>8.0f}{low:>8.0f}{high:>8.0f}{ours / median:>9.2f}×")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
