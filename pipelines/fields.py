@@ -54,12 +54,15 @@ def _parse(parse: Callable[[bytes], Any], name: str, example: Example) -> Any:
     try:
         content = example.fields.get(name)
         return None if content is None else parse(content)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, OverflowError, RecursionError) as error:
         raise example.error(f"its field {name!r} is damaged ({error})") from error
 
 
 def _parse_cls(content: bytes) -> int:
-    return int(content.decode("ascii"))
+    number = int(content.decode("ascii"))
+    if not -(1 << 63) <= number < 1 << 63:
+        raise ValueError(f"{number} does not fit 64 bits")
+    return number
 
 
 def _parse_txt(content: bytes) -> str:

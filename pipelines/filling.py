@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
@@ -17,9 +18,10 @@ from .randomness import Domain, Place, derive_key
 from .sources.source import Example, Source
 from .stats import Counters
 
-__all__ = ["BatchJob", "Recipe", "Transform"]
+__all__ = ["BatchJob", "Recipe", "Slots", "Transform"]
 
 MAX_TRIES = 16
+READ_ERRORS = (ExampleError, ShardError, SourceError)
 
 
 class Transform(Protocol):
@@ -30,9 +32,10 @@ class Transform(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How examples become a batch; the same for every batch of an iterator."""
+    """How the examples of one stream become arrays; the same for every batch of an iterator."""
 
     source: Source
+    seed: int
     decoder: Decoder
     fields: tuple[str, ...]
     transform: Transform | None
@@ -40,33 +43,48 @@ class Recipe:
     counters: Counters
 
 
-class BatchJob:
-    """One batch in the making: slot i holds the example at `indices[i]`, which stands at `positions[i]`."""
+@dataclass(frozen=True)
+class Slots:
+    """What stands in the slots of a batch, or of several: all arrays are (slots,).
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        *,
-        positions: NDArray[np.int64],
-        indices: NDArray[np.int64],
-        mask: NDArray[np.bool_] | None,
-        seed: int,
-        epoch: int,
-        num_examples: int,
-        next_position: int,
-    ) -> None:
-        self._recipe, self._mask = recipe, mask
-        self._positions, self._indices = positions, indices
-        self._seed, self._epoch, self._num_examples = seed, epoch, num_examples
-        self.next_position = next_position
-        self._data = recipe.decoder.allocate(len(indices)) if recipe.transform is None else None
-        self._arrays: list[NDArray[Any] | None] = [None] * len(indices)
-        self._details: list[Details] = [Details()] * len(indices)
-        self._examples: list[Example | None] = [None] * len(indices)
-        self._substituted = np.zeros(len(indices), np.bool_)
+    Slot i holds the example at `indices[i]` of stream `streams[i]`, which stands at `positions[i]` of that stream's
+    epoch `epochs[i]` of `examples[i]` examples. `streams` is None where there is one stream.
+    """
+
+    indices: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    epochs: NDArray[np.int64]
+    examples: NDArray[np.int64]
+    streams: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self.indices)
+
+    def part(self, start: int, stop: int) -> Slots:
+        """Slots [start, stop)."""
+        streams = None if self.streams is None else self.streams[start:stop]
+        cut = slice(start, stop)
+        return Slots(self.indices[cut], self.positions[cut], self.epochs[cut], self.examples[cut], streams)
+
+
+class BatchJob:
+    """One batch in the making, from one stream or several of the same output shape."""
+
+    def __init__(
+        self, recipes: Sequence[Recipe], slots: Slots, mask: NDArray[np.bool_] | None, *, next_position: int
+    ) -> None:
+        self._recipes, self._slots, self._mask = recipes, slots, mask
+        self.next_position = next_position
+        self._substitute = any(recipe.substitute for recipe in recipes)
+        whole = all(recipe.transform is None for recipe in recipes)
+        self._data = recipes[0].decoder.allocate(len(slots)) if whole else None
+        self._arrays: list[NDArray[Any] | None] = [None] * len(slots)
+        self._details: list[Details] = [Details()] * len(slots)
+        self._examples: list[Example | None] = [None] * len(slots)
+        self._substituted = np.zeros(len(slots), np.bool_)
+
+    def __len__(self) -> int:
+        return len(self._slots)
 
     @property
     def num_substituted(self) -> int:
@@ -82,33 +100,49 @@ class BatchJob:
         for slot, example in enumerate(examples, start):
             num_bytes += len(example.media) if example is not None else 0
             self._fill_slot(slot, example)
-        self._recipe.counters.add(
+        self._recipes[0].counters.add(
             bytes=num_bytes, read_seconds=decoding - begun, decode_seconds=perf_counter() - decoding
         )
 
+    def _recipe(self, slot: int) -> Recipe:
+        return self._recipes[0 if self._slots.streams is None else int(self._slots.streams[slot])]
+
     def _read(self, start: int, stop: int) -> list[Example | None]:
-        """The examples, all in one call; None for one that cannot be read and may be substituted."""
-        indices = self._indices[start:stop].tolist()
-        if not self._recipe.substitute:
-            return list(self._recipe.source.read(indices))
+        """The examples, all of a stream in one call; None for one that cannot be read and may be substituted."""
+        part = self._slots.part(start, stop)
+        if part.streams is None:
+            return self._read_from(self._recipes[0], part.indices.tolist())
+        found: list[Example | None] = [None] * len(part)
+        for stream in np.unique(part.streams):
+            here = np.flatnonzero(part.streams == stream)
+            read = self._read_from(self._recipes[int(stream)], part.indices[here].tolist())
+            for slot, example in zip(here.tolist(), read, strict=True):
+                found[slot] = example
+        return found
+
+    @staticmethod
+    def _read_from(recipe: Recipe, indices: list[int]) -> list[Example | None]:
         try:
-            return list(self._recipe.source.read(indices))
-        except (ExampleError, ShardError, SourceError):
+            return list(recipe.source.read(indices))
+        except READ_ERRORS:
+            if not recipe.substitute:
+                raise
             return [None] * len(indices)
 
     def _fill_slot(self, slot: int, example: Example | None) -> None:
-        place = Place(self._seed, self._epoch, int(self._positions[slot]))
-        if not self._recipe.substitute:
+        recipe = self._recipe(slot)
+        place = Place(recipe.seed, int(self._slots.epochs[slot]), int(self._slots.positions[slot]))
+        if not recipe.substitute:
             assert example is not None
-            self._decode(slot, example, place)
+            self._decode(recipe, slot, example, place)
             return
         failures = []
         for attempt in range(MAX_TRIES):
             try:
                 if attempt or example is None:
-                    example = self._recipe.source.read([self._candidate(slot, attempt)])[0]
-                self._decode(slot, example, place)
-            except (ExampleError, ShardError, SourceError) as error:
+                    example = recipe.source.read([self._candidate(slot, place, attempt)])[0]
+                self._decode(recipe, slot, example, place)
+            except READ_ERRORS as error:
                 failures.append(error)
                 example = None
             else:
@@ -116,27 +150,20 @@ class BatchJob:
                 return
         raise failures[0]
 
-    def _candidate(self, slot: int, attempt: int) -> int:
+    def _candidate(self, slot: int, place: Place, attempt: int) -> int:
         if attempt == 0:
-            return int(self._indices[slot])
-        key = derive_key(self._seed, Domain.SUBSTITUTE, self._epoch, int(self._positions[slot]), attempt)
-        return (key >> 1) % self._num_examples
+            return int(self._slots.indices[slot])
+        key = derive_key(place.seed, Domain.SUBSTITUTE, place.epoch, place.position, attempt)
+        return (key >> 1) % int(self._slots.examples[slot])
 
-    def _decode(self, slot: int, example: Example, place: Place) -> None:
-        decoder, transform = self._recipe.decoder, self._recipe.transform
+    def _decode(self, recipe: Recipe, slot: int, example: Example, place: Place) -> None:
+        decoder, transform = recipe.decoder, recipe.transform
         if self._data is not None:
             self._details[slot] = decoder.decode_into(example, self._data[slot], place)
         else:
-            array, self._details[slot] = self._decode_alone(example, place)
+            array, self._details[slot] = _decode_alone(decoder, example, place)
             self._arrays[slot] = array if transform is None else transform(array, place.generator(), example)
         self._examples[slot] = example
-
-    def _decode_alone(self, example: Example, place: Place) -> tuple[NDArray[Any], Details]:
-        slots = self._recipe.decoder.allocate(1)
-        if slots is None:
-            return self._recipe.decoder.decode(example, place)
-        details = self._recipe.decoder.decode_into(example, slots[0], place)
-        return slots[0], details
 
     def batch(self, state: dict[str, Any]) -> Batch:
         """The finished batch. Raises `ValueError` where arrays of different shapes cannot be stacked."""
@@ -150,12 +177,20 @@ class BatchJob:
             keys=[example.key for example in examples],
             indices=np.array([example.index for example in examples], np.int64),
             state=state,
-            fields={name: gather_field(name, examples) for name in self._recipe.fields},
+            fields={name: gather_field(name, examples) for name in self._recipes[0].fields},
             mask=self._mask,
             lengths=None if None in lengths else np.array(lengths, np.int64),
-            substituted=self._substituted if self._recipe.substitute else None,
+            substituted=self._substituted if self._substitute else None,
             transform=None if None in transforms else np.array(transforms, np.float32).reshape(-1, 2, 3),
         )
+
+
+def _decode_alone(decoder: Decoder, example: Example, place: Place) -> tuple[NDArray[Any], Details]:
+    slots = decoder.allocate(1)
+    if slots is None:
+        return decoder.decode(example, place)
+    details = decoder.decode_into(example, slots[0], place)
+    return slots[0], details
 
 
 def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any]:

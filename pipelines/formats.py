@@ -30,8 +30,7 @@ def sniff(head: bytes) -> tuple[str, str] | None:
     if head[:3] == b"BM" + head[2:3] and head[6:10] == b"\0\0\0\0":
         return "image", "bmp"
     if head[4:8] == b"ftyp":
-        brand = head[8:12]
-        return ("image", "avif") if brand in (b"avif", b"avis") else ("video", "mp4")
+        return _FTYP.get(head[8:12], ("video", "mp4"))
     if head[:1] == b"P" and head[1:2] in (b"5", b"6") and head[2:3].isspace():
         return "image", "pgm" if head[1:2] == b"5" else "ppm"
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2:
@@ -51,6 +50,14 @@ _MAGIC = (
     (b"ID3", ("audio", "mp3")),
     (b"\x1aE\xdf\xa3", ("video", "mkv")),
 )
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_FTYP: dict[bytes, tuple[str, str] | None] = {
+    b"avif": ("image", "avif"),
+    b"avis": ("image", "avif"),
+    b"M4A ": ("audio", "m4a"),
+    b"M4B ": ("audio", "m4a"),
+    **dict.fromkeys(_HEIF_BRANDS),  # pictures, but none that can be decoded here
+}
 _RIFF = {b"WEBP": ("image", "webp"), b"WAVE": ("audio", "wav"), b"AVI ": ("video", "avi")}
 
 

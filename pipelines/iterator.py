@@ -1,49 +1,29 @@
-"""The iterator: shuffled batches from a source, resumable at every one of them.
-
-order.py: position → index      sources: index → bytes      decode: bytes, place → array
-             └───────────────┬──────────────┴───────────────────┘
-                     filling.py: one batch          workers.py: several, ahead, in order
-"""
+"""The iterator over one source: shuffled batches, resumable at every one of them."""
 
 from __future__ import annotations
 
-import os
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from time import perf_counter
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .batch import Batch
+from .batches import BatchIterator, PlanSlots
 from .decode.decoder import Decoder, FunctionDecoder
-from .errors import ExampleError
-from .filling import BatchJob, Recipe, Transform
-from .order import EpochOrder, Shuffle
+from .filling import Recipe, Slots, Transform
+from .order import Shuffle
 from .ranks import RankSplit, Tail
 from .sources.opening import SourceLike, open_source
 from .sources.source import Source
 from .sources.subset import Selection
-from .state import Identity, check_state, state_dict
-from .stats import Counters, Stats
-from .workers import FillingThreads
+from .state import check_state, state_dict
+from .stats import Counters
+from .stream import Span, Stream
 
 __all__ = ["DataIterator"]
 
-LOOK_AHEAD = 4096
-MAX_THREADS = 16
 
-
-@dataclass(frozen=True)
-class _Span:
-    """The data an epoch runs over: all of the source, or the prefix it had when the epoch began."""
-
-    examples: int
-    data_hash: str
-
-
-class DataIterator:
+class DataIterator(BatchIterator):
     """Batches of a source, one epoch for each `for` loop; its state is a position, under 1 KB of JSON.
 
     source          what `open_source` takes: a folder, a tar, a pattern, a list, or a `Source`
@@ -92,67 +72,44 @@ class DataIterator:
         on_error: Literal["raise", "substitute"] = "raise",
         max_substitutions: int = 1000,
     ) -> None:
-        self._split = RankSplit.resolve(batch_size, rank=rank, world_size=world_size, groups=groups, tail=tail)
-        _check_choices(shuffle, shuffle_shards, seed, threads, on_error)
-        self.source = _chosen(open_source(source, modality=self.modality), select, limit)
-        self.decoder = decode if isinstance(decode, Decoder) else FunctionDecoder(decode)
-        self.shuffle, self.shuffle_shards, self.seed = shuffle, shuffle_shards, seed
-        self.threads = threads or min(MAX_THREADS, _usable_cores())
-        self.prefetch_bytes, self.max_substitutions = prefetch_bytes, max_substitutions
-        self._counters = Counters()
-        self._recipe = Recipe(
-            self.source, self.decoder, tuple(fields), transform, on_error == "substitute", self._counters
+        split = RankSplit.resolve(batch_size, rank=rank, world_size=world_size, groups=groups, tail=tail)
+        if on_error not in ("raise", "substitute"):
+            raise ValueError(f"on_error is {on_error!r}; it must be 'raise' or 'substitute'.")
+        opened = _chosen(open_source(source, modality=self.modality), select, limit)
+        self.stream = Stream(opened, shuffle, shuffle_shards, seed, groups)
+        decoder = decode if isinstance(decode, Decoder) else FunctionDecoder(decode)
+        counters = Counters()
+        recipe = Recipe(opened, seed, decoder, tuple(fields), transform, on_error == "substitute", counters)
+        self._span = self.stream.whole()
+        super().__init__(
+            opened.name,
+            (recipe,),
+            split,
+            examples=self._span.examples,
+            counters=counters,
+            threads=threads,
+            prefetch_bytes=prefetch_bytes,
+            max_substitutions=max_substitutions,
         )
-        self._span = _Span(len(self.source), self.source.data_hash)
-        self._epoch = self._position = self._substitutions = 0
-        self._live: weakref.ref[_Epoch] | None = None
-        if not self._split.num_batches(0, len(self.source)):
-            raise ValueError(
-                f"{self.source.name}: {len(self.source)} examples do not fill one batch of "
-                f"{self._split.global_batch}, and tail='drop' leaves none. Use a smaller batch or another tail."
-            )
 
     @property
-    def batch_size(self) -> int:
-        """Examples of this rank in a batch."""
-        return self._split.batch_size
+    def source(self) -> Source:
+        """Where the examples come from."""
+        return self.stream.source
+
+    @property
+    def recipe(self) -> Recipe:
+        """How examples become arrays."""
+        return self._recipes[0]
 
     @property
     def data_hash(self) -> str:
         """Identifies the data of the epoch in progress: 32 hexadecimal digits."""
         return self._span.data_hash
 
-    @property
-    def epoch(self) -> int:
-        """The epoch in progress, from 0."""
-        return self._epoch
-
-    @property
-    def position(self) -> int:
-        """Examples of the epoch delivered so far, over all ranks."""
-        return self._position
-
-    @property
-    def stats(self) -> Stats:
-        """What has been done since the iterator was made, and where the time went."""
-        return self._counters.stats()
-
-    def __len__(self) -> int:
-        """Batches left in this epoch; all of the next where only an incomplete one is left and dropped."""
-        left = self._split.num_batches(self._position, self._span.examples)
-        return left or self._split.num_batches(0, len(self.source))
-
-    def __iter__(self) -> Iterator[Batch]:
-        self.close_epoch()
-        if not self._split.num_batches(self._position, self._span.examples):
-            self._advance(self._span.examples)
-        epoch = _Epoch(self)
-        self._live = weakref.ref(epoch)
-        return epoch
-
     def state_dict(self) -> dict[str, Any]:
         """The state after the last batch that was handed over: JSON, always the same keys."""
-        return state_dict(self._identity(), self._epoch, self._position, self._substitutions)
+        return state_dict(self.stream.identity(self._span), self._epoch, self._position, self._substitutions)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state. Threads, batch size, tail, rank and world size may be others.
@@ -160,10 +117,9 @@ class DataIterator:
         Data that only grew by appending is accepted: the epoch in progress ends over what it began with. Raises
         `StateError` for a state of other data or settings, naming what differs.
         """
-        identity = self._identity(_Span(len(self.source), self.source.data_hash))
-        check_state(state, identity, self.source.prefix_hash, self.source.name)
+        check_state(state, self.stream.identity(self.stream.whole()), self.source.prefix_hash, self.name)
         self.close_epoch()
-        self._span = _Span(state["examples"], state["data_hash"])
+        self._set_span(Span(state["examples"], state["data_hash"]))
         self._epoch, self._position = state["epoch"], state["position"]
         self._substitutions = state["substitutions"]
 
@@ -172,147 +128,35 @@ class DataIterator:
         if epoch < 0 or not 0 <= position < len(self.source):
             raise ValueError(f"epoch {epoch}, position {position}: not within [0, {len(self.source)}) of an epoch.")
         self.close_epoch()
-        self._span = _Span(len(self.source), self.source.data_hash)
+        self._set_span(self.stream.whole())
         self._epoch, self._position = epoch, position
 
-    def close_epoch(self) -> None:
-        """End an iteration that is under way and its threads; the state stays where it is."""
-        epoch = self._live() if self._live is not None else None
-        if epoch is not None:
-            epoch.close()
-        self._live = None
+    def _set_span(self, span: Span) -> None:
+        self._span, self._examples = span, span.examples
 
-    def close(self) -> None:
-        """End everything live. The iterator can be used again; it opens what it needs."""
-        self.close_epoch()
-        self.source.close()
+    def _plan(self) -> PlanSlots:
+        order, epoch, num = self.stream.order(self._epoch, self._span), self._epoch, self._examples
 
-    def _identity(self, span: _Span | None = None) -> Identity:
-        span = span or self._span
-        return Identity(
-            self.seed, self.shuffle, self.shuffle_shards, self._split.groups, span.examples, span.data_hash
-        )
+        def plan(positions: NDArray[np.int64]) -> Slots:
+            same = np.empty_like(positions)
+            return Slots(order(positions), positions, np.full_like(same, epoch), np.full_like(same, num))
 
-    def _order(self) -> EpochOrder:
-        counts = None
-        if self.shuffle_shards is not None:
-            stops = np.minimum(np.cumsum(self.source.shard_counts), self._span.examples)
-            counts = np.diff(stops, prepend=0)
-        return EpochOrder(
-            self._span.examples,
-            seed=self.seed,
-            epoch=self._epoch,
-            shuffle=True if self.shuffle == "files" else self.shuffle,  # a file holds one example here
-            groups=self._split.groups,
-            shuffle_shards=self.shuffle_shards,
-            counts=counts,
-        )
+        return plan
 
-    def _jobs(self) -> Iterator[BatchJob]:
-        """The batches left in this epoch; indices are worked out for several at once."""
-        split, num, order = self._split, self._span.examples, self._order()
-        start, epoch = self._position, self._epoch
-        left = split.num_batches(start, num)
-        first = True
-        while left:
-            together = 1 if first else min(left, max(1, LOOK_AHEAD // split.batch_size))
-            cuts = [split.positions(start + step * split.global_batch, num) for step in range(together)]
-            indices = order(np.concatenate([positions for positions, _ in cuts]))
-            ends = np.cumsum([len(positions) for positions, _ in cuts])
-            for (positions, mask), own in zip(cuts, np.split(indices, ends[:-1]), strict=True):
-                start = min(start + split.global_batch, num)
-                left, first = left - 1, False
-                yield BatchJob(
-                    self._recipe,
-                    positions=positions,
-                    indices=own,
-                    mask=mask,
-                    seed=self.seed,
-                    epoch=epoch,
-                    num_examples=num,
-                    next_position=start if left else num,
-                )
-
-    def _advance(self, position: int, substituted: int = 0) -> None:
-        """Move the state to after a batch; the end of an epoch is the beginning of the next."""
-        self._position, self._substitutions = position, self._substitutions + substituted
-        if position >= self._span.examples:
+    def _move(self, position: int) -> None:
+        self._position = position
+        if position >= self._examples:
             self._epoch, self._position = self._epoch + 1, 0
-            self._span = _Span(len(self.source), self.source.data_hash)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_live": None}
+            self._set_span(self.stream.whole())
 
     def __repr__(self) -> str:
         split = self._split
         ranks = f", rank={split.rank} of {split.world_size}" if split.world_size > 1 else ""
         return (
-            f"{type(self).__name__}({self.source!r}, {self.decoder!r}, batch_size={split.batch_size}, "
-            f"shuffle={self.shuffle!r}, seed={self.seed}{ranks}, epoch={self._epoch}, position={self._position})"
+            f"{type(self).__name__}({self.source!r}, {self.recipe.decoder!r}, batch_size={split.batch_size}, "
+            f"shuffle={self.stream.shuffle!r}, seed={self.stream.seed}{ranks}, epoch={self._epoch}, "
+            f"position={self._position})"
         )
-
-
-class _Epoch(Iterator[Batch]):
-    """One pass over what is left of an epoch. It moves its iterator's state with every batch it hands over."""
-
-    def __init__(self, owner: DataIterator) -> None:
-        self._owner = owner
-        self._threads: FillingThreads[BatchJob] | None = None
-        self._closed = False
-        self._handed_over = 0.0
-
-    def __next__(self) -> Batch:
-        if self._closed:
-            raise StopIteration
-        entered = perf_counter()
-        if self._threads is None:
-            self._threads = self._start()
-        try:
-            job = next(self._threads)
-            batch = self._hand_over(job)
-        except BaseException:
-            self.close()
-            raise
-        left = perf_counter()
-        self._owner._counters.add(
-            examples=len(batch),
-            wait_seconds=left - entered,
-            consumer_seconds=entered - self._handed_over if self._handed_over else 0.0,
-        )
-        self._handed_over = left
-        return batch
-
-    def _start(self) -> FillingThreads[BatchJob]:
-        owner = self._owner
-        one = owner.decoder.allocate(1)
-        batch_bytes = owner.batch_size * (one.nbytes if one is not None else 1 << 20)
-        enough = 2 + 2 * owner.threads * 8 // owner.batch_size
-        ahead = max(1, min(enough, owner.prefetch_bytes // max(1, batch_bytes)))
-        return FillingThreads(owner._jobs(), threads=owner.threads, ahead=ahead)
-
-    def _hand_over(self, job: BatchJob) -> Batch:
-        owner, substituted = self._owner, job.num_substituted
-        if owner._substitutions + substituted > owner.max_substitutions:
-            raise ExampleError(
-                owner.source.name,
-                "…",
-                f"more than max_substitutions={owner.max_substitutions} examples could not be decoded",
-            )
-        before = (owner._epoch, owner._position, owner._substitutions, owner._span)
-        owner._advance(job.next_position, substituted)
-        try:
-            batch = job.batch(owner.state_dict())
-        except BaseException:
-            owner._epoch, owner._position, owner._substitutions, owner._span = before
-            raise
-        owner._counters.add(substituted=substituted)
-        return batch
-
-    def close(self) -> None:
-        """Stop the threads; iterating further ends at once."""
-        self._closed = True
-        if self._threads is not None:
-            self._threads.close()
 
 
 def _chosen(source: Source, select: Sequence[int] | None, limit: int | None) -> Source:
@@ -323,24 +167,3 @@ def _chosen(source: Source, select: Sequence[int] | None, limit: int | None) -> 
             raise ValueError(f"limit is {limit}; it must be at least 1.")
         source = Selection(source, range(min(limit, len(source))))
     return source
-
-
-def _check_choices(
-    shuffle: Shuffle, shuffle_shards: int | None, seed: int, threads: int | None, on_error: str
-) -> None:
-    if shuffle not in (True, False, "files"):
-        raise ValueError(f"shuffle is {shuffle!r}; it must be True, False or 'files'.")
-    if shuffle_shards is not None and (shuffle_shards < 1 or shuffle is not True):
-        raise ValueError("shuffle_shards is a whole number from 1 up, and goes with shuffle=True.")
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise TypeError(f"seed is {seed!r}; it must be a whole number.")
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads is {threads}; it must be at least 1.")
-    if on_error not in ("raise", "substitute"):
-        raise ValueError(f"on_error is {on_error!r}; it must be 'raise' or 'substitute'.")
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -7,16 +7,22 @@ holds no dot in its base name and does not begin with two underscores, and two f
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 __all__ = ["KeyMaker", "split_member_name"]
+
+_METADATA = re.compile(r"__[^/]*__($|/)")
 
 
 def split_member_name(name: str) -> tuple[str, str] | None:
     """The (key, suffix) of a tar member by webdataset's rule, or None for a name that belongs to no example.
 
-    `"a/b.seg.png"` → `("a/b", "seg.png")`. Hidden files and names without a suffix have no key.
+    `"a/b.seg.png"` → `("a/b", "seg.png")`. Hidden files, names without a suffix and whatever is called or lies
+    below `__this__` have no key.
     """
+    if name.startswith("__") and _METADATA.match(name):
+        return None
     slash = name.rfind("/") + 1
     dot = name.find(".", slash)
     if dot <= slash:

@@ -80,9 +80,9 @@ class Manifest:
     def load(cls, folder: str | os.PathLike[str]) -> Manifest:
         """Read `manifest.json` of a folder. Raises `FileNotFoundError` without one, `ShardError` for a bad one."""
         path = Path(folder) / MANIFEST_NAME
-        text = path.read_text(encoding="utf-8")
+        raw = path.read_bytes()
         try:
-            content = json.loads(text)
+            content = json.loads(raw.decode("utf-8"))
             if content["format"] != MANIFEST_FORMAT:
                 raise ValueError(f"format is {content['format']!r}")
             if content["version"] != MANIFEST_VERSION:
@@ -95,7 +95,7 @@ class Manifest:
                 failures=list(content["failures"]),
             )
             _check(manifest, content)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ShardError(f"{path}: not a readable manifest ({error}). Run make_shards again.") from error
         return manifest
 

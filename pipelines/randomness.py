@@ -55,10 +55,10 @@ def derive_key(*parts: int) -> int:
     key = _mix(len(parts) + _GOLDEN)
     for part in parts:
         number, rest = part & _MASK, part >> 64
-        key = _mix((key + _GOLDEN) ^ _mix((number + _GOLDEN) & _MASK) & _MASK)
+        key = _mix(((key + _GOLDEN) & _MASK) ^ _mix((number + _GOLDEN) & _MASK))
         while rest not in (0, -1):
             number, rest = rest & _MASK, rest >> 64
-            key = _mix((key + _GOLDEN) ^ _mix((number + 2 * _GOLDEN) & _MASK) & _MASK)
+            key = _mix(((key + _GOLDEN) & _MASK) ^ _mix((number + 2 * _GOLDEN) & _MASK))
         key = _mix((key + (_GOLDEN if rest else 0)) & _MASK)
     return key
 

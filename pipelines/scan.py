@@ -64,14 +64,12 @@ def scan_tar(read: Callable[[int, int], bytes], size: int, *, where: str, keep_w
     """
     groups: list[list[tuple[Member, str]]] = []
     last_key, suffixes = None, set[str]()
-    cut_at = None
     try:
-        for member in iter_members(read, 0, size, where=where):
+        for member in iter_members(read, 0, size, where=where, to_end=True):
             parts = split_member_name(member.name) if member.is_file else None
             if parts is None:
-                last_key = None
                 continue
-            key, suffix = parts
+            key, suffix = parts[0], parts[1].lower()
             if key != last_key or suffix in suffixes:
                 groups.append([])
                 last_key, suffixes = key, set()
@@ -80,9 +78,9 @@ def scan_tar(read: Callable[[int, int], bytes], size: int, *, where: str, keep_w
     except TarTruncatedError as error:
         if not keep_whole:
             raise
-        cut_at = error.offset
-    if cut_at is not None and groups and groups[-1][-1][0].stop == cut_at:
-        groups.pop()  # more members of this example may have stood behind the cut
+        cut_key = (split_member_name(error.name or "") or (last_key,))[0]
+        if groups and cut_key == last_key:
+            groups.pop()  # more members of this example may have stood behind the cut
     index = np.zeros(len(groups), INDEX_DTYPE)
     for row, group in enumerate(groups):
         index[row] = _record(group)

@@ -58,7 +58,8 @@ def check_state(state: dict[str, Any], now: Identity, prefix_hash: Callable[[int
     for key in (*POSITION_KEYS, "examples"):
         if not isinstance(state[key], int) or isinstance(state[key], bool) or state[key] < 0:
             raise StateError(f"{name}: the state's {key} is {state[key]!r}; it must be a whole number from 0 up.")
-    if state["examples"] > now.examples or prefix_hash(state["examples"]) != state["data_hash"]:
+    known_hash = prefix_hash(state["examples"]) if state["examples"] <= now.examples else None
+    if known_hash is None or known_hash != state["data_hash"]:
         raise StateError(
             f"{name}: the state was saved over {state['examples']:,} examples ({state['data_hash']}), but here are "
             f"{now.examples:,} others ({now.data_hash}). Restore the data, or start a new epoch without the state."

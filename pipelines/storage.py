@@ -26,14 +26,17 @@ class LocalFile:
         self.size = os.fstat(self._descriptor).st_size
 
     def read(self, offset: int, length: int) -> bytes:
-        """`length` bytes at `offset`, fewer at the end of the file; releases the GIL."""
-        content = os.pread(self._descriptor, length, offset)
-        if len(content) == length or not content:
-            return content
-        parts = [content]
-        while content and (missing := length - sum(map(len, parts))):
-            content = os.pread(self._descriptor, missing, offset + length - missing)
-            parts.append(content)
+        """`length` bytes at `offset`, fewer at the end of the file; releases the GIL. Raises `SourceError`."""
+        try:
+            content = os.pread(self._descriptor, length, offset)
+            if len(content) == length or not content:
+                return content
+            parts = [content]
+            while content and (missing := length - sum(map(len, parts))):
+                content = os.pread(self._descriptor, missing, offset + length - missing)
+                parts.append(content)
+        except OSError as error:
+            raise SourceError(f"{self.path}: cannot be read at byte {offset:,} ({error.strerror}).") from error
         return b"".join(parts)
 
     def __del__(self) -> None:

@@ -24,11 +24,11 @@ Read = Callable[[int, int], bytes]
 
 
 class TarTruncatedError(ShardError):
-    """The archive ends inside a member. `offset` is where the member's first header begins."""
+    """The archive ends inside a member, or without its end mark. `name` is the member's, None where it is lost."""
 
-    def __init__(self, message: str, offset: int) -> None:
+    def __init__(self, message: str, name: str | None = None) -> None:
         super().__init__(message)
-        self.offset = offset
+        self.name = name
 
 
 class Member(NamedTuple):
@@ -47,11 +47,14 @@ def padded(length: int) -> int:
     return (length + BLOCK - 1) // BLOCK * BLOCK
 
 
-def iter_members(read: Read, start: int, stop: int, *, where: str, verify: bool = True) -> Iterator[Member]:
+def iter_members(
+    read: Read, start: int, stop: int, *, where: str, verify: bool = True, to_end: bool = False
+) -> Iterator[Member]:
     """The members whose headers lie in [start, stop), up to the end-of-archive mark.
 
     `stop` must be the true number of bytes there. `where` names the archive in errors; `verify` checks header
-    checksums. Raises `ShardError` for a bad header and `TarTruncatedError` where the archive ends too early.
+    checksums; `to_end` asks for the end-of-archive mark, without which nobody knows what is missing. Raises
+    `ShardError` for a bad header and `TarTruncatedError` where the archive ends too early.
     """
     global_pax: dict[str, str] = {}
     position = start
@@ -60,7 +63,7 @@ def iter_members(read: Read, start: int, stop: int, *, where: str, verify: bool 
         while True:
             header = read(position, BLOCK)
             if len(header) < BLOCK:
-                raise TarTruncatedError(_cut_off(where, position), member_start)
+                raise TarTruncatedError(_cut_off(where, position))
             if header == ZEROS:
                 return
             if verify:
@@ -77,24 +80,27 @@ def iter_members(read: Read, start: int, stop: int, *, where: str, verify: bool 
             elif kind == GNU_LONG_NAME:
                 overrides["path"] = _text(extension)
             position += BLOCK + padded(size)
-        if "size" in overrides and overrides["size"].isascii() and overrides["size"].isdigit():
-            size = int(overrides["size"])
+        if overrides.get("size"):
+            size = _pax_size(overrides["size"], where, member_start)
         is_sparse = kind == GNU_SPARSE or any(key.startswith("GNU.sparse.") for key in overrides)
         has_payload = kind not in b"123456"
         data_start = position + BLOCK
         if kind == GNU_SPARSE:
             data_start = _after_sparse_headers(read, header, data_start, where)
         data_length = size if has_payload else 0
-        if data_start + data_length > stop:
-            raise TarTruncatedError(_cut_off(where, stop), member_start)
         name = overrides.get("path") or header_name(header)
+        if data_start + data_length > stop:
+            raise TarTruncatedError(_cut_off(where, stop), name)
         is_file = kind in REGULAR and not is_sparse and not (name.endswith("/") and kind != ord("7"))
         position = data_start + padded(data_length)
         yield Member(name, member_start, data_start, data_length, min(position, stop), is_file)
+    rest = read(position, stop - position) if position < stop else b""
+    if rest.strip(b"\0") or (to_end and not rest):
+        raise TarTruncatedError(_cut_off(where, stop))
 
 
 def _cut_off(where: str, offset: int) -> str:
-    return f"{where}: cut off at byte {offset:,}, inside a member. Copy or make it again."
+    return f"{where}: cut off at byte {offset:,}, before its end mark. Copy or make it again."
 
 
 def header_name(header: bytes) -> str:
@@ -139,23 +145,30 @@ def _extension(read: Read, offset: int, size: int, where: str) -> bytes:
         raise ShardError(f"{where}: an extended header at byte {offset:,} claims {size:,} bytes. Make it again.")
     content = read(offset, size)
     if len(content) < size:
-        raise TarTruncatedError(_cut_off(where, offset + len(content)), offset - BLOCK)
+        raise TarTruncatedError(_cut_off(where, offset + len(content)))
     return content
 
 
 def _pax_records(content: bytes, where: str, offset: int) -> dict[str, str]:
-    records, rest = {}, content
-    while rest and rest[0]:
-        length_text, _, _ = rest.partition(b" ")
-        if not (
-            length_text.isdigit() and len(length_text) <= 8 and len(length_text) + 2 < int(length_text) <= len(rest)
-        ):
+    """The records that say something about name, size or sparseness; a header may hold 10⁵ others."""
+    records, begin = {}, 0
+    while begin < len(content) and content[begin]:
+        space = content.find(b" ", begin, begin + 9)
+        length_text = content[begin:space] if space > begin else b""
+        end = begin + int(length_text) if length_text.isdigit() else 0
+        if not space + 2 < end <= len(content):
             raise ShardError(f"{where}: a malformed pax header at byte {offset:,}. Make it again.")
-        record = rest[len(length_text) + 1 : int(length_text) - 1]
-        key, _, value = record.partition(b"=")
-        records[key.decode("utf-8", "surrogateescape")] = _text(value)
-        rest = rest[int(length_text) :]
+        key, _, value = content[space + 1 : end - 1].partition(b"=")
+        if key in (b"path", b"size") or key.startswith(b"GNU.sparse."):
+            records[key.decode("utf-8", "surrogateescape")] = _text(value)
+        begin = end
     return records
+
+
+def _pax_size(text: str, where: str, offset: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise ShardError(f"{where}: the pax header at byte {offset:,} claims an impossible size. Make it again.")
+    return int(text)
 
 
 def _after_sparse_headers(read: Read, header: bytes, position: int, where: str) -> int:
@@ -163,6 +176,6 @@ def _after_sparse_headers(read: Read, header: bytes, position: int, where: str) 
     while more:
         block = read(position, BLOCK)
         if len(block) < BLOCK:
-            raise TarTruncatedError(_cut_off(where, position), position)
+            raise TarTruncatedError(_cut_off(where, position))
         more, position = bool(block[504]), position + BLOCK
     return position

@@ -7,22 +7,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
-import numpy as np
-
 from .batch import Batch
+from .ledger import Entry, Ledger, entries
 
 __all__ = ["Entry", "Ledger", "Resumable", "assert_resumes_exactly", "entries", "play_epoch"]
-
-Entry = tuple[str, str]
-"""A delivered example: its key, and a digest of its array."""
 
 
 class Resumable(Protocol):
@@ -33,36 +26,6 @@ class Resumable(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """What became of the examples that were due: never delivered, delivered too often, or in another order."""
-
-    due: int
-    lost: int
-    repeated: int
-    reordered: int
-
-    @classmethod
-    def of(cls, due: Sequence[Entry], delivered: Sequence[Entry], *, ordered: bool = True) -> Ledger:
-        """Hold what was delivered against what was due; `ordered=False` asks for the same examples only."""
-        expected, found = Counter(due), Counter(delivered)
-        wrong = sum(a != b for a, b in zip(due, delivered, strict=False)) if ordered else 0
-        return cls(len(due), (expected - found).total(), (found - expected).total(), wrong)
-
-    @property
-    def is_exact(self) -> bool:
-        """Nothing lost, repeated or reordered."""
-        return not (self.lost or self.repeated or self.reordered)
-
-
-def entries(batch: Batch) -> list[Entry]:
-    """The examples of a batch, padding left out."""
-    real = np.ones(len(batch), bool) if batch.mask is None else np.asarray(batch.mask)
-    arrays = (np.ascontiguousarray(array).tobytes() for array in np.asarray(batch.data))
-    digests = (hashlib.sha256(array).hexdigest()[:16] for array in arrays)
-    return [entry for entry, keep in zip(zip(batch.keys, digests, strict=True), real, strict=True) if keep]
 
 
 def play_epoch(ranks: Sequence[Resumable]) -> Iterator[tuple[list[Entry], dict[str, Any]]]:

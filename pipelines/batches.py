@@ -1,0 +1,207 @@
+"""Batches, one epoch a loop: what every iterator shares.
+
+a subclass says what stands in the slots ─▶ filling.py: one batch ─▶ workers.py: several, ahead, in order
+                                                                          │ one for each next()
+                   state: the position after the last batch that was handed over ◀──┘
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .batch import Batch
+from .errors import ExampleError
+from .filling import BatchJob, Recipe, Slots
+from .ranks import RankSplit
+from .stats import Counters, Stats
+from .workers import FillingThreads
+
+__all__ = ["BatchIterator", "PlanSlots"]
+
+LOOK_AHEAD = 4096
+MAX_THREADS = 16
+
+PlanSlots = Callable[[NDArray[np.int64]], Slots]
+"""Positions of the epoch in progress → what stands in their slots."""
+
+
+class BatchIterator(ABC):
+    """The loop, the threads and the position; a subclass brings the order and the state.
+
+    Iterating goes on from the state: `break` leaves it after the last batch that was handed over; a second `iter`
+    ends the first. Nothing live (thread, open file) exists before the first batch or after `close()`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        recipes: Sequence[Recipe],
+        split: RankSplit,
+        *,
+        examples: int,
+        counters: Counters,
+        threads: int | None,
+        prefetch_bytes: int,
+        max_substitutions: int,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}; it must be at least 1.")
+        self.name, self._recipes, self._split, self._counters = name, recipes, split, counters
+        self.threads = threads or min(MAX_THREADS, _usable_cores())
+        self.prefetch_bytes, self.max_substitutions = prefetch_bytes, max_substitutions
+        self._epoch = self._position = self._substitutions = 0
+        self._examples = examples
+        self._live: weakref.ref[_Epoch] | None = None
+        if not split.num_batches(0, examples):
+            raise ValueError(
+                f"{name}: {examples} examples do not fill one batch of {split.global_batch}, and tail='drop' "
+                "leaves none. Use a smaller batch or another tail."
+            )
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """The state after the last batch that was handed over: JSON, always the same keys."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state. Raises `StateError` for a state of other data or settings."""
+
+    @abstractmethod
+    def _plan(self) -> PlanSlots:
+        """The order of the epoch in progress."""
+
+    @abstractmethod
+    def _move(self, position: int) -> None:
+        """Move the state to a position of the epoch; its end is the beginning of the next one."""
+
+    @property
+    def batch_size(self) -> int:
+        """Examples of this rank in a batch."""
+        return self._split.batch_size
+
+    @property
+    def epoch(self) -> int:
+        """The epoch in progress, from 0."""
+        return self._epoch
+
+    @property
+    def position(self) -> int:
+        """Examples of the epoch delivered so far, over all ranks."""
+        return self._position
+
+    @property
+    def stats(self) -> Stats:
+        """What has been done since the iterator was made, and where the time went."""
+        return self._counters.stats()
+
+    def __len__(self) -> int:
+        """Batches left in this epoch; all of the next where only an incomplete one is left and dropped."""
+        left = self._split.num_batches(self._position, self._examples)
+        return left or self._split.num_batches(0, self._examples)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.close_epoch()
+        if not self._split.num_batches(self._position, self._examples):
+            self._move(self._examples)
+        epoch = _Epoch(self)
+        self._live = weakref.ref(epoch)
+        return epoch
+
+    def close_epoch(self) -> None:
+        """End an iteration that is under way and its threads; the state stays where it is."""
+        epoch = self._live() if self._live is not None else None
+        if epoch is not None:
+            epoch.close()
+        self._live = None
+
+    def close(self) -> None:
+        """End everything live. The iterator can be used again; it opens what it needs."""
+        self.close_epoch()
+        for recipe in self._recipes:
+            recipe.source.close()
+
+    def jobs(self, *, worker: int = 0, num_workers: int = 1) -> Iterator[BatchJob]:
+        """The batches left in this epoch, or every `num_workers`-th of them from number `worker` on."""
+        split, num, plan = self._split, self._examples, self._plan()
+        starts = range(self._position, num, split.global_batch)[: split.num_batches(self._position, num)]
+        mine = starts[worker::num_workers]
+        done, together = 0, 1
+        while done < len(mine):
+            cuts = [split.positions(start, num) for start in mine[done : done + together]]
+            slots = plan(np.concatenate([positions for positions, _ in cuts]))
+            begin = 0
+            for start, (positions, mask) in zip(mine[done : done + together], cuts, strict=True):
+                stop = num if start == starts[-1] else start + split.global_batch
+                yield BatchJob(self._recipes, slots.part(begin, begin + len(positions)), mask, next_position=stop)
+                begin += len(positions)
+            done, together = done + together, max(1, LOOK_AHEAD // split.batch_size)
+
+    def hand_over(self, job: BatchJob) -> Batch:
+        """The finished batch; the state moves to after it. An error leaves the state before it."""
+        substituted = self._substitutions + job.num_substituted
+        if substituted > self.max_substitutions:
+            reason = f"more than max_substitutions={self.max_substitutions} examples could not be decoded"
+            raise ExampleError(self.name, "…", reason)
+        unfinished = job.batch({})
+        self._substitutions = substituted
+        self._move(job.next_position)
+        self._counters.add(examples=len(unfinished), substituted=job.num_substituted)
+        return unfinished.replace(state=self.state_dict())
+
+    def filling_threads(self, jobs: Iterator[BatchJob]) -> FillingThreads[BatchJob]:
+        """Threads that work on these jobs, as far ahead as `prefetch_bytes` allows."""
+        one = self._recipes[0].decoder.allocate(1)
+        batch_bytes = self.batch_size * (one.nbytes if one is not None else 1 << 20)
+        enough = 2 + 2 * self.threads * 8 // self.batch_size
+        ahead = max(1, min(enough, self.prefetch_bytes // max(1, batch_bytes)))
+        return FillingThreads(jobs, threads=self.threads, ahead=ahead)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_live": None}
+
+
+class _Epoch(Iterator[Batch]):
+    """One pass over what is left of an epoch. It moves its iterator's state with every batch it hands over."""
+
+    def __init__(self, owner: BatchIterator) -> None:
+        self._owner = owner
+        self._threads: FillingThreads[BatchJob] | None = None
+        self._closed = False
+        self._handed_over = 0.0
+
+    def __next__(self) -> Batch:
+        if self._closed:
+            raise StopIteration
+        entered = perf_counter()
+        try:
+            if self._threads is None:
+                self._threads = self._owner.filling_threads(self._owner.jobs())
+            batch = self._owner.hand_over(next(self._threads))
+        except BaseException:
+            self.close()
+            raise
+        left = perf_counter()
+        between = entered - self._handed_over if self._handed_over else 0.0
+        self._owner._counters.add(wait_seconds=left - entered, consumer_seconds=between)
+        self._handed_over = left
+        return batch
+
+    def close(self) -> None:
+        """Stop the threads; iterating further ends at once."""
+        self._closed = True
+        if self._threads is not None:
+            self._threads.close()
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
