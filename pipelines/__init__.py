@@ -8,6 +8,7 @@ from .batch import Batch
 from .errors import ExampleError, PipelineError, ShardError, ShardingError, SourceError, StateError
 from .iterator import DataIterator
 from .media import ImageIterator
+from .mixture import MixedIterator, mix
 from .sources import Example, FolderSource, ShardSource, Source, hold_out, open_source
 from .stats import Stats
 
@@ -18,6 +19,7 @@ __all__ = [
     "ExampleError",
     "FolderSource",
     "ImageIterator",
+    "MixedIterator",
     "PipelineError",
     "ShardError",
     "ShardSource",
@@ -27,5 +29,6 @@ __all__ = [
     "StateError",
     "Stats",
     "hold_out",
+    "mix",
     "open_source",
 ]

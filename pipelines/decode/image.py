@@ -132,6 +132,8 @@ class ImageDecoder:
             )
         except ValueError:
             return None
+        if pixels.shape[:2] != (-(-header.height // scale), -(-header.width // scale)):
+            return None  # lossless JPEG cannot be scaled
         if header.orientation != 1:
             pixels = upright(pixels, header.orientation)
         left, top, right, bottom = (edge // scale for edge in chosen.box)

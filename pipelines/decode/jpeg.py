@@ -30,7 +30,8 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
     """
     if data[:2] != b"\xff\xd8":
         return None
-    position, end, orientation = 2, len(data), 1
+    position, end = 2, len(data)
+    frame, exif, has_xmp_orientation = b"", b"", False
     while position + 4 <= end:
         if data[position] != 0xFF:
             return None
@@ -41,25 +42,38 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         if marker in NO_LENGTH:
             position += 2
             continue
-        if marker in (START_OF_SCAN, END_OF_IMAGE):
+        if marker == START_OF_SCAN:
+            return _header(frame, exif, has_xmp_orientation)
+        segment = data[position + 4 : position + 2 + (data[position + 2] << 8 | data[position + 3])]
+        if marker == END_OF_IMAGE or (marker in START_OF_FRAME and frame):
             return None
-        length = data[position + 2] << 8 | data[position + 3]
         if marker in START_OF_FRAME:
-            if length < 8 or position + 10 > end:
+            frame = segment
+        elif marker == APP1 and segment.startswith(b"Exif\0\0"):
+            if exif:
                 return None
-            height = data[position + 5] << 8 | data[position + 6]
-            width = data[position + 7] << 8 | data[position + 8]
-            if not height or not width or data[position + 4] != 8:
-                return None
-            return JpegHeader(width, height, data[position + 9], orientation)
-        if marker == APP1 and data[position + 4 : position + 10] == b"Exif\0\0":
-            orientation = _orientation(data[position + 10 : position + 2 + length]) or orientation
-        position += 2 + length
+            exif = segment[6:]
+        elif marker == APP1 and segment.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
+            has_xmp_orientation = has_xmp_orientation or b"tiff:Orientation" in segment
+        position += 4 + len(segment)
     return None
 
 
+def _header(frame: bytes, exif: bytes, has_xmp_orientation: bool) -> JpegHeader | None:
+    if len(frame) < 6 or frame[0] != 8:
+        return None
+    height, width = frame[1] << 8 | frame[2], frame[3] << 8 | frame[4]
+    orientation = _orientation(exif) if exif else 0
+    if not height or not width or orientation is None or (has_xmp_orientation and not orientation):
+        return None
+    return JpegHeader(width, height, frame[5], orientation or 1)
+
+
 def _orientation(tiff: bytes) -> int | None:
-    """The orientation in a TIFF header's first directory (EXIF 2.3, section 4.6), None without a sound one."""
+    """The orientation in a TIFF header's first directory (EXIF 2.3, section 4.6); 0 where it has none.
+
+    None where the directory is damaged or says it in an unusual way.
+    """
     order = {b"II*\0": "little", b"MM\0*": "big"}.get(tiff[:4])
     if order is None or len(tiff) < 10:
         return None
@@ -69,11 +83,12 @@ def _orientation(tiff: bytes) -> int | None:
         return int.from_bytes(tiff[start : start + size], "little" if little else "big")
 
     directory = number(4, 4)
-    for entry in range(number(directory, 2)):
-        start = directory + 2 + 12 * entry
-        if start + 12 > len(tiff):
-            return None
+    num_entries = number(directory, 2)
+    if directory + 2 + 12 * num_entries > len(tiff):
+        return None
+    for start in range(directory + 2, directory + 2 + 12 * num_entries, 12):
         if number(start, 2) == ORIENTATION_TAG:
             value = number(start + 8, 2)
-            return value if number(start + 2, 2) == 3 and 1 <= value <= 8 else None
-    return None
+            is_usual = number(start + 2, 2) == 3 and number(start + 4, 4) == 1 and 1 <= value <= 8
+            return value if is_usual else None
+    return 0

@@ -78,9 +78,10 @@ def as_rgb(picture: Image.Image, *, gray: bool = False) -> Image.Image:
     Raises `UnreadableImageError` with the decoder's reason.
     """
     try:
+        picture.load()  # of a TIFF, this turns it upright and takes the orientation away
         orientation = orientation_of(picture)
-        picture.load()
         eight = _eight_bits(picture)
+        eight.info.pop("transparency", None)  # `convert` would warn of what it drops
         turned = eight.transpose(TURNS[orientation]) if orientation != 1 else eight
         return turned.convert("L" if gray else "RGB")
     except FAILURES as error:

@@ -104,15 +104,20 @@ def walk_files(folder: Path) -> Iterator[tuple[str, int]]:
     waiting = [(str(folder), "", frozenset[tuple[int, int]]())]
     while waiting:
         place, prefix, above = waiting.pop()
-        status = Path(place).stat()
+        try:
+            status = Path(place).stat()
+            visible = [entry for entry in os.scandir(place) if not entry.name.startswith(".")]
+        except OSError as error:
+            raise SourceError(f"{place}: cannot be listed ({error.strerror}).") from error
         identity = (status.st_dev, status.st_ino)
         if identity in above:
             continue
-        with os.scandir(place) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    waiting.append((entry.path, f"{prefix}{entry.name}/", above | {identity}))
-                elif entry.is_file():
-                    yield prefix + entry.name, entry.stat().st_size
+        for entry in visible:
+            try:
+                is_folder, size = entry.is_dir(), entry.stat().st_size if entry.is_file() else None
+            except OSError:  # a link to itself
+                continue
+            if is_folder:
+                waiting.append((entry.path, f"{prefix}{entry.name}/", above | {identity}))
+            elif size is not None:
+                yield prefix + entry.name, size

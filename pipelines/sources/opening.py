@@ -50,7 +50,11 @@ def open_source(
         return _open_folder(path, modality, allow_truncated=allow_truncated, verify=verify)
     if path.exists():
         return _open_tars([path], allow_truncated=allow_truncated, verify=verify)
-    expanded = [name for part in braceexpand(text) for name in (sorted(glob(part)) if has_magic(part) else [part])]
+    try:
+        parts = list(braceexpand(text))
+    except ValueError as error:
+        raise SourceError(f"{text}: not a pattern that can be expanded ({error}).") from error
+    expanded = [name for part in parts for name in (sorted(glob(part)) if has_magic(part) else [part])]
     if expanded == [text] or not expanded:
         raise SourceError(f"{text}: no such file or folder." if expanded else f"{text}: no file matches it.")
     return _open_tars([Path(name) for name in expanded], allow_truncated=allow_truncated, verify=verify)
@@ -65,7 +69,8 @@ def _open_folder(folder: Path, modality: str, *, allow_truncated: bool, verify: 
         return ShardSource(paths, manifest=manifest, allow_truncated=allow_truncated, verify=verify)
     if (folder / modality / MANIFEST_NAME).exists():
         return _open_folder(folder / modality, modality, allow_truncated=allow_truncated, verify=verify)
-    tars = sorted(path for path in folder.iterdir() if path.name.endswith(TAR_SUFFIXES) and path.is_file())
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+    tars = sorted(path for path in visible if path.name.endswith(TAR_SUFFIXES) and path.is_file())
     if tars:
         return ShardSource(tars, allow_truncated=allow_truncated, verify=verify)
     return FolderSource(folder, modality=modality)

@@ -30,8 +30,9 @@ OPEN_SHARDS = 256
 
 @dataclass(frozen=True, slots=True)
 class OpenShard:
-    """A tar and its index while they are in use."""
+    """A tar and its index while they are in use; `path` is the user's, `file` may be an unpacked copy of it."""
 
+    path: str
     file: LocalFile
     index: Index
 
@@ -96,9 +97,9 @@ class ShardSource(Source):
         return self._counts
 
     def prefix_hash(self, examples: int) -> str | None:
-        """The rolling hash after the shard that ends with this many examples; None where none does."""
-        shard = int(np.searchsorted(self._stops, examples, side="right")) - 1
-        if shard < 0 or self._stops[shard] != examples:
+        """The rolling hash after the first shard that ends with this many examples; None where none does."""
+        shard = int(np.searchsorted(self._stops, examples, side="left"))
+        if examples <= 0 or shard == len(self._stops) or self._stops[shard] != examples:
             return None
         return self._hashes[shard]
 
@@ -118,8 +119,8 @@ class ShardSource(Source):
         for number in range(len(self.paths)):
             shard = self._shard(number)
             for offset, length in zip(shard.index["offset"].tolist(), shard.index["length"].tolist(), strict=True):
-                stop, where = offset + length, str(shard.file.path)
-                members = iter_members(shard.file.read, offset, stop, where=where, verify=False)
+                stop = offset + length
+                members = iter_members(shard.file.read, offset, stop, where=shard.path, verify=False)
                 parts = (split_member_name(member.name) for member in members if member.is_file)
                 found.append(next((part[0] for part in parts if part), ""))
         return found
@@ -128,7 +129,7 @@ class ShardSource(Source):
         """Two reads: what stands before the media (its header, and fields), and the media, which is not copied."""
         record: Any = shard.index[row].item()
         offset, length, data_offset, data_length = record[:4]
-        file, path = shard.file, str(shard.file.path)
+        file, path = shard.file, shard.path
         head = file.read(offset, data_offset - offset)
         media = file.read(data_offset, data_length)
         if len(media) < data_length:
@@ -137,20 +138,26 @@ class ShardSource(Source):
             self._check_crc32(shard, row, head + media)
         if len(head) == BLOCK and data_offset + padded(data_length) >= offset + length:
             parts = split_member_name(header_name(head))
-            return Example(index, parts[0] if parts else "", media, path, data_offset)
+            if parts is None:
+                raise ShardError(_misfit(path, offset))
+            return Example(index, parts[0], media, path, data_offset)
 
         def read(start: int, count: int) -> bytes:
             inside = start + count <= len(head)
             return head[start : start + count] if inside else file.read(offset + start, count)
 
-        key, fields = "", {}
+        key, fields, has_media = "", {}, False
         for member in iter_members(read, 0, length, where=path, verify=False):
             parts = split_member_name(member.name) if member.is_file else None
             if parts is None:
                 continue
             key, suffix = parts
             if offset + member.data_start != data_offset:
-                fields[suffix] = read(member.data_start, member.data_length)
+                fields[suffix.lower()] = read(member.data_start, member.data_length)
+            elif member.data_length == data_length:
+                has_media = True
+        if not has_media:
+            raise ShardError(_misfit(path, offset))
         return Example(index, key, media, path, data_offset, fields)
 
     def _check_crc32(self, shard: OpenShard, row: int, begin: bytes) -> None:
@@ -158,7 +165,7 @@ class ShardSource(Source):
         rest = shard.file.read(offset + len(begin), length - len(begin))
         if zlib.crc32(rest, zlib.crc32(begin)) != shard.index[row]["crc32"]:
             raise ShardError(
-                f"{shard.file.path}: example {row} at byte {offset:,} fails its checksum. Copy or make it again."
+                f"{shard.path}: example {row} at byte {offset:,} fails its checksum. Copy or make it again."
             )
 
     def _shard(self, number: int) -> OpenShard:
@@ -171,7 +178,7 @@ class ShardSource(Source):
         if not path.is_file():
             raise SourceError(f"{path}: no such file.")
         file = LocalFile(plain_tar(path) if is_gzip(path) else path)
-        shard = OpenShard(file, open_index(file.path, file, keep_whole=self._allow_truncated))
+        shard = OpenShard(str(path), file, open_index(file.path, file, keep_whole=self._allow_truncated))
         if hasattr(self, "_counts") and len(shard.index) != self._counts[number]:
             raise ShardError(
                 f"{path}: its index holds {len(shard.index)} examples, {int(self._counts[number])} were expected. "
@@ -197,6 +204,10 @@ class ShardSource(Source):
 
     def __repr__(self) -> str:
         return f"ShardSource({self.name!r}, {len(self):,} examples)"
+
+
+def _misfit(path: str, offset: int) -> str:
+    return f"{path}: its index does not fit it at byte {offset:,}. Delete the index to have it rebuilt."
 
 
 def _span_digest(index: Index) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -42,7 +43,9 @@ class HeldOutPart(Source):
         self.source, self.fraction, self.seed, self.held_out = source, fraction, seed, held_out
         self.name = f"{source.name} ({'held-out' if held_out else 'training'} part)"
         self._whole = source.shard_counts
-        self._kept_back = np.ceil(self._whole * fraction).astype(np.int64)
+        exact = Fraction(fraction).limit_denominator(10**9)  # 0.07 · 100 is 7, not 7.000000000000001
+        kept_back = -(-self._whole * exact.numerator // exact.denominator)
+        self._kept_back = np.maximum(kept_back, self._whole > 0)
         self._counts = self._kept_back if held_out else self._whole - self._kept_back
         self._stops = np.cumsum(self._counts)
         self._source_stops = np.cumsum(self._whole)
@@ -62,8 +65,6 @@ class HeldOutPart(Source):
         shard = int(np.searchsorted(self._stops, examples, side="left"))
         if examples <= 0 or shard >= len(self._stops) or self._stops[shard] != examples:
             return None
-        if examples == len(self):  # shards that give nothing to this part may follow
-            shard = len(self._stops) - 1
         inner = self.source.prefix_hash(int(self._source_stops[shard]))
         if inner is None:
             return None
@@ -122,7 +123,9 @@ class Selection(Source):
         self._indices = indices if isinstance(indices, range) else np.asarray(indices, np.int64)
         if not len(self._indices):
             raise SourceError(f"{source.name}: the selection is empty.")
-        lowest, highest = int(min(self._indices)), int(max(self._indices))
+        ends = (self._indices[0], self._indices[-1])  # of a range, the lowest and the highest
+        within = ends if isinstance(self._indices, range) else (self._indices.min(), self._indices.max())
+        lowest, highest = int(min(within)), int(max(within))
         if lowest < 0 or highest >= len(source):
             wrong = lowest if lowest < 0 else highest
             raise IndexError(f"{source.name}: example {wrong} of {len(source)}.")

@@ -1,0 +1,8 @@
+"""Packing folders of media into webdataset tar shards."""
+
+from __future__ import annotations
+
+from .make import PackReport, make_shards
+from .writer import ShardWriter
+
+__all__ = ["PackReport", "ShardWriter", "make_shards"]

@@ -1,0 +1,55 @@
+"""How far packing has come: a bar on a terminal, a line every ten seconds in a log."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import NoReturn, TextIO
+
+from tqdm import tqdm
+
+__all__ = ["Progress"]
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Counts images over all shards being packed; silent if `stream` is None."""
+
+    def __init__(self, total: int, done: int, *, stream: TextIO | None) -> None:
+        self._total, self._done, self._stream = total, done, stream
+        self._under_way: dict[int, int] = {}
+        self._began = self._last_line = time.monotonic()
+        self._first = done
+        self._bar: tqdm[NoReturn] | None = None
+        if stream is not None and stream.isatty():
+            self._bar = tqdm(total=total, initial=done, unit=" images", file=stream, smoothing=0.1)
+
+    def on_image(self, number: int, place: int) -> None:
+        """An image of a shard is about to be read."""
+        self._under_way[number] = place
+        self._show()
+
+    def on_shard(self, number: int, images: int) -> None:
+        """A shard is finished."""
+        self._under_way.pop(number, None)
+        self._done += images
+        self._show()
+
+    def _show(self) -> None:
+        done = self._done + sum(self._under_way.values())
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+        elif self._stream is not None and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            rate = (done - self._first) / (self._last_line - self._began)
+            print(f"{done:,} of {self._total:,} images, {rate:,.0f} a second", file=self._stream, flush=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()

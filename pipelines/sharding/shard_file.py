@@ -1,0 +1,167 @@
+"""One shard while it is written: a tar under a temporary name, its index, both renamed into place at the end.
+
+    .NAME.tar.part  ──fsync──▶  NAME.tar.index.npy (renamed first)  ──▶  NAME.tar
+
+So a tar that is there is whole and has its index. The bytes depend on what is added and on nothing else: no
+clock, no owner, no host. A killed writer leaves only the hidden part file, which the next one of that name
+replaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tarfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from ..index import INDEX_DTYPE, INDEX_VERSION, IndexFlag, index_path, save_index
+from ..keys import split_member_name
+from ..tar import BLOCK, padded
+
+__all__ = ["EncodedExample", "MediaFacts", "ShardFile", "ShardSummary", "encode_example", "sync_folder"]
+
+END_OF_ARCHIVE = bytes(2 * BLOCK)
+NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFacts:
+    """What the index says of a media member; 0 where unknown. Units as in `pipelines.index.INDEX_DTYPE`."""
+
+    frames: int = 1
+    width: int = 0
+    height: int = 0
+    channels: int = 0
+    rate: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSummary:
+    """A finished shard: file name, number of examples, bytes and SHA-256 in hex."""
+
+    name: str
+    examples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """An example as it will stand in the tar: `span` is the headers, payloads and padding of all its members."""
+
+    key: str
+    span: bytes
+    media_bytes: int
+    has_fields: bool
+    facts: MediaFacts
+
+
+class ShardFile:
+    """Writes the examples of one shard to `path`; nothing is there until `finish`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._part = path.with_name(f".{path.name}.part")
+        self._file = open(self._part, "wb")  # noqa: SIM115 (closed by finish or abort)
+        self._sha256 = hashlib.sha256()
+        self._keys: set[str] = set()
+        self._rows: list[tuple[int, ...]] = []
+        self.bytes = 0
+
+    @property
+    def examples(self) -> int:
+        """Examples added so far."""
+        return len(self._rows)
+
+    def add(self, example: EncodedExample) -> None:
+        """Append one example. Raises `ValueError` where its key is taken."""
+        if example.key in self._keys:
+            raise ValueError(f"{self.path.name}: there is an example {example.key!r} already; keys must differ.")
+        offset, facts = self.bytes, example.facts
+        self._write(example.span)
+        flags = IndexFlag.HAS_CRC32 | (IndexFlag.HAS_FIELDS if example.has_fields else IndexFlag(0))
+        place = (offset, len(example.span), self.bytes - padded(example.media_bytes), example.media_bytes)
+        shape = (facts.frames, -1, *facts.rate, facts.width, facts.height, facts.channels)
+        self._rows.append((*place, *shape, int(flags), zlib.crc32(example.span), INDEX_VERSION))
+        self._keys.add(example.key)
+
+    def _write(self, content: bytes) -> None:
+        self._file.write(content)
+        self._sha256.update(content)
+        self.bytes += len(content)
+
+    def finish(self) -> ShardSummary:
+        """End the archive, fsync it, and rename first its index and then itself into place."""
+        self._write(END_OF_ARCHIVE)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        index = index_path(self.path)
+        index_part = index.with_name(f".{index.name}.part")
+        save_index(index_part, np.array(self._rows, INDEX_DTYPE))
+        index_part.replace(index)
+        self._part.replace(self.path)
+        sync_folder(self.path.parent)
+        return ShardSummary(self.path.name, self.examples, self.bytes, self._sha256.hexdigest())
+
+    def abort(self) -> None:
+        """Remove what was written; a finished shard of that name, from before, stays as it was."""
+        with contextlib.suppress(OSError):  # closing flushes, which fails again where the disk is full
+            self._file.close()
+        index = index_path(self.path)
+        self._part.unlink(missing_ok=True)
+        index.with_name(f".{index.name}.part").unlink(missing_ok=True)
+
+
+def encode_example(
+    key: str,
+    media: bytes,
+    suffix: str,
+    *,
+    fields: Mapping[str, bytes] = NO_FIELDS,
+    facts: MediaFacts = MediaFacts(),
+) -> EncodedExample:
+    """Lay out one example: its fields, sorted by name, then its media.
+
+    Raises `ValueError` for a key or suffix from which webdataset would read another key or suffix.
+    """
+    if suffix in fields:
+        raise ValueError(f"example {key!r}: {suffix!r} names both the media and a field; one must be renamed.")
+    if key.startswith(("__", "/")):
+        raise ValueError(f"example {key!r}: a key does not begin with two underscores or a slash.")
+    pieces: list[bytes] = []
+    for name, payload in [*((name, fields[name]) for name in sorted(fields)), (suffix, media)]:
+        is_odd = not name or name.startswith(".") or name != name.lower()
+        if is_odd or split_member_name(f"{key}.{name}") != (key, name):
+            raise ValueError(
+                f"example {key!r} with a member {name!r}: a key needs a base name without a dot, and a suffix is "
+                "in lower case, without a leading dot or a slash."
+            )
+        pieces += [_header(f"{key}.{name}", len(payload)), payload, bytes(padded(len(payload)) - len(payload))]
+    return EncodedExample(key, b"".join(pieces), len(media), bool(fields), facts)
+
+
+def _header(name: str, size: int) -> bytes:
+    """A ustar header; pax only for a name that is too long or not ASCII, or more than 8 GiB."""
+    member = tarfile.TarInfo(name)
+    member.size = size
+    if name.isascii():
+        with contextlib.suppress(ValueError):
+            return member.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape")
+    return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder last through a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,142 @@
+"""What is to be done about a folder, from what is found in it: nothing, go on, add to it, begin, or refuse.
+
+found                                   asked for       done
+manifest of this listing and settings   anything        nothing: complete (overwrite: made anew)
+manifest of another listing             append          new files into new shards; goes on if interrupted
+manifest of another listing or settings nothing         refused
+unfinished run of this plan             anything        gone on with (overwrite: if that began it)
+unfinished run of another plan          nothing         refused
+shards without manifest or plan         nothing         refused
+any of the refused                      overwrite       all removed, made anew
+no shards                               anything        begun
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ShardingError
+from ..manifest import Manifest
+from .listing import Listing
+from .plan import PackSettings, Plan, make_plan
+from .wording import counted, printable
+from .workspace import Workspace
+
+__all__ = ["Start", "choose_start", "complete_manifest"]
+
+ANEW = "make all shards anew with --overwrite"
+
+
+@dataclass(frozen=True)
+class Start:
+    """The plan to carry out, which is saved; None if the set is complete. `base` is the set that stays, if any."""
+
+    plan: Plan | None
+    base: Manifest | None
+
+
+def complete_manifest(out: Path, listing: Listing, settings: PackSettings) -> Manifest | None:
+    """The manifest of a folder in which nothing is left to do, found without writing; None for any other.
+
+    Raises `ShardError` for a manifest that cannot be read, or if shards of a complete set are missing.
+    """
+    workspace = Workspace(out)
+    manifest = workspace.manifest()
+    if manifest is None or workspace.has_unfinished() or not _is_same(manifest, listing, settings):
+        return None
+    workspace.check_present(manifest)
+    return manifest
+
+
+def choose_start(
+    workspace: Workspace, listing: Listing, settings: PackSettings, *, append: bool, overwrite: bool
+) -> Start:
+    """Decide, by the table above, and save the plan or leave the one that is saved.
+
+    Raises `ShardingError` where going on would mix two sets, `ShardError` for a manifest that cannot be read.
+    """
+    plan = make_plan(listing, settings)
+    saved = workspace.saved_plan()
+    if overwrite:
+        if saved != _description(plan, replaces=True):
+            workspace.wipe()
+            workspace.begin(_description(plan, replaces=True))
+        return Start(plan, None)
+    manifest = workspace.manifest()
+    if manifest is None:
+        if saved is None:
+            _refuse_strays(workspace)
+            workspace.begin(_description(plan))
+        elif {**saved, "replaces": False} != _description(plan):
+            _refuse_unfinished(workspace.out, saved, settings)
+        return Start(plan, None)
+    if _is_same(manifest, listing, settings):
+        workspace.discard_unfinished(manifest)
+        workspace.check_present(manifest)
+        return Start(None, manifest)
+    plan = _plan_of_addition(workspace, manifest, listing, settings, append=append)
+    if saved != _description(plan):
+        workspace.discard_unfinished(manifest)
+        workspace.begin(_description(plan))
+    return Start(plan, manifest)
+
+
+def _plan_of_addition(
+    workspace: Workspace, manifest: Manifest, listing: Listing, settings: PackSettings, *, append: bool
+) -> Plan:
+    """The files that a finished set does not hold, into shards numbered after its own."""
+    out = workspace.out
+    if manifest.modality != "image":
+        raise ShardingError(f"{out}: holds shards of {manifest.modality}. Name another folder with --out.")
+    if differences := settings.differences(manifest.settings):
+        raise ShardingError(
+            f"{out}: was packed with other settings ({', '.join(differences)}). Use those, or {ANEW}."
+        )
+    packed = workspace.names(manifest)
+    if not append:
+        here = {image.path for image in listing.images}
+        new = len(here - packed.keys() - {failure["path"] for failure in manifest.failures})
+        gone = len(packed.keys() - here)
+        raise ShardingError(
+            f"{out}: was packed from other files than are there now ({new:,} new, {gone:,} gone, or some changed). "
+            f"Add the new ones with --append, or {ANEW}."
+        )
+    workspace.check_present(manifest)
+    if settings.resize is None:
+        sizes = dict(zip(packed, workspace.packed_bytes(manifest), strict=True))
+        changed = [image.path for image in listing.images if sizes.get(image.path, image.size) != image.size]
+        if changed:
+            raise ShardingError(
+                f"{printable(changed[0])}: has another size than when it was packed, and so it is with "
+                f"{counted(len(changed) - 1, 'other file')}. Restore what changed, or {ANEW}."
+            )
+    numbers = [int(found[1]) for name in manifest.shards.name if (found := re.search(r"-(\d+)\.tar$", name))]
+    return make_plan(
+        listing, settings, packed=packed, base=manifest.data_hash, first_shard=max(numbers, default=-1) + 1
+    )
+
+
+def _is_same(manifest: Manifest, listing: Listing, settings: PackSettings) -> bool:
+    return manifest.listing == listing.fingerprint and not settings.differences(manifest.settings)
+
+
+def _description(plan: Plan, *, replaces: bool = False) -> dict[str, Any]:
+    """What is saved of a plan: an overwriting run that was interrupted goes on, and does not begin again."""
+    return {**plan.describe(), "replaces": replaces}
+
+
+def _refuse_strays(workspace: Workspace) -> None:
+    if strays := workspace.strays():
+        raise ShardingError(
+            f"{workspace.out}: holds {strays[0].name} but no manifest, so it is no set that could be gone on with. "
+            f"Name another folder with --out, or {ANEW}."
+        )
+
+
+def _refuse_unfinished(out: Path, saved: dict[str, Any], settings: PackSettings) -> None:
+    differences = settings.differences(saved.get("settings", {}))
+    was = f"other settings ({', '.join(differences)})" if differences else "other files than are there now"
+    raise ShardingError(f"{out}: holds an unfinished set begun with {was}. Go on with those, or {ANEW}.")

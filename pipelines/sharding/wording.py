@@ -1,0 +1,15 @@
+"""Names and numbers as they are shown to people."""
+
+from __future__ import annotations
+
+__all__ = ["counted", "printable"]
+
+
+def printable(path: str) -> str:
+    """A path that can be shown on a terminal: control characters and bytes that are no UTF-8, as escapes."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in path)
+
+
+def counted(num: int, noun: str) -> str:
+    """A number and what it counts: `1 file`, `1,200 files`."""
+    return f"{num:,} {noun}" if num == 1 else f"{num:,} {noun}s"

@@ -1,0 +1,213 @@
+"""The folder shards are packed into, from the first run to the finished set.
+
+    OUT/image-000000.tar, .tar.index.npy    a finished shard, there as soon as it is whole
+    OUT/manifest.json, manifest.names.jsonl  written last: with the manifest the set is finished
+    OUT/.make_shards/plan.json              what the run in progress was planned from; saved first
+    OUT/.make_shards/finished.jsonl         one line a finished shard: its summary and its failures
+    OUT/.make_shards/parts-PID/             shards being written, of one run
+
+Only the process that holds the folder's lock writes anything but parts, so children that outlive their parent
+by a moment can do no harm. A shard is recorded, then its index renamed into place, then its tar: it counts as
+finished if all three are there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..errors import ShardError
+from ..index import INDEX_DTYPE, index_path, load_index
+from ..manifest import MANIFEST_NAME, NAMES_NAME, Manifest
+from .pack import ShardResult
+from .shard_file import ShardSummary, sync_folder
+from .walk import Failure
+
+__all__ = ["Workspace"]
+
+SHARD_FILE = re.compile(r"image-\d{6,}\.tar(\.index\.npy)?")
+
+
+class Workspace:
+    """Reading and changing the state of one output folder, which exists and whose lock is held."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._folder = out / ".make_shards"
+        self._plan, self._journal = self._folder / "plan.json", self._folder / "finished.jsonl"
+
+    def saved_plan(self) -> dict[str, Any] | None:
+        """What an unfinished run was planned from, or None."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            plan: dict[str, Any] = json.loads(self._plan.read_text(encoding="utf-8"))
+            return plan
+        return None
+
+    def begin(self, plan: dict[str, Any]) -> None:
+        """Save the plan of a run; it is there whole, or not at all."""
+        self._folder.mkdir(exist_ok=True)
+        self._journal.unlink(missing_ok=True)
+        _write(self._plan, [json.dumps(plan)])
+
+    def manifest(self) -> Manifest | None:
+        """The manifest of a finished set, or None. Raises `ShardError` for a damaged one."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return Manifest.load(self.out)
+        return None
+
+    def names(self, manifest: Manifest) -> dict[str, str]:
+        """Original path → key of every example of a finished set. Raises `ShardError` where that is not known."""
+        path = self.out / NAMES_NAME
+        try:
+            with open(path, encoding="utf-8") as lines:
+                pairs = [json.loads(line) for line in islice(lines, manifest.examples)]
+            if len(pairs) != manifest.examples:
+                raise ValueError(f"{len(pairs):,} lines for {manifest.examples:,} examples")
+            return {original: key for key, original in pairs}
+        except (OSError, ValueError) as error:
+            raise ShardError(f"{path}: not readable ({error}). Make the shards anew with --overwrite.") from error
+
+    def packed_bytes(self, manifest: Manifest) -> list[int]:
+        """Bytes of the media of every example of a finished set, in the order of its names."""
+        indexes = (load_index(index_path(self.out / name)) for name in manifest.shards.name)
+        return [length for index in indexes for length in index["data_length"].tolist()]
+
+    def check_present(self, manifest: Manifest) -> None:
+        """Raise `ShardError` if a shard of a finished set, or its index, is missing or was cut off."""
+        columns = manifest.shards
+        for name, examples, size in zip(columns.name, columns.examples, columns.bytes, strict=True):
+            if not self._is_present(ShardSummary(name, examples, size, "")):
+                raise ShardError(
+                    f"{self.out / name}: in the manifest, but it or its index is missing or cut off. Restore it, "
+                    "or make the shards anew with --overwrite."
+                )
+
+    def has_unfinished(self) -> bool:
+        """Whether a run was begun and has not been cleared away."""
+        return self._folder.exists()
+
+    def finished(self) -> dict[int, ShardResult]:
+        """The shards of the run in progress that need not be made again, by number."""
+        found: dict[int, ShardResult] = {}
+        for line in self._whole_lines():
+            record = json.loads(line)
+            summary = ShardSummary(**record["summary"])
+            if self._is_present(summary):
+                failures = tuple(Failure(*failure) for failure in record["failures"])
+                found[record["number"]] = ShardResult(record["number"], summary, failures)
+        return found
+
+    def _whole_lines(self) -> list[str]:
+        """The journal without a last line that was cut off, which is removed so that more can follow."""
+        try:
+            content = self._journal.read_bytes()
+        except FileNotFoundError:
+            return []
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            os.truncate(self._journal, len(whole))
+        return whole.decode("utf-8").splitlines()
+
+    def _is_present(self, summary: ShardSummary) -> bool:
+        if not summary.examples:
+            return True
+        tar = self.out / summary.name
+        with contextlib.suppress(FileNotFoundError):
+            index_bytes = index_path(tar).stat().st_size
+            return tar.stat().st_size == summary.bytes and index_bytes > summary.examples * INDEX_DTYPE.itemsize
+        return False
+
+    @contextlib.contextmanager
+    def parts(self) -> Iterator[Path]:
+        """A folder of this run's own for shards being written, on the same disk; what earlier runs left goes."""
+        for left in self._folder.glob("parts-*"):
+            _remove_tree(left)
+        folder = self._folder / f"parts-{os.getpid()}"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            _remove_tree(folder)
+
+    def publish(self, result: ShardResult, parts: Path) -> None:
+        """Record a shard and move it from the parts into place."""
+        record = {
+            "number": result.number,
+            "summary": {name: getattr(result.summary, name) for name in ShardSummary.__slots__},
+            "failures": result.failures,
+        }
+        with open(self._journal, "ab") as journal:
+            journal.write(json.dumps(record).encode("ascii") + b"\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+        if result.summary.examples:
+            part, tar = parts / result.summary.name, self.out / result.summary.name
+            index_path(part).replace(index_path(tar))
+            part.replace(tar)
+            sync_folder(self.out)
+
+    def finish(self, manifest: Manifest, new_names: Iterable[tuple[str, str]], *, kept: int) -> None:
+        """Write the names, after the first `kept` of the old, then the manifest; clear the rest away."""
+        with contextlib.ExitStack() as stack:
+            old: Iterable[str] = ()
+            if kept:
+                lines = stack.enter_context(open(self.out / NAMES_NAME, encoding="utf-8"))
+                old = (line.rstrip("\n") for line in islice(lines, kept))
+            new = (json.dumps([key, path], ensure_ascii=False, separators=(",", ":")) for key, path in new_names)
+            _write(self._folder / NAMES_NAME, (line for part in (old, new) for line in part))
+        (self._folder / NAMES_NAME).replace(self.out / NAMES_NAME)
+        _write(self._folder / MANIFEST_NAME, [manifest.to_json().rstrip("\n")])
+        (self._folder / MANIFEST_NAME).replace(self.out / MANIFEST_NAME)
+        sync_folder(self.out)
+        _remove_tree(self._folder)
+
+    def strays(self) -> list[Path]:
+        """Files in the folder that are called like our shards."""
+        return sorted(path for path in self.out.iterdir() if SHARD_FILE.fullmatch(path.name))
+
+    def discard_unfinished(self, manifest: Manifest | None) -> None:
+        """Forget a run in progress, and remove its shards; those of the manifest stay."""
+        keep = {self.out / name for name in (manifest.shards.name if manifest else ())}
+        keep |= {index_path(tar) for tar in keep}
+        if self._folder.exists():
+            for stray in self.strays():
+                if stray not in keep:
+                    stray.unlink()
+            _remove_tree(self._folder)
+
+    def wipe(self) -> None:
+        """Remove the whole set, finished or not: the manifest first, so that no half of it passes for a set."""
+        (self.out / MANIFEST_NAME).unlink(missing_ok=True)
+        (self.out / NAMES_NAME).unlink(missing_ok=True)
+        _remove_tree(self._folder)
+        for stray in self.strays():
+            stray.unlink()
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    """Text lines to a file that appears whole. A name that is no UTF-8 becomes a JSON escape, which reads back."""
+    part = path.with_name(f".{path.name}.part")
+    with open(part, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        for line in lines:
+            file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _remove_tree(folder: Path) -> None:
+    """Remove a folder into which the orphan of a killed run may be writing for a moment yet."""
+    for _ in range(50):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.02)
+    shutil.rmtree(folder)

@@ -1,0 +1,125 @@
+"""ShardWriter: examples of any kind into numbered tar shards, with their index. For your own data and ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import ShardingError
+from .shard_file import NO_FIELDS, MediaFacts, ShardFile, ShardSummary, encode_example
+
+__all__ = ["ShardWriter", "shard_name"]
+
+
+def shard_name(prefix: str, number: int) -> str:
+    """The file name of a shard: `image-000000.tar`."""
+    return f"{prefix}-{number:06d}.tar"
+
+
+class ShardWriter:
+    """Writes examples to `FOLDER/PREFIX-000000.tar` and on, each with its index, in the order given.
+
+    ```python
+    with ShardWriter("shards/image", "image", shard_bytes=256 << 20) as writer:
+        writer.write("cat", jpeg_bytes, "jpg", fields={"cls": b"3"}, width=640, height=480)
+    ```
+
+    A shard is closed before it would grow beyond `shard_bytes`, or once it holds `shard_examples`. It
+    appears, whole and with its index, by a rename; an exception inside the `with` removes the shard that is
+    being written and keeps the finished ones. `first` is the number of the first shard. The same examples
+    give the same bytes.
+
+    Raises `ShardingError` where a shard of that name exists and `ValueError` for a key that is taken or
+    malformed.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        prefix: str,
+        *,
+        shard_bytes: int = 256 << 20,
+        shard_examples: int = 10_000,
+        first: int = 0,
+    ) -> None:
+        if shard_bytes < 1 or shard_examples < 1 or first < 0:
+            raise ValueError("shard_bytes and shard_examples are at least 1, and first at least 0.")
+        if not prefix or "/" in prefix or prefix.startswith("."):
+            raise ValueError(f"prefix={prefix!r}: a file name that is not hidden is needed.")
+        self.folder, self.prefix = Path(folder), prefix
+        self.shards: list[ShardSummary] = []
+        self._shard_bytes, self._shard_examples = shard_bytes, shard_examples
+        self._number = first
+        self._shard: ShardFile | None = None
+
+    def write(
+        self,
+        key: str,
+        media: bytes,
+        suffix: str,
+        *,
+        fields: Mapping[str, bytes] = NO_FIELDS,
+        frames: int = 1,
+        width: int = 0,
+        height: int = 0,
+        channels: int = 0,
+        rate: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Append one example.
+
+        `key` is without a dot in its base name, `suffix` without its leading dot ("jpg"); `fields` maps
+        suffixes to the bytes of the example's other members. The rest goes to the index, 0 for unknown:
+        `frames` is 1 for an image, sample frames of audio, decodable frames of video; `width` and `height` of
+        the upright picture in pixels; `rate` samples a second over 1, or the time base in seconds.
+        """
+        facts = MediaFacts(frames, width, height, channels, rate)
+        example = encode_example(key, media, suffix, fields=fields, facts=facts)
+        shard = self._shard
+        if shard is not None and (
+            shard.examples >= self._shard_examples or shard.bytes + len(example.span) > self._shard_bytes
+        ):
+            self._finish_shard(shard)
+            shard = None
+        if shard is None:
+            shard = self._shard = self._open_shard()
+        shard.add(example)
+
+    def _open_shard(self) -> ShardFile:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / shard_name(self.prefix, self._number)
+        if path.exists():
+            raise ShardingError(f"{path}: exists already. Remove it, or number on with first={self._number + 1}.")
+        self._number += 1
+        return ShardFile(path)
+
+    def _finish_shard(self, shard: ShardFile) -> None:
+        self._shard = None
+        try:
+            self.shards.append(shard.finish())
+        except BaseException:
+            shard.abort()
+            raise
+
+    def close(self) -> None:
+        """Finish the shard that is being written; `shards` then lists all of them."""
+        if self._shard is not None:
+            self._finish_shard(self._shard)
+
+    def abort(self) -> None:
+        """Remove the shard that is being written; finished ones stay."""
+        if self._shard is not None:
+            self._shard.abort()
+            self._shard = None
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
