@@ -109,11 +109,20 @@ class BatchIterator(ABC):
 
     def __iter__(self) -> Iterator[Batch]:
         self.close_epoch()
-        if not self._split.num_batches(self._position, self._examples):
-            self._move(self._examples)
+        self.begin_pass()
         epoch = _Epoch(self)
         self._live = weakref.ref(epoch)
         return epoch
+
+    def begin_pass(self) -> None:
+        """Before a pass over what is left of the epoch: skip an incomplete batch that would be dropped."""
+        if not self._split.num_batches(self._position, self._examples):
+            self._move(self._examples)
+
+    def end_pass(self, epoch: int) -> None:
+        """After a pass over an epoch that took every batch, or a worker's share of them: on to the next epoch."""
+        if self._epoch == epoch:
+            self._move(self._examples)
 
     def close_epoch(self) -> None:
         """End an iteration that is under way and its threads; the state stays where it is."""
@@ -128,11 +137,11 @@ class BatchIterator(ABC):
         for recipe in self._recipes:
             recipe.source.close()
 
-    def jobs(self, *, worker: int = 0, num_workers: int = 1) -> Iterator[BatchJob]:
-        """The batches left in this epoch, or every `num_workers`-th of them from number `worker` on."""
+    def jobs(self, *, worker: int = 0, num_workers: int = 1, skip: int = 0) -> Iterator[BatchJob]:
+        """The batches left in this epoch; of several workers in turn, those of one but for its first `skip`."""
         split, num, plan = self._split, self._examples, self._plan()
         starts = range(self._position, num, split.global_batch)[: split.num_batches(self._position, num)]
-        mine = starts[worker::num_workers]
+        mine = starts[worker::num_workers][skip:]
         done, together = 0, 1
         while done < len(mine):
             cuts = [split.positions(start, num) for start in mine[done : done + together]]

@@ -5,7 +5,7 @@
 Up to 65,536 examples a permutation is drawn whole, by sorting raw Philox words; above, it is evaluated where it
 is asked for, by a Feistel network on Z_a × Z_b (a·b just above n) of 24 rounds with cycle walking, in O(1) memory
 (Black & Rogaway 2002, "Ciphers with arbitrary finite domains"). The order is a file format: `ORDER_VERSION` is
-saved in every state, and `tests/pipelines/golden_orders.json` holds it fast.
+saved in every state, and `tests/pipelines/golden_orders_v1.json` holds it fast.
 """
 
 from __future__ import annotations

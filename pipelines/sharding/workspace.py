@@ -20,13 +20,14 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import ShardError
 from ..index import INDEX_DTYPE, index_path, load_index
 from ..manifest import MANIFEST_NAME, NAMES_NAME, Manifest
+from .lock import LOCK_NAME
 from .pack import ShardResult
 from .shard_file import ShardSummary, sync_folder
 from .walk import Failure
@@ -91,8 +92,8 @@ class Workspace:
                 )
 
     def has_unfinished(self) -> bool:
-        """Whether a run was begun and has not been cleared away."""
-        return self._folder.exists()
+        """Whether a run was begun and has not been cleared away to the last file."""
+        return self._folder.exists() or (self.out / LOCK_NAME).exists()
 
     def finished(self) -> dict[int, ShardResult]:
         """The shards of the run in progress that need not be made again, by number."""
@@ -156,31 +157,35 @@ class Workspace:
 
     def finish(self, manifest: Manifest, new_names: Iterable[tuple[str, str]], *, kept: int) -> None:
         """Write the names, after the first `kept` of the old, then the manifest; clear the rest away."""
+        self._write_names(kept, new_names)
+        _write(self._folder / MANIFEST_NAME, [manifest.to_json().rstrip("\n")])
+        (self._folder / MANIFEST_NAME).replace(self.out / MANIFEST_NAME)
+        sync_folder(self.out)
+        _remove_tree(self._folder)
+
+    def _write_names(self, kept: int, new_names: Iterable[tuple[str, str]] = ()) -> None:
         with contextlib.ExitStack() as stack:
             old: Iterable[str] = ()
             if kept:
                 lines = stack.enter_context(open(self.out / NAMES_NAME, encoding="utf-8"))
                 old = (line.rstrip("\n") for line in islice(lines, kept))
             new = (json.dumps([key, path], ensure_ascii=False, separators=(",", ":")) for key, path in new_names)
-            _write(self._folder / NAMES_NAME, (line for part in (old, new) for line in part))
+            _write(self._folder / NAMES_NAME, chain(old, new))
         (self._folder / NAMES_NAME).replace(self.out / NAMES_NAME)
-        _write(self._folder / MANIFEST_NAME, [manifest.to_json().rstrip("\n")])
-        (self._folder / MANIFEST_NAME).replace(self.out / MANIFEST_NAME)
-        sync_folder(self.out)
-        _remove_tree(self._folder)
 
     def strays(self) -> list[Path]:
         """Files in the folder that are called like our shards."""
         return sorted(path for path in self.out.iterdir() if SHARD_FILE.fullmatch(path.name))
 
-    def discard_unfinished(self, manifest: Manifest | None) -> None:
-        """Forget a run in progress, and remove its shards; those of the manifest stay."""
-        keep = {self.out / name for name in (manifest.shards.name if manifest else ())}
-        keep |= {index_path(tar) for tar in keep}
+    def discard_unfinished(self, manifest: Manifest) -> None:
+        """Forget a run in progress, and remove its shards and names; those of the manifest stay."""
         if self._folder.exists():
+            keep = {self.out / name for name in manifest.shards.name}
+            keep |= {index_path(tar) for tar in keep}
             for stray in self.strays():
                 if stray not in keep:
                     stray.unlink()
+            self._write_names(manifest.examples)
             _remove_tree(self._folder)
 
     def wipe(self) -> None:

@@ -1,0 +1,7 @@
+"""Autoencoders whose latent is a plug-in: Dirichlet, Gaussian or your own."""
+
+from dirvae.autoencoder import AutoEncoder, Output
+from dirvae.latents import Dirichlet, Gaussian, Latent
+from dirvae.networks import ResNetVAE
+
+__all__ = ["AutoEncoder", "Dirichlet", "Gaussian", "Latent", "Output", "ResNetVAE"]

@@ -1,0 +1,6 @@
+"""Looking at what a model learned: traversals of its latent space, pictures, and a report on one page."""
+
+from dirvae.explore.report import ReportContent, write_report
+from dirvae.explore.traversals import component_latents, interpolate, seen_strength
+
+__all__ = ["ReportContent", "component_latents", "interpolate", "seen_strength", "write_report"]

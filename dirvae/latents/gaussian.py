@@ -1,0 +1,103 @@
+"""Latents in the plane: a diagonal Gaussian posterior per grid cell against the standard normal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from dirvae.latents.dense import Dense
+from dirvae.latents.latent import Latent, Posterior
+
+__all__ = ["Gaussian", "GaussianPosterior", "GaussianPrior"]
+
+MIN_SCALE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianPosterior:
+    """Independent normals: mean and scale (standard deviation), each (batch, K, *grid) float32."""
+
+    mean: Tensor
+    scale: Tensor
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Mean and scale by name."""
+        return {"mean": self.mean, "scale": self.scale}
+
+    def rsample(self, generator: Generator | None = None) -> Tensor:
+        """One differentiable draw: (batch, K, *grid)."""
+        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self.mean + self.scale * noise
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density at `z` (batch, K, *grid) in nats, summed over the grid: (batch,)."""
+        standard = (z - self.mean) / self.scale
+        return (-0.5 * standard**2 - self.scale.log() - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+
+    def __repr__(self) -> str:
+        return f"GaussianPosterior(mean={tuple(self.mean.shape)}, scale={tuple(self.scale.shape)})"
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianPrior:
+    """The standard normal for all examples and grid cells: mean and stddev, each (K,) float32."""
+
+    mean: Tensor
+    stddev: Tensor
+
+    def over(self, num: int, *grid: int) -> GaussianPosterior:
+        """The prior as a distribution over `num` examples on a grid."""
+        shape = (1, self.mean.shape[0]) + (1,) * len(grid)
+        full = (num, self.mean.shape[0], *grid)
+        return GaussianPosterior(self.mean.view(shape).expand(full), self.stddev.view(shape).expand(full))
+
+    @torch.no_grad()
+    def sample(self, num: int, *grid: int, generator: Generator | None = None) -> Tensor:
+        """`num` draws over a grid: (num, K, *grid)."""
+        return self.over(num, *grid).rsample(generator)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density of `z` (batch, K, *grid) in nats, summed over the grid: (batch,)."""
+        return self.over(z.shape[0], *z.shape[2:]).log_prob(z)
+
+
+class Gaussian(Latent):
+    """Gaussian latent of a standard VAE (Kingma and Welling 2013, arXiv 1312.6114).
+
+    `mean_head`, `scale_head`: features (batch, K, *grid) → the same shape; softplus makes the scale positive.
+    """
+
+    prior_mean: Tensor
+    prior_stddev: Tensor
+
+    def __init__(
+        self, model_size: int, *, mean_head: nn.Module | None = None, scale_head: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.model_size = model_size
+        self.register_buffer("prior_mean", torch.zeros(model_size))
+        self.register_buffer("prior_stddev", torch.ones(model_size))
+        self.mean_head = mean_head if mean_head is not None else Dense(model_size, model_size)
+        self.scale_head = scale_head if scale_head is not None else Dense(model_size, model_size)
+
+    @property
+    def prior(self) -> GaussianPrior:
+        """The standard normal."""
+        return GaussianPrior(self.prior_mean, self.prior_stddev)
+
+    def posterior(self, features: Tensor) -> GaussianPosterior:
+        """Normals read from `features` (batch, K, *grid), float32."""
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.float()
+            scale = F.softplus(self.scale_head(features)) + MIN_SCALE
+            return GaussianPosterior(self.mean_head(features), scale)
+
+    def kl(self, posterior: Posterior) -> Tensor:
+        """KL divergence from the standard normal in nats, summed over the grid: (batch,)."""
+        mean, scale = posterior.parameters["mean"], posterior.parameters["scale"]
+        return (0.5 * (mean**2 + scale**2 - 1) - scale.log()).flatten(1).sum(1)

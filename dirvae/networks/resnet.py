@@ -1,0 +1,226 @@
+"""A small residual network for images, as the two halves of an autoencoder.
+
+Pre-activation residual blocks (He et al. 2016, arXiv 1603.05027) with group normalisation and SiLU. The side is
+halved by 2×2 patches and doubled by nearest neighbours, the last time by a pixel shuffle and a convolution over
+it; none of these can draw a checkerboard by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dirvae.autoencoder import AutoEncoder
+from dirvae.latents import Latent
+from dirvae.losses import Likelihood
+
+__all__ = ["PRESETS", "Preset", "ResNetVAE"]
+
+MAX_VECTOR_SIDE = 7
+SIZES = "3, 4, 5 or 7 times a power of two, such as 28, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224 or 256"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Channels at 1/2, 1/4, 1/8 … of the image's side, and residual blocks at each of them."""
+
+    widths: tuple[int, ...]
+    blocks: int
+
+    def width(self, level: int) -> int:
+        """Channels after `level` + 1 halvings; the last width serves all deeper levels."""
+        return self.widths[min(level, len(self.widths) - 1)]
+
+
+PRESETS = {
+    "tiny": Preset(widths=(16, 32, 48, 64), blocks=1),
+    "small": Preset(widths=(32, 64, 96, 128), blocks=1),
+    "base": Preset(widths=(64, 128, 192, 256), blocks=2),
+    "large": Preset(widths=(96, 192, 384, 512), blocks=3),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What both halves must agree on: halvings of the side, and the side at which a vector latent is flattened."""
+
+    preset: Preset
+    channels: int
+    model_size: int
+    levels: int
+    vector_side: int | None
+
+    @property
+    def deepest(self) -> int:
+        """Channels where the map is smallest."""
+        return self.preset.width(self.levels - 1)
+
+
+def image_shape(
+    size: int, grid: int | None, *, channels: int = 3, model_size: int = 32, preset: str = "tiny"
+) -> Shape:
+    """The network's shape for square images of `size` pixels. ValueError for sizes that do not come out even."""
+    if preset not in PRESETS:
+        raise ValueError(f"no preset is called {preset!r}; use one of {', '.join(PRESETS)}.")
+    if grid is not None:
+        levels = (size // grid).bit_length() - 1 if 0 < grid <= size else 0
+        if levels < 1 or grid << levels != size:
+            raise ValueError(
+                f"a map of {grid}×{grid} latents does not fit images of {size} pixels; the size must be the grid "
+                "times 2, 4, 8 or another power of two."
+            )
+        return Shape(PRESETS[preset], channels, model_size, levels, None)
+    side, levels = size, 0
+    while side > 4 and side % 2 == 0:
+        side, levels = side // 2, levels + 1
+    if levels < 1 or side > MAX_VECTOR_SIDE:
+        raise ValueError(f"images of {size} pixels cannot be halved to a small map; the size must be {SIZES}.")
+    return Shape(PRESETS[preset], channels, model_size, levels, side)
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation over groups of 16 channels, or one group where 16 does not divide them."""
+    return nn.GroupNorm(channels // 16 if channels % 16 == 0 else 1, channels)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside the identity, which is all it is untrained: (batch, channel, *dims) → the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = group_norm(channels), group_norm(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        change: Tensor = self.conv1(F.silu(self.norm1(x)))
+        change = self.conv2(F.silu(self.norm2(change)))
+        return x + change
+
+
+class ImageEncoder(nn.Module):
+    """(batch, channels, size, size) in [0, 1] → features (batch, model_size) or (batch, model_size, grid, grid)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width = shape.preset.width(0)
+        layers: list[nn.Module] = [nn.Conv2d(shape.channels, width, 4, stride=2, padding=1)]
+        for level in range(shape.levels):
+            if level > 0:
+                layers.append(nn.Conv2d(width, shape.preset.width(level), 2, stride=2))
+                width = shape.preset.width(level)
+            layers += [ResidualBlock(width) for _ in range(shape.preset.blocks)]
+        layers += [group_norm(width), nn.SiLU()]
+        if shape.vector_side is None:
+            layers.append(_unit_gain(nn.Conv2d(width, shape.model_size, 1)))
+        else:
+            layers += [nn.Flatten(), _unit_gain(nn.Linear(width * shape.vector_side**2, shape.model_size))]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.layers(2 * x - 1)
+        return features
+
+
+class ImageDecoder(nn.Module):
+    """(batch, model_size) or (batch, model_size, grid, grid) → (batch, channels, size, size), at first all grey."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width, side = shape.deepest, shape.vector_side
+        layers: list[nn.Module] = []
+        if side is None:
+            layers.append(_unit_gain(nn.Conv2d(shape.model_size, width, 1)))
+        else:
+            layers += [
+                _unit_gain(nn.Linear(shape.model_size, width * side**2)),
+                nn.Unflatten(1, (width, side, side)),
+            ]
+        for level in reversed(range(shape.levels)):
+            layers += [ResidualBlock(width) for _ in range(shape.preset.blocks)]
+            if level > 0:
+                layers += [nn.Conv2d(width, shape.preset.width(level - 1), 1), nn.Upsample(scale_factor=2)]
+                width = shape.preset.width(level - 1)
+        layers += [group_norm(width), nn.SiLU(), _before_shuffle(width, 2 * width), nn.PixelShuffle(2)]
+        layers += [nn.SiLU(), nn.Conv2d(width // 2, shape.channels, 3, padding=1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        decoded: Tensor = self.layers(latent) + 0.5
+        return decoded
+
+
+def _unit_gain(layer: nn.Conv2d | nn.Linear) -> nn.Module:
+    """Start with outputs of the inputs' variance; PyTorch's own start has a third of it."""
+    nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
+    return layer
+
+
+def _before_shuffle(before: int, after: int) -> nn.Conv2d:
+    """3×3 convolution whose four sub-pixels start out equal, so that the shuffle starts as nearest neighbours.
+
+    Aitken et al. 2017, arXiv 1707.02937.
+    """
+    conv = nn.Conv2d(before, after, 3, padding=1)
+    with torch.no_grad():
+        conv.weight.copy_(conv.weight[::4].repeat_interleave(4, dim=0))
+        assert conv.bias is not None
+        conv.bias.copy_(conv.bias[::4].repeat_interleave(4))
+    return conv
+
+
+class ResNetVAE(AutoEncoder):
+    """Autoencoder of square images (batch, channels, size, size) in [0, 1].
+
+    `grid=None`: one latent an image, (batch, model_size); `grid=8`: a map of them, (batch, model_size, 8, 8).
+    `size`: without a grid, 3, 4, 5 or 7 times a power of two; with one, the grid times a power of two from 2 on.
+    `preset`: "tiny", "small", "base" or "large". `latent`, `likelihood`: as for `AutoEncoder`.
+    `config` holds the arguments as JSON values: `ResNetVAE(**model.config)` is the same network, untrained.
+    """
+
+    def __init__(
+        self,
+        size: int = 64,
+        *,
+        channels: int = 3,
+        model_size: int = 32,
+        grid: int | None = None,
+        preset: str = "tiny",
+        latent: str | Latent = "dirichlet",
+        likelihood: str | Likelihood = "gaussian",
+    ) -> None:
+        grid = None if grid == 1 else grid
+        shape = image_shape(size, grid, channels=channels, model_size=model_size, preset=preset)
+        super().__init__(
+            ImageEncoder(shape),
+            ImageDecoder(shape),
+            model_size,
+            latent=latent,
+            likelihood=likelihood,
+            grid=() if grid is None else (grid, grid),
+        )
+        self._config = {
+            "size": size,
+            "channels": channels,
+            "model_size": model_size,
+            "grid": grid,
+            "preset": preset,
+        }
+        self._config |= {"latent": latent, "likelihood": likelihood}
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments as JSON values. ValueError if the latent or the likelihood was given as a module."""
+        for name in ("latent", "likelihood"):
+            if not isinstance(self._config[name], str):
+                raise ValueError(
+                    f"the {name} of this model was given as a module, which its config cannot hold; name it, or make "
+                    "the model in code and load its weights."
+                )
+        return dict(self._config)

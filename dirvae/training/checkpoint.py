@@ -1,0 +1,213 @@
+"""Checkpoints: folders `checkpoints/00001500/` that are whole, or not there.
+
+    model.safetensors       weights and buffers
+    optimizer.safetensors   the optimiser's tensors, named `PARAMETER.STATE`
+    state.json              everything else: step, position in the data, settings, and a digest of both files
+
+A checkpoint is written into a folder beside, every file and folder is flushed to the disk, and a rename makes it
+appear; only then are older ones removed. A save that fails on the way leaves what was there as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from dirvae.training.durable import fsync_folder, fsync_path
+from dirvae.training.errors import CheckpointError, SaveError, TrainingWarning
+
+__all__ = ["CHECKPOINT_VERSION", "Checkpoint", "CheckpointFolder"]
+
+CHECKPOINT_FORMAT = "dirvae-checkpoint"
+CHECKPOINT_VERSION = 1
+STATE_NAME = "state.json"
+MODEL_NAME = "model.safetensors"
+OPTIMIZER_NAME = "optimizer.safetensors"
+_STEP_NAME = re.compile(r"\d{8,}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint on the disk, found whole when it was opened; `state` is the content of its state.json."""
+
+    path: Path
+    step: int
+    state: dict[str, Any]
+
+    def model_tensors(self) -> dict[str, Tensor]:
+        """Weights and buffers by name, on the CPU. Raises `CheckpointError`."""
+        return _read_tensors(self.path / MODEL_NAME)
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """The optimiser's tensors by `PARAMETER.STATE`, on the CPU. Raises `CheckpointError`."""
+        return _read_tensors(self.path / OPTIMIZER_NAME)
+
+
+class CheckpointFolder:
+    """The checkpoints of one run: the last `keep` of them and the best one. One writer at a time."""
+
+    def __init__(self, folder: str | os.PathLike[str], *, keep: int = 2) -> None:
+        self.folder = Path(folder)
+        self.keep = keep
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint folder, whole or not, ascending."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.folder.iterdir() if _STEP_NAME.fullmatch(path.name))
+
+    def save(
+        self,
+        step: int,
+        *,
+        model: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+        best_step: int | None = None,
+    ) -> Path:
+        """Write the checkpoint of a step, then remove all but the last `keep` and that of `best_step`.
+
+        `state` holds JSON values. Raises `SaveError` if the disk does not take it, the older ones untouched.
+        """
+        final = self.folder / f"{step:08d}"
+        beside = self.folder / f".{final.name}.tmp"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._remove_leftovers()
+            beside.mkdir()
+            files = {
+                MODEL_NAME: _write_tensors(beside / MODEL_NAME, model),
+                OPTIMIZER_NAME: _write_tensors(beside / OPTIMIZER_NAME, optimizer),
+            }
+            (beside / STATE_NAME).write_text(_state_text(step, files, state), encoding="utf-8")
+            fsync_path(beside / STATE_NAME)
+            fsync_folder(beside)
+            self._appear(beside, final)
+        except OSError as error:
+            raise SaveError(
+                f"{final}: the checkpoint could not be saved ({error.strerror or error}). Free some space or "
+                "choose another disk; earlier checkpoints are untouched."
+            ) from error
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        self._prune(step, best_step)
+        return final
+
+    def open(self, step: int) -> Checkpoint:
+        """The checkpoint of a step, checked against its digests. Raises `CheckpointError`."""
+        path = self.folder / f"{step:08d}"
+        try:
+            state = json.loads((path / STATE_NAME).read_text(encoding="utf-8"))
+            if state["format"] != CHECKPOINT_FORMAT:
+                raise ValueError(f"its format is {state['format']!r}")
+            version = state["version"]
+            if version == CHECKPOINT_VERSION:
+                _check_files(path, state)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path}: not a whole checkpoint ({_reason(error)}).") from error
+        if version != CHECKPOINT_VERSION:
+            raise CheckpointVersionError(
+                f"{path}: checkpoint version {version!r}; this library reads {CHECKPOINT_VERSION}. Update dirvae."
+            )
+        return Checkpoint(path, step, state)
+
+    def newest(self) -> Checkpoint | None:
+        """The newest whole checkpoint, or None if there is none at all. Each damaged one it skips is warned of.
+
+        Raises `CheckpointError` if there are checkpoints and all are damaged.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return self.open(step)
+            except CheckpointVersionError:
+                raise
+            except CheckpointError as error:
+                warnings.warn(f"{error} Going back to the one before.", TrainingWarning, stacklevel=2)
+        if steps:
+            raise CheckpointError(
+                f"{self.folder}: all {len(steps)} checkpoints are damaged. Move the folder away to start anew."
+            )
+        return None
+
+    def _appear(self, beside: Path, final: Path) -> None:
+        if final.exists():  # a damaged one of the same step, which training has now come back to
+            final.rename(self.folder / f".{final.name}.replaced.tmp")
+        beside.rename(final)
+        fsync_folder(self.folder)
+
+    def _remove_leftovers(self) -> None:
+        for path in self.folder.glob(".*.tmp"):
+            shutil.rmtree(path)
+
+    def _prune(self, step: int, best_step: int | None) -> None:
+        older = [one for one in self.steps() if one <= step]
+        kept = {*older[-self.keep :], best_step}
+        try:
+            self._remove_leftovers()
+            for one in older:
+                if one not in kept:
+                    shutil.rmtree(self.folder / f"{one:08d}")
+        except OSError as error:
+            warnings.warn(
+                f"{self.folder}: old checkpoints could not be removed ({error}).", TrainingWarning, stacklevel=3
+            )
+
+
+class CheckpointVersionError(CheckpointError):
+    """The checkpoint is of another format version: going back to an older one would hide that."""
+
+
+def _state_text(step: int, files: dict[str, Any], state: Mapping[str, Any]) -> str:
+    head = {"format": CHECKPOINT_FORMAT, "version": CHECKPOINT_VERSION, "step": step, "files": files}
+    try:
+        return json.dumps({**head, **state}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"step {step}: the state to save is not JSON ({error}). Give batches whose state_dict() is."
+        ) from error
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    content = safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+    path.write_bytes(content)
+    fsync_path(path)
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}).") from error
+
+
+def _check_files(path: Path, state: dict[str, Any]) -> None:
+    for name in (MODEL_NAME, OPTIMIZER_NAME):
+        expected = state["files"][name]
+        found = (path / name).stat().st_size
+        if found != expected["bytes"]:
+            raise ValueError(f"{name} has {found:,} of {expected['bytes']:,} bytes")
+        with open(path / name, "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != expected["sha256"]:
+                raise ValueError(f"{name} does not match its digest")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{Path(error.filename or '').name}: {error.strerror}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"{STATE_NAME} is cut short or not JSON"
+    return str(error)

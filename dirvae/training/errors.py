@@ -1,0 +1,38 @@
+"""What can go wrong in training, as a tree.
+
+TrainingError
+├── ConfigError       a setting that cannot be, an unknown one, or one that a resumed run may not change
+├── CheckpointError   a checkpoint or run folder that is missing, damaged or does not fit the model
+│   └── SaveError     the disk did not take a checkpoint
+└── NonFiniteError    too many updates in a row were not finite
+
+TrainingWarning       something went wrong and training goes on: a failed save, a skipped checkpoint
+"""
+
+from __future__ import annotations
+
+__all__ = ["CheckpointError", "ConfigError", "NonFiniteError", "SaveError", "TrainingError", "TrainingWarning"]
+
+
+class TrainingError(Exception):
+    """Root of the tree; `str()` of it is one sentence that names the thing, the value and the remedy."""
+
+
+class ConfigError(TrainingError, ValueError):
+    """A setting is out of range, unknown, or differs from what the run began with."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint cannot be written, read or loaded into this model."""
+
+
+class SaveError(CheckpointError):
+    """The disk did not take a checkpoint: it is full, read-only or gone. Earlier checkpoints are untouched."""
+
+
+class NonFiniteError(TrainingError):
+    """Losses or gradients were NaN or infinite in too many steps in a row."""
+
+
+class TrainingWarning(UserWarning):
+    """Training goes on, but someone should know."""

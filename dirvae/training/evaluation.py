@@ -1,0 +1,112 @@
+"""How good a model is on examples it did not train on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dirvae.autoencoder import AutoEncoder
+from dirvae.metrics import active_units, components_in_use, effective_components, psnr
+from dirvae.training.feed import to_device
+from dirvae.training.seeding import Stream, seeded, stream_seed
+
+__all__ = ["HeldOut", "is_simplex", "mean_image"]
+
+MAX_EXAMPLES = 2048
+"""Held-out examples looked at in one evaluation, and training examples averaged for the mean image."""
+
+MAX_PSNR_DB = 100.0
+
+
+class HeldOut:
+    """Evaluates an autoencoder over batches that give the same examples each time they are iterated.
+
+    `mean` is the mean training example (channel, *dims) in [0, 1]: what one would predict knowing nothing else. At
+    most `limit` examples are looked at.
+    """
+
+    def __init__(self, batches: Iterable[Any], *, mean: Tensor, seed: int = 0, limit: int = MAX_EXAMPLES) -> None:
+        self._batches = batches
+        self._mean = mean
+        self._seed = seed
+        self._limit = limit
+
+    def __call__(self, model: AutoEncoder) -> dict[str, Any]:
+        """Numbers by name, means over the examples.
+
+        In nats per example `bound` (on the log likelihood; higher is better) and its parts `reconstruction` and
+        `kl`. In dB `psnr_db` of decoding the posterior's mean, `mean_image_psnr_db` of predicting the mean image,
+        and `psnr_gain_db` between them. Of the latents `components_in_use`, `effective_components` (on the simplex
+        only) and `model_size`.
+        """
+        device = next(model.parameters()).device
+        mean = self._mean.to(device)
+        sums = torch.zeros(4, dtype=torch.float64, device=device)
+        num_examples, latents = 0, []
+        model.eval()
+        with torch.inference_mode():
+            for index, x in enumerate(_examples(self._batches, device, self._limit)):
+                with seeded(stream_seed(self._seed, Stream.EVALUATION, index), device):
+                    out = model(x)
+                terms = model.loss(x, out)
+                center = out.posterior.mean
+                ours = psnr(model.decode(center).clamp(0, 1), x).clamp(max=MAX_PSNR_DB).mean()
+                theirs = psnr(mean.expand_as(x), x).clamp(max=MAX_PSNR_DB).mean()
+                sums += len(x) * torch.stack([terms["reconstruction"], terms["kl"], ours, theirs]).double()
+                num_examples += len(x)
+                latents.append(center.float().cpu())
+        reconstruction, kl, ours_db, theirs_db = (sums / num_examples).tolist()
+        return {
+            "bound": -(reconstruction + kl),
+            "reconstruction": reconstruction,
+            "kl": kl,
+            "psnr_db": ours_db,
+            "mean_image_psnr_db": theirs_db,
+            "psnr_gain_db": ours_db - theirs_db,
+            **_usage(torch.cat(latents)),
+            "examples": num_examples,
+        }
+
+
+def mean_image(batches: Iterable[Any], *, limit: int = MAX_EXAMPLES) -> Tensor:
+    """Mean of up to `limit` examples of uint8 or float batches: (channel, *dims) float32 in [0, 1]."""
+    total: Any = 0.0
+    num_examples = 0
+    for x in _examples(batches, torch.device("cpu"), limit):
+        total = total + x.double().sum(0)
+        num_examples += len(x)
+    if num_examples == 0:
+        raise ValueError("no batch was given to take the mean of.")
+    mean: Tensor = (total / num_examples).float().contiguous()
+    return mean
+
+
+def is_simplex(latents: Tensor) -> bool:
+    """Whether latents (num, K, *grid) are shares: none negative, each cell's sum 1."""
+    return bool((latents >= 0).all()) and bool(((latents.sum(1) - 1).abs() < 1e-3).all())
+
+
+def _usage(latents: Tensor) -> dict[str, Any]:
+    if is_simplex(latents):
+        return {
+            "components_in_use": int(components_in_use(latents).sum()),
+            "effective_components": float(effective_components(latents)),
+            "model_size": latents.shape[1],
+        }
+    return {"components_in_use": int(active_units(latents).sum()), "model_size": latents.shape[1]}
+
+
+def _examples(batches: Iterable[Any], device: torch.device, limit: int) -> Iterator[Tensor]:
+    """Real examples of batches, padding left out, until `limit` of them were given."""
+    left = limit
+    for batch in batches:
+        data, mask = batch.data, getattr(batch, "mask", None)
+        data = data if mask is None else data[np.asarray(mask)]
+        yield to_device(data[:left], device)
+        left -= len(data[:left])
+        if left <= 0:
+            return

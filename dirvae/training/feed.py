@@ -1,0 +1,156 @@
+"""What a training step is fed: batches of any iterable as float tensors on the device, and the place in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dirvae.training.errors import TrainingError
+from dirvae.training.seeding import Stream, seeded, stream_seed
+
+__all__ = ["Feed", "FeedBatch", "to_device"]
+
+_END = object()
+
+
+@dataclass(frozen=True)
+class FeedBatch:
+    """A batch on the device. `data` is float32 (batch, channel, *dims), images in [0, 1]; `mask` (batch,) bool
+    marks real examples, None if all are; `num_examples` counts them; `step` is the update it is for, from 0.
+    """
+
+    data: Tensor
+    mask: Tensor | None
+    num_examples: int
+    step: int = 0
+
+
+class Feed:
+    """Epoch after epoch of an iterable, knowing after which batch training stands.
+
+    `batches` yields batches (anything with `.data`), tensors, arrays, or tuples that begin with one of these, and
+    can be iterated again for the next epoch. Its place is kept by its own `state_dict`, if it has one, and else by
+    counting the batches of the epoch. Torch's generator is seeded by (seed, epoch) where an epoch starts, so that
+    counting is exact for a list and for a DataLoader, a shuffled one, too.
+    """
+
+    def __init__(self, batches: Iterable[Any], device: torch.device, *, seed: int = 0) -> None:
+        self._batches = batches
+        self._device = device
+        self._seed = seed
+        self._epoch = 0
+        self._count = 0
+        self._state: dict[str, Any] | None = None
+        self._iterator: Iterator[Any] | None = None
+        self._wait_seconds = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs completed; an iterator that tells its epoch in its state is believed."""
+        told = self._state.get("epoch") if self._state is not None else None
+        return told if isinstance(told, int) else self._epoch
+
+    def batches_per_epoch(self) -> int:
+        """Batches of a whole epoch, to be asked before any is taken. Raises `TrainingError` if it is unknown."""
+        try:
+            return len(self._batches)  # type: ignore[arg-type]
+        except TypeError as error:
+            kind = type(self._batches).__name__
+            raise TrainingError(
+                f"{kind} has no length, so the steps of an epoch are unknown. Give steps instead of epochs."
+            ) from error
+
+    def take(self, step: int) -> FeedBatch:
+        """The next batch, for an update. Raises `TrainingError` if a whole epoch has no batch."""
+        began = time.perf_counter()
+        batch = self._next()
+        self._wait_seconds += time.perf_counter() - began
+        self._count += 1
+        self._state = getattr(batch, "state", None)
+        mask = getattr(batch, "mask", None)
+        data = to_device(_data_of(batch), self._device)
+        if mask is None:
+            return FeedBatch(data, None, len(data), step)
+        num_examples = int(torch.as_tensor(mask).sum())
+        return FeedBatch(data, torch.as_tensor(mask).to(self._device), num_examples, step)
+
+    def take_wait_seconds(self) -> float:
+        """Seconds spent waiting for batches since the last call."""
+        waited, self._wait_seconds = self._wait_seconds, 0.0
+        return waited
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place after the last batch taken, as JSON."""
+        state = self._state
+        if state is None and hasattr(self._batches, "state_dict"):
+            state = self._batches.state_dict()
+        return {"epoch": self._epoch, "batches": self._count, "iterator": state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after the batch at which `state` was taken; the iterator's own errors pass through."""
+        self.close()
+        self._epoch, self._count, self._state = state["epoch"], state["batches"], state["iterator"]
+        if self._state is None:
+            return
+        if not hasattr(self._batches, "load_state_dict"):
+            raise TrainingError(
+                f"the run was saved with an iterator that has a state, but {type(self._batches).__name__} has no "
+                "load_state_dict. Resume with the same kind of batches."
+            )
+        self._batches.load_state_dict(self._state)
+
+    def close(self) -> None:
+        """Let go of the iteration in progress."""
+        iterator, self._iterator = self._iterator, None
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+
+    def _next(self) -> Any:
+        if self._iterator is None:
+            batch = self._begin(skip=self._count if self._state is None else 0)
+        else:
+            batch = next(self._iterator, _END)
+        if batch is _END:
+            self._epoch, self._count = self._epoch + 1, 0
+            batch = self._begin(skip=0)
+        if batch is _END:
+            raise TrainingError(
+                f"{type(self._batches).__name__} gave no batch in epoch {self._epoch}: it is empty, holds less "
+                "than one batch, or is a generator that is used up. Give batches that can be iterated again."
+            )
+        return batch
+
+    def _begin(self, *, skip: int) -> Any:
+        with seeded(stream_seed(self._seed, Stream.EPOCH, self._epoch), self._device):
+            self._iterator = iter(self._batches)
+            for _ in range(skip):
+                next(self._iterator, None)
+            return next(self._iterator, _END)
+
+
+def to_device(data: Tensor | NDArray[Any], device: torch.device) -> Tensor:
+    """An array or tensor as float32 on a device: uint8 becomes [0, 1], 4 axes are laid out channels_last."""
+    if isinstance(data, np.ndarray):
+        data = torch.from_numpy(data if data.flags.writeable else data.copy())
+    if device.type == "cuda" and data.device.type == "cpu":
+        data = data.pin_memory()  # a copy from pageable memory would wait for the steps before it
+    moved = data.to(device, non_blocking=device.type == "cuda")
+    scaled = moved.to(torch.float32) / 255 if moved.dtype == torch.uint8 else moved.to(torch.float32)
+    return scaled.contiguous(memory_format=torch.channels_last) if scaled.ndim == 4 else scaled
+
+
+def _data_of(batch: Any) -> Any:
+    if isinstance(batch, tuple | list) and batch:
+        batch = batch[0]
+    data = batch if isinstance(batch, Tensor | np.ndarray) else getattr(batch, "data", None)
+    if not isinstance(data, Tensor | np.ndarray):
+        raise TypeError(f"a batch is {type(batch).__name__}; give a tensor, an array or an object with .data.")
+    return data

@@ -1,0 +1,123 @@
+"""What training tells: metrics as JSON lines in a file, progress on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from dirvae.training.durable import write_durably
+from dirvae.training.errors import TrainingWarning
+
+__all__ = ["MetricsFile", "Progress", "finite_or_none", "read_metrics"]
+
+
+class MetricsFile:
+    """`metrics.jsonl`: one object a line, with "kind" ("train" or "held_out") and "step" among its keys."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def append(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Add a line; numbers that are not finite become null. A disk that refuses is warned of, not fatal."""
+        line = json.dumps(
+            {"kind": kind, "step": step, **finite_or_none(values)}, ensure_ascii=False, allow_nan=False
+        )
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            warnings.warn(f"{self.path}: step {step} was not logged ({reason}).", TrainingWarning, stacklevel=2)
+
+    def cut_back(self, step: int) -> None:
+        """Drop every line after a step, and a line that a kill cut short."""
+        if self.path.exists():
+            kept = [line for line in read_metrics(self.path) if line["step"] <= step]
+            write_durably(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The lines of a metrics file in order, without any that is cut short; empty if there is no file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    return [line for line in map(_parsed, text.splitlines()) if line is not None]
+
+
+def finite_or_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values, with None for numbers that are not finite, which JSON does not know."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+
+
+class Progress:
+    """A bar where a person watches, plain lines elsewhere. Loss terms, examples a second, share of time waiting."""
+
+    def __init__(self, total: int, *, stream: TextIO | None = None) -> None:
+        self._stream = stream if stream is not None else sys.stderr
+        self._total = total
+        self._bar: tqdm[Any] | None = None
+
+    def start(self, step: int) -> None:
+        """Begin to show, at a step."""
+        if self._stream.isatty():
+            self._bar = tqdm(
+                total=self._total, initial=step, unit="step", file=self._stream, dynamic_ncols=True, leave=False
+            )
+
+    def advance(self) -> None:
+        """One step is done."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def show(self, step: int, values: Mapping[str, Any], *, what: str = "") -> None:
+        """Show the numbers at a step: beside the bar, or as a line; those with a name, `what`, always as a line."""
+        shown = _sentence(values)
+        if self._bar is not None and not what:
+            self._bar.set_postfix_str(shown)
+            return
+        line = "  ".join(part for part in (f"step {step}/{self._total}", what, shown) if part)
+        if self._bar is not None:
+            self._bar.write(line, file=self._stream)
+        else:
+            print(line, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _sentence(values: Mapping[str, Any]) -> str:
+    parts = []
+    for name, value in values.items():
+        if name == "examples_per_second":
+            parts.append(f"{value:,.0f} examples/s")
+        elif name == "wait_share":
+            parts.append(f"{value:.0%} waiting for data")
+        elif value is None:
+            parts.append(f"{name} –")
+        else:
+            parts.append(f"{name} {value:,.4g}" if abs(value) < 1000 else f"{name} {value:,.0f}")
+    return "  ".join(parts)
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) and isinstance(content.get("step"), int) else None

@@ -1,0 +1,33 @@
+"""Means of loss terms, kept on the device between two looks: logging must not make a GPU wait at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+__all__ = ["Meter"]
+
+
+class Meter:
+    """Means over the finite steps since they were last taken."""
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._sums: Tensor | None = None
+
+    def add(self, values: Mapping[str, Tensor], is_finite: Tensor) -> None:
+        """Count one step: scalars by name, the same names every time, and whether the step counts."""
+        self._names = tuple(values)
+        row = torch.stack([*(value.detach().float() for value in values.values()), is_finite.float()]).double()
+        row = torch.where(is_finite, row, torch.zeros_like(row))
+        self._sums = row if self._sums is None else self._sums + row
+
+    def take(self) -> dict[str, float | None]:
+        """The means, None where no step counted, and start again; empty if nothing was added."""
+        if self._sums is None:
+            return {}
+        *sums, count = self._sums.tolist()
+        self._sums = None
+        return {name: value / count if count else None for name, value in zip(self._names, sums, strict=True)}

@@ -1,0 +1,54 @@
+"""Seeds as a function of where training stands, so that no generator's state has to be saved.
+
+Every step, every evaluation batch and every picture has a seed of its own, an integer hash of
+(run seed, stream, index); resuming at a step needs that step's number and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+import torch
+
+__all__ = ["Stream", "seeded", "stream_seed"]
+
+_WORD = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class Stream(IntEnum):
+    """What a seed is for. The numbers are part of what makes a run repeatable: append, never renumber."""
+
+    WEIGHTS = 1
+    STEP = 2
+    EVALUATION = 3
+    PICTURES = 4
+    EPOCH = 5
+
+
+def stream_seed(seed: int, stream: Stream, index: int = 0) -> int:
+    """The 64-bit seed of one place: a chain of SplitMix64 finalisers over (seed, stream, index).
+
+    Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+    """
+    word = 0
+    for part in (seed, int(stream), index):
+        word = _finalise((word ^ (part & _WORD)) + 0x9E37_79B9_7F4A_7C15)
+    return word
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Run a block with torch's generators (CPU and `device`) seeded; the caller's come back afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def _finalise(word: int) -> int:
+    word &= _WORD
+    word = ((word ^ (word >> 30)) * 0xBF58_476D_1CE4_E5B9) & _WORD
+    word = ((word ^ (word >> 27)) * 0x94D0_49BB_1331_11EB) & _WORD
+    return word ^ (word >> 31)

@@ -1,0 +1,223 @@
+"""The training loop: feed, update, look, save. Resuming it is exact.
+
+A step is a function of the weights, the optimiser's state, the batch and the step's number: noise comes from a
+seed made of (seed, step), learning rate and KL weight are functions of the step, and the feed knows its place. A
+checkpoint therefore holds all there is, and no generator's state.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from dirvae.training.checkpoint import Checkpoint, CheckpointFolder
+from dirvae.training.config import FitConfig
+from dirvae.training.errors import ConfigError, SaveError, TrainingWarning
+from dirvae.training.feed import Feed
+from dirvae.training.learning_rate import learning_rate_factor
+from dirvae.training.logging import finite_or_none
+from dirvae.training.objective import Bound, Loss, split_terms
+from dirvae.training.precision import Precision, choose_device
+from dirvae.training.recorder import Recorder
+from dirvae.training.seeding import Stream, seeded, stream_seed
+from dirvae.training.states import (
+    load_model_tensors,
+    load_optimizer_state,
+    model_to_tensors,
+    optimizer_to_tensors,
+)
+from dirvae.training.update import Updater
+
+__all__ = ["Evaluate", "Trainer"]
+
+Evaluate = Callable[[Any], dict[str, Any]]
+"""(model) → JSON values by name; the highest "bound" marks the best checkpoint."""
+
+
+class Trainer:
+    """Trains a model on batches: `fit` runs to the end of `config`, `resume` goes back to the last checkpoint.
+
+    `batches` is any iterable that can be iterated again: of batches, tensors or arrays (see `Feed`). `loss` is
+    (model, batch) → named scalar terms, of which "loss" is minimised; the model's own bound unless given.
+    `optimizer` is Adam unless given. `evaluate` runs at every save and at the end. `out` is the run folder for
+    checkpoints and metrics; None keeps nothing.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[Any],
+        *,
+        loss: Loss | None = None,
+        optimizer: Optimizer | None = None,
+        config: FitConfig | None = None,
+        evaluate: Evaluate | None = None,
+        out: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.config = config if config is not None else FitConfig()
+        self.device = choose_device(self.config.device)
+        self.model = model.to(self.device)
+        self.optimizer = optimizer if optimizer is not None else _adam(self.model, self.config, self.device)
+        self.step = 0
+        self.evaluation: dict[str, Any] | None = None
+        self.best: dict[str, Any] | None = None
+        self._feed = Feed(batches, self.device, seed=self.config.seed)
+        self.total_steps = _count_steps(self.config, self._feed)
+        self._loss = loss if loss is not None else Bound(self.config.kl_warmup)
+        self._evaluate = evaluate
+        self._learning_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.precision = Precision.choose(self.config.precision, self.device)
+        self._updater = Updater(self.model, self.optimizer, self.precision)
+        self._checkpoints = (
+            CheckpointFolder(Path(out) / "checkpoints", keep=self.config.keep) if out is not None else None
+        )
+        self._saved_step: int | None = None
+        self._recorder = Recorder(Path(out) if out is not None else None, total_steps=self.total_steps)
+        self._numbers: dict[str, float] = {}
+
+    @property
+    def skipped_updates(self) -> int:
+        """Updates left out since the run began because something was not finite."""
+        return self._updater.tally().skipped
+
+    def fit(self, *, should_stop: Callable[[], bool] = lambda: False) -> int:
+        """Train to the end, or until `should_stop` says so between two steps; save; return the steps done.
+
+        Raises `NonFiniteError` when too many updates in a row were not finite, and `SaveError` if the last
+        checkpoint cannot be written (earlier failures only warn). The data's own errors pass through.
+        """
+        if self._saved_step is None and self._checkpoints is not None and self._checkpoints.steps():
+            raise ConfigError(
+                f"{self._checkpoints.folder}: holds the checkpoints of a run. Call resume() to go on with it, or "
+                "give another folder."
+            )
+        self._recorder.start(self.step, skipped=self.skipped_updates)
+        self.model.train()
+        try:
+            with seeded(self.config.seed, self.device):
+                while self.step < self.total_steps and not should_stop():
+                    self._update()
+                    self._look()
+                if self._saved_step != self.step:
+                    self._save()
+        finally:
+            self._recorder.close()
+            self._feed.close()
+        return self.step
+
+    def evaluate(self) -> dict[str, Any] | None:
+        """Evaluate the model as it is now, remember and log the numbers; None without an `evaluate`."""
+        if self._evaluate is None:
+            return None
+        self.evaluation = finite_or_none(self._evaluate(self.model))
+        self.model.train()
+        bound = self.evaluation.get("bound")
+        if bound is not None and (self.best is None or bound > self.best["bound"]):
+            self.best = {"step": self.step, "bound": bound}
+        self._recorder.held_out(self.step, self.evaluation)
+        return self.evaluation
+
+    def resume(self) -> bool:
+        """Go back to the newest whole checkpoint in `out`; False if there is none. Later metrics are cut off.
+
+        Raises `ConfigError` if a setting differs that may not, `CheckpointError` if the model or optimiser does not
+        fit, and the data's own error if it is other data.
+        """
+        if self._checkpoints is None:
+            raise ConfigError("there is no run folder to resume from; give the Trainer out=FOLDER.")
+        checkpoint = self._checkpoints.newest()
+        if checkpoint is not None:
+            self._load(checkpoint)
+        self._recorder.cut_back(self.step)
+        return checkpoint is not None
+
+    def _update(self) -> None:
+        config, self.evaluation = self.config, None
+        torch.manual_seed(stream_seed(config.seed, Stream.STEP, self.step))
+        factor = learning_rate_factor(
+            self.step, total=self.total_steps, warmup=config.learning_rate_warmup, cooldown=config.cooldown
+        )
+        for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
+            group["lr"] = rate * factor
+        batch = self._feed.take(self.step)
+        with self.precision.autocast():
+            terms, numbers = split_terms(self._loss(self.model, batch))
+        is_finite, norm = self._updater.apply(terms, clip=config.clip)
+        self._numbers = {**numbers, "learning_rate": self._learning_rates[0] * factor, "epoch": self._feed.epoch}
+        self._recorder.count({**terms, "gradient_norm": norm}, is_finite, num_examples=batch.num_examples)
+        self.step += 1
+
+    def _look(self) -> None:
+        is_save = self.step == self.total_steps or self.step % self.config.save_every == 0
+        if is_save or self.step % self.config.log_every == 0:
+            waited = self._feed.take_wait_seconds()
+            self._recorder.log(self.step, self._updater.tally(), numbers=self._numbers, wait_seconds=waited)
+        if is_save:
+            best = self.best
+            self.evaluate()
+            try:
+                self._save()
+            except SaveError as error:
+                if self.step == self.total_steps:
+                    raise
+                self.best = best
+                warnings.warn(f"{error} Training goes on.", TrainingWarning, stacklevel=3)
+            self._recorder.open_window()
+
+    def _save(self) -> None:
+        if self._checkpoints is None:
+            return
+        tensors, optimizer = optimizer_to_tensors(self.optimizer)
+        state = {
+            "config": self.config.to_json(),
+            "model": {"network": type(self.model).__name__, "arguments": getattr(self.model, "config", None)},
+            "feed": self._feed.state_dict(),
+            "optimizer": optimizer,
+            **self._updater.state_dict(),
+            "evaluation": self.evaluation,
+            "best": self.best,
+            "torch": torch.__version__,
+        }
+        self._checkpoints.save(
+            self.step,
+            model=model_to_tensors(self.model),
+            optimizer=tensors,
+            state=state,
+            best_step=self.best["step"] if self.best else None,
+        )
+        self._saved_step = self.step
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.state
+        changes = self.config.changes_since(type(self.config).from_json(state["config"]))
+        if changes:
+            raise ConfigError(
+                f"{checkpoint.path}: the run was begun with other settings ({'; '.join(changes)}). Resume with the "
+                "old values, or start a new run."
+            )
+        load_model_tensors(self.model, checkpoint.model_tensors(), origin=str(checkpoint.path))
+        load_optimizer_state(self.optimizer, checkpoint.optimizer_tensors(), state["optimizer"])
+        self._updater.load_state_dict(state)
+        self._feed.load_state_dict(state["feed"])
+        self.step = self._saved_step = checkpoint.step
+        self.evaluation, self.best = state["evaluation"], state["best"]
+
+
+def _adam(model: nn.Module, config: FitConfig, device: torch.device) -> Optimizer:
+    parameters = [value for value in model.parameters() if value.requires_grad]
+    is_fused = device.type in ("cpu", "cuda")
+    return torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.99), fused=is_fused)
+
+
+def _count_steps(config: FitConfig, feed: Feed) -> int:
+    limits = [config.steps] if config.steps is not None else []
+    if config.epochs is not None:
+        limits.append(config.epochs * feed.batches_per_epoch())
+    return min(limits)

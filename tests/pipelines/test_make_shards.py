@@ -1,0 +1,459 @@
+"""make_shards from folder to finished set: every byte, every refusal, every way to go on."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from webdataset.tariterators import group_by_keys, tar_file_expander
+
+from pipelines.errors import ShardError, ShardingError, SourceError
+from pipelines.index import load_index
+from pipelines.manifest import Manifest
+from pipelines.sharding import PackReport, make_shards
+from pipelines.sharding.lock import LOCK_NAME, hold_folder
+from pipelines.sharding.pack import PackingStoppedError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def picture(seed: int, kind: str = "PNG") -> bytes:
+    pixels = np.random.Generator(np.random.Philox(seed)).integers(0, 255, (16, 24, 3), np.uint8)
+    target = io.BytesIO()
+    Image.fromarray(pixels).save(target, kind)
+    return target.getvalue()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Twenty images in two folders, some with sidecars, names that need care, and four files that fail."""
+    folder = tmp_path / "source"
+    (folder / "sub.dir").mkdir(parents=True)
+    for index in range(12):
+        (folder / f"{index:02d}.png").write_bytes(picture(index))
+    (folder / "00.json").write_text('{"label": 1}')
+    (folder / "00.txt").write_text("a caption")
+    (folder / "01.cls").write_text("3")
+    (folder / "dots.in.name.jpg").write_bytes(picture(20, "JPEG"))
+    (folder / "dots_in_name.jpg").write_bytes(picture(21, "JPEG"))
+    (folder / "__meta__.png").write_bytes(picture(22))
+    (folder / "写真 ü.png").write_bytes(picture(23))
+    (folder / os.fsdecode(b"not\xffutf8.png")).write_bytes(picture(24))
+    (folder / ("n" * 200 + ".png")).write_bytes(picture(25))
+    deep = folder / ("d" * 150) / ("e" * 150)
+    deep.mkdir(parents=True)
+    (deep / "deep.png").write_bytes(picture(26))
+    (folder / "sub.dir" / "00.png").write_bytes(picture(27))
+    (folder / "text.jpg").write_text("this is no picture")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "truncated.jpg").write_bytes(picture(1, "JPEG")[:60])
+    (folder / "notes.md").write_text("to be passed over")
+    return folder
+
+
+FAILED = ["empty.jpg", "text.jpg", "truncated.jpg"]
+
+
+def pack(source: Path, out: Path, **settings: object) -> PackReport:
+    return make_shards(source, out, **{"workers": 0, "shard_examples": 6, **settings})  # type: ignore[arg-type]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int, int]]:
+    paths = [folder, *folder.rglob("*")]
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size, path.stat().st_ino) for path in paths}
+
+
+def names_of(out: Path) -> dict[str, str]:
+    lines = (out / "manifest.names.jsonl").read_text(encoding="utf-8").splitlines()
+    return {original: key for key, original in map(json.loads, lines)}
+
+
+def read_back(out: Path) -> dict[str, dict[str, bytes]]:
+    """Every example by key, as the webdataset package reads it."""
+    examples = {}
+    for tar in sorted(out.glob("*.tar")):
+        with open(tar, "rb") as stream:
+            for sample in group_by_keys(tar_file_expander([{"url": tar.name, "stream": stream}])):
+                examples[sample["__key__"]] = {k: v for k, v in sample.items() if not k.startswith("__")}
+    return examples
+
+
+def test_every_image_comes_back_byte_for_byte_under_a_key_of_its_own(source: Path, tmp_path: Path) -> None:
+    report = pack(source, tmp_path / "out")
+    names, examples = names_of(tmp_path / "out"), read_back(tmp_path / "out")
+    images = [path for path in source.rglob("*") if path.suffix in (".png", ".jpg") and path.name not in FAILED]
+    assert len(images) == report.examples == len(names) == len(examples) == 20
+    for path in images:
+        found = examples[names[str(path.relative_to(source))]]
+        assert found[path.suffix[1:]] == path.read_bytes(), path
+    assert examples["00"] == {
+        "png": (source / "00.png").read_bytes(),
+        "json": b'{"label": 1}',
+        "txt": b"a caption",
+    }
+    assert {"dots_in_name", "dots_in_name~2", "~__meta__", "写真 ü", "not�utf8", "sub.dir/00"} < set(examples)
+
+
+def test_tarfile_agrees_with_the_names_the_manifest_and_the_index(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pack(source, out)
+    manifest = Manifest.load(out)
+    keys = []
+    for name, examples, size, sha256 in zip(*vars(manifest.shards).values(), strict=True):
+        content = (out / name).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (size, sha256)
+        index = load_index(out / f"{name}.index.npy", tar_bytes=size)
+        assert len(index) == examples
+        media = []
+        with tarfile.open(out / name) as tar:
+            for member in tar:
+                key, _, suffix = member.name.rpartition(".")
+                if suffix in ("png", "jpg"):
+                    media.append((member.offset_data, member.size))
+                    keys.append(key)
+        assert media == [(row["data_offset"], row["data_length"]) for row in index]
+        assert {(row["width"], row["height"], row["channels"], row["frames"]) for row in index} == {(24, 16, 3, 1)}
+    assert keys == list(names_of(out).values())
+    indexes = [f"{name}.index.npy" for name in manifest.shards.name]
+    expected = [*manifest.shards.name, *indexes, "manifest.json", "manifest.names.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(expected)
+
+
+def test_what_cannot_be_packed_is_listed_with_its_reason(source: Path, tmp_path: Path) -> None:
+    report = pack(source, tmp_path / "out")
+    assert [failure.path for failure in report.failures] == FAILED
+    assert report.skipped == 1
+    manifest = Manifest.load(tmp_path / "out")
+    assert [(one["path"], one["reason"]) for one in manifest.failures] == [tuple(one) for one in report.failures]
+    assert all(failure.reason for failure in report.failures)
+
+
+def test_bytes_do_not_depend_on_workers_or_place(source: Path, tmp_path: Path) -> None:
+    pack(source, tmp_path / "0")
+    copy = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(source, copy)
+    for workers in (1, 2, 3):
+        pack(copy, tmp_path / str(workers), workers=workers)
+        assert contents(tmp_path / str(workers)) == contents(tmp_path / "0")
+    text = b"".join(path.read_bytes() for path in (tmp_path / "0").iterdir())
+    assert str(tmp_path).encode() not in text
+
+
+def test_a_complete_set_is_left_alone(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = pack(source, out)
+    before = snapshot(out)
+    for extra in ({}, {"workers": 1}, {"append": True}):
+        again = pack(source, out, **extra)
+        assert (again.was_complete, again.new_shards) == (True, 0)
+        assert (again.examples, again.bytes, again.failures) == (first.examples, first.bytes, first.failures)
+    assert snapshot(out) == before
+
+
+def test_the_source_is_only_read(source: Path, tmp_path: Path) -> None:
+    before = snapshot(source)
+    for folder in [source, *(path for path in source.rglob("*") if path.is_dir())]:
+        folder.chmod(0o555)
+    try:
+        pack(source, tmp_path / "out")
+    finally:
+        for folder in [source, *(path for path in source.rglob("*") if path.is_dir())]:
+            folder.chmod(0o755)
+    assert snapshot(source) == before
+
+
+def test_other_settings_or_files_are_refused_with_what_differs_and_the_remedy(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pack(source, out)
+    before = contents(out)
+    with pytest.raises(ShardingError, match=r"shuffle was 0 and is 1.*--overwrite"):
+        pack(source, out, shuffle=1)
+    with pytest.raises(ShardingError, match=r"decode was False and is True.*--overwrite"):
+        pack(source, out, decode=True, append=True)
+    (source / "new.png").write_bytes(picture(50))
+    (source / "00.png").unlink()
+    with pytest.raises(ShardingError, match=r"1 new, 1 gone.*--append.*--overwrite"):
+        pack(source, out)
+    assert contents(out) == before
+
+
+def test_append_packs_what_is_new_and_leaves_what_is_there(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pack(source, out)
+    before, old = contents(out), Manifest.load(out)
+    for index in range(7):
+        (source / f"new{index}.png").write_bytes(picture(60 + index))
+    (source / "truncated.jpg").write_bytes(picture(70, "JPEG"))
+    report = pack(source, out, append=True)
+    after, new = contents(out), Manifest.load(out)
+    assert (report.examples, report.new_shards, report.was_complete) == (28, 2, False)
+    assert {name: after[name] for name in before if ".tar" in name} == {
+        n: h for n, h in before.items() if ".tar" in n
+    }
+    assert new.shards.name[: len(old.shards.name)] == old.shards.name
+    assert new.shards.sha256[: len(old.shards.name)] == old.shards.sha256
+    assert len(read_back(out)) == 28 == len(names_of(out))
+    assert [failure.path for failure in report.failures] == ["empty.jpg", "text.jpg"]
+    assert pack(source, out).was_complete
+    (source / "new0.png").unlink()
+    assert pack(source, out, append=True).examples == 28
+    assert pack(source, out).was_complete
+
+
+def test_append_refuses_files_that_have_changed_since(source: Path, tmp_path: Path) -> None:
+    pack(source, tmp_path / "out")
+    (source / "05.png").write_bytes(picture(99) + b"\0")
+    before = snapshot(tmp_path / "out")
+    with pytest.raises(ShardingError, match=r"05\.png: has another size.*--overwrite"):
+        pack(source, tmp_path / "out", append=True)
+    assert {k: v for k, v in snapshot(tmp_path / "out").items() if "tar" in k} == {
+        k: v for k, v in before.items() if "tar" in k
+    }
+
+
+def test_overwrite_makes_the_set_anew_and_spares_foreign_files(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pack(source, out, shard_examples=2)
+    (out / "README.md").write_text("mine")
+    pack(source, out, overwrite=True)
+    assert (out / "README.md").read_text() == "mine"
+    (out / "README.md").unlink()
+    pack(source, tmp_path / "fresh")
+    assert contents(out) == contents(tmp_path / "fresh")
+    with pytest.raises(ValueError, match="exclude each other"):
+        pack(source, out, overwrite=True, append=True)
+
+
+def test_shards_of_unknown_origin_are_not_touched(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "image-000000.tar").write_bytes(b"somebody's")
+    with pytest.raises(ShardingError, match=r"image-000000\.tar but no manifest.*--overwrite"):
+        pack(source, out)
+    assert contents(out).keys() == {"image-000000.tar"}
+
+
+def test_a_complete_set_that_lost_a_shard_is_reported(source: Path, tmp_path: Path) -> None:
+    pack(source, tmp_path / "out")
+    (tmp_path / "out" / "image-000001.tar").unlink()
+    with pytest.raises(ShardError, match=r"image-000001\.tar: in the manifest"):
+        pack(source, tmp_path / "out")
+
+
+def test_strict_refuses_before_packing_or_leaves_the_set_unfinished(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(PackingStoppedError, match="2 files cannot be packed") as caught:
+        pack(source, out, strict=True)
+    assert [failure.path for failure in caught.value.failures] == ["empty.jpg", "text.jpg"]
+    assert not out.exists()
+    for name in ("empty.jpg", "text.jpg"):
+        (source / name).unlink()
+    with pytest.raises(PackingStoppedError, match="1 file cannot be packed") as caught:
+        pack(source, out, strict=True)
+    assert [failure.path for failure in caught.value.failures] == ["truncated.jpg"]
+    assert not (out / "manifest.json").exists()
+    made = {path: path.stat().st_ino for path in out.glob("*.tar")}
+    report = pack(source, out)
+    assert report.new_shards == 0
+    assert {path: path.stat().st_ino for path in out.glob("*.tar")} == made
+    pack(source, tmp_path / "fresh")
+    assert contents(out) == contents(tmp_path / "fresh")
+    with pytest.raises(PackingStoppedError, match="1 file cannot be packed"):
+        pack(source, out, strict=True)
+
+
+def test_a_second_run_is_refused_while_the_first_holds_the_folder(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with hold_folder(out), pytest.raises(ShardingError, match=rf"process {os.getpid()} is packing into it"):
+        pack(source, out)
+    assert not (out / LOCK_NAME).exists()
+    (out / LOCK_NAME).write_text("12345\n")
+    assert pack(source, out).examples == 20
+    assert not (out / LOCK_NAME).exists()
+
+
+def test_a_lock_file_that_its_holder_just_removed_locks_nothing(tmp_path: Path) -> None:
+    import fcntl
+
+    stale = os.open(tmp_path / LOCK_NAME, os.O_RDWR | os.O_CREAT)
+    (tmp_path / LOCK_NAME).unlink()
+    fcntl.flock(stale, fcntl.LOCK_EX)
+    with hold_folder(tmp_path):
+        with pytest.raises(ShardingError), hold_folder(tmp_path):
+            raise AssertionError
+        assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
+    os.close(stale)
+
+
+def test_a_full_disk_is_reported_finished_shards_stay_and_the_run_goes_on(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (source / "big.png").write_bytes(picture(80) + bytes(60_000))
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); "
+        f"sys.path.insert(0, {str(ROOT)!r}); from pipelines.sharding.cli import main; "
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", limited, str(source), "--out", str(out), "--shard-examples", "6", "--workers"]
+    for workers in ("0", "2"):
+        done = subprocess.run([*command, workers], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1
+        assert f"cannot be written ({os.strerror(errno.EFBIG)})" in done.stderr.strip().splitlines()[-1]
+        assert "Traceback" not in done.stderr
+        assert not (out / "manifest.json").exists()
+        assert not list(out.rglob("*.part"))
+    pack(source, tmp_path / "fresh")
+    finished = {path: path.stat().st_ino for path in out.glob("*.tar")}
+    assert finished
+    report = pack(source, out)
+    assert report.new_shards == report.shards - len(finished)
+    assert {path: path.stat().st_ino for path in finished} == finished
+    assert contents(out) == contents(tmp_path / "fresh")
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 40_000
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_an_error_of_the_disk_anywhere_is_one_sentence(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((os, "fsync", fail) if failing == "fsync" else (Path, "replace", fail)))
+        with pytest.raises(ShardingError, match="No space left on device"):
+            pack(source, tmp_path / "out")
+    pack(source, tmp_path / "out")
+    pack(source, tmp_path / "fresh")
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_a_file_that_changes_while_it_is_packed_stops_the_run(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.sharding import make
+
+    def list_and_change(*args: object, **settings: object) -> object:
+        listing = list_images(*args, **settings)  # type: ignore[arg-type]
+        (source / "03.png").write_bytes(b"other")
+        return listing
+
+    list_images = make.list_images
+    monkeypatch.setattr(make, "list_images", list_and_change)
+    with pytest.raises(PackingStoppedError, match=r"03\.png: no longer the"):
+        pack(source, tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_an_unfinished_set_of_other_files_or_settings_is_refused(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    (source / "text.jpg").unlink()
+    (source / "empty.jpg").unlink()
+    with pytest.raises(PackingStoppedError):
+        pack(source, out, strict=True)
+    with pytest.raises(ShardingError, match=r"unfinished set begun with other settings \(shard_examples was 6"):
+        pack(source, out, shard_examples=5)
+    (source / "new.png").write_bytes(picture(90))
+    with pytest.raises(ShardingError, match=r"unfinished set begun with other files.*--overwrite"):
+        pack(source, out)
+    pack(source, out, overwrite=True)
+    pack(source, tmp_path / "fresh")
+    assert contents(out) == contents(tmp_path / "fresh")
+
+
+def test_resized_sets_hold_upright_jpegs_and_keep_their_sidecars(source: Path, tmp_path: Path) -> None:
+    report = pack(source, tmp_path / "out", resize=8, quality=80)
+    examples = read_back(tmp_path / "out")
+    assert report.examples == 20
+    for found in examples.values():
+        with Image.open(io.BytesIO(found["jpg"])) as image:
+            assert (image.size, image.mode) == ((12, 8), "RGB")
+    assert examples["00"]["txt"] == b"a caption"
+    assert Manifest.load(tmp_path / "out").settings["quality"] == 80
+
+
+def test_a_shard_without_a_readable_image_is_left_out(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for index in range(4):
+        (source / f"bad{index}.jpg").write_bytes(picture(index, "JPEG")[:50])
+        (source / f"good{index}.png").write_bytes(picture(index))
+    report = pack(source, tmp_path / "out", shuffle=None, shard_examples=4)
+    assert (report.examples, report.shards, len(report.failures)) == (4, 1, 4)
+    assert [path.name for path in (tmp_path / "out").glob("*.tar")] == ["image-000001.tar"]
+    assert pack(source, tmp_path / "out", shuffle=None, shard_examples=4).was_complete
+
+
+def test_sources_with_nothing_to_pack_are_one_sentence_each(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(SourceError, match="no such folder"):
+        pack(tmp_path / "missing", out)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(SourceError, match="no images in it"):
+        pack(folder, out)
+    (folder / "song.wav").write_bytes(b"RIFF\0\0\0\0WAVEfmt " + bytes(20))
+    with pytest.raises(SourceError, match="holds audio, no images"):
+        pack(folder, out)
+    with pytest.raises(SourceError, match="a file; name the folder"):
+        pack(folder / "song.wav", out)
+    (folder / "text.jpg").write_text("no picture")
+    with pytest.raises(SourceError, match=r"text\.jpg is not an image"):
+        pack(folder, out)
+    (folder / "text.jpg").write_bytes(picture(0, "JPEG")[:40])
+    with pytest.raises(PackingStoppedError, match="none of its 1 image can"):
+        pack(folder, out)
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_an_out_folder_that_cannot_be_is_one_sentence(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ShardingError, match=r"cannot be made"):
+            pack(source, out)
+    with pytest.raises(ShardingError, match="is the folder that is read"):
+        pack(source, source)
+
+
+def test_shards_inside_the_source_are_not_packed(source: Path) -> None:
+    report = pack(source, source / "shards")
+    assert report.examples == 20
+    assert pack(source, source / "shards").was_complete
+
+
+def test_a_folder_of_kinds_stands_for_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for kind in ("image", "audio", "video"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+    (tmp_path / "data" / "README.md").write_text("drop files here")
+    (tmp_path / "data" / "image" / "a.png").write_bytes(picture(0))
+    (tmp_path / "data" / "audio" / "a.wav").write_bytes(b"RIFF\0\0\0\0WAVEfmt " + bytes(20))
+    report = make_shards("data", workers=0)
+    assert (report.out, report.examples) == (Path("shards/image"), 1)
+    assert report.notes == ("data/audio is left: only images are packed by this version.",)
+    assert make_shards("data/image", workers=0).was_complete
+    assert names_of(tmp_path / "shards" / "image") == {"a.png": "a"}
+    assert make_shards("data", "elsewhere", workers=0).out == Path("elsewhere/image")
+    with pytest.raises(SourceError, match="holds audio, no images"):
+        make_shards("data/audio", workers=0)
+    shutil.rmtree(tmp_path / "data" / "image")
+    with pytest.raises(SourceError, match="holds audio and video; only images"):
+        make_shards("data", workers=0)

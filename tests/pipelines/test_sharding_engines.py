@@ -1,0 +1,204 @@
+"""Engines: the same shards from any number of processes, and children that crash, hang on or lose their parent."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.sharding import make
+from pipelines.sharding.engines import ProcessEngine, SerialEngine, make_engine
+from pipelines.sharding.listing import list_images
+from pipelines.sharding.pack import PackingStoppedError, ShardTask
+from pipelines.sharding.plan import PackSettings, make_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+
+WORK = '''
+"""Stands in for readers that crash; imported by the children as well."""
+import os, signal
+from pathlib import Path
+from pipelines.sharding.pack import pack_shard
+
+def crash(task, on_image):
+    """Dies at every image named crash*, by the signal its name says; once only for those named flaky*."""
+    def watched(place):
+        on_image(place)
+        path = task.shard.images[place].image.path
+        marker = task.target.parent.parent.parent / ("seen-" + path)
+        if place not in task.crashed and path.startswith("crash"):
+            os.kill(os.getpid(), getattr(signal, path.split("-")[1]))
+        if path.startswith("flaky") and not marker.exists():
+            marker.write_bytes(b"")
+            os._exit(3)
+    return pack_shard(task, watched)
+
+def raise_error(task, on_image):
+    raise ArithmeticError("a mistake of ours")
+
+def die_unread(task, on_image):
+    os._exit(4)
+'''
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    (tmp_path / "standing_in_for_work.py").write_text(WORK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("standing_in_for_work", None)
+    return importlib.import_module("standing_in_for_work")
+
+
+def make_source(folder: Path, names: list[str]) -> Path:
+    folder.mkdir(parents=True)
+    generator = np.random.Generator(np.random.Philox(3))
+    for name in names:
+        Image.fromarray(generator.integers(0, 255, (20, 30, 3), np.uint8)).save(folder / name, "PNG")
+    return folder
+
+
+def tasks_of(source: Path, target: Path, *, shard_examples: int = 2) -> list[ShardTask]:
+    target.mkdir(parents=True, exist_ok=True)
+    settings = PackSettings(shard_examples=shard_examples)
+    plan = make_plan(list_images(source), settings)
+    return [ShardTask(shard, source, target, settings) for shard in plan.shards]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def use_engine(monkeypatch: pytest.MonkeyPatch, work: Callable[..., Any]) -> None:
+    monkeypatch.setattr(make, "make_engine", lambda workers: ProcessEngine(workers, work=work))
+
+
+def test_every_engine_writes_the_same_shards_and_tells_every_image(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source", [f"{index}.png" for index in range(9)])
+    found = []
+    for workers in (0, 1, 3):
+        target = tmp_path / str(workers)
+        told: list[tuple[int, int]] = []
+        engine = make_engine(workers)
+        results = list(engine.run(tasks_of(source, target), lambda *place, told=told: told.append(place)))
+        assert isinstance(engine, ProcessEngine if workers else SerialEngine)
+        assert sorted(told) == [
+            (number, place) for number in range(5) for place in range(2) if number * 2 + place < 9
+        ]
+        found.append((sorted(results, key=lambda result: result.number), contents(target)))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][1]) == 10
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_image_that_crashes_its_reader_is_a_failure_and_the_rest_is_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Any, workers: int
+) -> None:
+    names = [f"{index}.png" for index in range(6)]
+    source = make_source(tmp_path / "source", [*names, "crash-SIGSEGV-1.png", "crash-SIGABRT-2.png"])
+    use_engine(monkeypatch, work.crash)
+    report = make.make_shards(source, tmp_path / "out", workers=workers, shard_examples=4)
+    assert [tuple(failure) for failure in report.failures] == [
+        ("crash-SIGABRT-2.png", "its reader crashed (SIGABRT)"),
+        ("crash-SIGSEGV-1.png", "its reader crashed (SIGSEGV)"),
+    ]
+    assert report.examples == 6
+    serial = tmp_path / "serial"
+    monkeypatch.undo()
+    for name in ("crash-SIGSEGV-1.png", "crash-SIGABRT-2.png"):
+        size = (source / name).stat().st_size
+        (source / name).write_bytes((source / name).read_bytes()[:8] + bytes(size - 8))
+    make.make_shards(source, serial, workers=0, shard_examples=4)
+    tars = {name: content for name, content in contents(tmp_path / "out").items() if ".tar" in name}
+    assert tars == {name: content for name, content in contents(serial).items() if ".tar" in name}
+
+
+def test_a_child_that_dies_once_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Any) -> None:
+    names = ["a.png", "b.png", "flaky.png"]
+    source = make_source(tmp_path / "source", names)
+    make.make_shards(source, tmp_path / "undisturbed", workers=0)
+    use_engine(monkeypatch, work.crash)
+    report = make.make_shards(source, tmp_path / "out", workers=1)
+    assert (tmp_path / "seen-flaky.png").exists()
+    assert (report.examples, report.failures) == (3, ())
+    assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
+def test_a_mistake_in_our_own_code_is_raised_and_not_blamed_on_an_image(tmp_path: Path, work: Any) -> None:
+    source = make_source(tmp_path / "source", ["a.png"])
+    with pytest.raises(ArithmeticError, match="a mistake of ours"):
+        list(ProcessEngine(1, work=work.raise_error).run(tasks_of(source, tmp_path / "out"), lambda *_: None))
+
+
+def test_a_child_that_dies_before_it_reads_anything_stops_the_run(tmp_path: Path, work: Any) -> None:
+    source = make_source(tmp_path / "source", ["a.png"])
+    with pytest.raises(PackingStoppedError, match=r"exit code 4.*__main__"):
+        list(ProcessEngine(1, work=work.die_unread).run(tasks_of(source, tmp_path / "out"), lambda *_: None))
+
+
+def test_a_script_without_a_main_guard_is_told_what_to_do(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source", ["a.png"])
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {str(ROOT)!r})
+        from pipelines.sharding import make_shards
+        make_shards({str(source)!r}, {str(tmp_path / "out")!r}, workers=1)
+        """)
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "__main__" in done.stderr.strip().splitlines()[-1]
+
+
+def test_leaving_the_iteration_early_ends_the_children(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source", [f"{index}.png" for index in range(8)])
+    running = ProcessEngine(2).run(tasks_of(source, tmp_path / "out"), lambda *_: None)
+    next(running)
+    children = multiprocessing.active_children()
+    assert len(children) == 2
+    running.close()  # type: ignore[attr-defined]
+    assert not any(_is_alive(child.pid or 0) for child in children)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads the process table of Linux")
+def test_children_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source", [f"{index:03d}.png" for index in range(400)])
+    command = [sys.executable, str(ROOT / "tools" / "make_shards.py"), str(source), "--out", str(tmp_path / "out")]
+    parent = subprocess.Popen([*command, "--workers", "2", "--shard-examples", "2"], stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while len(list((tmp_path).glob("out/*.tar"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        children = _children(parent.pid)
+        assert len(children) >= 2
+    finally:
+        parent.kill()
+        parent.wait()
+    deadline = time.monotonic() + 5
+    while any(_is_alive(child) for child in children) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(_is_alive(child) for child in children)
+
+
+def _children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
