@@ -31,14 +31,15 @@ def components_in_use(z: Tensor) -> Tensor:
     """
     z = _over_examples(z)
     mean, spread = z.mean(0), z.std(0, correction=0)
-    is_large, is_varied = mean > 0.2 / z.shape[1], spread > 0.1 * mean
-    return is_large & is_varied
+    is_in_use: Tensor = (mean > 0.2 / z.shape[1]) & (spread > 0.1 * mean)
+    return is_in_use
 
 
 def effective_components(z: Tensor) -> Tensor:
     """exp(entropy) of the mean of simplex latents (num, K, *grid): a scalar from 1 to K."""
     mean = _over_examples(z).mean(0)
-    return torch.special.entr(mean / mean.sum()).sum().exp()
+    entropy: Tensor = torch.special.entr(mean / mean.sum()).sum()
+    return entropy.exp()
 
 
 def active_units(mean: Tensor, *, threshold: float = 0.01) -> Tensor:

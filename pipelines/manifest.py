@@ -114,9 +114,13 @@ def _check(manifest: Manifest, content: dict[str, Any]) -> None:
     if not len(columns.name) == len(columns.examples) == len(columns.bytes) == len(columns.sha256):
         raise ValueError("its columns differ in length")
     for name in columns.name:
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or Path(name).name != name or name in ("", "..") or "\0" in name:
             raise ValueError(f"{name!r} is not a file name")
     if any(not isinstance(count, int) or count < 0 for count in columns.examples + columns.bytes):
         raise ValueError("a count is not a whole number from 0 up")
+    if len(set(columns.name)) != len(columns.name):
+        raise ValueError("it names a shard twice")
+    if content["examples"] != manifest.examples:
+        raise ValueError("its number of examples is not the sum over its shards")
     if content["data_hash"] != manifest.data_hash:
         raise ValueError("its data_hash does not follow from its shards")

@@ -25,8 +25,7 @@ __all__ = [
 
 MIN_CONCENTRATION = 1e-3
 MAX_CONCENTRATION = 1e4
-INITIAL_CONCENTRATION = 10.0
-GAIN = 30.0
+INITIAL_CONCENTRATION = 30.0
 
 
 def log_dirichlet_rsample(
@@ -141,31 +140,16 @@ class DirichletPrior:
         return self.over(z.shape[0], *z.shape[2:]).log_prob(z)
 
 
-class ConcentrationHead(nn.Module):
-    """Dense layer per cell whose output, through softplus, starts near `INITIAL_CONCENTRATION` everywhere.
-
-    Near the prior a first draw is almost all noise and the decoder learns to ignore it; at ten times its
-    concentration the features come through. Softplus is a straight line there, so `GAIN` lets a small step
-    of the weights move a concentration by its own size. Measured in docs/log.md.
-    """
-
-    def __init__(self, model_size: int) -> None:
-        super().__init__()
-        self.dense = Dense(model_size, model_size)
-        nn.init.constant_(self.dense.bias, math.log(math.expm1(INITIAL_CONCENTRATION)) / GAIN)
-
-    def forward(self, features: Tensor) -> Tensor:
-        raw: Tensor = GAIN * self.dense(features)
-        return raw
-
-
 class Dirichlet(Latent):
     """Dirichlet latent of a Dirichlet VAE (Joo et al. 2019, arXiv 1901.02739), sampled exactly.
 
     `prior`: concentration of the prior, one number or one for each component; 1 - 1/K unless given.
-    `head`: features (batch, K, *grid) → the same shape; softplus of what it returns is the concentration.
+    `head`: features (batch, K, *grid) → the same shape; a dense layer per cell unless given.
+    `scale`: the posterior's concentration is scale · softplus(head). The paper has 1, where a first draw is
+    almost all noise and concentrations move slowly; 30, and a default head that starts every concentration
+    at 30, let the features through from the first step (measured in docs/log.md).
     `estimator`: "exact", "paper", or a function like those in `dirvae.latents.estimators`.
-    Raises ValueError for a size below 2, a prior that is not positive, an unknown estimator.
+    Raises ValueError for a size below 2, a prior or scale that is not positive, an unknown estimator.
     """
 
     prior_concentration: Tensor
@@ -176,14 +160,18 @@ class Dirichlet(Latent):
         *,
         prior: float | Sequence[float] | None = None,
         head: nn.Module | None = None,
+        scale: float = 30.0,
         estimator: str | Estimator = "exact",
     ) -> None:
         super().__init__()
         if model_size < 2:
             raise ValueError(f"model_size is {model_size}; a simplex has at least 2 components.")
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale is {scale}; concentrations need a finite scale above zero.")
         self.model_size = model_size
+        self.scale = scale
         self.register_buffer("prior_concentration", _prior_concentration(prior, model_size))
-        self.head = head if head is not None else ConcentrationHead(model_size)
+        self.head = head if head is not None else _concentration_head(model_size, scale)
         self.estimator = find_estimator(estimator)
 
     @property
@@ -197,7 +185,7 @@ class Dirichlet(Latent):
         In float32 also inside autocast: half precisions cannot hold concentrations below 1.
         """
         with torch.autocast(features.device.type, enabled=False):
-            concentration = F.softplus(self.head(features.float())) + MIN_CONCENTRATION
+            concentration = self.scale * F.softplus(self.head(features.float())) + MIN_CONCENTRATION
             return DirichletPosterior(concentration.clamp(max=MAX_CONCENTRATION), self.estimator)
 
     def kl(self, posterior: Posterior) -> Tensor:
@@ -205,6 +193,14 @@ class Dirichlet(Latent):
         concentration = posterior.parameters["concentration"]
         shape = (1, -1) + (1,) * (concentration.dim() - 2)
         return dirichlet_kl(concentration, self.prior_concentration.view(shape))
+
+
+def _concentration_head(model_size: int, scale: float) -> Dense:
+    """A dense layer whose outputs start around the softplus⁻¹ of `INITIAL_CONCENTRATION` / scale."""
+    head = Dense(model_size, model_size)
+    start = INITIAL_CONCENTRATION / scale
+    nn.init.constant_(head.bias, start + math.log(-math.expm1(-start)))
+    return head
 
 
 def _prior_concentration(prior: float | Sequence[float] | None, model_size: int) -> Tensor:

@@ -60,9 +60,7 @@ class Shape:
         return self.preset.width(self.levels - 1)
 
 
-def image_shape(
-    size: int, grid: int | None, *, channels: int = 3, model_size: int = 32, preset: str = "tiny"
-) -> Shape:
+def image_shape(size: int, grid: int | None, *, channels: int, model_size: int, preset: str) -> Shape:
     """The network's shape for square images of `size` pixels. ValueError for sizes that do not come out even."""
     if preset not in PRESETS:
         raise ValueError(f"no preset is called {preset!r}; use one of {', '.join(PRESETS)}.")
@@ -204,14 +202,15 @@ class ResNetVAE(AutoEncoder):
             likelihood=likelihood,
             grid=() if grid is None else (grid, grid),
         )
-        self._config = {
+        self._config: dict[str, Any] = {
             "size": size,
             "channels": channels,
             "model_size": model_size,
             "grid": grid,
             "preset": preset,
+            "latent": latent,
+            "likelihood": likelihood,
         }
-        self._config |= {"latent": latent, "likelihood": likelihood}
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -220,7 +219,7 @@ class ResNetVAE(AutoEncoder):
         for name in ("latent", "likelihood"):
             if not isinstance(self._config[name], str):
                 raise ValueError(
-                    f"the {name} of this model was given as a module, which its config cannot hold; name it, or make "
-                    "the model in code and load its weights."
+                    f"the {name} of this model was given as a module, which its config cannot hold; name it, or "
+                    "make the model in code and load its weights."
                 )
         return dict(self._config)

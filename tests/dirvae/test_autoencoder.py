@@ -109,7 +109,7 @@ def test_every_head_can_be_given() -> None:
     model = small_model(latent=Dirichlet(6, head=read), decode_head=decode)
     out = model(torch.rand(4, 10))
     assert torch.equal(read.seen, out.features)
-    assert torch.equal(out.posterior.concentration, nn.functional.softplus(2 * out.features) + 1e-3)
+    assert torch.equal(out.posterior.concentration, 30 * nn.functional.softplus(2 * out.features) + 1e-3)
     assert torch.equal(decode.seen, out.latent)
     assert torch.equal(out.decoded, model.decoder(2 * out.latent))
 

@@ -29,6 +29,7 @@ def test_a_prior_can_be_a_number_or_a_vector() -> None:
         ({"model_size": 3, "prior": [1.0, 2.0]}, r"shape \(2,\)"),
         ({"model_size": 3, "prior": [1.0, 0.0, 2.0]}, "above zero"),
         ({"model_size": 3, "prior": float("nan")}, "finite"),
+        ({"model_size": 3, "scale": 0.0}, "scale is 0"),
         ({"model_size": 3, "estimator": "weibul"}, "use one of exact, paper"),
     ],
 )
@@ -37,11 +38,12 @@ def test_a_wrong_setting_is_refused_by_name(options: dict, message: str) -> None
         Dirichlet(**options)
 
 
-def test_an_untrained_head_starts_sharper_than_the_prior_and_inside_the_simplex() -> None:
+def test_an_untrained_head_starts_sharper_than_the_prior_whatever_its_scale() -> None:
     torch.manual_seed(0)
-    concentration = Dirichlet(32).posterior(torch.randn(256, 32) * 0.3).concentration
-    assert 5 < concentration.median() < 20
-    assert (concentration > 1).float().mean() > 0.9
+    for scale in (1.0, 30.0, 1000.0):
+        concentration = Dirichlet(32, scale=scale).posterior(torch.randn(256, 32) * 0.3).concentration
+        assert 25 < concentration.median() < 35
+        assert (concentration > 1).float().mean() > 0.9
 
 
 @pytest.mark.parametrize(("raw", "limit"), [(-1e6, 1e-3), (1e6, 1e4)])
@@ -53,7 +55,9 @@ def test_concentrations_stay_within_their_limits(raw: float, limit: float) -> No
 def test_a_given_head_is_used_as_it_is() -> None:
     features = torch.randn(3, 4, 2, 2)
     posterior = Dirichlet(4, head=nn.Identity()).posterior(features)
-    torch.testing.assert_close(posterior.concentration, nn.functional.softplus(features) + 1e-3)
+    torch.testing.assert_close(posterior.concentration, 30 * nn.functional.softplus(features) + 1e-3)
+    of_the_paper = Dirichlet(4, head=nn.Identity(), scale=1.0).posterior(features)
+    torch.testing.assert_close(of_the_paper.concentration, nn.functional.softplus(features) + 1e-3)
 
 
 def test_a_given_estimator_draws_the_posterior_but_not_the_prior() -> None:

@@ -270,48 +270,54 @@ def kill_when(process: subprocess.Popen[str], is_time, number: int) -> tuple[str
 LONG = [*SMALL, "--steps", "40", "--save-every", "8", "--log-every", "4", "--kl-warmup", "20", "--resume"]
 
 
+def home_of(folder: Path) -> Path:
+    make_images(folder / "data" / "image")
+    return folder / "runs" / "image"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    """A run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run = home_of(folder)
+    finish(LONG, folder)
+    return run
+
+
+def untimed_metrics(run: Path) -> list[dict]:
+    timings = {"examples_per_second", "wait_share"}
+    lines = read_metrics(run / "metrics.jsonl")
+    return [{key: value for key, value in line.items() if key not in timings} for line in lines]
+
+
 @pytest.mark.slow
-def test_a_run_killed_at_many_moments_ends_bit_identically(tmp_path):
-    for name in ("straight", "killed"):
-        make_images(tmp_path / name / "data" / "image")
-    straight, killed = tmp_path / "straight" / "runs" / "image", tmp_path / "killed" / "runs" / "image"
-    finish(LONG, tmp_path / "straight")
+def test_a_run_killed_at_many_moments_ends_bit_identically(tmp_path, undisturbed):
+    run = home_of(tmp_path)
+    checkpoints = run / "checkpoints"
     moments = [
-        lambda: (killed / "metrics.jsonl").exists(),
-        lambda: any((killed / "checkpoints").glob(".*.tmp")) or (killed / "checkpoints/00000008").exists(),
-        lambda: any((killed / "checkpoints").glob(".00000016.tmp")) or (killed / "checkpoints/00000016").exists(),
-        lambda: any(line["step"] >= 28 for line in read_metrics(killed / "metrics.jsonl")),
-        lambda: (killed / "checkpoints/00000040").exists(),
+        lambda: (run / "metrics.jsonl").exists(),
+        lambda: (checkpoints / ".00000008.tmp").exists() or (checkpoints / "00000008").exists(),
+        lambda: any(line["step"] >= 28 for line in read_metrics(run / "metrics.jsonl")),
     ]
     for is_time in moments:
-        kill_when(start(LONG, tmp_path / "killed"), is_time, signal.SIGKILL)
-    finish(LONG, tmp_path / "killed")
-    assert weights(killed) == weights(straight)
-    timings = {"examples_per_second", "wait_share"}
-
-    def untimed(run: Path) -> list[dict]:
-        lines = read_metrics(run / "metrics.jsonl")
-        return [{key: value for key, value in line.items() if key not in timings} for line in lines]
-
-    assert untimed(killed) == untimed(straight)
-    assert (killed / "summary.json").read_text() == (straight / "summary.json").read_text()
+        kill_when(start(LONG, tmp_path), is_time, signal.SIGKILL)
+    finish(LONG, tmp_path)
+    assert weights(run) == weights(undisturbed)
+    assert untimed_metrics(run) == untimed_metrics(undisturbed)
+    assert (run / "summary.json").read_text() == (undisturbed / "summary.json").read_text()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_and_sigterm_save_first_and_the_run_goes_on_bit_identically(tmp_path, number, code):
-    for name in ("straight", "stopped"):
-        make_images(tmp_path / name / "data" / "image")
-    straight, stopped = tmp_path / "straight" / "runs" / "image", tmp_path / "stopped" / "runs" / "image"
-    argv = [*LONG, "--save-every", "1000"]
-    process = start(argv, tmp_path / "stopped")
-    out, err = kill_when(process, lambda: (stopped / "metrics.jsonl").exists(), number)
+def test_ctrl_c_and_sigterm_save_first_and_the_run_goes_on_bit_identically(tmp_path, undisturbed, number, code):
+    run = home_of(tmp_path)
+    process = start(LONG, tmp_path)
+    out, err = kill_when(process, lambda: (run / "metrics.jsonl").exists(), number)
     assert process.returncode == code, err
     assert "Traceback" not in err
-    [step] = CheckpointFolder(stopped / "checkpoints").steps()
+    step = CheckpointFolder(run / "checkpoints").steps()[-1]
     assert 4 <= step < 40
     assert f"stopped and saved after step {step}" in out
     assert out.splitlines()[-1] == "report: runs/image/report.html"
-    finish(argv, tmp_path / "stopped")
-    finish(argv, tmp_path / "straight")
-    assert weights(stopped) == weights(straight)
+    finish(LONG, tmp_path)
+    assert weights(run) == weights(undisturbed)

@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ NUM_KEYS = 100_000
 SMALL_P = 1e-4
 
 
+@cache
 def keys_of_epochs(num: int) -> list[int]:
     """The keys an iterator would use in its first `num` epochs: as alike as keys ever are."""
     return [derive_key(0, Domain.ORDER, epoch, 0) for epoch in range(num)]
