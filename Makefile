@@ -2,8 +2,9 @@
 # make check: format, lint, types, tests.   make bench: side-by-side measurements.
 PYTHON ?= python3
 BIN := .venv/bin
+DEMO_FLAGS ?= --steps 600
 
-.PHONY: demo test check lint bench clean
+.PHONY: demo test check lint bench verify clean
 
 .venv/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dirvae needs Python 3.11 or newer; this is %s. Name another one: make PYTHON=python3.12" % sys.version.split()[0])'
@@ -17,6 +18,14 @@ BIN := .venv/bin
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@ .venv/installed-train
 
+demo: .venv/installed-train
+	@if [ -z "$$(find -L data/image -type f ! -name '.*' 2>/dev/null | head -n 1)" ]; then \
+		echo "data/image is empty: making sample pictures there."; \
+		$(BIN)/python tools/make_sample_data.py; \
+	fi
+	$(BIN)/python tools/make_shards.py data/image
+	$(BIN)/python -m dirvae.train --shards $(DEMO_FLAGS)
+
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
 
@@ -27,9 +36,15 @@ lint: .venv/installed-dev
 
 check: lint test
 
-bench: .venv/installed-dev
+.venv/installed-peers: .venv/installed-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,peers]'
+	touch $@
+
+bench: .venv/installed-peers
 	$(BIN)/python benchmarks/images.py
+
+verify: .venv/installed-dev
+	$(BIN)/python benchmarks/verify.py
 
 clean:
 	rm -rf .venv build *.egg-info

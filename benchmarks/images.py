@@ -22,8 +22,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.loaders import LOADERS, Setup
-from pipelines import make_shards, open_source
+from benchmarks.loaders import OURS, Setup
+from benchmarks.peers import AS_WRITTEN, WITH_OUR_DECODER
+from pipelines import open_source
+from pipelines.sharding import make_shards
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parse(argv)
     with tempfile.TemporaryDirectory() as scratch:
         shards = Path(scratch) / "shards"
-        make_shards(options.folder, out=shards, workers=options.workers, quiet=True)
+        make_shards(options.folder, shards, shard_bytes=8 << 20, resize=options.resize)
         setup = Setup(
             folder=options.folder,
             shards=shards,
@@ -75,13 +77,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="threads (ours) or worker processes (theirs)")
     parser.add_argument("--runs", type=int, default=7, help="timed runs of each loader")
     parser.add_argument("--images", type=int, default=3000, help="pictures in a run, at least")
+    parser.add_argument("--resize", type=int, help="also shrink the pictures when they are packed, to this side")
     parser.add_argument("--only", nargs="+", help="measure these loaders only")
     return parser.parse_args(argv)
 
 
 def _line_up(setup: Setup, only: list[str] | None) -> tuple[list[Contestant], dict[str, str]]:
     contestants, missing = [], {}
-    for name, build in LOADERS.items():
+    for name, build in {**OURS, **AS_WRITTEN, **WITH_OUR_DECODER}.items():
         if only and name not in only:
             continue
         try:

@@ -150,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--kl-warmup", "updates over which the KL term's weight rises to 1", type=int)
     add("--clip", "largest norm of the gradients; 0 for none", type=_off_at_zero)
     add("--precision", "arithmetic; auto is bf16 on a GPU that has it, else fp32", choices=PRECISIONS)
-    add("--device", "auto, cpu, cuda, cuda:1, mps")
+    add("--device", "auto (the GPU if there is one), cpu, cuda or cuda:1")
     add("--seed", "number that the weights, the order and all noise follow from", type=int)
 
     add("--save-every", "updates between checkpoints and evaluations", type=int)

@@ -81,7 +81,7 @@ def load_index(path: str | os.PathLike[str], *, tar_bytes: int | None = None) ->
         index = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy evaluates the header as Python, and raises whatever that provokes
         raise ShardError(f"{path}: not a readable index ({error}). Delete it to have it rebuilt.") from error
     if not isinstance(index, np.ndarray) or index.dtype != INDEX_DTYPE or index.ndim != 1:
         raise ShardError(f"{path}: not an index of version {INDEX_VERSION}. Delete it to have it rebuilt.")

@@ -110,8 +110,12 @@ def plain_tar(path: Path) -> Path:
     copy = cache_folder() / f"{_fingerprint(path)}.tar"
     if copy.exists():
         return copy
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    limit = min(MAX_INFLATED_BYTES, shutil.disk_usage(cache_folder()).free)
+    no_room = ShardError(f"{path}: gzipped, and {cache_folder()} cannot be written to. Set DIRVAE_CACHE.")
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        limit = min(MAX_INFLATED_BYTES, shutil.disk_usage(cache_folder()).free)
+    except OSError as error:
+        raise no_room from error
 
     def inflate(temporary: Path) -> None:
         with gzip.open(path, "rb") as packed, open(temporary, "wb") as plain:
@@ -125,10 +129,10 @@ def plain_tar(path: Path) -> Path:
 
     try:
         stored = _store(copy, inflate)
-    except (OSError, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ShardError(f"{path}: the gzip stream is damaged ({error}). Copy or make it again.") from error
     if not stored:
-        raise ShardError(f"{path}: gzipped, and {cache_folder()} cannot be written to. Set DIRVAE_CACHE.")
+        raise no_room
     return copy
 
 
@@ -150,6 +154,10 @@ def _store(path: Path, write: Callable[[Path], None]) -> bool:
     try:
         write(temporary)
         temporary.replace(path)
+    except gzip.BadGzipFile:
+        raise
+    except OSError:  # the disk is full
+        return False
     finally:
         temporary.unlink(missing_ok=True)
     return True

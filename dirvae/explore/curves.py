@@ -67,7 +67,7 @@ def draw_panel(panel: Panel) -> str:
 
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": panel.title, "font.size": 9, "font.family": "sans-serif"}
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(4.4, 2.5), layout="constrained")
+        figure = Figure(figsize=(3.6, 2.1), layout="constrained")
         axes = figure.add_subplot()
         for curve, colour in zip(panel.curves, _COLOURS, strict=False):
             marker = "o" if len(curve.steps) < 12 else None

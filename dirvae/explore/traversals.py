@@ -26,7 +26,8 @@ def seen_strength(latents: Tensor, *, quantile: float = 0.95) -> Tensor:
     """How strong each component gets: its quantile over the examples and cells of (num, model_size, *grid), as
     (model_size,). Beyond it a decoder is asked for what it never saw.
     """
-    return _by_component(latents).float().quantile(quantile, dim=0)
+    components = latents.movedim(1, 0).flatten(1).float()
+    return torch.stack([component.quantile(quantile) for component in components])
 
 
 def component_latents(center: Tensor, strength: Tensor, *, on_simplex: bool) -> Tensor:
@@ -51,7 +52,3 @@ def farthest_pair(latents: Tensor) -> tuple[int, int]:
     flat = latents.flatten(1).float()
     first, second = divmod(int(torch.cdist(flat, flat, p=1).argmax()), len(flat))
     return min(first, second), max(first, second)
-
-
-def _by_component(latents: Tensor) -> Tensor:
-    return latents.movedim(1, -1).flatten(0, -2)

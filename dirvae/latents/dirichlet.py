@@ -204,12 +204,14 @@ def _concentration_head(model_size: int, scale: float) -> Dense:
 
 
 def _prior_concentration(prior: float | Sequence[float] | None, model_size: int) -> Tensor:
-    values = torch.as_tensor(1 - 1 / model_size if prior is None else prior, dtype=torch.float32)
-    if values.shape not in {(), (model_size,)}:
+    if prior is None:
+        prior = 1 - 1 / model_size
+    values = [float(prior)] * model_size if isinstance(prior, int | float) else [float(value) for value in prior]
+    if len(values) != model_size:
         raise ValueError(
-            f"the prior has shape {tuple(values.shape)}; give one number, or one for each of the {model_size} "
+            f"the prior has {len(values)} concentrations; give one number, or one for each of the {model_size} "
             "components."
         )
-    if not bool((values.isfinite() & (values > 0)).all()):
+    if not all(0 < value < math.inf for value in values):
         raise ValueError(f"the prior is {prior}; every concentration must be a finite number above zero.")
-    return values.expand(model_size).clone()
+    return torch.tensor(values, dtype=torch.float32)

@@ -33,10 +33,10 @@ class FitConfig:
 
     steps: int | None = field(default=1500, metadata=_free)
     epochs: int | None = field(default=None, metadata=_free)
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     learning_rate_warmup: int = 100
-    cooldown: float | None = 0.3
-    kl_warmup: int = 500
+    cooldown: float | None = 0.5
+    kl_warmup: int = 300
     clip: float | None = 1.0
     precision: str = "auto"
     seed: int = 0
@@ -99,7 +99,7 @@ class TrainConfig(FitConfig):
 
     source: str = field(default="data/image", metadata=_free)
     size: int = 64
-    batch_size: int = 64
+    batch_size: int = 32
     flip: bool = False
     held_out: float | None = 0.05
     threads: int | None = field(default=None, metadata=_free)

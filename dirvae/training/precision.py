@@ -43,15 +43,18 @@ class Precision:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name; `auto` is a CUDA GPU, an Apple one, else the CPU. Raises `ConfigError`."""
+    """The device of a name; `auto` is the current CUDA GPU, else the CPU.
+
+    Raises `ConfigError` for a device that is not there or cannot compute in float64, as the KL terms do.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, dtype=torch.float64, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device {name!r} cannot be used ({reason}). Give --device cpu or auto.") from error
     return device

@@ -167,4 +167,6 @@ def _cut(spans: list[int], most_bytes: int, most_examples: int) -> list[int]:
 def _speakable(path: str) -> str:
     """A path that can be printed and stored anywhere: bytes that are no UTF-8, and control characters, replaced."""
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if text.isprintable():
+        return text
     return "".join("_" if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in text)

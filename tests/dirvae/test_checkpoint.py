@@ -10,6 +10,7 @@ import struct
 import numpy as np
 import pytest
 import torch
+
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.errors import CheckpointError, SaveError, TrainingWarning
 
@@ -152,7 +153,7 @@ def test_a_disk_that_fills_at_any_flush_leaves_the_older_checkpoints_alone(tmp_p
         save(folder, 2)
         assert len(calls) == 5, "two tensor files, state, the new folder, the folder it appears in"
     else:
-        with pytest.raises(SaveError, match="00000002.*No space left"):
+        with pytest.raises(SaveError, match=r"00000002.*No space left"):
             save(folder, 2)
         now = files(tmp_path)
         assert {name: now[name] for name in before} == before

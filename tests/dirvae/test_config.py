@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from dirvae.training.config import FitConfig, TrainConfig
 from dirvae.training.errors import ConfigError
 

@@ -26,7 +26,7 @@ def test_a_prior_can_be_a_number_or_a_vector() -> None:
     ("options", "message"),
     [
         ({"model_size": 1}, "at least 2 components"),
-        ({"model_size": 3, "prior": [1.0, 2.0]}, r"shape \(2,\)"),
+        ({"model_size": 3, "prior": [1.0, 2.0]}, "2 concentrations"),
         ({"model_size": 3, "prior": [1.0, 0.0, 2.0]}, "above zero"),
         ({"model_size": 3, "prior": float("nan")}, "finite"),
         ({"model_size": 3, "scale": 0.0}, "scale is 0"),

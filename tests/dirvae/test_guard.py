@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
 from dirvae.training.errors import NonFiniteError
 from dirvae.training.guard import MAX_SKIPPED_IN_A_ROW, GradientGuard
 from dirvae.training.precision import Precision
 from dirvae.training.update import Updater
-from torch import nn
 
 CPU = torch.device("cpu")
 
@@ -86,7 +87,7 @@ def test_too_many_in_a_row_end_training_with_one_sentence():
     updater = updater_of(model, torch.optim.SGD(model.parameters(), lr=0.1))
     for _ in range(MAX_SKIPPED_IN_A_ROW - 1):
         updater.apply(model.terms("gradient"), clip=None)
-    with pytest.raises(NonFiniteError, match="20 updates in a row.*the gradient of second") as caught:
+    with pytest.raises(NonFiniteError, match=r"20 updates in a row.*the gradient of second") as caught:
         updater.apply(model.terms("gradient"), clip=None)
     assert "\n" not in str(caught.value)
 

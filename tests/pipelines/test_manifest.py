@@ -141,8 +141,7 @@ def test_every_cut_and_random_damage_is_refused_or_harmless(tmp_path: Path) -> N
                 content[rng.randrange(len(content))] = rng.randrange(256)
         write(tmp_path, bytes(content))
         try:
-            manifest = Manifest.load(tmp_path)
+            outcome = Manifest.load(tmp_path).data_hash
         except ShardError as error:
-            assert str(tmp_path) in str(error)
-        else:
-            assert manifest.data_hash == make_manifest().data_hash
+            outcome = str(error)
+        assert outcome == make_manifest().data_hash or outcome.startswith(str(tmp_path))

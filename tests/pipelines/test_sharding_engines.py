@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 WORK = '''
 """Stands in for readers that crash; imported by the children as well."""
-import os, signal
+import os, signal, time
 from pathlib import Path
 from pipelines.sharding.pack import pack_shard
 
@@ -46,6 +46,11 @@ def crash(task, on_image):
 
 def raise_error(task, on_image):
     raise ArithmeticError("a mistake of ours")
+
+def hang(task, on_image):
+    """One image that takes a minute."""
+    on_image(0)
+    time.sleep(60)
 
 def die_unread(task, on_image):
     os._exit(4)
@@ -173,19 +178,30 @@ def test_leaving_the_iteration_early_ends_the_children(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads the process table of Linux")
-def test_children_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    source = make_source(tmp_path / "source", [f"{index:03d}.png" for index in range(400)])
-    command = [sys.executable, str(ROOT / "tools" / "make_shards.py"), str(source), "--out", str(tmp_path / "out")]
-    parent = subprocess.Popen([*command, "--workers", "2", "--shard-examples", "2"], stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 30
-        while len(list((tmp_path).glob("out/*.tar"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
+def test_children_end_with_a_parent_that_is_killed_even_in_the_middle_of_an_image(
+    tmp_path: Path, work: Any
+) -> None:
+    source = make_source(tmp_path / "source", ["a.png", "b.png"])
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import sys
+        sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]
+        import standing_in_for_work
+        from pipelines.sharding import make
+        from pipelines.sharding.engines import ProcessEngine
+        make.make_engine = lambda workers: ProcessEngine(workers, work=standing_in_for_work.hang)
+        if __name__ == "__main__":
+            make.Progress.on_image = lambda self, *place: print(place, flush=True)
+            make.make_shards({str(source)!r}, {str(tmp_path / "out")!r}, workers=2, shard_examples=1)
+        """)
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert sorted([parent.stdout.readline(), parent.stdout.readline()]) == [b"(0, 0)\n", b"(1, 0)\n"]
         children = _children(parent.pid)
         assert len(children) >= 2
-    finally:
         parent.kill()
-        parent.wait()
     deadline = time.monotonic() + 5
     while any(_is_alive(child) for child in children) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -20,7 +20,7 @@ def listing_of(*sizes: int, names: list[str] | None = None) -> Listing:
 
 def test_no_shard_exceeds_its_limits_and_none_could_take_the_next_file() -> None:
     generator = random.Random(5)
-    sizes = [generator.randrange(1, 40_000) for _ in range(300)]
+    sizes = [generator.randrange(1, 30_000) for _ in range(300)]
     plan = make_plan(listing_of(*sizes), PackSettings(shard_bytes=200_000, shard_examples=12))
     shards = list(plan.shards)
 
