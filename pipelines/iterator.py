@@ -79,7 +79,8 @@ class DataIterator(BatchIterator):
         self.stream = Stream(opened, shuffle, shuffle_shards, seed, groups)
         decoder = decode if isinstance(decode, Decoder) else FunctionDecoder(decode)
         counters = Counters()
-        recipe = Recipe(opened, seed, decoder, tuple(fields), transform, on_error == "substitute", counters)
+        names = (fields,) if isinstance(fields, str) else tuple(fields)
+        recipe = Recipe(opened, seed, decoder, names, transform, on_error == "substitute", counters)
         self._span = self.stream.whole()
         super().__init__(
             opened.name,

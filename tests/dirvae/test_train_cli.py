@@ -140,6 +140,7 @@ def test_epochs_instead_of_steps_and_no_held_out_part(home):
     assert main([*SMALL, "--epochs", "2", "--held-out", "0", "--cooldown", "0", "--clip", "0"]) == 0
     summary = json.loads(Path("runs/image/summary.json").read_text())
     assert (summary["step"], summary["data"]["held_out_examples"], summary["evaluation"]) == (6, 0, None)
+    assert json.loads(Path("runs/image/config.json").read_text())["steps"] is None
     assert "Training images and their reconstructions" in Path("runs/image/report.html").read_text()
 
 

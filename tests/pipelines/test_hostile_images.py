@@ -63,6 +63,7 @@ MUST_DECODE = {
 MUST_BE_REFUSED = {"truncated_jpeg.jpg", "truncated_image.png", "decompression_bomb.gif"}
 
 
+@pytest.mark.slow
 def test_every_hostile_picture_is_decoded_or_refused_alike_by_every_resizer(shared_data: Path) -> None:
     folder = shared_data / "hostile" / "image"
     done = subprocess.run(

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import io
 import json
 import os
-import resource
 import shutil
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -20,12 +15,10 @@ import pytest
 from PIL import Image
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from pipelines.errors import ShardError, ShardingError, SourceError
+from pipelines.errors import ShardingError, SourceError
 from pipelines.index import load_index
 from pipelines.manifest import Manifest
 from pipelines.sharding import PackReport, make_shards
-from pipelines.sharding.lock import LOCK_NAME, hold_folder
-from pipelines.sharding.pack import PackingStoppedError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -179,21 +172,6 @@ def test_the_source_is_only_read(source: Path, tmp_path: Path) -> None:
     assert snapshot(source) == before
 
 
-def test_other_settings_or_files_are_refused_with_what_differs_and_the_remedy(source: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    pack(source, out)
-    before = contents(out)
-    with pytest.raises(ShardingError, match=r"shuffle was 0 and is 1.*--overwrite"):
-        pack(source, out, shuffle=1)
-    with pytest.raises(ShardingError, match=r"decode was False and is True.*--overwrite"):
-        pack(source, out, decode=True, append=True)
-    (source / "new.png").write_bytes(picture(50))
-    (source / "00.png").unlink()
-    with pytest.raises(ShardingError, match=r"1 new, 1 gone.*--append.*--overwrite"):
-        pack(source, out)
-    assert contents(out) == before
-
-
 def test_append_packs_what_is_new_and_leaves_what_is_there(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     pack(source, out)
@@ -241,152 +219,6 @@ def test_overwrite_makes_the_set_anew_and_spares_foreign_files(source: Path, tmp
         pack(source, out, overwrite=True, append=True)
 
 
-def test_shards_of_unknown_origin_are_not_touched(source: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "image-000000.tar").write_bytes(b"somebody's")
-    with pytest.raises(ShardingError, match=r"image-000000\.tar but no manifest.*--overwrite"):
-        pack(source, out)
-    assert contents(out).keys() == {"image-000000.tar"}
-
-
-def test_a_complete_set_that_lost_a_shard_is_reported(source: Path, tmp_path: Path) -> None:
-    pack(source, tmp_path / "out")
-    (tmp_path / "out" / "image-000001.tar").unlink()
-    with pytest.raises(ShardError, match=r"image-000001\.tar: in the manifest"):
-        pack(source, tmp_path / "out")
-
-
-def test_strict_refuses_before_packing_or_leaves_the_set_unfinished(source: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(PackingStoppedError, match="2 files cannot be packed") as caught:
-        pack(source, out, strict=True)
-    assert [failure.path for failure in caught.value.failures] == ["empty.jpg", "text.jpg"]
-    assert not out.exists()
-    for name in ("empty.jpg", "text.jpg"):
-        (source / name).unlink()
-    with pytest.raises(PackingStoppedError, match="1 file cannot be packed") as caught:
-        pack(source, out, strict=True)
-    assert [failure.path for failure in caught.value.failures] == ["truncated.jpg"]
-    assert not (out / "manifest.json").exists()
-    made = {path: path.stat().st_ino for path in out.glob("*.tar")}
-    report = pack(source, out)
-    assert report.new_shards == 0
-    assert {path: path.stat().st_ino for path in out.glob("*.tar")} == made
-    pack(source, tmp_path / "fresh")
-    assert contents(out) == contents(tmp_path / "fresh")
-    with pytest.raises(PackingStoppedError, match="1 file cannot be packed"):
-        pack(source, out, strict=True)
-
-
-def test_a_second_run_is_refused_while_the_first_holds_the_folder(source: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    with hold_folder(out), pytest.raises(ShardingError, match=rf"process {os.getpid()} is packing into it"):
-        pack(source, out)
-    assert not (out / LOCK_NAME).exists()
-    (out / LOCK_NAME).write_text("12345\n")
-    assert pack(source, out).examples == 20
-    assert not (out / LOCK_NAME).exists()
-
-
-def test_a_lock_file_that_its_holder_just_removed_locks_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flock, path = fcntl.flock, tmp_path / LOCK_NAME
-    removed = []
-
-    def flock_after_the_holder_left(handle: int, operation: int) -> None:
-        if not removed:
-            removed.append(path.unlink())
-        flock(handle, operation)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fcntl, "flock", flock_after_the_holder_left)
-        with hold_folder(tmp_path):
-            assert removed
-            assert path.read_text() == f"{os.getpid()}\n"
-            with pytest.raises(ShardingError), hold_folder(tmp_path):
-                raise AssertionError
-
-
-def test_a_full_disk_is_reported_finished_shards_stay_and_the_run_goes_on(source: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    (source / "big.png").write_bytes(picture(80) + bytes(60_000))
-    limited = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); "
-        f"sys.path.insert(0, {str(ROOT)!r}); from pipelines.sharding.cli import main; "
-        "sys.exit(main(sys.argv[1:]))"
-    )
-    command = [sys.executable, "-c", limited, str(source), "--out", str(out), "--shard-examples", "6", "--workers"]
-    for workers in ("0", "2"):
-        done = subprocess.run([*command, workers], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 1
-        assert f"cannot be written ({os.strerror(errno.EFBIG)})" in done.stderr.strip().splitlines()[-1]
-        assert "Traceback" not in done.stderr
-        assert not (out / "manifest.json").exists()
-        assert not list(out.rglob("*.part"))
-    pack(source, tmp_path / "fresh")
-    finished = {path: path.stat().st_ino for path in out.glob("*.tar")}
-    assert finished
-    report = pack(source, out)
-    assert report.new_shards == report.shards - len(finished)
-    assert {path: path.stat().st_ino for path in finished} == finished
-    assert contents(out) == contents(tmp_path / "fresh")
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 40_000
-
-
-@pytest.mark.parametrize("failing", ["fsync", "replace"])
-def test_an_error_of_the_disk_anywhere_is_one_sentence(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
-) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(*((os, "fsync", fail) if failing == "fsync" else (Path, "replace", fail)))
-        with pytest.raises(ShardingError, match="No space left on device"):
-            pack(source, tmp_path / "out")
-    pack(source, tmp_path / "out")
-    pack(source, tmp_path / "fresh")
-    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
-
-
-def test_a_file_that_changes_while_it_is_packed_stops_the_run(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from pipelines.sharding import make
-
-    def list_and_change(*args: object, **settings: object) -> object:
-        listing = list_images(*args, **settings)  # type: ignore[arg-type]
-        (source / "03.png").write_bytes(b"other")
-        return listing
-
-    list_images = make.list_images
-    monkeypatch.setattr(make, "list_images", list_and_change)
-    with pytest.raises(PackingStoppedError, match=r"03\.png: no longer the"):
-        pack(source, tmp_path / "out")
-    assert not (tmp_path / "out" / "manifest.json").exists()
-
-
-def test_an_unfinished_set_of_other_files_or_settings_is_refused(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    (source / "text.jpg").unlink()
-    (source / "empty.jpg").unlink()
-    with pytest.raises(PackingStoppedError):
-        pack(source, out, strict=True)
-    with pytest.raises(ShardingError, match=r"unfinished set begun with other settings \(shard_examples was 6"):
-        pack(source, out, shard_examples=5)
-    (source / "new.png").write_bytes(picture(90))
-    with pytest.raises(ShardingError, match=r"unfinished set begun with other files.*--overwrite"):
-        pack(source, out)
-    pack(source, out, overwrite=True)
-    pack(source, tmp_path / "fresh")
-    assert contents(out) == contents(tmp_path / "fresh")
-
-
 def test_resized_sets_hold_upright_jpegs_and_keep_their_sidecars(source: Path, tmp_path: Path) -> None:
     report = pack(source, tmp_path / "out", resize=8, quality=80)
     examples = read_back(tmp_path / "out")
@@ -408,37 +240,6 @@ def test_a_shard_without_a_readable_image_is_left_out(tmp_path: Path) -> None:
     assert (report.examples, report.shards, len(report.failures)) == (4, 1, 4)
     assert [path.name for path in (tmp_path / "out").glob("*.tar")] == ["image-000001.tar"]
     assert pack(source, tmp_path / "out", shuffle=None, shard_examples=4).was_complete
-
-
-def test_sources_with_nothing_to_pack_are_one_sentence_each(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(SourceError, match="no such folder"):
-        pack(tmp_path / "missing", out)
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    with pytest.raises(SourceError, match="no images in it"):
-        pack(folder, out)
-    (folder / "song.wav").write_bytes(b"RIFF\0\0\0\0WAVEfmt " + bytes(20))
-    with pytest.raises(SourceError, match="holds audio, no images"):
-        pack(folder, out)
-    with pytest.raises(SourceError, match="a file; name the folder"):
-        pack(folder / "song.wav", out)
-    (folder / "text.jpg").write_text("no picture")
-    with pytest.raises(SourceError, match=r"text\.jpg is not an image"):
-        pack(folder, out)
-    (folder / "text.jpg").write_bytes(picture(0, "JPEG")[:40])
-    with pytest.raises(PackingStoppedError, match="none of its 1 image can"):
-        pack(folder, out)
-    assert not out.exists() or not list(out.iterdir())
-
-
-def test_an_out_folder_that_cannot_be_is_one_sentence(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(ShardingError, match=r"cannot be made"):
-            pack(source, out)
-    with pytest.raises(ShardingError, match="is the folder that is read"):
-        pack(source, source)
 
 
 def test_shards_inside_the_source_are_not_packed(source: Path) -> None:
