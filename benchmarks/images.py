@@ -24,8 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.loaders import OURS, Setup
 from benchmarks.peers import AS_WRITTEN, WITH_OUR_DECODER
-from pipelines import open_source
-from pipelines.sharding import make_shards
+from pipelines import make_shards, open_source
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.config import LATENTS, ON_ERROR, PRECISIONS, PRESETS, TrainConfig
 from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
 from dirvae.training.run_folder import hold_run, is_run, new_run, newest_run, read_config
@@ -84,13 +85,16 @@ def _choose_run(out: Path | None, *, resume: bool) -> Path:
 
 
 def _resumed_config(run: Path, settings: dict[str, Any]) -> TrainConfig:
-    """The run's own settings, with those from the command line that may change. Raises `ConfigError` for others."""
+    """The run's own settings, and over them those from the command line.
+
+    Raises `ConfigError` for one that may not change, unless the run has no checkpoint yet.
+    """
     saved = read_config(run)
     if "steps" in settings and "epochs" not in settings:
         settings = {**settings, "epochs": None}
     config = replace(saved, **settings)
     changes = config.changes_since(saved)
-    if changes:
+    if changes and CheckpointFolder(run / "checkpoints").steps():
         raise ConfigError(
             f"{run}: the run was begun with other settings ({'; '.join(changes)}). Resume without these flags, or "
             "start a new run without --resume."

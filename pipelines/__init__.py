@@ -9,6 +9,7 @@ from .errors import ExampleError, PipelineError, ShardError, ShardingError, Sour
 from .iterator import DataIterator
 from .media import ImageIterator
 from .mixture import MixedIterator, mix
+from .sharding import ShardWriter, make_shards
 from .sources import Example, FolderSource, ShardSource, Source, hold_out, open_source
 from .stats import Stats
 
@@ -23,12 +24,14 @@ __all__ = [
     "PipelineError",
     "ShardError",
     "ShardSource",
+    "ShardWriter",
     "ShardingError",
     "Source",
     "SourceError",
     "StateError",
     "Stats",
     "hold_out",
+    "make_shards",
     "mix",
     "open_source",
 ]

@@ -96,7 +96,9 @@ class Manifest:
             )
             _check(manifest, content)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise ShardError(f"{path}: not a readable manifest ({error}). Run make_shards again.") from error
+            raise ShardError(
+                f"{path}: not a readable manifest ({error}). Make the shards anew with --overwrite."
+            ) from error
         return manifest
 
 

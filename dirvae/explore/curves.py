@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = ["Curve", "Panel", "draw_panel", "run_panels"]
 
+MAX_POINTS = 500
 _INK = "#010203"  # stands for the page's text colour until the SVG is written
 _COLOURS = ("#3b82c4", "#dd8a2e", "#3fa37a")
 
@@ -37,6 +38,7 @@ def run_panels(metrics: Sequence[dict[str, Any]]) -> list[Panel]:
 
     def one(kind: str, key: str, name: str, *, times: int = 1, is_dashed: bool = False) -> Curve:
         points = [(line["step"], times * line[key]) for line in metrics if line["kind"] == kind and _has(line, key)]
+        points = points[:: -(-len(points) // MAX_POINTS) or 1]
         return Curve(name, [step for step, _ in points], [value for _, value in points], is_dashed)
 
     panels = [

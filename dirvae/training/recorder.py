@@ -18,6 +18,7 @@ from dirvae.training.meter import Meter
 __all__ = ["Recorder"]
 
 METRICS_NAME = "metrics.jsonl"
+HELD_OUT_SHOWN = ("bound", "psnr_db", "psnr_gain_db", "components_in_use")
 
 
 class Recorder:
@@ -68,7 +69,8 @@ class Recorder:
         """Write the line of an evaluation."""
         if self._metrics is not None:
             self._metrics.append("held_out", step, evaluation)
-        self._progress.show(step, evaluation, what="held out")
+        shown = {name: evaluation[name] for name in HELD_OUT_SHOWN if name in evaluation}
+        self._progress.show(step, shown or evaluation, what="held out")
 
     def open_window(self) -> None:
         """Begin a window now: what was spent since, on a save or an evaluation, is not training."""

@@ -8,7 +8,6 @@ the last bit: Pillow's own, and PyTorch's (`torch_bridge.py`), about four times 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Literal, get_args
 
 import numpy as np
@@ -39,12 +38,13 @@ def resolve_resizer(name: ResizerName) -> tuple[ResizerName, Resizer]:
     """
     if name not in get_args(ResizerName):
         raise ValueError(f"resizer is {name!r}; it must be one of {', '.join(map(repr, get_args(ResizerName)))}.")
-    if name == "auto":
-        name = "torch" if find_spec("torch") else "pillow"
-    if name == "torch":
-        if find_spec("torch") is None:
-            raise ImportError("resizer='torch' needs PyTorch: pip install torch, or pass resizer='pillow'.")
+    if name in ("exact", "pillow"):
+        return name, pillow_resize
+    try:
         from ..torch_bridge import torch_resize
-
-        return name, torch_resize
-    return name, pillow_resize
+    except ImportError as error:
+        if name == "auto":
+            return "pillow", pillow_resize
+        message = "resizer='torch' needs PyTorch: pip install torch, or pass resizer='pillow'."
+        raise ImportError(message) from error
+    return "torch", torch_resize

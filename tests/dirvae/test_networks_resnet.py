@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from itertools import pairwise
 
 import pytest
@@ -87,15 +86,6 @@ def test_a_given_latent_is_used_and_its_config_is_refused() -> None:
         _ = model.config
 
 
-def test_untrained_the_pixel_shuffle_is_nearest_neighbours_and_draws_no_checkerboard() -> None:
-    decoder = ResNetVAE(32, model_size=8).decoder
-    shuffle = next(place for place, layer in enumerate(decoder.layers) if isinstance(layer, nn.PixelShuffle))
-    blocks = decoder.layers[: shuffle + 1](torch.randn(2, 8))
-    small = blocks[:, :, ::2, ::2]
-    assert small.std() > 0.01
-    torch.testing.assert_close(blocks, nn.functional.interpolate(small, scale_factor=2))
-
-
 def test_the_network_runs_in_channels_last_whatever_it_is_given() -> None:
     model = ResNetVAE(32, model_size=8)
     assert model(torch.rand(2, 3, 32, 32)).decoded.is_contiguous(memory_format=torch.channels_last)
@@ -126,9 +116,16 @@ def discs(num: int, *, seed: int, size: int = 32) -> Tensor:
     return uniform(0, 1, 3, 1, 1) * inside + uniform(0, 1, 3, 1, 1) * (1 - inside)
 
 
+def lattice(images: Tensor) -> float:
+    """Ratio of the mean steps between pixels 2k and 2k + 1 and between 2k - 1 and 2k, or its inverse: 1 or more."""
+    steps = images.diff(dim=-1).abs().mean((0, 1, 2))
+    ratio = (steps[0::2].mean() / steps[1::2].mean()).item()
+    return max(ratio, 1 / ratio)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("grid", [None, 4])
-def test_a_short_training_beats_the_mean_image_and_uses_the_simplex(grid: int | None) -> None:
+def test_a_short_training_beats_the_mean_image_with_most_of_the_simplex_and_no_lattice(grid: int | None) -> None:
     torch.manual_seed(0)
     train, held_out = discs(512, seed=1), discs(64, seed=2)
     model, steps = ResNetVAE(32, model_size=16, grid=grid), 100
@@ -144,10 +141,11 @@ def test_a_short_training_beats_the_mean_image_and_uses_the_simplex(grid: int | 
     model.eval()
     with torch.no_grad():
         z = model.encode(held_out).mean
-        gain = psnr(held_out, model.decode(z)).mean() - psnr(held_out, train.mean(0).expand_as(held_out)).mean()
+        decoded = model.decode(z)
+        gain = psnr(held_out, decoded).mean() - psnr(held_out, train.mean(0).expand_as(held_out)).mean()
         terms = model.loss(held_out, model(held_out))
-    print(gain, components_in_use(z).sum(), terms)
+    print(gain, lattice(decoded), lattice(held_out), components_in_use(z).sum(), terms)
     assert gain > 5
     assert components_in_use(z).sum() >= 8
-    assert math.isfinite(terms["loss"])
-    assert terms["loss"] < -1000  # a density of some tenths of a nat a value, above that of uniform noise
+    assert lattice(decoded) < 1.3
+    assert terms["loss"] < -500  # in nats; the uniform density on [0, 1] has 0

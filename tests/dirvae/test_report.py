@@ -169,6 +169,13 @@ def test_panels_hold_what_the_metrics_say(tmp_path):
     assert run_panels([]) == []
 
 
+def test_a_long_run_is_drawn_with_few_points():
+    lines = [{"kind": "train", "step": step, "kl": float(step)} for step in range(100_001)]
+    [panel] = run_panels(lines)
+    assert 400 < len(panel.curves[0].steps) <= 500
+    assert panel.curves[0].steps[-1] > 99_000
+
+
 def test_a_curve_of_a_single_point_or_of_one_value_is_drawn():
     for values in ([3.0], [0.0, 0.0]):
         assert draw_panel(Panel("one", [Curve("one", list(range(len(values))), values)])).startswith("<svg")

@@ -119,6 +119,13 @@ def test_resume_where_nothing_is_begins_a_run(home, capsys):
     assert Path("runs/image/report.html").exists()
 
 
+def test_a_run_that_never_saved_may_begin_again_with_other_settings(home):
+    write_config(new_run(Path("runs"), "image"), TrainConfig(batch_size=32, seed=9, size=16, model_size=4))
+    assert main(["--resume", "--batch-size", "8", "--steps", "1", "--device", "cpu"]) == 0
+    config = json.loads(Path("runs/image/config.json").read_text())
+    assert (config["batch_size"], config["seed"]) == (8, 9)
+
+
 def test_a_changed_setting_is_refused_with_the_difference(home, capsys):
     assert main(SHORT) == 0
     fails_with(

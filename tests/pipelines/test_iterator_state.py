@@ -313,7 +313,7 @@ def test_with_appended_shards_the_epoch_in_progress_ends_over_what_it_began_with
 
 
 def test_shards_that_changed_before_the_end_are_not_growth(picture_shards: Fixture) -> None:
-    images = ImageIterator(picture_shards([9, 6]), size=8, batch_size=4)
+    images = ImageIterator(picture_shards([9, 6]), size=8, batch_size=4, shuffle=True)
     next(iter(images))
     state = images.state_dict()
     with pytest.raises(StateError, match="15 examples"):
