@@ -3,5 +3,6 @@
 from dirvae.autoencoder import AutoEncoder, Output
 from dirvae.latents import Dirichlet, Gaussian, Latent
 from dirvae.networks import ResNetVAE
+from dirvae.training import Trainer, load_model
 
-__all__ = ["AutoEncoder", "Dirichlet", "Gaussian", "Latent", "Output", "ResNetVAE"]
+__all__ = ["AutoEncoder", "Dirichlet", "Gaussian", "Latent", "Output", "ResNetVAE", "Trainer", "load_model"]

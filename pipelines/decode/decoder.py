@@ -17,7 +17,7 @@ __all__ = ["Decoder", "Details", "FunctionDecoder"]
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What decoding tells besides the array: the rows of the (2, 3) source-to-output matrix, and the valid steps."""
+    """What decoding tells besides the array: the rows of the source-to-output matrix (2, 3), and valid steps."""
 
     transform: tuple[float, ...] | None = None
     length: int | None = None

@@ -27,8 +27,8 @@ __all__ = ["ImageDecoder", "upright"]
 class ImageDecoder:
     """Decodes an example's picture to (channel, height, width) uint8 of one `size`, or of its own with `size=None`.
 
-    fit, crop, flip   how a picture of another shape fills the size (`geometry.frame`); place and flip are a function
-                      of where the example stands in the run.
+    fit, crop, flip   how a picture of another shape fills the size (`geometry.frame`); a random crop and a flip are
+                      a function of where the example stands in the run.
     grayscale         one channel (ITU-R 601 luma) instead of RGB.
     resizer           "torch", "pillow", "exact", or "auto": see `resize.resolve_resizer`.
     """

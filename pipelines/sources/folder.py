@@ -37,8 +37,8 @@ class Sidecars(Mapping[str, bytes]):
 class FolderSource(Source):
     """The media files below a folder, sorted by path; the key is the path without its suffix.
 
-    Files beside one with its stem and the suffix json, txt, cls or npy are its fields. Files with a media suffix are
-    taken as they are, files without any by what they begin with. Hidden files are passed over, symbolic links
+    Files beside one with its stem and the suffix json, txt, cls or npy are its fields. Files with a media suffix
+    are taken as they are, files without any by what they begin with. Hidden files are passed over, symbolic links
     followed, cycles guarded. Raises `SourceError` for a folder that is missing or holds no file of this modality
     ("image", "audio" or "video").
     """

@@ -117,10 +117,9 @@ def discs(num: int, *, seed: int, size: int = 32) -> Tensor:
 
 
 def lattice(images: Tensor) -> float:
-    """Ratio of the mean steps between pixels 2k and 2k + 1 and between 2k - 1 and 2k, or its inverse: 1 or more."""
-    steps = images.diff(dim=-1).abs().mean((0, 1, 2))
-    ratio = (steps[0::2].mean() / steps[1::2].mean()).item()
-    return max(ratio, 1 / ratio)
+    """Power at the highest horizontal frequency over that at the three below: a checkerboard stands out there."""
+    power = torch.fft.rfft(images, dim=-1).abs().square().mean((0, 1, 2))
+    return (power[-1] / power[-4:-1].mean()).item()
 
 
 @pytest.mark.slow
@@ -144,8 +143,7 @@ def test_a_short_training_beats_the_mean_image_with_most_of_the_simplex_and_no_l
         decoded = model.decode(z)
         gain = psnr(held_out, decoded).mean() - psnr(held_out, train.mean(0).expand_as(held_out)).mean()
         terms = model.loss(held_out, model(held_out))
-    print(gain, lattice(decoded), lattice(held_out), components_in_use(z).sum(), terms)
     assert gain > 5
     assert components_in_use(z).sum() >= 8
-    assert lattice(decoded) < 1.3
+    assert lattice(decoded) < 2 * lattice(held_out)
     assert terms["loss"] < -500  # in nats; the uniform density on [0, 1] has 0

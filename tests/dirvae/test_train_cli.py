@@ -27,6 +27,15 @@ SMALL = ["--size", "16", "--batch-size", "8", "--model-size", "4", "--device", "
 SHORT = [*SMALL, "--steps", "3", "--log-every", "1"]
 
 
+@pytest.fixture(autouse=True)
+def _one_torch_thread():
+    """Networks this small are slower on several threads, the more so where other programs run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def make_images(folder: Path, num: int = 20, *, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)

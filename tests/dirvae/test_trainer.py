@@ -22,6 +22,15 @@ from dirvae.training.seeding import Stream, stream_seed
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def _one_torch_thread():
+    """Networks this small are slower on several threads, the more so where other programs run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class Noisy(nn.Module):
     """A few convolutions with dropout: its loss depends on the weights, the batch and the step's noise."""
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pipelines import Example, ExampleError
-from pipelines.decode import ImageDecoder
+from pipelines.decode import ImageDecoder, pillow
 from pipelines.decode.geometry import frame
 from pipelines.decode.jpeg import read_jpeg_header
 from pipelines.randomness import Place
@@ -421,6 +421,17 @@ def test_a_header_that_claims_gigapixels_is_refused_before_anything_is_allocated
     for resizer in RESIZERS:
         with pytest.raises(ExampleError, match=r"pixels"):
             decode(bytes(data), size=16, resizer=resizer)
+
+
+def test_the_limit_on_pixels_holds_for_every_way_of_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [encode(smooth(16, 16), name) for name in ("JPEG", "PNG")]
+    monkeypatch.setattr(pillow, "MAX_PIXELS", 255)
+    for data in pictures:
+        for resizer in RESIZERS:
+            with pytest.raises(ExampleError, match="16 × 16 pixels are more than the 255 allowed"):
+                decode(data, size=16, resizer=resizer)
+    monkeypatch.setattr(pillow, "MAX_PIXELS", 256)
+    assert decode(pictures[0], size=16).shape == (16, 16, 3)
 
 
 def test_the_slot_is_filled_in_place_in_channels_last_memory() -> None:

@@ -59,12 +59,13 @@ def test_the_state_is_flat_json_under_a_kilobyte_with_the_same_keys_always(make:
     assert list(make().state_dict()) == STATE_KEYS
 
 
-def test_at_the_end_of_an_epoch_the_state_is_the_one_before_the_next(make: Fixture) -> None:
-    numbers = make()
+@pytest.mark.parametrize("tail", ["keep", "pad", "drop"])
+def test_at_the_end_of_an_epoch_the_state_is_the_one_before_the_next(tail: str, make: Fixture) -> None:
+    numbers = make(tail=tail)
     last = list(numbers)[-1].state
     assert (last["epoch"], last["position"]) == (1, 0)
     assert numbers.state_dict() == last
-    fresh = make()
+    fresh = make(tail=tail)
     fresh.load_state_dict(last)
     assert played(fresh) == played(numbers)
 

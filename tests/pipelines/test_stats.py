@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from pipelines.stats import Counters
 
 
 def test_sums_from_many_threads_lose_nothing() -> None:
-    counters = Counters()
+    counters, usual = Counters(), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     threads = [
         threading.Thread(target=lambda: [counters.add(examples=1, bytes=2) for _ in range(5000)]) for _ in range(8)
     ]
@@ -23,6 +25,7 @@ def test_sums_from_many_threads_lose_nothing() -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    sys.setswitchinterval(usual)
     assert counters.stats() == Stats(examples=40_000, bytes=80_000)
 
 

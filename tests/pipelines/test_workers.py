@@ -124,7 +124,7 @@ def test_dropping_the_last_reference_ends_the_threads() -> None:
 
 
 def test_a_job_that_was_taken_is_kept_alive_by_nobody_else() -> None:
-    filling = FillingThreads((Recorder(number) for number in range(4)), threads=2, ahead=2)
+    filling = FillingThreads((Recorder(number) for number in range(1)), threads=1, ahead=1)
     job = weakref.ref(next(filling))
     deadline = time.monotonic() + 5
     while job() is not None and time.monotonic() < deadline:
