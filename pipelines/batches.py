@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from .batch import Batch
 from .errors import ExampleError
 from .filling import BatchJob, Recipe, Slots
+from .quarantine import write_quarantine
 from .ranks import RankSplit
 from .stats import Counters, Stats
 from .workers import FillingThreads
@@ -51,12 +52,15 @@ class BatchIterator(ABC):
         threads: int | None,
         prefetch_bytes: int,
         max_substitutions: int,
+        quarantine: str | os.PathLike[str] | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}; it must be at least 1.")
         self.name, self._recipes, self._split, self._counters = name, recipes, split, counters
         self.threads = threads or min(MAX_THREADS, _usable_cores())
         self.prefetch_bytes, self.max_substitutions = prefetch_bytes, max_substitutions
+        self.quarantine = quarantine
+        self._counters.set_threads(self.threads)
         self._epoch = self._position = self._substitutions = 0
         self._examples = examples
         self._live: weakref.ref[_Epoch] | None = None
@@ -159,6 +163,8 @@ class BatchIterator(ABC):
         if substituted > self.max_substitutions:
             reason = f"more than max_substitutions={self.max_substitutions} examples could not be decoded"
             raise ExampleError(self.name, "…", reason)
+        if job.failures and self.quarantine is not None:
+            write_quarantine(self.quarantine, job.failures)
         unfinished = job.batch({})
         self._substitutions = substituted
         self._move(job.next_position)
@@ -193,13 +199,14 @@ class _Epoch(Iterator[Batch]):
         try:
             if self._threads is None:
                 self._threads = self._owner.filling_threads(self._owner.jobs())
+            ready = self._threads.num_ready
             batch = self._owner.hand_over(next(self._threads))
         except BaseException:
             self.close()
             raise
         left = perf_counter()
         between = entered - self._handed_over if self._handed_over else 0.0
-        self._owner._counters.add(wait_seconds=left - entered, consumer_seconds=between)
+        self._owner._counters.add(wait_seconds=left - entered, consumer_seconds=between, batches=1, ready=ready)
         self._handed_over = left
         return batch
 

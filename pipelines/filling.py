@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from .batch import Batch
 from .decode.decoder import Decoder, Details
-from .errors import ExampleError, ShardError, SourceError
+from .errors import ExampleError, PipelineError, ShardError, SourceError
 from .fields import gather_field
 from .randomness import Domain, Place, derive_key
 from .sources.source import Example, Source
@@ -80,7 +81,12 @@ class BatchJob:
         self._data = recipes[0].decoder.allocate(len(slots)) if whole else None
         self._arrays: list[NDArray[Any] | None] = [None] * len(slots)
         self._details: list[Details] = [Details()] * len(slots)
-        self._examples: list[Example | None] = [None] * len(slots)
+        self._keys = [""] * len(slots)
+        self._indices = np.zeros(len(slots), np.int64)
+        self._fields: list[Example] = []  # only where fields are wanted: encoded bytes are let go at once
+        if any(recipe.fields for recipe in recipes):
+            self._fields = [Example(0, "", b"")] * len(slots)
+        self.failures: list[tuple[int, int, PipelineError]] = []
         self._substituted = np.zeros(len(slots), np.bool_)
 
     def __len__(self) -> int:
@@ -97,7 +103,8 @@ class BatchJob:
         examples = self._read(start, stop)
         decoding = perf_counter()
         num_bytes = 0
-        for slot, example in enumerate(examples, start):
+        for slot in range(start, stop):
+            example, examples[slot - start] = examples[slot - start], None
             num_bytes += len(example.media) if example is not None else 0
             self._fill_slot(slot, example)
         self._recipes[0].counters.add(
@@ -145,6 +152,8 @@ class BatchJob:
             except READ_ERRORS as error:
                 failures.append(error)
                 example = None
+                if attempt == 0:
+                    self.failures.append((place.epoch, place.position, error))
             else:
                 self._substituted[slot] = attempt > 0
                 return
@@ -163,21 +172,21 @@ class BatchJob:
         else:
             array, self._details[slot] = _decode_alone(decoder, example, place)
             self._arrays[slot] = array if transform is None else transform(array, place.generator(), example)
-        self._examples[slot] = example
+        self._keys[slot], self._indices[slot] = example.key, example.index
+        if self._fields:
+            self._fields[slot] = dataclasses.replace(example, media=b"")
 
     def batch(self, state: dict[str, Any]) -> Batch:
         """The finished batch. Raises `ValueError` where arrays of different shapes cannot be stacked."""
-        examples = [example for example in self._examples if example is not None]
-        assert len(examples) == len(self)
         data = self._data if self._data is not None else _stack([a for a in self._arrays if a is not None])
         transforms = [details.transform for details in self._details]
         lengths = [details.length for details in self._details]
         return Batch(
             data=data,
-            keys=[example.key for example in examples],
-            indices=np.array([example.index for example in examples], np.int64),
+            keys=self._keys,
+            indices=self._indices,
             state=state,
-            fields={name: gather_field(name, examples) for name in self._recipes[0].fields},
+            fields={name: gather_field(name, self._fields) for name in self._recipes[0].fields},
             mask=self._mask,
             lengths=None if None in lengths else np.array(lengths, np.int64),
             substituted=self._substituted if self._substitute else None,

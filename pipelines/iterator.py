@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -42,7 +43,8 @@ class DataIterator(BatchIterator):
     select, limit   only these indices of the source; only this many examples
     on_error        "raise", or "substitute": an example that cannot be decoded is replaced by another, drawn by
                     its position, marked in the batch
-    max_substitutions   how many, over the iterator's whole life, before the next one raises
+    max_substitutions   how many on this rank, over the run's whole life, before the next one raises
+    quarantine      file to which every example that was replaced is added, as a line of JSON
 
     Iterating goes on from the state: `break` leaves it after the last batch that was handed over. Nothing live
     (thread, open file) exists before the first batch or after `close()`; an iterator can be pickled and copied.
@@ -71,6 +73,7 @@ class DataIterator(BatchIterator):
         limit: int | None = None,
         on_error: Literal["raise", "substitute"] = "raise",
         max_substitutions: int = 1000,
+        quarantine: str | os.PathLike[str] | None = None,
     ) -> None:
         split = RankSplit.resolve(batch_size, rank=rank, world_size=world_size, groups=groups, tail=tail)
         if on_error not in ("raise", "substitute"):
@@ -91,6 +94,7 @@ class DataIterator(BatchIterator):
             threads=threads,
             prefetch_bytes=prefetch_bytes,
             max_substitutions=max_substitutions,
+            quarantine=quarantine,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Literal, TypedDict, Unpack
 
@@ -36,6 +37,7 @@ class Reading(TypedDict, total=False):
     limit: int | None
     on_error: Literal["raise", "substitute"]
     max_substitutions: int
+    quarantine: str | os.PathLike[str] | None
 
 
 class ImageIterator(DataIterator):

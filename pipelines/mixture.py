@@ -11,6 +11,7 @@ mixture's position and, for each source, where it stands; weights may change at 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,6 +50,7 @@ def mix(
     threads: int | None = None,
     prefetch_bytes: int = 256 << 20,
     max_substitutions: int = 1000,
+    quarantine: str | os.PathLike[str] | None = None,
 ) -> MixedIterator:
     """Batches drawn from several iterators at once, in exact proportions.
 
@@ -69,6 +71,7 @@ def mix(
         threads=threads,
         prefetch_bytes=prefetch_bytes,
         max_substitutions=max_substitutions,
+        quarantine=quarantine,
     )
 
 
@@ -86,6 +89,7 @@ class MixedIterator(BatchIterator):
         threads: int | None,
         prefetch_bytes: int,
         max_substitutions: int,
+        quarantine: str | os.PathLike[str] | None = None,
     ) -> None:
         if not iterators:
             raise ValueError("mix() was given no iterators; it needs at least one.")
@@ -106,6 +110,7 @@ class MixedIterator(BatchIterator):
             threads=threads,
             prefetch_bytes=prefetch_bytes,
             max_substitutions=max_substitutions,
+            quarantine=quarantine,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -310,6 +315,8 @@ def quotas_of(weights: Sequence[float], num: int) -> tuple[int, ...]:
 
 
 def _check_shapes(iterators: Sequence[DataIterator]) -> None:
+    if len({iterator.recipe.fields for iterator in iterators}) > 1:
+        raise ValueError("the iterators deliver different fields; a mixture needs the same from each.")
     shapes = set()
     for iterator in iterators:
         slots = iterator.recipe.decoder.allocate(1)

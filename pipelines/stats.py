@@ -13,29 +13,69 @@ __all__ = ["Counters", "Stats"]
 class Stats:
     """What an iterator has done since it was made.
 
-    examples and bytes (encoded) delivered; seconds spent by all threads reading and decoding; seconds the consumer
-    waited for a batch, and seconds it spent on its own between two; substituted examples.
+    examples and bytes (encoded) delivered, in batches; finished batches that were waiting when one was asked for,
+    summed over them; seconds spent by all threads reading and decoding; seconds the consumer waited for a batch,
+    and seconds it spent on its own between two; examples for which another one stands in.
     """
 
     examples: int = 0
     bytes: int = 0
+    batches: int = 0
+    ready: int = 0
     read_seconds: float = 0.0
     decode_seconds: float = 0.0
     wait_seconds: float = 0.0
     consumer_seconds: float = 0.0
     substituted: int = 0
+    threads: int = 1
+
+    @property
+    def wall_seconds(self) -> float:
+        """Time from the first batch asked for to the last one delivered, whole epochs' pauses left out."""
+        return self.wait_seconds + self.consumer_seconds
+
+    @property
+    def queue_depth(self) -> float:
+        """Finished batches waiting when one is asked for, on average."""
+        return self.ready / self.batches if self.batches else 0.0
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Encoded bytes read a second of wall time."""
+        return self.bytes / self.wall_seconds if self.wall_seconds else 0.0
+
+    @property
+    def busy_share(self) -> float:
+        """The share of the threads' time spent reading and decoding, from 0 to 1."""
+        whole = self.threads * self.wall_seconds
+        return min(1.0, (self.read_seconds + self.decode_seconds) / whole) if whole else 0.0
+
+    @property
+    def verdict(self) -> str:
+        """What holds the loop up, and what would help, in one line."""
+        if not self.batches:
+            return "nothing delivered yet"
+        if self.wait_share < 0.05:
+            return f"consumer-bound: batches are ready when asked for ({self.queue_depth:.1f} waiting)"
+        if self.busy_share < 0.7:
+            return "threads wait for the consumer in turns: a larger prefetch_bytes would help"
+        if self.read_seconds > self.decode_seconds:
+            return "read-bound: faster storage, shards of smaller pictures or more threads would help"
+        return "decode-bound: more threads would help while there are cores; smaller pictures always do"
 
     @property
     def wait_share(self) -> float:
         """The share of the consumer's time that it spent waiting for data, from 0 to 1."""
-        total = self.wait_seconds + self.consumer_seconds
-        return self.wait_seconds / total if total else 0.0
+        return self.wait_seconds / self.wall_seconds if self.wall_seconds else 0.0
 
     @property
     def examples_per_second(self) -> float:
         """Examples delivered a second of wall time; 0 before the first."""
-        total = self.wait_seconds + self.consumer_seconds
-        return self.examples / total if total else 0.0
+        return self.examples / self.wall_seconds if self.wall_seconds else 0.0
+
+    def __str__(self) -> str:
+        rate, megabytes = self.examples_per_second, self.bytes_per_second / 1e6
+        return f"{rate:,.0f} examples/s, {megabytes:,.0f} MB/s, {self.wait_share:.0%} waiting: {self.verdict}"
 
 
 class Counters:
@@ -44,6 +84,11 @@ class Counters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sums: dict[str, Any] = {}
+        self._threads = 1
+
+    def set_threads(self, threads: int) -> None:
+        """How many threads the sums are over."""
+        self._threads = threads
 
     def add(self, **amounts: float) -> None:
         """Add to the named attributes of `Stats`."""
@@ -54,10 +99,11 @@ class Counters:
     def stats(self) -> Stats:
         """The sums so far."""
         with self._lock:
-            return Stats(**self._sums)
+            return Stats(**self._sums, threads=self._threads)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}
+        return {"threads": self._threads}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__()  # type: ignore[misc]
+        self._threads = state["threads"]

@@ -98,6 +98,11 @@ class FillingThreads(Generic[J]):
             self.close()
             raise
 
+    @property
+    def num_ready(self) -> int:
+        """Jobs that are finished and wait to be taken."""
+        return sum(progress.done.is_set() for progress in self._under_way)
+
     def _start(self, job: J) -> None:
         starts = range(0, len(job), PIECE)
         progress = _Progress(job, len(starts))

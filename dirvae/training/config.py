@@ -34,7 +34,7 @@ class FitConfig:
     steps: int | None = field(default=1500, metadata=_free)
     epochs: int | None = field(default=None, metadata=_free)
     learning_rate: float = 1e-3
-    learning_rate_warmup: int = 100
+    learning_rate_warmup: int = 20
     cooldown: float | None = 0.5
     kl_warmup: int = 300
     clip: float | None = 1.0

@@ -34,7 +34,7 @@ def resolve_places(source: str | os.PathLike[str], out: str | os.PathLike[str] |
         raise SourceError(f"{folder}: {problem}.")
     kinds = _kinds(folder)
     if not kinds:
-        target = Path("shards") / folder.resolve().name if out is None else Path(out)
+        target = Path("shards") / _last_part(folder) if out is None else Path(out)
         notes: tuple[str, ...] = ()
     elif "image" not in kinds:
         raise SourceError(f"{folder}: holds {' and '.join(kinds)}; only images are packed by this version.")
@@ -45,6 +45,11 @@ def resolve_places(source: str | os.PathLike[str], out: str | os.PathLike[str] |
     if target.exists() and target.samefile(folder):
         raise ShardingError(f"{target}: is the folder that is read. Name another one with --out.")
     return Places(folder, target, notes)
+
+
+def _last_part(folder: Path) -> str:
+    """The name a folder goes by where it was named: that of a link, not of what it leads to."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
 
 
 def _kinds(folder: Path) -> list[str]:

@@ -14,12 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from dirvae.training import ConfigError, FitConfig, NonFiniteError, SaveError, Trainer, TrainingWarning
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.errors import TrainingError
-from dirvae.training.feed import Feed, to_device
-from dirvae.training.learning_rate import learning_rate_factor
-from dirvae.training.logging import Progress, read_metrics
-from dirvae.training.seeding import Stream, stream_seed
-
-CPU = torch.device("cpu")
+from dirvae.training.logging import read_metrics
 
 
 @pytest.fixture(autouse=True)
@@ -234,33 +229,6 @@ def test_a_user_s_own_optimiser_is_used_scheduled_and_resumed(tmp_path):
         trainer(images(), tmp_path / "run", changes={"cooldown": None}).resume()
 
 
-def test_tied_weights_are_saved_once_and_come_back_tied(tmp_path):
-    class Tied(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
-            self.two.weight = self.one.weight
-
-    def squares(model, batch):
-        return {"loss": model.two(model.one(batch.data)).square().mean()}
-
-    def make():
-        torch.manual_seed(0)
-        return Trainer(Tied(), [torch.ones(2, 4)], loss=squares, config=settings(steps=4), out=tmp_path)
-
-    first = make()
-    first.fit()
-    again = make()
-    again.resume()
-    assert list(CheckpointFolder(tmp_path / "checkpoints").open(4).model_tensors()) == [
-        "one.bias",
-        "one.weight",
-        "two.bias",
-    ]
-    assert again.model.two.weight is again.model.one.weight
-    assert torch.equal(again.model.one.weight, first.model.one.weight)
-
-
 def test_epochs_are_counted_in_batches(tmp_path):
     run = trainer(Stateful(), tmp_path, changes={"steps": None, "epochs": 2, "log_every": 1})
     assert run.total_steps == 14
@@ -275,34 +243,6 @@ def test_batches_that_are_used_up_are_told_of():
         trainer(iter(images())).fit()
     with pytest.raises(TrainingError, match="gave no batch"):
         trainer([]).fit()
-
-
-def test_padding_is_neither_counted_nor_hidden_from_the_loss():
-    class Padded:
-        data = np.zeros((4, 3, 8, 8), np.uint8)
-        mask = np.array([True, True, True, False])
-
-    feed = Feed([Padded()], CPU)
-    batch = feed.take(0)
-    assert batch.num_examples == 3
-    assert batch.mask is not None
-    assert batch.mask.tolist() == [True, True, True, False]
-
-
-def test_pixels_become_shares_of_white_in_channels_last_memory():
-    pixels = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3).transpose(0, 3, 1, 2)
-    tensor = to_device(pixels, CPU)
-    assert tensor.dtype == torch.float32
-    assert tensor.is_contiguous(memory_format=torch.channels_last)
-    np.testing.assert_allclose(tensor.numpy(), pixels / 255.0, rtol=1e-6)
-    read_only = np.zeros((2, 3), np.float32)
-    read_only.flags.writeable = False
-    assert to_device(read_only, CPU).tolist() == [[0.0] * 3] * 2
-
-
-def test_a_batch_without_data_is_refused_by_type():
-    with pytest.raises(TypeError, match="a batch is dict"):
-        Feed([{"pixels": 3}], CPU).take(0)
 
 
 def test_a_loss_without_a_loss_is_refused():
@@ -402,46 +342,3 @@ def test_training_leaves_the_caller_s_random_numbers_alone():
     state = torch.get_rng_state()
     run.fit()
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_the_learning_rate_rises_stays_and_falls():
-    rates = [learning_rate_factor(step, total=100, warmup=10, cooldown=0.2) for step in range(100)]
-    assert rates[0] == pytest.approx(1 / 11)
-    assert rates[10:80] == [1.0] * 70
-    assert rates[99] == pytest.approx(1 / 21)
-    assert all(0 < rate <= 1 for rate in rates)
-    assert [learning_rate_factor(step, total=3, warmup=0, cooldown=None) for step in range(3)] == [1.0] * 3
-
-
-def test_seeds_of_different_places_differ():
-    seeds = {stream_seed(seed, stream, index) for seed in range(30) for stream in Stream for index in range(30)}
-    assert len(seeds) == 30 * 30 * len(Stream)
-
-
-def test_a_log_gets_plain_lines_and_a_terminal_a_bar(capsys):
-    class Terminal:
-        def __init__(self):
-            self.text = ""
-
-        def write(self, text):
-            self.text += text
-
-        def flush(self):
-            pass
-
-        def isatty(self):
-            return True
-
-    plain, terminal = Progress(10), Terminal()
-    plain.start(0)
-    plain.show(5, {"loss": 1.25, "examples_per_second": 1234.5, "wait_share": 0.034})
-    plain.close()
-    assert capsys.readouterr().err == "step 5/10  loss 1.25  1,234 examples/s  3% waiting for data\n"
-    bar = Progress(10, stream=terminal)
-    bar.start(0)
-    bar.advance()
-    bar.show(1, {"loss": 1.25})
-    bar.show(1, {"bound": 2.0}, what="held out")
-    bar.close()
-    assert "\r" in terminal.text
-    assert "step 1/10  held out  bound 2" in terminal.text

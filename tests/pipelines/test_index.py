@@ -106,7 +106,7 @@ def changed(**columns: Any) -> Index:
         (changed(offset=[-2048, 0, 2048]), "fit"),
         (changed(offset=[0, 0, 2048], data_offset=[512, 512, 2560]), "fit"),
         (changed(offset=[2048, 0, 4096], data_offset=[2560, 512, 4608]), "fit"),
-        (changed(offset=[-512, 2048, 4096], data_offset=[512, 2560, 4608]), "fit"),
+        (changed(offset=[-128, 2048, 4096], data_offset=[512, 2560, 4608]), "fit"),
         (changed(length=0), "fit"),
         (changed(length=[2048, 2048, 1 << 40]), "fit"),
         (changed(data_offset=0), "fit"),
