@@ -2,7 +2,7 @@
 # make check: format, lint, types, tests.   make bench: side-by-side measurements.
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO_FLAGS ?= --steps 600
+DEMO_FLAGS ?= --steps 800
 
 .PHONY: demo test check lint bench verify clean
 

@@ -23,7 +23,7 @@ from .filling import BatchJob, Recipe, Slots
 from .quarantine import write_quarantine
 from .ranks import RankSplit
 from .stats import Counters, Stats
-from .workers import FillingThreads
+from .workers import PIECE, FillingThreads
 
 __all__ = ["BatchIterator", "PlanSlots"]
 
@@ -174,10 +174,13 @@ class BatchIterator(ABC):
     def filling_threads(self, jobs: Iterator[BatchJob]) -> FillingThreads[BatchJob]:
         """Threads that work on these jobs, as far ahead as `prefetch_bytes` allows."""
         one = self._recipes[0].decoder.allocate(1)
-        batch_bytes = self.batch_size * (one.nbytes if one is not None else 1 << 20)
-        enough = 2 + 2 * self.threads * 8 // self.batch_size
-        ahead = max(1, min(enough, self.prefetch_bytes // max(1, batch_bytes)))
+        ahead = self.ahead(self.batch_size * one.nbytes) if one is not None else 2  # until a batch has been seen
         return FillingThreads(jobs, threads=self.threads, ahead=ahead)
+
+    def ahead(self, batch_bytes: int) -> int:
+        """How many batches of this size may be under way: enough for all threads, within `prefetch_bytes`."""
+        enough = 2 + 2 * self.threads * PIECE // self.batch_size
+        return max(1, min(enough, self.prefetch_bytes // max(1, batch_bytes)))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_live": None}
@@ -201,6 +204,7 @@ class _Epoch(Iterator[Batch]):
                 self._threads = self._owner.filling_threads(self._owner.jobs())
             ready = self._threads.num_ready
             batch = self._owner.hand_over(next(self._threads))
+            self._threads.ahead = self._owner.ahead(batch.data.nbytes)
         except BaseException:
             self.close()
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .formats import media_suffix
 from .sources.source import Example
 
-__all__ = ["Packed", "gather_field"]
+__all__ = ["Packed", "gather_field", "parse_field"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +34,26 @@ class Packed:
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
 
-def gather_field(name: str, examples: Sequence[Example]) -> Any:
-    """The member `name` (a suffix, such as "json") of each example.
+def parse_field(name: str, example: Example) -> Any:
+    """The member `name` (a suffix, such as "json") of an example, None where it has none.
 
-    json → list of objects; cls → (batch,) int64; txt → list of str; npy → one array (batch, ...) where the shapes
-    agree, `Packed` where only the first axis differs; anything else → list of bytes. Where an example has no such
-    member the result is a list with None in its place. Raises `ExampleError` for a member that cannot be read.
+    json → an object; cls → an int of 64 bits; txt → str; npy → an array; anything else → bytes. Raises `ExampleError`
+    for a member that cannot be read.
     """
-    parse = _PARSERS.get(media_suffix("." + name), bytes)
-    values = [_parse(parse, name, example) for example in examples]
+    try:
+        content = example.fields.get(name)
+        return None if content is None else _parser(name)(content)
+    except Exception as error:  # NumPy evaluates an array's header as Python, and raises whatever that provokes
+        raise example.error(f"its field {name!r} is damaged ({error})") from error
+
+
+def gather_field(name: str, values: list[Any]) -> Any:
+    """What `parse_field` gave for the examples of a batch, as one thing.
+
+    cls → (batch,) int64; npy → one array (batch, ...) where the shapes agree, `Packed` where only the first axis
+    differs; anything else, and where an example has no such member, the list as it is, with None in its place.
+    """
+    parse = _parser(name)
     if parse is _parse_npy and all(value is not None for value in values):
         return _stack(values)
     if parse is _parse_cls and all(value is not None for value in values):
@@ -50,12 +61,8 @@ def gather_field(name: str, examples: Sequence[Example]) -> Any:
     return values
 
 
-def _parse(parse: Callable[[bytes], Any], name: str, example: Example) -> Any:
-    try:
-        content = example.fields.get(name)
-        return None if content is None else parse(content)
-    except Exception as error:  # NumPy evaluates an array's header as Python, and raises whatever that provokes
-        raise example.error(f"its field {name!r} is damaged ({error})") from error
+def _parser(name: str) -> Callable[[bytes], Any]:
+    return _PARSERS.get(media_suffix("." + name), bytes)
 
 
 def _parse_cls(content: bytes) -> int:

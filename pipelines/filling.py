@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from .batch import Batch
 from .decode.decoder import Decoder, Details
 from .errors import ExampleError, PipelineError, ShardError, SourceError
-from .fields import gather_field
+from .fields import gather_field, parse_field
 from .randomness import Domain, Place, derive_key
 from .sources.source import Example, Source
 from .stats import Counters
@@ -83,9 +82,7 @@ class BatchJob:
         self._details: list[Details] = [Details()] * len(slots)
         self._keys = [""] * len(slots)
         self._indices = np.zeros(len(slots), np.int64)
-        self._fields: list[Example] = []  # only where fields are wanted: encoded bytes are let go at once
-        if any(recipe.fields for recipe in recipes):
-            self._fields = [Example(0, "", b"")] * len(slots)
+        self._fields = {name: [None] * len(slots) for name in recipes[0].fields}
         self.failures: list[tuple[int, int, PipelineError]] = []
         self._substituted = np.zeros(len(slots), np.bool_)
 
@@ -173,8 +170,8 @@ class BatchJob:
             array, self._details[slot] = _decode_alone(decoder, example, place)
             self._arrays[slot] = array if transform is None else transform(array, place.generator(), example)
         self._keys[slot], self._indices[slot] = example.key, example.index
-        if self._fields:
-            self._fields[slot] = dataclasses.replace(example, media=b"")
+        for name, values in self._fields.items():
+            values[slot] = parse_field(name, example)
 
     def batch(self, state: dict[str, Any]) -> Batch:
         """The finished batch. Raises `ValueError` where arrays of different shapes cannot be stacked."""
@@ -186,7 +183,7 @@ class BatchJob:
             keys=self._keys,
             indices=self._indices,
             state=state,
-            fields={name: gather_field(name, self._fields) for name in self._recipes[0].fields},
+            fields={name: gather_field(name, values) for name, values in self._fields.items()},
             mask=self._mask,
             lengths=None if None in lengths else np.array(lengths, np.int64),
             substituted=self._substituted if self._substitute else None,

@@ -11,6 +11,7 @@ mixture's position and, for each source, where it stands; weights may change at 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -96,17 +97,20 @@ class MixedIterator(BatchIterator):
         self.streams = tuple(iterator.stream for iterator in iterators)
         sizes = [len(stream.source) for stream in self.streams]
         self.quotas = quotas_of(sizes if weights is None else weights, len(iterators))
+        if epoch_examples is not None and epoch_examples < 1:
+            raise ValueError(f"epoch_examples is {epoch_examples}; it must be at least 1, or None.")
         self._fixed_examples = epoch_examples
         self._seed, self._origin = seed, 0
         self._turns: Turns | None = None
         self._places = [Playing(stream) for stream in self.streams]
         _check_shapes(iterators)
+        counters = Counters()
         super().__init__(
             f"mixture of {', '.join(iterator.name for iterator in iterators)}",
-            [iterator.recipe for iterator in iterators],
+            [dataclasses.replace(iterator.recipe, counters=counters) for iterator in iterators],
             split,
             examples=epoch_examples or sum(sizes),
-            counters=Counters(),
+            counters=counters,
             threads=threads,
             prefetch_bytes=prefetch_bytes,
             max_substitutions=max_substitutions,
@@ -138,6 +142,9 @@ class MixedIterator(BatchIterator):
         check_counts(state, ("epoch", "position", "substitutions", "examples", "origin"), self.name)
         if state["seed"] != self._seed:
             raise StateError(f"{self.name}: the state was saved with seed={state['seed']!r} (now {self._seed}).")
+        for key in ("quotas", "sources"):
+            if not isinstance(state[key], list):
+                raise StateError(f"{self.name}: the state's {key} is {state[key]!r}; it must be a list.")
         if len(state["sources"]) != len(self.streams):
             raise StateError(
                 f"{self.name}: the state was saved over {len(state['sources'])} sources, here are "

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["FillingThreads", "Job"]
+__all__ = ["PIECE", "FillingThreads", "Job"]
 
 PIECE = 8
+"""Slots that a thread takes at a time."""
 
 
 class Job(Protocol):
@@ -64,12 +65,12 @@ Tasks = SimpleQueue["tuple[_Progress[J], int, int] | None"]
 class FillingThreads(Generic[J]):
     """Iterate over finished jobs, in order, while `threads` threads fill the next ones.
 
-    `ahead` jobs are under way at most. Closing, dropping the last reference, or the end of the interpreter stops
+    `ahead` jobs are under way at most; it may be changed at any time. Closing, dropping the last reference, or the end of the interpreter stops
     the threads; a job that is being filled then is finished first.
     """
 
     def __init__(self, jobs: Iterator[J], *, threads: int, ahead: int) -> None:
-        self._jobs, self._ahead = jobs, ahead
+        self._jobs, self.ahead = jobs, ahead
         self._under_way: deque[_Progress[J]] = deque()
         self._tasks: Tasks[J] = SimpleQueue()
         self._stop = threading.Event()
@@ -87,7 +88,7 @@ class FillingThreads(Generic[J]):
         return self
 
     def __next__(self) -> J:
-        while len(self._under_way) < self._ahead and (job := next(self._jobs, None)) is not None:
+        while len(self._under_way) < self.ahead and (job := next(self._jobs, None)) is not None:
             self._start(job)
         if not self._under_way:
             self.close()

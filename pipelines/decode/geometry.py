@@ -82,8 +82,9 @@ def frame(source: Size, target: Size, *, fit: Fit, crop: Crop, flip: bool, words
 
 
 def _scale(box_height: int, box_width: int, out_height: int, out_width: int) -> int:
+    """The largest power of two up to 8 that leaves no less than the output, and trims 1/32 of a side at most."""
     for scale in (8, 4, 2):
-        if box_height // scale >= out_height and box_width // scale >= out_width:
+        if box_height // scale >= max(out_height, 32) and box_width // scale >= max(out_width, 32):
             return scale
     return 1
 

@@ -25,7 +25,7 @@ from .source import Example, Source
 
 __all__ = ["ShardSource"]
 
-OPEN_SHARDS = 256
+OPEN_SHARDS = 100  # each holds its tar and its mapped index: well below the 256 files of macOS
 
 
 @dataclass(frozen=True, slots=True)

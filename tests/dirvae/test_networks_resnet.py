@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -122,7 +123,16 @@ def lattice(images: Tensor) -> float:
     return (power[-1] / power[-4:-1].mean()).item()
 
 
-@pytest.mark.slow
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """So small a network gains little from a second thread, and loses all on a machine busy with other things."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("grid", [None, 4])
 def test_a_short_training_beats_the_mean_image_with_most_of_the_simplex_and_no_lattice(grid: int | None) -> None:
     torch.manual_seed(0)

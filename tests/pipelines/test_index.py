@@ -156,13 +156,13 @@ def test_random_damage_is_refused_or_harmless_and_never_a_traceback(tmp_path: Pa
     whole = (tmp_path / "x.npy").read_bytes()
     rng = np.random.default_rng(0)
     damaged, refused = tmp_path / "damaged.npy", 0
-    for _ in range(1500):
+    for _ in range(700):
         content = bytearray(whole)
         for place in rng.integers(0, len(content) if rng.random() < 0.5 else 128, rng.integers(1, 4)):
             content[place] = rng.integers(0, 256)
         damaged.write_bytes(content)
         refused += refused_or_sound(damaged)
-    assert refused > 700
+    assert refused > 300
 
 
 @pytest.mark.parametrize("kind", ["pickle", "npz", "objects", "huge", "text", "empty", "other dtype"])

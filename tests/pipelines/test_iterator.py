@@ -262,8 +262,10 @@ def test_prefetch_is_bounded_in_bytes(picture_folder: Fixture) -> None:
             picture_folder(60), size=64, batch_size=2, threads=4, prefetch_bytes=prefetch_bytes, transform=transform
         )
         next(iter_kept := iter(images))
-        threading.Event().wait(0.3)
-        num = len(decoded)
+        num = -1
+        while num < len(decoded):  # until nothing has moved for a while
+            num = len(decoded)
+            threading.Event().wait(0.4)
         del iter_kept
         images.close()
         return num

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,22 +98,34 @@ def test_a_signal_handler_may_save_the_state_while_batches_are_made() -> None:
     assert done.stdout == "True True True\n", done.stderr
 
 
-def count_and_sum(images: ImageIterator, results: Any) -> None:
-    results.put([(batch.keys, int(batch.data.astype(int).sum())) for batch in images])
+IN_CHILD = """
+def play(images, answer):
+    answer.send([(batch.keys, int(batch.data.astype(int).sum())) for batch in images])
+"""
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # newer Pythons warn of any fork
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
-def test_an_iterator_goes_to_a_process_that_is_started_by(method: str, picture_folder: Fixture) -> None:
+def test_an_iterator_goes_to_a_process_that_is_started_by(
+    method: str, picture_folder: Fixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Spawned it is pickled; forked it must work while nothing is live in the parent."""
     images = ImageIterator(picture_folder(9), size=8, batch_size=4, shuffle=True, threads=2, resizer="pillow")
     next(iter(images))
     images.close()
+    (tmp_path / "plays_in_a_child.py").write_text(IN_CHILD)
+    monkeypatch.syspath_prepend(tmp_path)
     context: Any = multiprocessing.get_context(method)
-    results = context.SimpleQueue()
-    child = context.Process(target=count_and_sum, args=(images, results))
+    receive, send = context.Pipe(duplex=False)
+    child = context.Process(target=importlib.import_module("plays_in_a_child").play, args=(images, send))
     child.start()
-    found = results.get()
-    child.join(30)
+    send.close()
+    try:
+        assert receive.poll(60), "the child says nothing"
+        found = receive.recv()
+    finally:
+        child.join(30)
+        receive.close()
     assert child.exitcode == 0
     expected = [(batch.keys, int(batch.data.astype(int).sum())) for batch in images]
     assert found == expected

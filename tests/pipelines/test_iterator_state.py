@@ -144,7 +144,10 @@ def test_a_state_saved_while_batches_are_prefetched_is_that_of_the_batch_in_hand
     loop, kept = iter(eager), []
     for _ in range(3):
         kept += next(loop).data[:, 0].tolist()
-    threading.Event().wait(0.2)
+    for _ in range(500):
+        threading.Event().wait(0.01)
+        if len(read) > 20:
+            break
     assert len(read) > 20, "several batches are ready"
     state = eager.state_dict()
     assert state["position"] == 12

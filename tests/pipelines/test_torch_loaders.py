@@ -1,0 +1,329 @@
+"""Iterators in worker processes: the same batches for every number of them, and exact wherever one goes on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pickle
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, get_worker_info
+
+from pipelines import DataIterator, ExampleError, MixedIterator, ShardError, mix
+from pipelines.testing import assert_resumes_exactly, entries
+from pipelines.torch_bridge import TorchDataset, TorchLoader
+
+from .lettered import Row, epochs_of, letters, rows, spell
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create .* worker processes:UserWarning"),
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning"),  # torchdata 0.11, torch 2.13
+]
+
+Fixture = Callable[..., Any]
+
+
+def two_sources(**settings: Any) -> MixedIterator:
+    parts = [letters("a", 13, seed=1), letters("b", 8, seed=2)]
+    return mix(parts, [2, 1], **{"batch_size": 4, "threads": 1, **settings})
+
+
+def late(worker: int) -> None:
+    """The second worker starts when the first has long begun."""
+    time.sleep(0.4 * worker)
+
+
+def spell_late(example: Any, rng: Any) -> Any:
+    """`spell` that takes its time where a worker process decodes."""
+    if get_worker_info() is not None:
+        time.sleep(0.01)
+    return spell(example, rng)
+
+
+@pytest.mark.parametrize("make", [letters, two_sources])
+@pytest.mark.parametrize("num_workers", range(5))
+def test_every_number_of_workers_gives_the_same_batches(num_workers: int, make: Callable[..., Any]) -> None:
+    whole = make()
+    expected = [(entries(batch), batch.state) for _ in range(2) for batch in whole]
+    loader = TorchLoader(make(), num_workers)
+    assert len(loader) == len(expected) // 2
+    found = []
+    for _ in range(2):
+        for batch in loader:
+            found.append((entries(batch), batch.state))
+            assert loader.state_dict() == batch.state
+            assert isinstance(batch.data, torch.Tensor)
+    assert found == expected
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5, 6])
+def test_a_loop_that_is_broken_off_goes_on_with_any_other_number_of_workers(stop: int) -> None:
+    expected = epochs_of(letters(), 2)
+    for before, after in [(2, 0), (0, 3), (3, 1), (1, 4)]:
+        loader = TorchLoader(letters(), before)
+        found = rows(itertools.islice(loader, stop))
+        other = TorchLoader(letters(threads=1), after)
+        other.load_state_dict(json.loads(json.dumps(loader.state_dict())))
+        rest = rows(other) + (rows(other) if stop < 6 else [])
+        assert found + rest == expected[0] + expected[1]
+
+
+@pytest.mark.parametrize("make", [letters, two_sources])
+def test_workers_threads_and_ranks_change_at_every_few_batches(make: Callable[..., Any]) -> None:
+    def build(*, num_workers: int | None = None, **settings: Any) -> Any:
+        iterator = make(**settings)
+        return iterator if num_workers is None else TorchLoader(iterator, num_workers)
+
+    variations = [
+        {"num_workers": 2},
+        {"num_workers": 3, "batch_size": 5, "threads": 1},
+        {"num_workers": 1, "world_size": 2, "tail": "pad", "batch_size": 3},
+    ]
+    assert assert_resumes_exactly(build, variations=variations, epochs=2, every=5) == 9
+
+
+@pytest.mark.parametrize("stop", [1, 2, 5])
+def test_persistent_workers_go_on_where_the_loop_was_left(stop: int) -> None:
+    expected = epochs_of(letters(num=40), 3)
+    loader = TorchLoader(letters(num=40, threads=1), 2, persistent_workers=True)
+    found = rows(itertools.islice(loader, stop))
+    found += rows(itertools.islice(loader, stop)) + rows(loader)
+    assert found == expected[0]
+    assert epochs_of(loader, 2) == expected[1:]
+
+
+def test_a_worker_that_was_late_for_a_broken_loop_joins_the_next_one_in_step() -> None:
+    loader = TorchLoader(letters(num=40, threads=1), 2, persistent_workers=True, worker_init_fn=late)
+    found = rows(itertools.islice(loader, 1))  # the second worker has not begun
+    assert found + rows(loader) == rows(letters(num=40))
+
+
+def test_workers_that_run_on_to_the_epochs_end_do_not_carry_the_next_loop_with_them() -> None:
+    slow = letters(num=16, threads=1, decode=spell_late)
+    loader = TorchLoader(slow, 2, persistent_workers=True, prefetch_factor=6)
+    found = rows(itertools.islice(loader, 1))  # the rest is asked for already
+    assert found + rows(loader) == rows(letters(num=16))
+    assert loader.state_dict()["epoch"] == 1
+
+
+def test_a_state_that_is_loaded_moves_persistent_workers_too() -> None:
+    whole = letters(num=40)
+    batches = list(whole)
+    loader = TorchLoader(letters(num=40, threads=1), 2, persistent_workers=True)
+    for number in (3, 8, 0, 5):
+        rows(itertools.islice(loader, 2))
+        loader.load_state_dict(batches[number].state)
+        assert rows(itertools.islice(loader, 3)) == rows(batches[number + 1 : number + 4])
+
+
+def test_an_incomplete_rest_is_dropped_alike_by_workers() -> None:
+    iterator, loader = letters(tail="drop"), TorchLoader(letters(tail="drop"), 2)
+    assert epochs_of(loader, 3) == epochs_of(iterator, 3)
+    assert loader.state_dict() == iterator.state_dict()
+
+
+def test_weights_of_a_mixture_change_between_worker_processes() -> None:
+    whole = [row for iterator in (letters("a", 13, seed=1), letters("b", 8, seed=2)) for row in rows(iterator)]
+    loader = TorchLoader(two_sources(), 2)
+    found = rows(itertools.islice(loader, 2))
+    heavier = [letters("a", 13, seed=1), letters("b", 8, seed=2)]
+    other = TorchLoader(mix(heavier, [1, 9], batch_size=4, threads=1), 3)
+    other.load_state_dict(json.loads(json.dumps(loader.state_dict())))
+    found += rows(other) + rows(other)
+    for letter, size in (("a", 13), ("b", 8)):
+        mine = [row for row in found if row[0][0] == letter][:size]
+        assert sorted(mine) == sorted(row for row in whole if row[0][0] == letter)[: len(mine)] or len(mine) < size
+        assert len(set(mine)) == len(mine)
+
+
+# Errors and substitutes
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_an_example_error_reaches_the_main_process_as_itself(num_workers: int) -> None:
+    whole = letters(broken=(7,))
+    delivered: list[Row] = []
+    loader = TorchLoader(letters(broken=(7,)), num_workers)
+    with pytest.raises(ExampleError) as caught:
+        for batch in loader:
+            delivered += rows([batch])
+    error = caught.value
+    assert (error.container, error.key, error.offset, error.reason) == ("a.tar", "a7", 512 * 7, "nothing in it")
+    with pytest.raises(ExampleError):
+        rows(whole)
+    assert loader.state_dict() == whole.state_dict(), "the state before the batch with the error"
+    assert len(delivered) == loader.state_dict()["position"]
+
+
+def test_a_shard_error_of_a_worker_reaches_the_main_process_as_itself(picture_shards: Fixture) -> None:
+    from pipelines import ImageIterator
+
+    folder = picture_shards([8])
+    images = ImageIterator(folder, size=8, batch_size=2, threads=1)
+    with open(folder / "000.tar", "r+b") as file:
+        file.truncate((folder / "000.tar").stat().st_size // 2)
+    with pytest.raises(ShardError, match=r"000\.tar: cut off at byte"):
+        rows_of_keys = [batch.keys for batch in TorchLoader(images, 2)]
+        pytest.fail(f"delivered {rows_of_keys}")
+
+
+def test_a_mistake_in_the_users_own_function_keeps_its_kind_and_its_traceback() -> None:
+    def decode(example: Any, rng: Any) -> Any:
+        raise ZeroDivisionError("in the function of the user")
+
+    with pytest.raises(ZeroDivisionError, match=r"in the function of the user") as caught:
+        list(TorchLoader(letters(decode=decode), 2))
+    assert "in decode" in str(caught.value) or any("in decode" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 3])
+def test_substitutes_are_counted_through_workers(num_workers: int) -> None:
+    def make(**settings: Any) -> DataIterator:
+        return letters(on_error="substitute", broken=(1, 5, 9, 20), **settings)
+
+    whole = make()
+    expected = [(entries(batch), batch.state) for _ in range(2) for batch in whole]
+    loader = TorchLoader(make(), num_workers)
+    found = [(entries(batch), batch.state) for _ in range(2) for batch in loader]
+    assert found == expected
+    assert loader.state_dict()["substitutions"] == 8
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_the_budget_of_substitutes_is_that_of_all_workers_together(num_workers: int) -> None:
+    broken = tuple(range(0, 40, 4))
+    settings: dict[str, Any] = {"num": 40, "on_error": "substitute", "broken": broken, "max_substitutions": 6}
+    whole, found = letters(**settings), list[Row]()
+    expected: list[Row] = []
+    with pytest.raises(ExampleError, match="max_substitutions=6"):
+        for batch in whole:
+            expected += rows([batch])
+    loader = TorchLoader(letters(**settings), num_workers)
+    with pytest.raises(ExampleError, match="max_substitutions=6"):
+        for batch in loader:
+            found += rows([batch])
+    assert found == expected
+    assert loader.state_dict() == whole.state_dict()
+
+
+# torch's own loaders around TorchDataset
+
+
+def raw(num_workers: int, **settings: Any) -> DataLoader[Any]:
+    iterator = settings.pop("iterator", None) or letters(threads=1)
+    return DataLoader(TorchDataset(iterator), batch_size=None, num_workers=num_workers, **settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"persistent_workers": True}], ids=["anew", "persistent"])
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_a_plain_data_loader_plays_another_order_each_epoch(num_workers: int, settings: dict[str, Any]) -> None:
+    loader = raw(num_workers, **(settings if num_workers else {}))
+    assert epochs_of(loader, 3) == epochs_of(letters(), 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"persistent_workers": True}], ids=["anew", "persistent"])
+def test_spawned_workers_play_the_same_epochs(settings: dict[str, Any]) -> None:
+    loader = raw(1, multiprocessing_context="spawn", **settings)
+    assert epochs_of(loader, 2) == epochs_of(letters(), 2)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 3])
+def test_persistent_workers_stay_in_step_after_a_plain_loop_was_broken_off(num_workers: int) -> None:
+    """A plain loader cannot know what was consumed; but the next loop is one epoch, whole and in order."""
+    loader = raw(num_workers, iterator=letters(num=60, threads=1), persistent_workers=True)
+    rows(itertools.islice(loader, 2))
+    expected = epochs_of(letters(num=60), 2)
+    assert rows(loader) in expected
+
+
+def test_go_to_sends_a_plain_loaders_workers_to_a_state() -> None:
+    iterator = letters(threads=1)
+    dataset = TorchDataset(iterator)
+    loader = DataLoader(dataset, batch_size=None, num_workers=2, persistent_workers=True)
+    epochs = [[(rows([batch]), batch.state) for batch in loader] for _ in range(2)]
+    dataset.go_to(epochs[0][2][1])
+    assert [rows([batch]) for batch in loader] == [row for row, _ in epochs[0][3:]]
+    assert [rows([batch]) for batch in loader] == [row for row, _ in epochs[1]]
+
+
+def stateful(num_workers: int, **settings: Any) -> Any:
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    iterator = settings.pop("iterator", None) or letters(threads=1)
+    return StatefulDataLoader(TorchDataset(iterator), batch_size=None, num_workers=num_workers, **settings)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 3])
+@pytest.mark.parametrize("stop", [1, 4, 5, 6])
+def test_a_stateful_data_loader_saves_and_goes_on_by_itself(num_workers: int, stop: int) -> None:
+    """In mid-epoch, at the batch before the end, and at the end; and into the next epoch, which is another order."""
+    expected = epochs_of(letters(), 3)
+    loader = stateful(num_workers)
+    first = iter(loader)
+    found = rows(itertools.islice(first, stop))
+    state = pickle.loads(pickle.dumps(loader.state_dict()))
+    other = stateful(num_workers)
+    other.load_state_dict(state)
+    rest = rows(other)
+    if stop == 6 and not rest:  # the state of an epoch's end: torchdata plays what is left of it, nothing
+        rest = []
+    assert found + rest == expected[0] or (stop == 6 and rest == expected[1])
+    after = rows(other)
+    assert after == expected[1] or (stop == 6 and after == expected[2])
+
+
+@pytest.mark.parametrize("settings", [{}, {"persistent_workers": True}], ids=["anew", "persistent"])
+def test_a_stateful_loader_plays_another_order_each_epoch(settings: dict[str, Any]) -> None:
+    assert epochs_of(stateful(2, **settings), 3) == epochs_of(letters(), 3)
+
+
+def test_a_stateful_loader_resumes_in_its_second_epoch_and_counts_substitutes_on() -> None:
+    def make() -> DataIterator:
+        return letters(on_error="substitute", broken=(1, 5, 9, 20), threads=1)
+
+    whole = make()
+    batches = [batch for _ in range(2) for batch in whole]
+    loader = stateful(1, iterator=make())
+    rows(loader)
+    second = rows(itertools.islice(loader, 4))
+    state = pickle.loads(pickle.dumps(loader.state_dict()))
+    other = stateful(1, iterator=make())
+    other.load_state_dict(state)
+    rest = list(other)
+    assert second + rows(rest) == rows(batches[6:])
+    assert rest[-1].state == batches[-1].state
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: letters(batch_size=3, threads=1),
+        lambda: letters(rank=0, world_size=2, batch_size=4, tail="pad", threads=1),
+    ],
+    ids=["batch size", "ranks"],
+)
+def test_a_stateful_state_is_refused_where_its_count_of_batches_means_something_else(other: Any) -> None:
+    """`batch.state` moves to any batch size; a worker's count of batches does not."""
+    loader = stateful(0)
+    first = iter(loader)
+    rows(itertools.islice(first, 2))
+    moved = stateful(0, iterator=other())
+    moved.load_state_dict(loader.state_dict())
+    with pytest.raises(Exception, match=r"batch\.state"):
+        rows(moved)
+
+
+def test_a_stateful_state_is_refused_under_other_weights() -> None:
+    loader = stateful(0, iterator=two_sources())
+    first = iter(loader)
+    rows(itertools.islice(first, 2))
+    parts = [letters("a", 13, seed=1), letters("b", 8, seed=2)]
+    moved = stateful(0, iterator=mix(parts, [1, 5], batch_size=4, threads=1))
+    moved.load_state_dict(loader.state_dict())
+    with pytest.raises(Exception, match=r"batch\.state"):
+        rows(moved)
