@@ -2,10 +2,10 @@
 
     python benchmarks/images.py [FOLDER] [--size 256] [--batch-size 64] [--workers 2] [--runs 7] [--only NAME …]
 
-Each loader is built once and warmed by one pass that is not counted. Then all take turns: run 1 of each, run 2 of
-each, and so on, so that a machine that slows down slows all of them. A run is as many whole epochs as give at least
-`--images` pictures; what is printed is the median over the runs, and its ratio to ours. Loaders that are not
-installed are left out and named.
+The photographs are listed as often as it takes for one epoch to hold at least `--images` of them; a run is one epoch.
+Each loader is built once and warmed by one run that is not counted. Then all take turns: run 1 of each, run 2 of
+each, and so on, so that a machine that slows down slows all of them. What is printed is the median over the runs, and
+ours as a ratio to it. Loaders that are not installed are left out and named.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ def main(argv: list[str] | None = None) -> int:
     options = _parse(argv)
     with tempfile.TemporaryDirectory() as scratch:
         shards = Path(scratch) / "shards"
-        make_shards(options.folder, shards, shard_bytes=8 << 20, resize=options.resize)
+        folder = _listed_often(options.folder, Path(scratch) / "photographs", options.images)
+        make_shards(folder, shards, shard_bytes=32 << 20, resize=options.resize)
         setup = Setup(
-            folder=options.folder,
+            folder=folder,
             shards=shards,
             size=options.size,
             batch_size=options.batch_size,
@@ -53,15 +54,15 @@ def main(argv: list[str] | None = None) -> int:
         )
         contestants, missing = _line_up(setup, options.only)
         num = len(open_source(shards))
-        print(f"{num} photographs, {options.size}×{options.size}, batches of {options.batch_size}, "
-              f"{options.workers} threads or workers each, {options.runs} interleaved runs "
-              f"of at least {options.images} pictures, {os.cpu_count()} cores")  # fmt: skip
+        print(f"{num} pictures, {options.size}×{options.size}, batches of {options.batch_size}, "
+              f"{options.workers} threads or workers each, {options.runs} interleaved runs, "
+              f"{os.cpu_count()} cores")  # fmt: skip
         for contestant in contestants:
-            _run(contestant, 1)
+            _run(contestant)
             contestant.speeds.clear()
         for _ in range(options.runs):
             for contestant in contestants:
-                _run(contestant, options.images)
+                _run(contestant)
         _print_table(contestants)
         for name, reason in missing.items():
             print(f"left out: {name} ({reason})")
@@ -93,12 +94,22 @@ def _line_up(setup: Setup, only: list[str] | None) -> tuple[list[Contestant], di
     return contestants, missing
 
 
-def _run(contestant: Contestant, images: int) -> None:
-    begun, delivered = time.perf_counter(), 0
-    while delivered < images:
-        for count in contestant.epoch():
-            delivered += count
+def _run(contestant: Contestant) -> None:
+    begun = time.perf_counter()
+    delivered = sum(contestant.epoch())
     contestant.speeds.append(delivered / (time.perf_counter() - begun))
+
+
+def _listed_often(folder: Path, links: Path, images: int) -> Path:
+    """A folder of links to the photographs, each as often as it takes to have enough of them."""
+    files = sorted(path.resolve() for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    if not files:
+        raise SystemExit(f"{folder}: no JPEGs in it. Name a folder of photographs.")
+    for copy in range(-(-images // len(files))):
+        (links / str(copy)).mkdir(parents=True)
+        for number, path in enumerate(files):
+            (links / str(copy) / f"{number:06d}.jpg").symlink_to(path)
+    return links
 
 
 def _print_table(contestants: list[Contestant]) -> None:

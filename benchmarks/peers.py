@@ -7,6 +7,7 @@ shuffled pass. A peer that is not installed raises `ImportError`.
 from __future__ import annotations
 
 import io
+import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -131,9 +132,11 @@ def litdata_loader(setup: Setup, make_pixels: Callable[[int], Pixels]) -> Epoch:
 
     out = tempfile.mkdtemp(prefix="litdata-")
     files = [str(path) for path in FileDataset(setup, make_pixels(setup.size)).files]
+    start_method = multiprocessing.get_start_method()
     litdata.optimize(
         _read_bytes, files, output_dir=out, chunk_bytes="16MB", num_workers=setup.workers, verbose=False
     )
+    multiprocessing.set_start_method(start_method, force=True)  # it changes the whole program's to spawn
     pixels = make_pixels(setup.size)
     dataset = litdata.StreamingDataset(out, shuffle=True, transform=pixels)
     loader = litdata.StreamingDataLoader(dataset, batch_size=setup.batch_size, num_workers=setup.workers)

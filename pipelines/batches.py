@@ -92,6 +92,11 @@ class BatchIterator(ABC):
         return self._split.batch_size
 
     @property
+    def global_batch(self) -> int:
+        """Examples of all ranks in a batch."""
+        return self._split.global_batch
+
+    @property
     def epoch(self) -> int:
         """The epoch in progress, from 0."""
         return self._epoch
@@ -160,9 +165,7 @@ class BatchIterator(ABC):
     def hand_over(self, job: BatchJob) -> Batch:
         """The finished batch; the state moves to after it. An error leaves the state before it."""
         substituted = self._substitutions + job.num_substituted
-        if substituted > self.max_substitutions:
-            reason = f"more than max_substitutions={self.max_substitutions} examples could not be decoded"
-            raise ExampleError(self.name, "…", reason)
+        self.check_substitutions(substituted)
         if job.failures and self.quarantine is not None:
             write_quarantine(self.quarantine, job.failures)
         unfinished = job.batch({})
@@ -170,6 +173,12 @@ class BatchIterator(ABC):
         self._move(job.next_position)
         self._counters.add(examples=len(unfinished), substituted=job.num_substituted)
         return unfinished.replace(state=self.state_dict())
+
+    def check_substitutions(self, num: int) -> None:
+        """Raise `ExampleError` where so many substitutes are more than are allowed."""
+        if num > self.max_substitutions:
+            reason = f"more than max_substitutions={self.max_substitutions} examples could not be decoded"
+            raise ExampleError(self.name, "…", reason)
 
     def filling_threads(self, jobs: Iterator[BatchJob]) -> FillingThreads[BatchJob]:
         """Threads that work on these jobs, as far ahead as `prefetch_bytes` allows."""

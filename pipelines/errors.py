@@ -45,7 +45,10 @@ class ExampleError(PipelineError):
     def __init__(self, container: str, key: str, reason: str, *, offset: int | None = None) -> None:
         self.container, self.key, self.reason, self.offset = container, key, reason, offset
         place = "" if offset is None else f" at byte {offset:,}"
-        super().__init__(f"{container}: example {key!r}{place} cannot be decoded: {reason}.")
+        super().__init__(
+            f"{container}: example {key!r}{place} cannot be decoded: {reason}. "
+            'Repair or remove it, or read with on_error="substitute".'
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.container, self.key, self.reason, self.offset)

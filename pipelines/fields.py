@@ -37,8 +37,8 @@ class Packed:
 def parse_field(name: str, example: Example) -> Any:
     """The member `name` (a suffix, such as "json") of an example, None where it has none.
 
-    json → an object; cls → an int of 64 bits; txt → str; npy → an array; anything else → bytes. Raises `ExampleError`
-    for a member that cannot be read.
+    json → an object; cls → an int of 64 bits; txt → str; npy → an array; anything else → bytes. Raises
+    `ExampleError` for a member that cannot be read.
     """
     try:
         content = example.fields.get(name)

@@ -11,6 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import pickle
+import time
+import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +24,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from .errors import StateError
+
 if TYPE_CHECKING:
     from .batch import Batch
     from .batches import BatchIterator
 
 __all__ = ["DevicePrefetcher", "TorchDataset", "TorchLoader", "batch_to_device", "torch_resize", "torchdata_node"]
 
-SHARED_STATE_BYTES = 1 << 18
+NOTE_BYTES = 1 << 18
+HEADER_BYTES = 12
+NOBODY = (0, 0)
 
 
 def torch_resize(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
@@ -82,7 +90,8 @@ class DevicePrefetcher:
 
     def __iter__(self) -> Iterator[Batch]:
         if self._state is not None:  # the iterator may be one batch ahead of what was handed over
-            self.load_state_dict(self._state)
+            self.batches.load_state_dict(self._state)
+        self._state = self.batches.state_dict()
         moved = self._on_cuda() if self.device.type == "cuda" else self._moved()
         for batch in moved:
             self._state = batch.state
@@ -114,53 +123,87 @@ class DevicePrefetcher:
         return batch
 
 
+class _Note:
+    """JSON in memory that a process and those it starts share: written by one at a time, read by all."""
+
+    def __init__(self, **content: Any) -> None:
+        self._memory = torch.zeros(NOTE_BYTES, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+        self.write(**content)
+
+    def write(self, **content: Any) -> None:
+        """Replace the content. Raises `ValueError` for more than fits."""
+        message = np.frombuffer(json.dumps(content).encode(), np.uint8)
+        memory = self._memory.numpy()
+        if len(message) + HEADER_BYTES > len(memory):
+            raise ValueError(f"a state of {len(message):,} bytes does not fit; mix fewer sources.")
+        header = memory[:HEADER_BYTES].view(np.uint32)  # writings begun, writings ended, bytes
+        header[0] += 1
+        header[2] = len(message)
+        memory[HEADER_BYTES : HEADER_BYTES + len(message)] = message
+        header[1] += 1
+
+    def read(self) -> dict[str, Any]:
+        """The content, whole."""
+        memory = self._memory.numpy()
+        header = memory[:HEADER_BYTES].view(np.uint32)
+        while True:
+            ended = int(header[1])
+            message = memory[HEADER_BYTES : HEADER_BYTES + int(header[2])].tobytes()
+            if int(header[0]) == ended:
+                content: dict[str, Any] = json.loads(message)
+                return content
+            time.sleep(0)
+
+
 class TorchDataset(IterableDataset):  # type: ignore[type-arg]
     """An iterator as torch's `IterableDataset`; give it to a `DataLoader` with `batch_size=None`.
 
     Worker w of k makes batches w, w + k, … with the iterator's `threads` in each, so the loader's order is the
-    iterator's own for every number of workers. Arrays come as tensors. To go on elsewhere, load `batch.state` of
-    the last batch consumed; `StatefulDataLoader` saves and restores it by itself, for one number of workers.
+    iterator's own for every number of workers. Arrays come as tensors. Workers are ahead of the consumer, so a loop
+    that is broken off goes on only by `go_to(batch.state)` of the last batch consumed; `StatefulDataLoader` saves
+    and restores by itself, for one number of workers.
+
+    How workers that are started for an epoch know which one it is: the first of those before them notes where its
+    pass began and where the next one begins. Workers of that same pass may find the note, too, if they start late.
     """
 
     def __init__(self, iterator: BatchIterator) -> None:
         self.iterator = iterator
-        self._shared = torch.zeros(SHARED_STATE_BYTES, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
-        self._seen_generation = 0
+        self.leads = True  # False where the consumer says before each pass where it begins
+        self._note = _Note(order=0, by=NOBODY, start=None, next=None)
+        self._order = self._process = 0
         self._start = iterator.state_dict()
-        self._taken = self._skip = 0
+        self._taken, self._ended = 0, True
+        self._skip: int | None = None  # batches of the next pass that were taken before a restore
 
     def go_to(self, state: dict[str, Any]) -> None:
         """Make this process and every worker, running or not, begin its next pass at a state."""
         self.iterator.load_state_dict(state)
-        self._publish(state)
+        self._note.write(order=self._note.read()["order"] + 1, by=NOBODY, start=state, next=state)
 
-    def _publish(self, state: dict[str, Any]) -> None:
-        """Write a state where all processes see it; workers that are started later begin there."""
-        message = json.dumps(state).encode()
-        if len(message) + 8 > SHARED_STATE_BYTES:
-            raise ValueError(f"a state of {len(message):,} bytes does not fit; mix fewer sources.")
-        header = np.array([self._generation() + 1, len(message)], np.uint32).tobytes()
-        self._shared[: 8 + len(message)] = torch.frombuffer(bytearray(header + message), dtype=torch.uint8)
-        self._seen_generation = self._generation()
-
-    def _generation(self) -> int:
-        return int(self._shared[:4].numpy().view(np.uint32)[0])
-
-    def _catch_up(self) -> None:
-        """Take up a state that another process has published since this one's last pass."""
-        if self._generation() != self._seen_generation:
-            length = int(self._shared[4:8].numpy().view(np.uint32)[0])
-            self.iterator.load_state_dict(json.loads(self._shared[8 : 8 + length].numpy().tobytes()))
-            self._seen_generation, self._skip = self._generation(), 0
+    def _find_start(self, worker: Any) -> None:
+        """Bring the iterator to where this process's next pass begins."""
+        note, here = self._note.read(), os.getpid()
+        if self._skip is None and (not self.leads or (self._order, self._process) != (note["order"], here)):
+            start = note["start"] if _is_sibling(worker, *note["by"]) else note["next"]
+            if start is not None:
+                self.iterator.load_state_dict(start)
+        elif (
+            self._skip is None and worker is not None
+        ):  # all workers alike, also those that were ahead of a broken loop
+            self.iterator.load_state_dict(self._start)
+            if not self._ended:
+                self.iterator.end_pass(self._start["epoch"])
+        self._order, self._process = note["order"], here
 
     def __iter__(self) -> Iterator[Batch]:
-        self._catch_up()
         worker = get_worker_info()
         number, num_workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
         iterator = self.iterator
+        self._find_start(worker)
         iterator.begin_pass()
         epoch = iterator.epoch
-        self._start, self._taken, self._skip = iterator.state_dict(), self._skip, 0
+        self._start, self._taken, self._skip, self._ended = iterator.state_dict(), self._skip or 0, None, False
         jobs = iterator.jobs(worker=number, num_workers=num_workers, skip=self._taken)
         threads = iterator.filling_threads(jobs)
         try:
@@ -171,19 +214,74 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
         finally:
             threads.close()
         iterator.end_pass(epoch)
-        self._publish(iterator.state_dict())
+        begun, self._start, self._taken, self._ended = self._start, iterator.state_dict(), 0, True
+        if self.leads and number == 0 and self._note.read()["order"] == self._order:
+            by = NOBODY if worker is None else (os.getpid(), worker.seed - worker.id)
+            self._note.write(order=self._order, by=by, start=begun, next=self._start)
 
     def state_dict(self) -> dict[str, Any]:
         """This worker's place, as `StatefulDataLoader` saves it: where its pass began, and batches since."""
-        return {"start": self._start, "taken": self._taken}
+        start = {**self._start, "substitutions": self.iterator.state_dict()["substitutions"]}
+        return {"start": start, "taken": self._taken, "global_batch": self.iterator.global_batch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore this worker's place. Raises `StateError` for a state of other data or settings."""
         self.iterator.load_state_dict(state["start"])
-        self._skip, self._seen_generation = state["taken"], self._generation()
+        here = (self.iterator.state_dict(), self.iterator.global_batch)
+        if state["taken"] and here != (state["start"], state["global_batch"]):
+            raise StateError(
+                f"{self.iterator.name}: a loader's state counts batches, and those were of {state['global_batch']} "
+                f"examples under other settings; now they are of {here[1]}. Go on from `batch.state` of the last "
+                "batch instead, which fits all of them."
+            )
+        self._skip = state["taken"]
+        if getattr(get_worker_info(), "id", 0) == 0:  # fresh ones may take over
+            self.iterator.end_pass(state["start"]["epoch"])
+            after = self.iterator.state_dict()
+            self._note.write(order=self._note.read()["order"], by=NOBODY, start=after, next=after)
+            self.iterator.load_state_dict(state["start"])
 
-    def __getstate__(self) -> dict[str, Any]:
-        return dict(self.__dict__)
+
+def _is_sibling(worker: Any, process: int, seed: int) -> bool:
+    """Whether another process is a worker of the same pass: one that runs, under the seed torch drew for it."""
+    if worker is None or not process or seed != worker.seed - worker.id:
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@dataclasses.dataclass(frozen=True)
+class _Failure:
+    """An exception on its way from a worker to the consumer, which raises it as itself."""
+
+    error: Exception
+
+
+class _Deliveries(IterableDataset):  # type: ignore[type-arg]
+    """What a `TorchLoader`'s workers send: batches, or a failure at last."""
+
+    def __init__(self, dataset: TorchDataset) -> None:
+        self.dataset = dataset
+
+    def __iter__(self) -> Iterator[Batch | _Failure]:
+        worker = get_worker_info()
+        try:
+            yield from self.dataset
+        except Exception as error:
+            if worker is None or not _survives_pickle(error):
+                raise
+            error.add_note(f"in DataLoader worker {worker.id}:\n{''.join(traceback.format_exception(error))}")
+            yield _Failure(error)
+
+
+def _survives_pickle(error: Exception) -> bool:
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:
+        return False
 
 
 class TorchLoader:
@@ -192,13 +290,15 @@ class TorchLoader:
     num_workers   processes, each with the iterator's own `threads`; 0 stays in this process
     settings      anything else torch's `DataLoader` takes (`multiprocessing_context`, `prefetch_factor`, …)
 
-    One epoch a loop, going on from the state; `state_dict()` is that of the last batch handed over.
+    One epoch a loop, going on from the state; `state_dict()` is that of the last batch handed over. What a worker
+    raises is raised here as itself, in its turn.
     """
 
     def __init__(self, iterator: BatchIterator, num_workers: int, **settings: Any) -> None:
         self.iterator = iterator
         self._dataset = TorchDataset(iterator)
-        self._loader = DataLoader(self._dataset, batch_size=None, num_workers=num_workers, **settings)
+        self._dataset.leads = False
+        self._loader = DataLoader(_Deliveries(self._dataset), batch_size=None, num_workers=num_workers, **settings)
 
     def __len__(self) -> int:
         return len(self.iterator)
@@ -212,16 +312,19 @@ class TorchLoader:
         self.iterator.load_state_dict(state)
 
     def __iter__(self) -> Iterator[Batch]:
-        start = self.iterator.state_dict()
-        self._dataset.go_to(start)
-        substitutions = start["substitutions"]
+        before = self.iterator.state_dict()
+        self._dataset.go_to(before)
         for batch in self._loader:
+            if isinstance(batch, _Failure):
+                raise batch.error
+            substitutions = before["substitutions"]
             if batch.substituted is not None:
                 counted = batch.substituted if batch.mask is None else batch.substituted & np.asarray(batch.mask)
                 substitutions += int(counted.sum())
-            state = {**batch.state, "substitutions": substitutions}
-            self.iterator.load_state_dict(state)
-            yield dataclasses.replace(batch, state=state)
+            self.iterator.check_substitutions(substitutions)
+            before = {**batch.state, "substitutions": substitutions}
+            self.iterator.load_state_dict(before)
+            yield dataclasses.replace(batch, state=before)
 
 
 def torchdata_node(iterator: BatchIterator) -> Any:

@@ -65,8 +65,8 @@ Tasks = SimpleQueue["tuple[_Progress[J], int, int] | None"]
 class FillingThreads(Generic[J]):
     """Iterate over finished jobs, in order, while `threads` threads fill the next ones.
 
-    `ahead` jobs are under way at most; it may be changed at any time. Closing, dropping the last reference, or the end of the interpreter stops
-    the threads; a job that is being filled then is finished first.
+    `ahead` jobs are under way at most; it may be changed at any time. Closing, dropping the last reference, or the
+    end of the interpreter stops the threads; a job that is being filled then is finished first.
     """
 
     def __init__(self, jobs: Iterator[J], *, threads: int, ahead: int) -> None:

@@ -43,7 +43,10 @@ def test_the_error_names_container_key_offset_and_reason_and_survives_pickle(mak
         1536,
         "no number in it",
     )
-    assert str(error) == "numbers.tar: example 'key3' at byte 1,536 cannot be decoded: no number in it."
+    assert str(error) == (
+        "numbers.tar: example 'key3' at byte 1,536 cannot be decoded: no number in it. "
+        'Repair or remove it, or read with on_error="substitute".'
+    )
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.key, again.offset) == (str(error), error.key, error.offset)
 
