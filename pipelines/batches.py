@@ -11,6 +11,7 @@ import os
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -60,6 +61,8 @@ class BatchIterator(ABC):
         self.threads = threads or min(MAX_THREADS, _usable_cores())
         self.prefetch_bytes, self.max_substitutions = prefetch_bytes, max_substitutions
         self.quarantine = quarantine
+        if quarantine is not None and not Path(quarantine).parent.is_dir():
+            raise ValueError(f"quarantine is {str(quarantine)!r}; that folder is missing. Make it first.")
         self._counters.set_threads(self.threads)
         self._epoch = self._position = self._substitutions = 0
         self._examples = examples
@@ -166,9 +169,9 @@ class BatchIterator(ABC):
         """The finished batch; the state moves to after it. An error leaves the state before it."""
         substituted = self._substitutions + job.num_substituted
         self.check_substitutions(substituted)
+        unfinished = job.batch({})
         if job.failures and self.quarantine is not None:
             write_quarantine(self.quarantine, job.failures)
-        unfinished = job.batch({})
         self._substitutions = substituted
         self._move(job.next_position)
         self._counters.add(examples=len(unfinished), substituted=job.num_substituted)

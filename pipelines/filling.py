@@ -149,7 +149,7 @@ class BatchJob:
             except READ_ERRORS as error:
                 failures.append(error)
                 example = None
-                if attempt == 0:
+                if attempt == 0 and (self._mask is None or self._mask[slot]):
                     self.failures.append((place.epoch, place.position, error))
             else:
                 self._substituted[slot] = attempt > 0

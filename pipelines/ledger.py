@@ -60,7 +60,10 @@ def entries(batch: Any) -> list[Entry]:
         keys, data = batch
     if keys is None and data is None:
         data = batch
-    digests = [_digest(array) for array in np.asarray(data)] if data is not None else [""] * len(keys)
+    arrays = np.asarray(data) if data is not None else None
+    if arrays is not None and not arrays.ndim:
+        arrays = np.empty(0)  # no examples in it: an object that NumPy does not know
+    digests = [_digest(array) for array in arrays] if arrays is not None else [""] * len(keys)
     names = [str(key) for key in keys] if keys is not None else digests
     if not digests or len(names) != len(digests):
         raise TypeError(f"a batch of type {type(batch).__name__} tells neither keys nor data of its examples.")

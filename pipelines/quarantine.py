@@ -28,8 +28,9 @@ def write_quarantine(path: str | os.PathLike[str], failures: Iterable[tuple[int,
         os.close(descriptor)
 
 
-def _place(failure: tuple[int, int, PipelineError]) -> tuple[int, int]:
-    return failure[:2]
+def _place(failure: tuple[int, int, PipelineError]) -> tuple[int, int, str]:
+    epoch, position, error = failure
+    return epoch, position, str(error)  # of a mixture, examples of two sources may stand at the same place
 
 
 def _describe(epoch: int, position: int, error: PipelineError) -> dict[str, Any]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DevicePrefetcher", "TorchDataset", "TorchLoader", "batch_to_device", "torch_resize", "torchdata_node"]
 
-NOTE_BYTES = 1 << 18
+NOTE_BYTES = 1 << 14  # torch fills more than 32 KB by several threads; who has done that cannot fork
 HEADER_BYTES = 12
 NOBODY = (0, 0)
 

@@ -176,6 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Verify one loader and print the verdict: 0 exact, 1 not exact or failing, 2 nothing to verify."""
     options = _parser().parse_args(argv)
     try:
+        _check(options)
         make, variations = _user_loader(options) if options.loader else _own_loader(options)
         begun = time.perf_counter()
         verdict = verify_resume(
@@ -216,6 +217,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the kills (default: 0)")
     add("--json", action="store_true", help="print the verdict as JSON")
     return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.loader and options.source:
+        raise ValueError(f"both {options.source} and --loader {options.loader}; name one of them to verify.")
+    for name, values, least in (
+        ("kills", [options.kills], 1),
+        ("workers", options.workers, 0),
+        ("world-sizes", options.world_sizes, 1),
+    ):
+        if min(values, default=least) < least:
+            raise ValueError(f"--{name} is {min(values)}; it must be at least {least}.")
 
 
 def _user_loader(options: argparse.Namespace) -> tuple[Make, list[dict[str, Any]]]:

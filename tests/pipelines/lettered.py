@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import Batch, DataIterator, Example, Source
+from pipelines import Batch, DataIterator, Example, MixedIterator, Source, mix
 
 Row = tuple[str, int]
+SIZES = {"a": 23, "b": 40, "c": 7}
 
 
 class Lettered(Source):
@@ -60,6 +61,12 @@ def letters(letter: str = "a", num: int = 23, **settings: Any) -> DataIterator:
     decode = settings.pop("decode", spell)
     defaults = {"batch_size": 4, "shuffle": True, "threads": 2}
     return DataIterator(Lettered(letter, num, **of_source), decode, **{**defaults, **settings})
+
+
+def three(weights: Sequence[float] | None = (7, 2, 1), *, seeds: int = 0, **settings: Any) -> MixedIterator:
+    """Sources a, b and c of 23, 40 and 7 examples, each with a seed and a shuffle of its own."""
+    sources = [letters(letter, num, seed=seeds + place) for place, (letter, num) in enumerate(SIZES.items())]
+    return mix(sources, weights, **{"batch_size": 4, "threads": 2, **settings})
 
 
 def rows(batches: Iterable[Batch]) -> list[Row]:

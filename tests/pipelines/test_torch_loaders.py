@@ -235,10 +235,10 @@ def test_a_plain_data_loader_plays_another_order_each_epoch(num_workers: int, se
     assert epochs_of(loader, 3) == epochs_of(letters(), 3)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("settings", [{}, {"persistent_workers": True}], ids=["anew", "persistent"])
-def test_spawned_workers_play_the_same_epochs(settings: dict[str, Any]) -> None:
-    loader = raw(1, multiprocessing_context="spawn", **settings)
+@pytest.mark.parametrize("kind", ["plain", "ours"])
+def test_spawned_workers_play_the_same_epochs(kind: str) -> None:
+    settings = {"multiprocessing_context": "spawn", "persistent_workers": True}
+    loader = raw(1, **settings) if kind == "plain" else TorchLoader(letters(threads=1), 1, **settings)
     assert epochs_of(loader, 2) == epochs_of(letters(), 2)
 
 
