@@ -3,9 +3,9 @@
     python benchmarks/images.py [FOLDER] [--size 256] [--batch-size 64] [--workers 2] [--runs 7] [--only NAME …]
 
 The photographs are listed as often as it takes for one epoch to hold at least `--images` of them; a run is one
-epoch. Each loader is built once and warmed by one run that is not counted. Then all take turns: run 1 of each, run 2
-of each, and so on, so that a machine that slows down slows all of them. Printed is the median over the runs, and ours
-as a ratio to it. Loaders that are not installed are left out and named.
+epoch. Each loader is built once and warmed by one run that is not counted. Then all take turns: run 1 of each, then
+run 2 of each, so that a machine that slows down slows all of them. Printed is the median over the runs, and ours as
+a ratio to it. Loaders that are not installed are left out and named.
 """
 
 from __future__ import annotations

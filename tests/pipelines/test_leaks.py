@@ -202,9 +202,8 @@ sys.path.insert(0, {root!r})
 import warnings
 warnings.simplefilter("ignore")
 from pipelines import ImageIterator
-from pipelines.torch_bridge import TorchLoader
 if __name__ == "__main__":
-    images = ImageIterator({folder!r}, size=16, batch_size=2, threads=2, shuffle=True)
+    images = ImageIterator({folder!r}, size=16, batch_size=2, threads=2, shuffle=True, resizer="pillow")
     loader = {loader}
     for epoch in range(100000):
         for number, batch in enumerate(loader):
@@ -240,7 +239,10 @@ def is_alive(process: int) -> bool:
         return False
 
 
-LOADERS = {"threads": "images", "workers": "TorchLoader(images, 2)"}
+LOADERS = {
+    "threads": "images",
+    "workers": "__import__('pipelines.torch_bridge').torch_bridge.TorchLoader(images, 2)",
+}
 
 
 @pytest.mark.parametrize("kind", LOADERS)
@@ -286,12 +288,13 @@ def test_after_a_worker_was_killed_the_state_is_that_of_the_last_batch() -> None
     expected = rows(letters(num=200))
     loader = TorchLoader(letters(num=200, threads=1), 2, prefetch_factor=1)
     found: list[Any] = []
+    others = set(children_of(os.getpid()))
 
     def play_and_kill() -> None:
         for number, batch in enumerate(loader):
             found.extend(rows([batch]))
             if number == 2:
-                os.kill(children_of(os.getpid())[0], signal.SIGKILL)
+                os.kill(min(set(children_of(os.getpid())) - others), signal.SIGKILL)
 
     with pytest.raises(RuntimeError, match="killed by signal"):
         play_and_kill()
@@ -307,11 +310,11 @@ def test_memory_is_flat_over_thirty_epochs(kind: str, loaders: dict[str, Callabl
         iterator = loaders[kind]()
     tracemalloc.start()
     try:
-        grown = [memory_after(iterator, epochs) for epochs in (40, 30)]
+        grown = [memory_after(iterator, epochs) for epochs in (60, 30)]
     finally:
         tracemalloc.stop()
     iterator.close()
-    assert grown[1] - grown[0] < 20_000, f"{grown[1] - grown[0]:,} bytes more after 30 epochs"
+    assert grown[1] - grown[0] < 40_000, f"{grown[1] - grown[0]:,} bytes more after 30 epochs"
 
 
 def memory_after(iterator: Any, epochs: int) -> int:
