@@ -3,9 +3,10 @@
     python benchmarks/soak.py [FOLDER] [--minutes 20]
 
 Iterators over shards are made, played for a while and ended in every way there is: to the end, by `close()`, by
-`break`, by an exception in the consumer, by dropping the last reference, in worker processes. After each the threads,
-open files, child processes and shared-memory segments are counted. Memory is the process's resident set, the median
-of the last tenth of the run against that of its second tenth. Exits with 1 where it grew by 2 % or something was left.
+`break`, by an exception in the consumer, by dropping the last reference, in worker processes. After each the
+threads, open files, child processes and shared-memory segments are counted. Memory is the process's resident set:
+the median of the last tenth of the run against that of its second tenth. Exits with 1 where it grew by 2 % or
+something was left.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
 from dirvae.training.run_folder import hold_run, is_run, new_run, newest_run, read_config
 from dirvae.training.session import Outcome, train_run
 from dirvae.training.signals import StopSignals
-from pipelines import PipelineError
+from pipelines import ExampleError, PipelineError, StateError
 
 __all__ = ["main"]
 
@@ -39,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             outcome = _train(given, stop)
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
+        except ExampleError as error:
+            return _fail(f"{error} Here: --on-error substitute.")
+        except StateError as error:
+            return _fail(f"{error} Here: a new run without --resume, with --init-from for the weights.")
         except (TrainingError, PipelineError) as error:
             return _fail(str(error))
         except torch.OutOfMemoryError:

@@ -140,7 +140,7 @@ class BatchIterator(ABC):
         """End an iteration that is under way and its threads; the state stays where it is."""
         epoch = self._live() if self._live is not None else None
         if epoch is not None:
-            epoch.close()
+            epoch.supersede()
         self._live = None
 
     def close(self) -> None:
@@ -204,10 +204,15 @@ class _Epoch(Iterator[Batch]):
     def __init__(self, owner: BatchIterator) -> None:
         self._owner = owner
         self._threads: FillingThreads[BatchJob] | None = None
-        self._closed = False
+        self._closed = self._superseded = False
         self._handed_over = 0.0
 
     def __next__(self) -> Batch:
+        if self._superseded:
+            raise RuntimeError(
+                f"{self._owner.name}: this loop was ended by another over the same iterator, or by close(), reset() "
+                "or load_state_dict(). Make an iterator for each loop that runs at the same time."
+            )
         if self._closed:
             raise StopIteration
         entered = perf_counter()
@@ -225,6 +230,11 @@ class _Epoch(Iterator[Batch]):
         self._owner._counters.add(wait_seconds=left - entered, consumer_seconds=between, batches=1, ready=ready)
         self._handed_over = left
         return batch
+
+    def supersede(self) -> None:
+        """Stop before the end, from outside: iterating further is a mistake, and says so."""
+        self._superseded = not self._closed
+        self.close()
 
     def close(self) -> None:
         """Stop the threads; iterating further ends at once."""

@@ -168,7 +168,7 @@ class BatchJob:
             self._details[slot] = decoder.decode_into(example, self._data[slot], place)
         else:
             array, self._details[slot] = _decode_alone(decoder, example, place)
-            self._arrays[slot] = array if transform is None else transform(array, place.generator(), example)
+            self._arrays[slot] = array if transform is None else _transformed(transform, array, place, example)
         self._keys[slot], self._indices[slot] = example.key, example.index
         for name, values in self._fields.items():
             values[slot] = parse_field(name, example)
@@ -189,6 +189,14 @@ class BatchJob:
             substituted=self._substituted if self._substitute else None,
             transform=None if None in transforms else np.array(transforms, np.float32).reshape(-1, 2, 3),
         )
+
+
+def _transformed(transform: Transform, array: NDArray[Any], place: Place, example: Example) -> NDArray[Any]:
+    try:
+        return np.asarray(transform(array, place.generator(), example))
+    except Exception as error:
+        error.add_note(f"in transform(array, rng, example), for example {example.key!r} of {example.container}")
+        raise
 
 
 def _decode_alone(decoder: Decoder, example: Example, place: Place) -> tuple[NDArray[Any], Details]:

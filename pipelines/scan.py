@@ -59,8 +59,8 @@ def open_index(path: Path, file: LocalFile, *, keep_whole: bool = False) -> Inde
 def scan_tar(read: Callable[[int, int], bytes], size: int, *, where: str, keep_whole: bool = False) -> Index:
     """Group a tar's members into examples by webdataset's rule: adjacent members of one key.
 
-    (examples,) records of INDEX_DTYPE without checksums. The media member is told by its suffix and, where no
-    suffix is known, is the largest. Links, folders, sparse members and names without a key are passed over.
+    (examples,) records of INDEX_DTYPE without checksums. The media member is the first with a known suffix and,
+    where no suffix is known, the largest. Links, folders, sparse members and names without a key are passed over.
     """
     groups: list[list[tuple[Member, str]]] = []
     last_key, suffixes = None, set[str]()
@@ -89,7 +89,7 @@ def scan_tar(read: Callable[[int, int], bytes], size: int, *, where: str, keep_w
 
 def _record(group: list[tuple[Member, str]]) -> tuple[int, ...]:
     known = [member for member, suffix in group if media_suffix("." + suffix) in KNOWN_SUFFIXES]
-    media = known[-1] if known else max((member for member, _ in group), key=lambda member: member.data_length)
+    media = known[0] if known else max((member for member, _ in group), key=lambda member: member.data_length)
     flags = IndexFlag.HAS_FIELDS if len(group) > 1 else IndexFlag(0)
     start, stop = group[0][0].start, group[-1][0].stop
     span = (start, stop - start, media.data_start, media.data_length)

@@ -9,13 +9,14 @@ Whatever carries the batches, `batch.state` is the state after that batch, and a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-import pickle
 import time
 import traceback
 from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,11 +148,10 @@ class _Note:
         memory = self._memory.numpy()
         header = memory[:HEADER_BYTES].view(np.uint32)
         while True:
-            ended = int(header[1])
-            message = memory[HEADER_BYTES : HEADER_BYTES + int(header[2])].tobytes()
+            ended, length = int(header[1]), int(header[2])
+            message = memory[HEADER_BYTES : HEADER_BYTES + length].tobytes()
             if int(header[0]) == ended:
-                content: dict[str, Any] = json.loads(message)
-                return content
+                return dict(json.loads(message))
             time.sleep(0)
 
 
@@ -163,17 +163,16 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
     that is broken off goes on only by `go_to(batch.state)` of the last batch consumed; `StatefulDataLoader` saves
     and restores by itself, for one number of workers.
 
-    How workers that are started for an epoch know which one it is: the first of those before them notes where its
-    pass began and where the next one begins. Workers of that same pass may find the note, too, if they start late.
+    Workers that are started for an epoch know from a note which one it is: the first of those before them left in
+    it where its pass began and where the next one begins, for a sibling that starts late may read it, too.
     """
 
     def __init__(self, iterator: BatchIterator) -> None:
         self.iterator = iterator
         self.leads = True  # False where the consumer says before each pass where it begins
         self._note = _Note(order=0, by=NOBODY, start=None, next=None)
-        self._order = self._process = 0
-        self._start = iterator.state_dict()
-        self._taken, self._ended = 0, True
+        self._order = self._process = self._taken = 0
+        self._start, self._ended = iterator.state_dict(), True
         self._skip: int | None = None  # batches of the next pass that were taken before a restore
 
     def go_to(self, state: dict[str, Any]) -> None:
@@ -184,22 +183,21 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
     def _find_start(self, worker: Any) -> None:
         """Bring the iterator to where this process's next pass begins."""
         note, here = self._note.read(), os.getpid()
-        if self._skip is None and (not self.leads or (self._order, self._process) != (note["order"], here)):
+        anew = not self.leads or (self._order, self._process) != (note["order"], here)
+        self._order, self._process = note["order"], here
+        if self._skip is not None:  # restored
+            return
+        if anew:
             start = note["start"] if _is_sibling(worker, *note["by"]) else note["next"]
-            if start is not None:
-                self.iterator.load_state_dict(start)
-        elif (
-            self._skip is None and worker is not None
-        ):  # all workers alike, also those that were ahead of a broken loop
+            self.iterator.load_state_dict(start or self.iterator.state_dict())
+        elif worker is not None:  # all workers alike, also those that were ahead of a loop that was broken off
             self.iterator.load_state_dict(self._start)
             if not self._ended:
                 self.iterator.end_pass(self._start["epoch"])
-        self._order, self._process = note["order"], here
 
     def __iter__(self) -> Iterator[Batch]:
-        worker = get_worker_info()
+        worker, iterator = get_worker_info(), self.iterator
         number, num_workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
-        iterator = self.iterator
         self._find_start(worker)
         iterator.begin_pass()
         epoch = iterator.epoch
@@ -230,9 +228,8 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
         here = (self.iterator.state_dict(), self.iterator.global_batch)
         if state["taken"] and here != (state["start"], state["global_batch"]):
             raise StateError(
-                f"{self.iterator.name}: a loader's state counts batches, and those were of {state['global_batch']} "
-                f"examples under other settings; now they are of {here[1]}. Go on from `batch.state` of the last "
-                "batch instead, which fits all of them."
+                f"{self.iterator.name}: the loader's state counts batches of other settings "
+                f"({state['global_batch']} examples, now {here[1]}). Go on from the last `batch.state` instead."
             )
         self._skip = state["taken"]
         if getattr(get_worker_info(), "id", 0) == 0:  # fresh ones may take over
@@ -244,13 +241,11 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
 
 def _is_sibling(worker: Any, process: int, seed: int) -> bool:
     """Whether another process is a worker of the same pass: one that runs, under the seed torch drew for it."""
-    if worker is None or not process or seed != worker.seed - worker.id:
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    with contextlib.suppress(ProcessLookupError):
+        if worker is not None and process and seed == worker.seed - worker.id:
+            os.kill(process, 0)
+            return True
+    return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,10 +273,9 @@ class _Deliveries(IterableDataset):  # type: ignore[type-arg]
 
 
 def _survives_pickle(error: Exception) -> bool:
-    try:
-        return type(pickle.loads(pickle.dumps(error))) is type(error)
-    except Exception:
-        return False
+    with contextlib.suppress(Exception):
+        return type(ForkingPickler.loads(ForkingPickler.dumps(error))) is type(error)
+    return False
 
 
 class TorchLoader:
@@ -317,10 +311,9 @@ class TorchLoader:
         for batch in self._loader:
             if isinstance(batch, _Failure):
                 raise batch.error
-            substitutions = before["substitutions"]
-            if batch.substituted is not None:
-                counted = batch.substituted if batch.mask is None else batch.substituted & np.asarray(batch.mask)
-                substitutions += int(counted.sum())
+            substituted = np.zeros(1, np.bool_) if batch.substituted is None else batch.substituted
+            counted = substituted if batch.mask is None else substituted & np.asarray(batch.mask)
+            substitutions = before["substitutions"] + int(counted.sum())
             self.iterator.check_substitutions(substitutions)
             before = {**batch.state, "substitutions": substitutions}
             self.iterator.load_state_dict(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -47,8 +48,11 @@ class TrainingData:
         self.batches.close()
 
 
-def open_training_data(config: TrainConfig) -> TrainingData:
-    """Open and divide the data of a config. Raises `PipelineError` for bad data, or too little of it."""
+def open_training_data(config: TrainConfig, *, quarantine: str | os.PathLike[str] | None = None) -> TrainingData:
+    """Open and divide the data of a config. Raises `PipelineError` for bad data, or too little of it.
+
+    What could not be decoded while training is listed in the file `quarantine`.
+    """
     whole = open_source(config.source)
     train, held_out = whole, None
     if config.held_out is not None:
@@ -59,7 +63,9 @@ def open_training_data(config: TrainConfig) -> TrainingData:
         "threads": config.threads,
         "on_error": config.on_error,
     }
-    batches = ImageIterator(train, shuffle=True, seed=config.seed, flip=config.flip, tail="keep", **looks)
+    batches = ImageIterator(
+        train, shuffle=True, seed=config.seed, flip=config.flip, tail="keep", quarantine=quarantine, **looks
+    )
     facts = {
         "source": config.source,
         "examples": len(whole),

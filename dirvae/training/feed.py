@@ -24,12 +24,14 @@ _END = object()
 class FeedBatch:
     """A batch on the device. `data` is float32 (batch, channel, *dims), images in [0, 1]; `mask` (batch,) bool
     marks real examples, None if all are; `num_examples` counts them; `step` is the update it is for, from 0.
+    `source` is the batch as it came, with its keys, fields or labels.
     """
 
     data: Tensor
     mask: Tensor | None
     num_examples: int
     step: int = 0
+    source: Any = None
 
 
 class Feed:
@@ -77,9 +79,9 @@ class Feed:
         mask = getattr(batch, "mask", None)
         data = to_device(_data_of(batch), self._device)
         if mask is None:
-            return FeedBatch(data, None, len(data), step)
+            return FeedBatch(data, None, len(data), step, batch)
         num_examples = int(torch.as_tensor(mask).sum())
-        return FeedBatch(data, torch.as_tensor(mask).to(self._device), num_examples, step)
+        return FeedBatch(data, torch.as_tensor(mask).to(self._device), num_examples, step, batch)
 
     def take_wait_seconds(self) -> float:
         """Seconds spent waiting for batches since the last call."""

@@ -66,7 +66,7 @@ def train_run(
 ) -> Outcome:
     """Train, evaluate and report in a run folder. The errors of data, settings and checkpoints pass through."""
     model = build_model(config)
-    data = open_training_data(config)
+    data = open_training_data(config, quarantine=run / "quarantine.jsonl")
     try:
         trainer = Trainer(model, data.batches, config=config, evaluate=_evaluation(config, data), out=run)
         if resume and trainer.resume():
@@ -78,6 +78,8 @@ def train_run(
         write_config(run, config)
         tell(_opening(trainer, data, run))
         trainer.fit(should_stop=should_stop)
+        if substituted := data.batches.stats.substituted:
+            tell(f"{substituted} examples could not be decoded and were replaced: {run / 'quarantine.jsonl'}.")
         if trainer.step < trainer.total_steps:
             tell(f"{run}: stopped and saved after step {trainer.step}; --resume goes on from there.")
         if trainer.evaluation is None:

@@ -45,7 +45,8 @@ class Trainer:
     """Trains a model on batches: `fit` runs to the end of `config`, `resume` goes back to the last checkpoint.
 
     `batches` is any iterable that can be iterated again: of batches, tensors or arrays (see `Feed`). `loss` is
-    (model, batch) → named scalar terms, of which "loss" is minimised; the model's own bound unless given.
+    (model, batch) → named scalar terms, of which "loss" is minimised; the model's own bound unless given. Labels and
+    fields are in `batch.source`, the batch as it came.
     `optimizer` is Adam unless given. `evaluate` runs at every save and at the end. `out` is the run folder for
     checkpoints and metrics; None keeps nothing.
     """

@@ -89,7 +89,7 @@ def make_shards(
     listing = list_images(places.source, exclude=places.out)
     _check_listing(places.source, listing, strict=strict)
     manifest = None if overwrite else complete_manifest(places.out, listing, settings)
-    new_shards, was_complete = 0, manifest is not None
+    new_shards, was_complete, notes = 0, manifest is not None, places.notes
     if manifest is None:
         _make_folder(places.out)
         try:
@@ -97,6 +97,9 @@ def make_shards(
                 workspace = Workspace(places.out)
                 start = choose_start(workspace, listing, settings, append=append, overwrite=overwrite)
                 was_complete = start.plan is None
+                if start.gone:
+                    gone = counted(start.gone, "packed image")
+                    notes += (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
                 job = _Job(places.source, workspace, listing, start)
                 new_shards = job.pack(num_workers, sys.stderr if progress else None)
                 manifest = job.finish(strict=strict)
@@ -117,7 +120,7 @@ def make_shards(
         was_complete=was_complete,
         failures=failures,
         skipped=listing.skipped,
-        notes=places.notes,
+        notes=notes,
         seconds=time.monotonic() - began,
     )
 

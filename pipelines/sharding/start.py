@@ -14,7 +14,7 @@ no shards                               anything        begun
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Start:
 
     plan: Plan | None
     base: Manifest | None
+    gone: int = 0  # files of the set that stays which are no longer in the folder
 
 
 def complete_manifest(out: Path, listing: Listing, settings: PackSettings) -> Manifest | None:
@@ -81,7 +82,8 @@ def choose_start(
     if saved != _description(plan):
         workspace.discard_unfinished(manifest)
         workspace.begin(_description(plan))
-    return Start(plan, manifest)
+    here = {image.path for image in listing.images}
+    return Start(plan, manifest, gone=len(workspace.names(manifest).keys() - here))
 
 
 def _plan_of_addition(
@@ -113,10 +115,23 @@ def _plan_of_addition(
                 f"{printable(changed[0])}: has another size than when it was packed, and so it is with "
                 f"{counted(len(changed) - 1, 'other file')}. Restore what changed, or {ANEW}."
             )
+    _refuse_changed(listing, manifest, packed)
     numbers = [int(found[1]) for name in manifest.shards.name if (found := re.search(r"-(\d+)\.tar$", name))]
     return make_plan(
         listing, settings, packed=packed, base=manifest.data_hash, first_shard=max(numbers, default=-1) + 1
     )
+
+
+def _refuse_changed(listing: Listing, manifest: Manifest, packed: dict[str, str]) -> None:
+    """Refuse to add to a set whose images or sidecars are others now; told where all of them are still there."""
+    old = [image for image in listing.images if image.path in packed]
+    if manifest.failures or len(old) < len(packed):
+        return
+    if replace(listing, images=old, failures=[]).fingerprint != manifest.listing:
+        raise ShardingError(
+            "An image that is packed already, or a sidecar file of one, has changed since. Restore what changed, "
+            f"or {ANEW}."
+        )
 
 
 def _is_same(manifest: Manifest, listing: Listing, settings: PackSettings) -> bool:

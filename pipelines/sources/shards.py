@@ -25,6 +25,7 @@ from .source import Example, Source
 
 __all__ = ["ShardSource"]
 
+SMALL_BYTES = 1 << 16
 OPEN_SHARDS = 100  # each holds its tar and its mapped index: well below the 256 files of macOS
 
 
@@ -126,12 +127,19 @@ class ShardSource(Source):
         return found
 
     def _read_one(self, shard: OpenShard, index: int, row: int) -> Example:
-        """Two reads: what stands before the media (its header, and fields), and the media, which is not copied."""
+        """What stands before the media (its header, and fields), and the media.
+
+        One read where copying the media out of it is cheaper than a second read, two where it is not.
+        """
         record: Any = shard.index[row].item()
         offset, length, data_offset, data_length = record[:4]
         file, path = shard.file, shard.path
-        head = file.read(offset, data_offset - offset)
-        media = file.read(data_offset, data_length)
+        num_head = data_offset - offset
+        if data_length <= SMALL_BYTES:
+            both = file.read(offset, num_head + data_length)
+            head, media = both[:num_head], both[num_head:]
+        else:
+            head, media = file.read(offset, num_head), file.read(data_offset, data_length)
         if len(media) < data_length:
             raise ShardError(f"{path}: cut off at byte {data_offset + len(media):,}. Copy or make it again.")
         if self._verify and shard.index[row]["flags"] & IndexFlag.HAS_CRC32:
@@ -178,7 +186,8 @@ class ShardSource(Source):
         if not path.is_file():
             raise SourceError(f"{path}: no such file.")
         file = LocalFile(plain_tar(path) if is_gzip(path) else path)
-        shard = OpenShard(str(path), file, open_index(file.path, file, keep_whole=self._allow_truncated))
+        index = np.asarray(open_index(file.path, file, keep_whole=self._allow_truncated))  # plain rows are faster
+        shard = OpenShard(str(path), file, index)
         if hasattr(self, "_counts") and len(shard.index) != self._counts[number]:
             raise ShardError(
                 f"{path}: its index holds {len(shard.index)} examples, {int(self._counts[number])} were expected. "

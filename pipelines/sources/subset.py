@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 from ..errors import SourceError
 from ..order import DRAWN_WHOLE, Permutation
 from ..randomness import Domain, derive_key
+from .opening import SourceLike, open_source
 from .source import Example, Source
 
 __all__ = ["HeldOutPart", "Selection", "hold_out"]
 
 
-def hold_out(source: Source, fraction: float, *, seed: int = 0) -> tuple[Source, Source]:
+def hold_out(source: SourceLike, fraction: float, *, seed: int = 0) -> tuple[Source, Source]:
     """(the rest, the held-out part): of each shard of n examples, ⌈fraction · n⌉ are held out, at least one.
 
     A pure function of (seed, shard): shards that are appended later do not move an example from one part to the
     other. Raises `ValueError` for a fraction outside (0, 1), `SourceError` where nothing would be left.
     """
+    source = open_source(source)
     if not 0 < fraction < 1:
         raise ValueError(f"fraction is {fraction}; it must lie between 0 and 1.")
     rest = HeldOutPart(source, fraction, seed=seed, held_out=False)

@@ -27,6 +27,20 @@ def test_padding_is_neither_counted_nor_hidden_from_the_loss():
     assert batch.mask.tolist() == [True, True, True, False]
 
 
+def test_a_loss_sees_the_batch_as_it_came_with_its_labels():
+    pixels, labels = torch.zeros(4, 3), torch.tensor([1.0, 2.0, 3.0, 6.0])
+    seen = []
+
+    def loss(model, batch):
+        _, wanted = batch.source
+        seen.append(wanted.tolist())
+        return {"loss": ((model(batch.data)[:, 0] - wanted) ** 2).mean()}
+
+    model = nn.Linear(3, 1)
+    Trainer(model, [(pixels, labels)], loss=loss, config=FitConfig(steps=2)).fit()
+    assert seen == [labels.tolist()] * 2
+
+
 def test_pixels_become_shares_of_white_in_channels_last_memory():
     pixels = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3).transpose(0, 3, 1, 2)
     tensor = to_device(pixels, CPU)

@@ -82,3 +82,13 @@ def rows(batches: Iterable[Batch]) -> list[Row]:
 def epochs_of(iterator: Any, num: int) -> list[list[Row]]:
     """What each of the next epochs brings."""
     return [rows(iterator) for _ in range(num)]
+
+
+def two_sources(**settings: Any) -> MixedIterator:
+    parts = [letters("a", 13, seed=1), letters("b", 8, seed=2)]
+    return mix(parts, [2, 1], **{"batch_size": 4, "threads": 1, **settings})
+
+
+def late(worker: int) -> None:
+    """The second worker starts when the first has long begun."""
+    time.sleep(0.4 * worker)

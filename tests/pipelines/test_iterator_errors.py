@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from pipelines import DataIterator, ExampleError, ImageIterator, PipelineError, ShardError, SourceError
+from pipelines import DataIterator, Example, ExampleError, ImageIterator, PipelineError, ShardError, SourceError
 from pipelines.testing import assert_resumes_exactly
 
 Fixture = Callable[..., Any]
@@ -252,3 +253,12 @@ def test_a_broken_picture_is_replaced_alike_in_shards(picture_folder: Fixture) -
     assert not broken & set(batches[0].keys)
     assert np.array_equal(batches[0].data, batches[1].data)
     assert batches[0].substituted.sum() == 2
+
+
+def test_an_error_in_a_transform_is_raised_as_it_is_and_names_the_example(make: Fixture) -> None:
+    def broken(array: NDArray[Any], rng: np.random.Generator, example: Example) -> NDArray[Any]:
+        raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        next(iter(make(transform=broken)))
+    assert any("for example 'key" in note for note in caught.value.__notes__)

@@ -71,6 +71,7 @@ def threads() -> list[str]:
 def nothing_left() -> Iterator[None]:
     """What lives after the test is what lived before it."""
     gc.collect()
+    gc.freeze()  # what is old is not looked through again by every collection below
     before = (threads(), children_of(os.getpid()), open_files())
     yield
     gc.collect()
@@ -78,6 +79,7 @@ def nothing_left() -> Iterator[None]:
     while (threads(), children_of(os.getpid()), open_files()) != before and time.monotonic() < deadline:
         time.sleep(0.02)  # a child that has ended is collected a moment later
         gc.collect()
+    gc.unfreeze()
     assert threads() == before[0]
     assert children_of(os.getpid()) == before[1]
     assert open_files() == before[2]
@@ -130,9 +132,10 @@ def divide(loader: Any) -> None:
 
 
 def is_begun_again(loader: Any) -> None:
-    loops = [iter(loader) for _ in range(3)]
-    for loop in loops:
-        next(loop, None)
+    loops = []
+    for _ in range(3):
+        loops.append(iter(loader))
+        next(loops[-1])
 
 
 def is_kept_in_a_cycle(loader: Any) -> None:
@@ -169,7 +172,8 @@ def test_close_leaves_nothing_while_the_iterator_and_its_loop_are_kept(
     assert len(threads()) == len(before[1]) + 3
     iterator.close()
     assert (open_files(), threads()) == before
-    assert list(loop) == []
+    with pytest.raises(RuntimeError, match="this loop was ended"):
+        next(loop)
     assert len(rows_of(iterator)) == 20 if kind != "mixture" else True, "it can be used again"
     iterator.close()
     assert (open_files(), threads()) == before
@@ -277,9 +281,8 @@ def test_a_killed_program_takes_its_workers_with_it(picture_folder: Fixture) -> 
 def test_a_worker_that_is_killed_is_an_error_at_once_and_leaves_nothing(picture_folder: Fixture) -> None:
     program, workers = start(picture_folder(40), LOADERS["workers"], "time.sleep(0.5)")
     os.kill(workers[0], signal.SIGKILL)
-    _, report = program.communicate(timeout=30)
+    program.communicate(timeout=30)
     assert program.returncode == 1
-    assert "DataLoader worker (pid" in report
     assert_gone([program.pid, *workers])
 
 
@@ -298,8 +301,8 @@ def test_after_a_worker_was_killed_the_state_is_that_of_the_last_batch(picture_f
                 found += batch.keys
                 if number == 2:
                     multiprocessing.active_children()[0].kill()
-        except RuntimeError as error:
-            print(str(error).split(")", 1)[0])
+        except (RuntimeError, OSError):  # a dead worker, or its end of a pipe
+            print("killed")
         again = ImageIterator({str(picture_folder(40))!r}, {settings})
         again.load_state_dict(images.state_dict())
         found += [key for batch in again for key in batch.keys]
@@ -307,9 +310,7 @@ def test_after_a_worker_was_killed_the_state_is_that_of_the_last_batch(picture_f
         print(found == whole)
         """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    error, is_exact = done.stdout.splitlines()
-    assert error.startswith("DataLoader worker (pid"), done.stderr
-    assert is_exact == "True", done.stderr
+    assert done.stdout == "killed\nTrue\n", done.stderr
 
 
 @pytest.mark.parametrize("kind", ["shards", "letters"])

@@ -253,3 +253,35 @@ def test_an_out_folder_that_cannot_be_is_one_sentence(source: Path, tmp_path: Pa
             pack(source, out)
     with pytest.raises(ShardingError, match="is the folder that is read"):
         pack(source, source)
+
+
+@pytest.mark.parametrize("change", ["another size", "a new one", "gone"])
+def test_append_refuses_sidecar_files_that_are_others_now(tmp_path: Path, change: str) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(4):
+        (folder / f"{index}.png").write_bytes(picture(index))
+    (folder / "0.json").write_text('{"label": 1}')
+    pack(folder, tmp_path / "out")
+    if change == "another size":
+        (folder / "0.json").write_text('{"label": 12345}')
+    elif change == "a new one":
+        (folder / "1.json").write_text('{"label": 2}')
+    else:
+        (folder / "0.json").unlink()
+    (folder / "new.png").write_bytes(picture(9))
+    with pytest.raises(ShardingError, match=r"packed already, or a sidecar file of one, has changed.*--overwrite"):
+        pack(folder, tmp_path / "out", append=True)
+
+
+def test_append_tells_of_packed_images_that_are_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(4):
+        (folder / f"{index}.png").write_bytes(picture(index))
+    pack(folder, tmp_path / "out")
+    (folder / "0.png").unlink()
+    (folder / "new.png").write_bytes(picture(9))
+    report = pack(folder, tmp_path / "out", append=True)
+    assert report.examples == 5
+    assert any("1 packed image no longer in the folder" in note for note in report.notes)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
-import pickle
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
-from pipelines import DataIterator, ExampleError, ImageIterator, MixedIterator, ShardError, mix
+from pipelines import DataIterator, ExampleError, ImageIterator, ShardError, mix
 from pipelines.testing import assert_resumes_exactly, entries
 from pipelines.torch_bridge import TorchDataset, TorchLoader
 
-from .lettered import Row, epochs_of, letters, rows, spell
+from .lettered import Row, epochs_of, late, letters, rows, spell, two_sources
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create .* worker processes:UserWarning"),
@@ -25,16 +25,6 @@ pytestmark = [
 ]
 
 Fixture = Callable[..., Any]
-
-
-def two_sources(**settings: Any) -> MixedIterator:
-    parts = [letters("a", 13, seed=1), letters("b", 8, seed=2)]
-    return mix(parts, [2, 1], **{"batch_size": 4, "threads": 1, **settings})
-
-
-def late(worker: int) -> None:
-    """The second worker starts when the first has long begun."""
-    time.sleep(0.4 * worker)
 
 
 def spell_late(example: Any, rng: Any) -> Any:
@@ -102,13 +92,12 @@ def test_persistent_workers_go_on_where_the_loop_was_left(stop: int) -> None:
     assert epochs_of(loader, 2) == expected[1:]
 
 
-@pytest.mark.parametrize("kind", ["ours", "plain", "stateful"])
+@pytest.mark.parametrize("kind", ["ours", "plain"])
 def test_a_worker_that_starts_when_its_sibling_has_finished_plays_the_same_epoch(kind: str) -> None:
     """The first worker has made known where the next epoch begins when the second one starts."""
-    make = {"ours": lambda **s: TorchLoader(letters(num=8, threads=1), 2, **s)}
-    make["plain"] = lambda **s: raw(2, iterator=letters(num=8, threads=1), **s)
-    make["stateful"] = lambda **s: stateful(2, iterator=letters(num=8, threads=1), **s)
-    loader = make[kind](worker_init_fn=late)
+    iterator = letters(num=8, threads=1)
+    make = TorchLoader if kind == "ours" else lambda it, num, **settings: raw(num, iterator=it, **settings)
+    loader = make(iterator, 2, worker_init_fn=late)
     assert epochs_of(loader, 3) == epochs_of(letters(num=8), 3)
 
 
@@ -235,6 +224,16 @@ def test_a_plain_data_loader_plays_another_order_each_epoch(num_workers: int, se
     assert epochs_of(loader, 3) == epochs_of(letters(), 3)
 
 
+def test_a_generator_that_is_seeded_alike_before_each_epoch_repeats_none() -> None:
+    generator = torch.Generator()
+    loader = raw(2, generator=generator)
+    found = []
+    for _ in range(3):
+        generator.manual_seed(0)
+        found.append(rows(loader))
+    assert found == epochs_of(letters(), 3)
+
+
 @pytest.mark.parametrize("kind", ["plain", "ours"])
 def test_spawned_workers_play_the_same_epochs(kind: str) -> None:
     settings = {"multiprocessing_context": "spawn", "persistent_workers": True}
@@ -244,11 +243,10 @@ def test_spawned_workers_play_the_same_epochs(kind: str) -> None:
 
 @pytest.mark.parametrize("num_workers", [1, 2, 3])
 def test_persistent_workers_stay_in_step_after_a_plain_loop_was_broken_off(num_workers: int) -> None:
-    """A plain loader cannot know what was consumed; but the next loop is one epoch, whole and in order."""
+    """A plain loader cannot know what was consumed; the next loop is the next epoch, whole and in order."""
     loader = raw(num_workers, iterator=letters(num=60, threads=1), persistent_workers=True)
     rows(itertools.islice(loader, 2))
-    expected = epochs_of(letters(num=60), 2)
-    assert rows(loader) in expected
+    assert rows(loader) == epochs_of(letters(num=60), 2)[1]
 
 
 def test_go_to_sends_a_plain_loaders_workers_to_a_state() -> None:
@@ -261,89 +259,10 @@ def test_go_to_sends_a_plain_loaders_workers_to_a_state() -> None:
     assert [rows([batch]) for batch in loader] == [row for row, _ in epochs[1]]
 
 
-def stateful(num_workers: int, **settings: Any) -> Any:
-    from torchdata.stateful_dataloader import StatefulDataLoader
-
-    iterator = settings.pop("iterator", None) or letters(threads=1)
-    return StatefulDataLoader(TorchDataset(iterator), batch_size=None, num_workers=num_workers, **settings)
-
-
-@pytest.mark.parametrize("num_workers", [0, 1, 3])
-@pytest.mark.parametrize("stop", [1, 4, 5, 6])
-def test_a_stateful_data_loader_saves_and_goes_on_by_itself(num_workers: int, stop: int) -> None:
-    """In mid-epoch, at the batch before the end, and after the last one, when nothing of the epoch is left."""
-    expected = epochs_of(letters(), 3)
-    loader = stateful(num_workers)
-    first = iter(loader)
-    found = rows(itertools.islice(first, stop))
-    other = stateful(num_workers)
-    other.load_state_dict(pickle.loads(pickle.dumps(loader.state_dict())))
-    assert found + rows(other) == expected[0]
-    assert epochs_of(other, 2) == expected[1:]
-
-
-@pytest.mark.parametrize("settings", [{}, {"persistent_workers": True}], ids=["anew", "persistent"])
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_the_state_of_a_finished_epoch_begins_the_next_one(num_workers: int, settings: dict[str, Any]) -> None:
-    """Neither an empty epoch nor the finished one again."""
-    expected = epochs_of(letters(), 4)
-    loader = stateful(num_workers, **(settings if num_workers else {}))
-    assert rows(loader) == expected[0]
-    for number in (1, 2):
-        other = stateful(num_workers, **(settings if num_workers else {}))
-        other.load_state_dict(pickle.loads(pickle.dumps(loader.state_dict())))
-        assert rows(other) == expected[number]
-        loader = other
-    assert rows(loader) == expected[3]
-
-
-@pytest.mark.parametrize("settings", [{}, {"persistent_workers": True}], ids=["anew", "persistent"])
-def test_a_stateful_loader_plays_another_order_each_epoch(settings: dict[str, Any]) -> None:
-    assert epochs_of(stateful(2, **settings), 3) == epochs_of(letters(), 3)
-
-
-def test_a_stateful_loader_resumes_in_its_second_epoch_and_counts_substitutes_on() -> None:
-    def make() -> DataIterator:
-        return letters(on_error="substitute", broken=(1, 5, 9, 20), threads=1)
-
-    whole = make()
-    batches = [batch for _ in range(2) for batch in whole]
-    loader = stateful(1, iterator=make())
-    rows(loader)
-    second = rows(itertools.islice(loader, 4))
-    state = pickle.loads(pickle.dumps(loader.state_dict()))
-    other = stateful(1, iterator=make())
-    other.load_state_dict(state)
-    rest = list(other)
-    assert second + rows(rest) == rows(batches[6:])
-    assert rest[-1].state == batches[-1].state
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        lambda: letters(batch_size=3, threads=1),
-        lambda: letters(rank=0, world_size=2, batch_size=4, tail="pad", threads=1),
-    ],
-    ids=["batch size", "ranks"],
-)
-def test_a_stateful_state_is_refused_where_its_count_of_batches_means_something_else(other: Any) -> None:
-    """`batch.state` moves to any batch size; a worker's count of batches does not."""
-    loader = stateful(0)
-    first = iter(loader)
-    rows(itertools.islice(first, 2))
-    moved = stateful(0, iterator=other())
-    moved.load_state_dict(loader.state_dict())
-    with pytest.raises(Exception, match=r"batch\.state"):
-        rows(moved)
-
-
-def test_a_stateful_state_is_refused_under_other_weights() -> None:
-    loader = stateful(0, iterator=two_sources())
-    first = iter(loader)
-    rows(itertools.islice(first, 2))
-    parts = [letters("a", 13, seed=1), letters("b", 8, seed=2)]
-    moved = stateful(0, iterator=mix(parts, [1, 5], batch_size=4, threads=1))
-    moved.load_state_dict(loader.state_dict())
-    with pytest.raises(Exception, match=r"batch\.state"):
-        rows(moved)
+def test_workers_add_to_one_quarantine_file_each_failure_once(num_workers: int, tmp_path: Path) -> None:
+    listing = tmp_path / "quarantine.jsonl"
+    broken = (1, 5, 9, 20)
+    rows(TorchLoader(letters(on_error="substitute", broken=broken, threads=1, quarantine=listing), num_workers))
+    found = [json.loads(line)["key"] for line in listing.read_text().splitlines()]
+    assert sorted(found) == sorted(f"a{number}" for number in broken)

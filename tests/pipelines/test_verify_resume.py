@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import Batch, mix
+from pipelines import Batch, legs, mix
 from pipelines.ledger import Ledger, entries
 from pipelines.legs import run_leg
 from pipelines.verify_resume import Verdict, describe, verify_resume, with_ranks_and_workers
@@ -237,6 +238,14 @@ def test_a_leg_is_killed_with_every_process_it_started(tmp_path: Path) -> None:
     due = [entry for batch in Sound() for entry in entries(batch)]
     delivered = [entry for part in (leg, whole) for batch in part.batches for entry in batch]
     assert Ledger.of(due, delivered).is_exact
+
+
+def test_a_line_that_was_cut_off_by_the_kill_was_not_delivered(tmp_path: Path) -> None:
+    line = json.dumps({"examples": [["a", "1"]], "state": {"position": 1}, "seconds": 0.5})
+    (tmp_path / "journal").write_text(f"{line}\n{line}\n{line}"[:-1])
+    leg = legs._read(tmp_path / "journal", finished=False)
+    assert leg.batches == [[("a", "1")], [("a", "1")]]
+    assert legs._read(tmp_path / "missing", finished=False).states == []
 
 
 def is_running(process: int) -> bool:
