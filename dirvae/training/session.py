@@ -79,7 +79,7 @@ def train_run(
         tell(_opening(trainer, data, run))
         trainer.fit(should_stop=should_stop)
         if substituted := data.batches.stats.substituted:
-            tell(f"examples that could not be decoded and were replaced: {substituted}; see {run / 'quarantine.jsonl'}.")
+            tell(f"examples that were replaced, being damaged: {substituted}; see {run / 'quarantine.jsonl'}.")
         if trainer.step < trainer.total_steps:
             tell(f"{run}: stopped and saved after step {trainer.step}; --resume goes on from there.")
         if trainer.evaluation is None:
