@@ -94,15 +94,11 @@ def webdataset_loader(setup: Setup, make_pixels: Callable[[int], Pixels]) -> Epo
         webdataset.WebDataset(urls, shardshuffle=100, empty_check=False)
         .shuffle(1000)
         .to_tuple("jpg;jpeg")
-        .map(partial(_of_first, pixels))
+        .map_tuple(pixels)
         .batched(setup.batch_size)
     )
     loader = webdataset.WebLoader(dataset, batch_size=None, num_workers=setup.workers, persistent_workers=True)
-    return lambda: (len(batch) for batch in loader)
-
-
-def _of_first(pixels: Pixels, example: tuple[bytes]) -> np.ndarray:
-    return pixels(example[0])
+    return lambda: (len(pictures) for (pictures,) in loader)
 
 
 def grain_loader(setup: Setup, make_pixels: Callable[[int], Pixels]) -> Epoch:
