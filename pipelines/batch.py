@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["Batch"]
 
@@ -43,8 +40,8 @@ class Batch:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def to(self, device: str | torch.device, *, non_blocking: bool = True) -> Batch:
-        """The same batch with `data`, `mask` and `lengths` as torch tensors on a device."""
+    def to(self, device: Any, *, non_blocking: bool = True) -> Batch:
+        """The same batch with `data`, `mask` and `lengths` as torch tensors on a device: a name or a `torch.device`."""
         from .torch_bridge import batch_to_device
 
         return batch_to_device(self, device, non_blocking=non_blocking)
