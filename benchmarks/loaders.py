@@ -33,12 +33,17 @@ class Setup:
 
 
 def ours(setup: Setup) -> Epoch:
-    """`ImageIterator` over shards, torch's resizer where torch is installed."""
+    """`ImageIterator` over shards, as it comes."""
     return _ours(setup, resizer="auto")
 
 
-def ours_without_torch(setup: Setup) -> Epoch:
-    """`ImageIterator` over shards, Pillow's resizer."""
+def ours_by_torch(setup: Setup) -> Epoch:
+    """`ImageIterator` over shards, torch's resizer."""
+    return _ours(setup, resizer="torch")
+
+
+def ours_by_pillow(setup: Setup) -> Epoch:
+    """`ImageIterator` over shards, Pillow's resizer: neither torch nor cykooz-resizer."""
     return _ours(setup, resizer="pillow")
 
 
@@ -87,6 +92,7 @@ def bare_loop(setup: Setup) -> Epoch:
 
 OURS: dict[str, Callable[[Setup], Epoch]] = {
     "ours": ours,
-    "ours, without torch": ours_without_torch,
+    "ours, torch's resizer": ours_by_torch,
+    "ours, Pillow's resizer": ours_by_pillow,
     "bare loop, our decoder": bare_loop,
 }

@@ -193,7 +193,7 @@ class BatchJob:
 
 def _transformed(transform: Transform, array: NDArray[Any], place: Place, example: Example) -> NDArray[Any]:
     try:
-        return np.asarray(transform(array, place.generator(), example))
+        return np.asarray(transform(array, place.lend_generator(), example))
     except Exception as error:
         error.add_note(f"in transform(array, rng, example), for example {example.key!r} of {example.container}")
         raise

@@ -41,9 +41,10 @@ NOBODY = (0, 0)
 def torch_resize(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
     """Fill the target with the source, antialiased bilinear: both (height, width, channel) uint8.
 
-    `torch.nn.functional.interpolate(..., mode="bilinear", antialias=True)` on uint8 in channels-last memory.
+    `torch.nn.functional.interpolate(..., mode="bilinear", antialias=True)` on uint8 in channels-last memory. That
+    has a fast path for memory it recognises as such: contiguous, and the stride of the one picture a whole picture.
     """
-    picture = torch.from_numpy(source).permute(2, 0, 1)[None]
+    picture = torch.from_numpy(np.ascontiguousarray(source).reshape(1, *source.shape)).permute(0, 3, 1, 2)
     resized = F.interpolate(picture, size=target.shape[:2], mode="bilinear", antialias=True)
     target[...] = resized[0].permute(1, 2, 0).numpy()
 

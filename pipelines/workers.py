@@ -5,6 +5,9 @@
     threads:         └─▶ piece ─▶ piece ─▶ …      each slot is written by exactly one of them
 
 Jobs are started and taken by the consumer in order, so nothing but the time it takes depends on the threads.
+
+Where a slot takes microseconds (bytes that are cached and need no decoding) threads only wait for one another: each
+read hands the interpreter's lock over, which costs more than the read. Then they take turns, a piece at a time.
 """
 
 from __future__ import annotations
@@ -13,13 +16,22 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from queue import SimpleQueue
+from time import perf_counter, thread_time
 from typing import Generic, Protocol, TypeVar
 
 __all__ = ["PIECE", "FillingThreads", "Job"]
 
 PIECE = 8
-"""Slots that a thread takes at a time."""
+"""Slots that a thread takes at a time: so few that all threads are busy with one batch."""
+
+QUICK_PIECE = 64
+"""Where slots are quick: so many that taking them costs nothing."""
+
+
+QUICK_CPU_SECONDS, QUICK_SECONDS = 40e-6, 200e-6
+"""A slot that takes less than both, of the processor and by the clock, leaves nothing for threads to gain."""
 
 
 class Job(Protocol):
@@ -59,6 +71,24 @@ class _Progress(Generic[J]):
         return self.job
 
 
+class _Pace:
+    """Whether slots are quick, by the piece filled last; `turn` is held while a quick piece is filled."""
+
+    def __init__(self) -> None:
+        self._is_quick = False
+        self._lock = threading.Lock()
+
+    @property
+    def piece(self) -> int:
+        return QUICK_PIECE if self._is_quick else PIECE
+
+    def turn(self) -> AbstractContextManager[object]:
+        return self._lock if self._is_quick else nullcontext()
+
+    def note(self, slots: int, cpu_seconds: float, seconds: float) -> None:
+        self._is_quick = cpu_seconds < slots * QUICK_CPU_SECONDS and seconds < slots * QUICK_SECONDS
+
+
 Tasks = SimpleQueue["tuple[_Progress[J], int, int] | None"]
 
 
@@ -74,10 +104,10 @@ class FillingThreads(Generic[J]):
         self._under_way: deque[_Progress[J]] = deque()
         self._tasks: Tasks[J] = SimpleQueue()
         self._stop = threading.Event()
+        self._pace = _Pace()
+        work = (self._tasks, self._stop, self._pace)
         workers = [
-            threading.Thread(
-                target=_work, args=(self._tasks, self._stop), name=f"pipelines-decode-{number}", daemon=True
-            )
+            threading.Thread(target=_work, args=work, name=f"pipelines-decode-{number}", daemon=True)
             for number in range(threads)
         ]
         for worker in workers:
@@ -105,11 +135,12 @@ class FillingThreads(Generic[J]):
         return sum(progress.done.is_set() for progress in self._under_way)
 
     def _start(self, job: J) -> None:
-        starts = range(0, len(job), PIECE)
+        piece = self._pace.piece
+        starts = range(0, len(job), piece)
         progress = _Progress(job, len(starts))
         self._under_way.append(progress)
         for start in starts:
-            self._tasks.put((progress, start, min(start + PIECE, len(job))))
+            self._tasks.put((progress, start, min(start + piece, len(job))))
 
     def close(self) -> None:
         """Stop the threads and wait until they are gone."""
@@ -117,14 +148,17 @@ class FillingThreads(Generic[J]):
         self._close()
 
 
-def _work(tasks: Tasks[J], stop: threading.Event) -> None:
+def _work(tasks: Tasks[J], stop: threading.Event, pace: _Pace) -> None:
     while (task := tasks.get()) is not None:
         if stop.is_set():
             continue
         progress, start, end = task
         error: BaseException | None = None
         try:
-            progress.job.fill(start, end)
+            with pace.turn():
+                begun, cpu_begun = perf_counter(), thread_time()
+                progress.job.fill(start, end)
+                pace.note(end - start, thread_time() - cpu_begun, perf_counter() - begun)
         except BaseException as raised:
             error = raised
         progress.finish(start, error)

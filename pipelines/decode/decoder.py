@@ -48,12 +48,12 @@ class FunctionDecoder:
 
     def decode_into(self, example: Example, out: NDArray[Any], place: Place) -> Details:
         """Fill a slot with what the function returns."""
-        out[...] = self.function(example, place.generator())
+        out[...] = self.function(example, place.lend_generator())
         return Details()
 
     def decode(self, example: Example, place: Place) -> tuple[NDArray[Any], Details]:
         """What the function returns, as an array."""
-        return np.asarray(self.function(example, place.generator())), Details()
+        return np.asarray(self.function(example, place.lend_generator())), Details()
 
     def __repr__(self) -> str:
         return getattr(self.function, "__name__", repr(self.function))

@@ -30,7 +30,7 @@ class ImageDecoder:
     fit, crop, flip   how a picture of another shape fills the size (`geometry.frame`); a random crop and a flip are
                       a function of where the example stands in the run.
     grayscale         one channel (ITU-R 601 luma) instead of RGB.
-    resizer           "torch", "pillow", "exact", or "auto": see `resize.resolve_resizer`.
+    resizer           "simd", "torch", "pillow", "exact", or "auto": see `resize.resolve_resizer`.
     """
 
     def __init__(

@@ -109,9 +109,12 @@ class ShardSource(Source):
         rows = np.asarray(indices, np.int64)
         shards = np.searchsorted(self._stops, rows, side="right")
         within = rows - (self._stops[shards] - self._counts[shards])
-        found = []
+        found: list[Example] = []
+        last, shard = -1, None
         for index, number, row in zip(rows.tolist(), shards.tolist(), within.tolist(), strict=True):
-            found.append(self._read_one(self._shard(number), index, row))
+            if shard is None or number != last:
+                last, shard = number, self._shard(number)
+            found.append(self._read_one(shard, index, row))
         return found
 
     def keys(self) -> list[str]:

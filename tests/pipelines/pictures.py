@@ -14,8 +14,8 @@ from pipelines.decode import ImageDecoder
 from pipelines.randomness import Place
 
 PLACE = Place(0, 0, 0)
-RESIZERS = ["exact", "pillow", "torch"]
-FAST = ["pillow", "torch"]
+RESIZERS = ["exact", "pillow", "simd", "torch"]
+FAST = ["pillow", "simd", "torch"]
 Pixels = NDArray[np.uint8]
 
 

@@ -22,7 +22,7 @@ from pipelines.randomness import Place
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
-decoders = {name: ImageDecoder(size=64, resizer=name) for name in ("exact", "pillow", "torch")}
+decoders = {name: ImageDecoder(size=64, resizer=name) for name in ("exact", "pillow", "simd", "torch")}
 
 def verdict(decoder, data):
     out = decoder.allocate(1)
@@ -80,7 +80,7 @@ def test_every_hostile_picture_is_decoded_or_refused_alike_by_every_resizer(shar
     decoded, refused = set(), set()
     for name, status, verdicts in lines:
         assert status == 0, f"{name} ended its process: exit status {status}"
-        assert set(verdicts) == {"exact", "pillow", "torch"}, name
+        assert set(verdicts) == {"exact", "pillow", "simd", "torch"}, name
         assert all(verdicts.values()), f"{name}: refused without a reason"
         outcomes = {reason == "decoded" for reason in verdicts.values()}
         assert len(outcomes) == 1, f"{name}: {verdicts}"

@@ -109,3 +109,13 @@ def test_words_are_uniform_bit_by_bit() -> None:
     ones = ((words[:, :, None] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)).mean(axis=0)
     assert np.abs(ones - 0.5).max() < 5 * 0.5 / np.sqrt(40_000)
     assert abs(np.corrcoef(words[:, 0] / 2.0**64, words[:, 1] / 2.0**64)[0, 1]) < 5 / np.sqrt(40_000)
+
+
+def test_a_lent_generator_gives_the_numbers_of_one_of_its_own() -> None:
+    places = [Place(0, 0, 0), Place(-3, 2, 10**12), Place(2**70, 0, 7), Place(0, 0, 0)]
+    for place in places:
+        own, lent = place.generator(), place.lend_generator()
+        lent.integers(5, dtype=np.int32)  # half a word is left over
+        lent = place.lend_generator()
+        assert own.random(7).tolist() == lent.random(7).tolist()
+        assert own.integers(0, 9, 5, np.int32).tolist() == lent.integers(0, 9, 5, np.int32).tolist()

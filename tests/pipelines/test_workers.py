@@ -53,6 +53,30 @@ def test_several_threads_work_on_one_job() -> None:
     assert len(job.threads) > 1
 
 
+class Crowd(Recorder):
+    """A job that counts how many threads are inside `fill` at once, spending its time as told."""
+
+    inside, most = 0, 0
+    lock = threading.Lock()
+
+    def fill(self, start: int, stop: int) -> None:
+        with self.lock:
+            Crowd.inside += 1
+            Crowd.most = max(Crowd.most, Crowd.inside)
+        super().fill(start, stop)
+        with self.lock:
+            Crowd.inside -= 1
+
+
+def test_threads_take_turns_where_slots_are_quick_and_not_where_they_are_slow() -> None:
+    for delay, expected in ((0.0, 1), (0.002, 4)):
+        jobs = FillingThreads((Crowd(number, 64, delay=delay) for number in range(12)), threads=4, ahead=4)
+        for number, _ in enumerate(jobs):
+            if number == 5:
+                Crowd.most = 0  # by now they know
+        assert Crowd.most == expected
+
+
 def test_no_more_jobs_are_begun_than_asked_for() -> None:
     begun: list[int] = []
 
