@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines import ImageIterator, open_source
+from pipelines import ImageIterator, mix, open_source
 from pipelines.decode import ImageDecoder
 from pipelines.randomness import Place
 
@@ -59,6 +59,25 @@ def _ours(setup: Setup, *, resizer: str) -> Epoch:
     return lambda: (len(batch) for batch in images)
 
 
+def ours_mixed(setup: Setup) -> Epoch:
+    """The same pictures as a mixture of two halves, each in four groups, with substitution armed."""
+    num = len(open_source(setup.shards))
+    halves = [
+        ImageIterator(
+            setup.shards,
+            size=setup.size,
+            shuffle=True,
+            seed=half,
+            groups=4,
+            select=range(half, num, 2),
+            on_error="substitute",
+        )
+        for half in range(2)
+    ]
+    images = mix(halves, batch_size=setup.batch_size, threads=setup.workers)
+    return lambda: (len(batch) for batch in images)
+
+
 def bare_loop(setup: Setup) -> Epoch:
     """As little as can be done: threads that read and decode in a fixed order, each into its slot of a batch."""
     source = open_source(setup.shards)
@@ -92,6 +111,7 @@ def bare_loop(setup: Setup) -> Epoch:
 
 OURS: dict[str, Callable[[Setup], Epoch]] = {
     "ours": ours,
+    "ours, mixed and grouped": ours_mixed,
     "ours, torch's resizer": ours_by_torch,
     "ours, Pillow's resizer": ours_by_pillow,
     "bare loop, our decoder": bare_loop,
