@@ -45,6 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         shards = Path(scratch) / "shards"
         folder = _listed_often(options.folder, Path(scratch) / "photographs", options.images)
         make_shards(folder, shards, shard_bytes=32 << 20, resize=options.resize)
+        if options.resize:
+            folder = _unpacked(shards, Path(scratch) / "small")
         setup = Setup(
             folder=folder,
             shards=shards,
@@ -110,6 +112,15 @@ def _listed_often(folder: Path, links: Path, images: int) -> Path:
         for number, path in enumerate(files):
             (links / str(copy) / f"{number:06d}.jpg").symlink_to(path)
     return links
+
+
+def _unpacked(shards: Path, folder: Path) -> Path:
+    """The pictures of shards as files, for the peers that read files."""
+    folder.mkdir()
+    source = open_source(shards)
+    for index in range(len(source)):
+        (folder / f"{index:06d}.jpg").write_bytes(source[index].media)
+    return folder
 
 
 def _print_table(contestants: list[Contestant]) -> None:

@@ -1,8 +1,19 @@
 """Autoencoders whose latent is a plug-in: Dirichlet, Gaussian or your own."""
 
-from dirvae.autoencoder import AutoEncoder, Output
+from dirvae.autoencoder import AutoEncoder, Output, autoencoder
 from dirvae.latents import Dirichlet, Gaussian, Latent
-from dirvae.networks import ResNetVAE
+from dirvae.networks import MLPVAE, ResNetVAE
 from dirvae.training import Trainer, load_model
 
-__all__ = ["AutoEncoder", "Dirichlet", "Gaussian", "Latent", "Output", "ResNetVAE", "Trainer", "load_model"]
+__all__ = [
+    "AutoEncoder",
+    "Dirichlet",
+    "Gaussian",
+    "Latent",
+    "MLPVAE",
+    "Output",
+    "ResNetVAE",
+    "Trainer",
+    "autoencoder",
+    "load_model",
+]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -11,7 +15,13 @@ from dirvae.latents import Latent, Posterior, make_latent
 from dirvae.latents.dense import Dense, Standardise
 from dirvae.losses import Likelihood, make_likelihood, masked_mean
 
-__all__ = ["AutoEncoder", "Output"]
+__all__ = ["AutoEncoder", "Output", "autoencoder"]
+
+_HEADS = {
+    "dirichlet": {"alpha": "head"},
+    "scaled-dirichlet": {"alpha": "concentration_head", "beta": "rate_head"},
+}
+"""What the heads are called by the latents that have them."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,11 +51,15 @@ class AutoEncoder(nn.Module):
 
     `encoder`: (batch, channel, *dims) → features (batch, model_size, *grid), any grid, also none.
     `decoder`: (batch, model_size, *grid) → (batch, channel, *dims), in what `likelihood` reads.
-    `latent`: "dirichlet", "gaussian" or a `Latent`, which owns the heads that read the features.
+    `latent`: the name of one in `dirvae.latents.LATENTS` or a `Latent`, which owns the heads that read the
+    features: a dense layer per cell for each parameter of the posterior unless given.
+    `alpha`, `beta`: heads of a latent given by name, features → its concentration ("dirichlet" and
+    "scaled-dirichlet") and its rates ("scaled-dirichlet": with others a rate would cancel).
     `decode_head`: latent (batch, model_size, *grid) → the decoder's input; a dense layer per cell over
     the standardised latent unless given.
-    `likelihood`: "gaussian", "laplace", "bernoulli" or a `Likelihood`.
+    `likelihood`: the name of one in `dirvae.losses.LIKELIHOODS` or a `Likelihood`.
     `grid`: the grid that `sample` draws on.
+    `features_size`: channels of the features where they are not model_size, for heads that read as many.
     """
 
     def __init__(
@@ -55,16 +69,20 @@ class AutoEncoder(nn.Module):
         model_size: int,
         *,
         latent: str | Latent = "dirichlet",
+        alpha: nn.Module | None = None,
+        beta: nn.Module | None = None,
         decode_head: nn.Module | None = None,
         likelihood: str | Likelihood = "gaussian",
         grid: tuple[int, ...] = (),
+        features_size: int | None = None,
     ) -> None:
         super().__init__()
         self.model_size = model_size
+        self.features_size = model_size if features_size is None else features_size
         self.grid = tuple(grid)
         self.encoder = encoder
         self.decoder = decoder
-        self.latent = make_latent(latent, model_size) if isinstance(latent, str) else latent
+        self.latent = _make_latent(latent, model_size, alpha=alpha, beta=beta)
         if self.latent.model_size != model_size:
             raise ValueError(
                 f"the latent has model_size {self.latent.model_size}, the autoencoder {model_size}; "
@@ -83,7 +101,7 @@ class AutoEncoder(nn.Module):
         features = self._features(x)
         posterior = self.latent.posterior(features)
         latent = posterior.rsample(generator)
-        decoded = self._decoded(latent)
+        decoded = self.decode_raw(latent)
         return Output(self.likelihood.mean(decoded), latent, posterior, features, decoded)
 
     def encode(self, x: Tensor) -> Posterior:
@@ -92,7 +110,12 @@ class AutoEncoder(nn.Module):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Mean of the data given a latent: (batch, model_size, *grid) → (batch, channel, *dims)."""
-        return self.likelihood.mean(self._decoded(latent))
+        return self.likelihood.mean(self.decode_raw(latent))
+
+    def decode_raw(self, latent: Tensor) -> Tensor:
+        """What the decoder puts out for a latent, as the likelihood reads it: logits, for instance."""
+        decoded: Tensor = self.decoder(self.decode_head(latent))
+        return decoded
 
     @torch.no_grad()
     def sample(self, num: int, *, generator: Generator | None = None) -> Tensor:
@@ -100,28 +123,104 @@ class AutoEncoder(nn.Module):
         return self.decode(self.latent.prior.sample(num, *self.grid, generator=generator))
 
     def loss(
-        self, x: Tensor, out: Output, *, kl_weight: float | Tensor = 1.0, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        out: Output,
+        *,
+        kl_weight: float | Tensor = 1.0,
+        free_nats: float = 0.0,
+        mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Terms of the objective as scalars, nats per example, means over the examples of the batch.
 
-        "loss" = "reconstruction" (-log likelihood) + kl_weight · "kl". `mask` (batch,) is False for padding,
-        which does not count.
+        "loss" = "reconstruction" (-log likelihood) + kl_weight · max("kl", free_nats): below `free_nats` nothing
+        pulls the posterior to the prior (Kingma et al. 2016, arXiv 1606.04934, equation 15, the latent as one
+        group). "reconstruction" and "kl" are the bound's own terms, whatever the weight. `mask` (batch,) is False
+        for padding, which does not count.
         """
         if out.decoded.shape != x.shape:
             raise ValueError(f"the decoder made {tuple(out.decoded.shape)}, but the data is {tuple(x.shape)}.")
         reconstruction = masked_mean(-self.likelihood.log_prob(x, out.decoded), mask)
         kl = masked_mean(self.latent.kl(out.posterior), mask)
-        return {"loss": reconstruction + kl_weight * kl, "reconstruction": reconstruction, "kl": kl}
+        charged = kl.clamp(min=free_nats) if free_nats > 0 else kl
+        return {"loss": reconstruction + kl_weight * charged, "reconstruction": reconstruction, "kl": kl}
 
     def _features(self, x: Tensor) -> Tensor:
         features: Tensor = self.encoder(x)
-        if features.dim() < 2 or features.shape[1] != self.model_size:
+        if features.dim() < 2 or features.shape[1] != self.features_size:
             raise ValueError(
                 f"the encoder made {tuple(features.shape)} of {tuple(x.shape)}; it must make "
-                f"(batch, {self.model_size}, *grid)."
+                f"(batch, {self.features_size}, *grid)."
             )
         return features
 
-    def _decoded(self, latent: Tensor) -> Tensor:
-        decoded: Tensor = self.decoder(self.decode_head(latent))
-        return decoded
+
+def autoencoder(model_size: int, **options: Any) -> Callable[[type], type[AutoEncoder]]:
+    """Decorator that makes an `AutoEncoder` of a class which holds an `encoder` and a `decoder`.
+
+        @autoencoder(model_size=16)
+        class Vowels:
+            def __init__(self, width=64):
+                self.encoder = nn.Sequential(nn.Linear(40, width), nn.SiLU(), nn.Linear(width, 16))
+                self.decoder = nn.Sequential(nn.Linear(16, width), nn.SiLU(), nn.Linear(width, 40))
+
+        model = Vowels(width=128)
+
+    Heads that it holds as `alpha`, `beta` or `decode` take the place of the default ones. `options` are those of
+    `AutoEncoder`. The class only describes: it is made with the constructor's arguments and its parts are taken.
+    Raises TypeError for a class with methods of its own, which would be lost, or without one of the two parts.
+    """
+
+    def decorate(description: type) -> type[AutoEncoder]:
+        methods = [name for name, value in vars(description).items() if isinstance(value, FunctionType)]
+        if lost := [name for name in methods if not name.startswith("__")]:
+            raise TypeError(
+                f"{description.__name__} has the method {lost[0]!r}; @autoencoder takes parts only. Put methods into "
+                "a subclass of what it makes."
+            )
+
+        @functools.wraps(description.__init__)  # type: ignore[misc]
+        def make(self: AutoEncoder, *arguments: Any, **settings: Any) -> None:
+            parts = description(*arguments, **settings)
+            AutoEncoder.__init__(
+                self,
+                _part(parts, "encoder"),
+                _part(parts, "decoder"),
+                model_size,
+                alpha=getattr(parts, "alpha", None),
+                beta=getattr(parts, "beta", None),
+                decode_head=getattr(parts, "decode", None),
+                **options,
+            )
+
+        described = {name: getattr(description, name) for name in ("__doc__", "__module__", "__qualname__")}
+        return type(description.__name__, (AutoEncoder,), {"__init__": make, **described})
+
+    return decorate
+
+
+def _part(parts: Any, name: str) -> nn.Module:
+    part = getattr(parts, name, None)
+    if not isinstance(part, nn.Module):
+        raise TypeError(
+            f"{type(parts).__name__} holds {part!r} as its {name}; give it a torch.nn.Module in __init__."
+        )
+    return part
+
+
+def _make_latent(
+    latent: str | Latent, model_size: int, *, alpha: nn.Module | None, beta: nn.Module | None
+) -> Latent:
+    heads = {name: head for name, head in (("alpha", alpha), ("beta", beta)) if head is not None}
+    if not isinstance(latent, str):
+        if heads:
+            raise ValueError(
+                f"a head {next(iter(heads))!r} and a latent were given; give the latent its heads itself."
+            )
+        return latent
+    known = _HEADS.get(latent, {})
+    for name in heads:
+        if name not in known:
+            having = " or ".join(repr(kind) for kind, named in _HEADS.items() if name in named)
+            raise ValueError(f"the latent {latent!r} has no head {name!r}; use latent={having}, or leave it out.")
+    return make_latent(latent, model_size, **{known[name]: head for name, head in heads.items()})

@@ -1,4 +1,4 @@
-"""Measures of what a model learned; pure functions of tensors, none of them synchronises with the host."""
+"""Measures of what a model learned: pure functions of tensors. Those that return tensors wait for no device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["active_units", "components_in_use", "effective_components", "psnr"]
+__all__ = ["active_units", "components_in_use", "effective_components", "is_simplex", "psnr"]
 
 
 def psnr(x: Tensor, y: Tensor, *, peak: float = 1.0) -> Tensor:
@@ -22,6 +22,11 @@ def psnr(x: Tensor, y: Tensor, *, peak: float = 1.0) -> Tensor:
 def _over_examples(z: Tensor) -> Tensor:
     """(batch, K, *grid) → (batch · cells, K) float32: every grid cell counts as an example."""
     return z.float().movedim(1, -1).flatten(0, -2)
+
+
+def is_simplex(latents: Tensor) -> bool:
+    """Whether latents (num, K, *grid) are shares: none negative, each cell's sum 1."""
+    return bool((latents >= 0).all()) and bool(((latents.sum(1) - 1).abs() < 1e-3).all())
 
 
 def components_in_use(z: Tensor) -> Tensor:

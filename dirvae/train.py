@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from dirvae.training.checkpoint import CheckpointFolder
-from dirvae.training.config import LATENTS, ON_ERROR, PRECISIONS, PRESETS, TrainConfig
+from dirvae.training.config import LATENTS, LIKELIHOODS, ON_ERROR, PRECISIONS, PRESETS, TrainConfig
 from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
 from dirvae.training.run_folder import hold_run, is_run, new_run, newest_run, read_config
 from dirvae.training.session import Outcome, train_run
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         except ExampleError as error:
-            return _fail(f"{error} Here: --on-error substitute.")
+            return _fail(f"{error} Here: --on-error substitute." if "substitute" in error.remedy else str(error))
         except StateError as error:
             return _fail(f"{error} Here: a new run without --resume, with --init-from for the weights.")
         except (TrainingError, PipelineError) as error:
@@ -149,13 +149,22 @@ def _parser() -> argparse.ArgumentParser:
     add("--model-size", "components of the latent", type=int)
     add("--grid", "side of a map with one latent a cell; one latent an image unless given", type=int)
     add("--latent", "kind of latent", choices=LATENTS)
+    add(
+        "--likelihood",
+        "how pixels spread around what is decoded; mse is none, and gives no bound",
+        choices=LIKELIHOODS,
+    )
+    add("--fixed-scale", "scale the likelihood stays at, in units of the data; learned unless given", type=float)
 
     add("--steps", "updates to train for", type=int)
     add("--epochs", "passes over the images to train for", type=int)
     add("--learning-rate", "largest learning rate", type=float)
     add("--learning-rate-warmup", "updates over which it rises", type=int)
     add("--cooldown", "share of the run, at its end, over which it falls to zero; 0 for none", type=_off_at_zero)
-    add("--kl-warmup", "updates over which the KL term's weight rises to 1", type=int)
+    add("--kl-weight", "largest weight of the KL term", type=float)
+    add("--kl-warmup", "updates over which the KL term's weight rises", type=int)
+    add("--kl-cycle", "updates after which the KL term's weight rises anew; once unless given", type=int)
+    add("--free-nats", "nats an example below which the KL term costs nothing; 0 for none", type=_off_at_zero)
     add("--clip", "largest norm of the gradients; 0 for none", type=_off_at_zero)
     add("--precision", "arithmetic; auto is bf16 on a GPU that has it, else fp32", choices=PRECISIONS)
     add("--device", "auto (the GPU if there is one), cpu, cuda or cuda:1")

@@ -8,20 +8,22 @@ a subclass says what stands in the slots ─▶ filling.py: one batch ─▶ wor
 from __future__ import annotations
 
 import os
+import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .batch import Batch
 from .errors import ExampleError
+from .fields import absent_fields
 from .filling import BatchJob, Recipe, Slots
-from .quarantine import write_quarantine
+from .quarantine import add_to_quarantine, describe_failures
 from .ranks import RankSplit
 from .stats import Counters, Stats
 from .workers import PIECE, FillingThreads
@@ -65,7 +67,7 @@ class BatchIterator(ABC):
             raise ValueError(f"quarantine is {str(quarantine)!r}; that folder is missing. Make it first.")
         self._counters.set_threads(self.threads)
         self._epoch = self._position = self._substitutions = 0
-        self._examples = examples
+        self._examples, self._fields_seen = examples, False
         self._live: weakref.ref[_Epoch] | None = None
         if not split.num_batches(0, examples):
             raise ValueError(
@@ -114,10 +116,14 @@ class BatchIterator(ABC):
         """What has been done since the iterator was made, and where the time went."""
         return self._counters.stats()
 
+    @property
+    def num_batches(self) -> int:
+        """Batches of a whole epoch, of which `len` are left."""
+        return self._split.num_batches(0, self._examples)
+
     def __len__(self) -> int:
         """Batches left in this epoch; all of the next where only an incomplete one is left and dropped."""
-        left = self._split.num_batches(self._position, self._examples)
-        return left or self._split.num_batches(0, self._examples)
+        return self._split.num_batches(self._position, self._examples) or self.num_batches
 
     def __iter__(self) -> Iterator[Batch]:
         self.close_epoch()
@@ -125,6 +131,13 @@ class BatchIterator(ABC):
         epoch = _Epoch(self)
         self._live = weakref.ref(epoch)
         return epoch
+
+    def superseded(self) -> RuntimeError:
+        """What a loop raises that something else has ended."""
+        return RuntimeError(
+            f"{self.name}: this loop was ended by another over the same iterator, or by close(), reset() or "
+            "load_state_dict(). Make an iterator for each loop that runs at the same time."
+        )
 
     def begin_pass(self) -> None:
         """Before a pass over what is left of the epoch: skip an incomplete batch that would be dropped."""
@@ -135,6 +148,12 @@ class BatchIterator(ABC):
         """After a pass over an epoch that took every batch, or a worker's share of them: on to the next epoch."""
         if self._epoch == epoch:
             self._move(self._examples)
+
+    def __getitem__(self, index: object) -> NoReturn:
+        raise TypeError(
+            f"{self.name}: batches are iterated over, not indexed. `open_source(data)[0]` is an example; for torch's "
+            "DataLoader there are `TorchLoader(iterator, num_workers)` and `TorchDataset`."
+        )
 
     def close_epoch(self) -> None:
         """End an iteration that is under way and its threads; the state stays where it is."""
@@ -165,23 +184,39 @@ class BatchIterator(ABC):
                 begin += len(positions)
             done, together = done + together, max(1, LOOK_AHEAD // split.batch_size)
 
-    def hand_over(self, job: BatchJob) -> Batch:
-        """The finished batch; the state moves to after it. An error leaves the state before it."""
+    def hand_over(self, job: BatchJob, *, listed: bool = True) -> Batch:
+        """The finished batch; the state moves to after it. An error leaves the state before it.
+
+        Its failures go to the quarantine file now, or where they are not to be `listed` stay with the job.
+        """
         substituted = self._substitutions + job.num_substituted
         self.check_substitutions(substituted)
         unfinished = job.batch({})
-        if job.failures and self.quarantine is not None:
-            write_quarantine(self.quarantine, job.failures)
+        if listed:
+            self.list_failures(describe_failures(job.failures))
         self._substitutions = substituted
         self._move(job.next_position)
         self._counters.add(examples=len(unfinished), substituted=job.num_substituted)
+        self._warn_of_absent_fields(unfinished)
         return unfinished.replace(state=self.state_dict())
+
+    def _warn_of_absent_fields(self, batch: Batch) -> None:
+        """Once, at the first batch: a name may be misspelt."""
+        absent, self._fields_seen = [] if self._fields_seen else absent_fields(batch.fields), True
+        for name in absent:
+            what = f"{self.name}: no example of the first batch has a field {name!r}, so it is None"
+            warnings.warn(f"{what}. `open_source(data)[0].fields` shows what there is.", stacklevel=3)
+
+    def list_failures(self, lines: str) -> None:
+        """Add lines of `describe_failures` to the quarantine file, if there is one."""
+        if lines and self.quarantine is not None:
+            add_to_quarantine(self.quarantine, lines)
 
     def check_substitutions(self, num: int) -> None:
         """Raise `ExampleError` where so many substitutes are more than are allowed."""
         if num > self.max_substitutions:
             reason = f"more than max_substitutions={self.max_substitutions} examples could not be decoded"
-            raise ExampleError(self.name, "…", reason)
+            raise ExampleError(self.name, "…", reason, remedy="Repair the data, or allow more.")
 
     def filling_threads(self, jobs: Iterator[BatchJob]) -> FillingThreads[BatchJob]:
         """Threads that work on these jobs, as far ahead as `prefetch_bytes` allows."""
@@ -209,10 +244,7 @@ class _Epoch(Iterator[Batch]):
 
     def __next__(self) -> Batch:
         if self._superseded:
-            raise RuntimeError(
-                f"{self._owner.name}: this loop was ended by another over the same iterator, or by close(), reset() "
-                "or load_state_dict(). Make an iterator for each loop that runs at the same time."
-            )
+            raise self._owner.superseded()
         if self._closed:
             raise StopIteration
         entered = perf_counter()

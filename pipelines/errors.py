@@ -35,24 +35,28 @@ class ShardingError(PipelineError):
     """Packing cannot start or cannot finish."""
 
 
+LENIENT = 'Repair or remove it, or read with on_error="substitute".'
+
+
 class ExampleError(PipelineError):
     """One example cannot be read or decoded.
 
     `container` is the shard or folder, `key` the example's key, `offset` the first byte of its media in the
-    container (None for a plain file), `reason` what the decoder said.
+    container (None for a plain file), `reason` what the decoder said, `remedy` a sentence on what to do.
     """
 
-    def __init__(self, container: str, key: str, reason: str, *, offset: int | None = None) -> None:
-        self.container, self.key, self.reason, self.offset = container, key, reason, offset
+    def __init__(
+        self, container: str, key: str, reason: str, *, offset: int | None = None, remedy: str = LENIENT
+    ) -> None:
+        self.container, self.key, self.reason, self.offset, self.remedy = container, key, reason, offset, remedy
         place = "" if offset is None else f" at byte {offset:,}"
-        super().__init__(
-            f"{container}: example {key!r}{place} cannot be decoded: {reason}. "
-            'Repair or remove it, or read with on_error="substitute".'
-        )
+        super().__init__(f"{container}: example {key!r}{place} cannot be decoded: {reason}. {remedy}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.container, self.key, self.reason, self.offset)
+        return _rebuild, (type(self), self.container, self.key, self.reason, self.offset, self.remedy)
 
 
-def _rebuild(kind: type[ExampleError], container: str, key: str, reason: str, offset: int | None) -> ExampleError:
-    return kind(container, key, reason, offset=offset)
+def _rebuild(
+    kind: type[ExampleError], container: str, key: str, reason: str, offset: int | None, remedy: str
+) -> ExampleError:
+    return kind(container, key, reason, offset=offset, remedy=remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .formats import media_suffix
 from .sources.source import Example
 
-__all__ = ["Packed", "gather_field", "parse_field"]
+__all__ = ["Packed", "absent_fields", "gather_field", "parse_field"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +50,24 @@ def parse_field(name: str, example: Example) -> Any:
 def gather_field(name: str, values: list[Any]) -> Any:
     """What `parse_field` gave for the examples of a batch, as one thing.
 
-    cls → (batch,) int64; npy → one array (batch, ...) where the shapes agree, `Packed` where only the first axis
-    differs; anything else, and where an example has no such member, the list as it is, with None in its place.
+    arrays (npy) → one array (batch, ...) where the shapes agree, `Packed` where only the first axis differs;
+    cls → (batch,) int64; anything else, and where an example has no such member, the list as it is, with None in
+    its place.
     """
-    parse = _parser(name)
-    if parse is _parse_npy and all(value is not None for value in values):
+    if all(isinstance(value, np.ndarray) for value in values):
         return _stack(values)
-    if parse is _parse_cls and all(value is not None for value in values):
+    if _parser(name) is _parse_cls and all(value is not None for value in values):
         return np.array(values, np.int64)
     return values
+
+
+def absent_fields(fields: Mapping[str, Any]) -> list[str]:
+    """The names of those fields of a batch that none of its examples has."""
+    return [
+        name
+        for name, values in fields.items()
+        if isinstance(values, list) and all(value is None for value in values)
+    ]
 
 
 def _parser(name: str) -> Callable[[bytes], Any]:

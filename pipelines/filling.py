@@ -104,6 +104,7 @@ class BatchJob:
             example, examples[slot - start] = examples[slot - start], None
             num_bytes += len(example.media) if example is not None else 0
             self._fill_slot(slot, example)
+            num_bytes += self._details[slot].num_bytes
         self._recipes[0].counters.add(
             bytes=num_bytes, read_seconds=decoding - begun, decode_seconds=perf_counter() - decoding
         )
@@ -154,7 +155,7 @@ class BatchJob:
             else:
                 self._substituted[slot] = attempt > 0
                 return
-        raise failures[0]
+        raise _without_substitute(failures[0])
 
     def _candidate(self, slot: int, place: Place, attempt: int) -> int:
         if attempt == 0:
@@ -169,9 +170,10 @@ class BatchJob:
         else:
             array, self._details[slot] = _decode_alone(decoder, example, place)
             self._arrays[slot] = array if transform is None else _transformed(transform, array, place, example)
-        self._keys[slot], self._indices[slot] = example.key, example.index
+        details = self._details[slot]
+        self._keys[slot], self._indices[slot] = details.key or example.key, example.index
         for name, values in self._fields.items():
-            values[slot] = parse_field(name, example)
+            values[slot] = details.fields[name] if name in details.fields else parse_field(name, example)
 
     def batch(self, state: dict[str, Any]) -> Batch:
         """The finished batch. Raises `ValueError` where arrays of different shapes cannot be stacked."""
@@ -185,10 +187,24 @@ class BatchJob:
             state=state,
             fields={name: gather_field(name, values) for name, values in self._fields.items()},
             mask=self._mask,
-            lengths=None if None in lengths else np.array(lengths, np.int64),
+            lengths=_lengths(lengths, data),
             substituted=self._substituted if self._substitute else None,
             transform=None if None in transforms else np.array(transforms, np.float32).reshape(-1, 2, 3),
         )
+
+
+def _without_substitute(error: PipelineError) -> PipelineError:
+    if not isinstance(error, ExampleError):
+        return error
+    reason = f"{error.reason}, and neither can any of {MAX_TRIES - 1} others drawn in its place"
+    return ExampleError(error.container, error.key, reason, offset=error.offset, remedy="Repair the data.")
+
+
+def _lengths(lengths: list[int | None], data: NDArray[Any]) -> NDArray[np.int64] | None:
+    """(batch,) valid steps of (batch, channel, time, …), None where all are whole."""
+    if all(length is None for length in lengths):
+        return None
+    return np.array([data.shape[2] if length is None else length for length in lengths], np.int64)
 
 
 def _transformed(transform: Transform, array: NDArray[Any], place: Place, example: Example) -> NDArray[Any]:

@@ -25,8 +25,10 @@ def sniff(head: bytes) -> tuple[str, str] | None:
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
-    if head[:4] in (b"RIFF", b"RF64"):
+    if head[:4] in (b"RIFF", b"RF64", b"RIFX", b"BW64"):
         return _RIFF.get(head[8:12])
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return "audio", "aiff"
     if head[:3] == b"BM" + head[2:3] and head[6:10] == b"\0\0\0\0":
         return "image", "bmp"
     if head[4:8] == b"ftyp":

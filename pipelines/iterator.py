@@ -21,7 +21,7 @@ from .state import check_state, state_dict
 from .stats import Counters
 from .stream import Span, Stream
 
-__all__ = ["DataIterator"]
+__all__ = ["DataIterator", "chosen"]
 
 
 class DataIterator(BatchIterator):
@@ -78,7 +78,7 @@ class DataIterator(BatchIterator):
         split = RankSplit.resolve(batch_size, rank=rank, world_size=world_size, groups=groups, tail=tail)
         if on_error not in ("raise", "substitute"):
             raise ValueError(f"on_error is {on_error!r}; it must be 'raise' or 'substitute'.")
-        opened = _chosen(open_source(source, modality=self.modality), select, limit)
+        opened = chosen(open_source(source, modality=self.modality), select, limit)
         self.stream = Stream(opened, shuffle, shuffle_shards, seed, groups)
         decoder = decode if isinstance(decode, Decoder) else FunctionDecoder(decode)
         counters = Counters()
@@ -164,7 +164,8 @@ class DataIterator(BatchIterator):
         )
 
 
-def _chosen(source: Source, select: Sequence[int] | None, limit: int | None) -> Source:
+def chosen(source: Source, select: Sequence[int] | None, limit: int | None) -> Source:
+    """Only these indices of a source; only its first so many examples."""
     if select is not None:
         source = Selection(source, select)
     if limit is not None:

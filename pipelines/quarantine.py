@@ -9,18 +9,21 @@ from typing import Any
 
 from .errors import ExampleError, PipelineError
 
-__all__ = ["write_quarantine"]
+__all__ = ["add_to_quarantine", "describe_failures"]
 
 
-def write_quarantine(path: str | os.PathLike[str], failures: Iterable[tuple[int, int, PipelineError]]) -> None:
-    """Add failures, each (epoch, position, error), to the file, in the order of their positions.
+def describe_failures(failures: Iterable[tuple[int, int, PipelineError]]) -> str:
+    """Failures, each (epoch, position, error), as lines in the order of their positions.
 
-    Lines hold epoch, position, reason and, where they are known, container, key and offset in bytes. Every rank and
-    process may add to the same file: a line is written at once.
+    Lines hold epoch, position, reason and, where they are known, container, key and offset in bytes.
     """
-    lines = "".join(
+    return "".join(
         json.dumps(_describe(*failure), ensure_ascii=False) + "\n" for failure in sorted(failures, key=_place)
     )
+
+
+def add_to_quarantine(path: str | os.PathLike[str], lines: str) -> None:
+    """Add lines to the file at once: every rank and process may add to the same one."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.write(descriptor, lines.encode("utf-8", "surrogateescape"))

@@ -20,7 +20,15 @@ from .keys import split_member_name
 from .storage import LocalFile
 from .tar import Member, TarTruncatedError, iter_members
 
-__all__ = ["cache_folder", "is_gzip", "open_index", "plain_tar", "scan_tar"]
+__all__ = [
+    "cache_folder",
+    "file_fingerprint",
+    "is_gzip",
+    "open_index",
+    "plain_tar",
+    "scan_tar",
+    "store_in_cache",
+]
 
 KNOWN_SUFFIXES = frozenset[str]().union(*MEDIA_SUFFIXES.values())
 MAX_INFLATED_BYTES = 64 << 30
@@ -34,10 +42,10 @@ def cache_folder() -> Path:
 
 
 def open_index(path: Path, file: LocalFile, *, keep_whole: bool = False) -> Index:
-    """The index of an open tar: from beside it, from the cache, or by a scan of its headers.
+    """The index of a tar, open in `file`: from beside it, from the cache, or by a scan of its headers.
 
-    Raises `ShardError` where tar and index do not fit, or the tar is damaged. With `keep_whole`, a tar that is
-    cut off yields the examples before the cut.
+    Raises `ShardError` where tar and index do not fit, or the tar is damaged; it names `path`, also where `file` is
+    the unpacked copy. With `keep_whole`, a tar that is cut off yields the examples before the cut.
     """
     beside = index_path(path)
     if beside.exists():
@@ -46,13 +54,13 @@ def open_index(path: Path, file: LocalFile, *, keep_whole: bool = False) -> Inde
             kept: Index = whole[whole["offset"] + whole["length"] <= file.size]
             return kept
         return load_index(beside, tar_bytes=file.size)
-    cached = cache_folder() / f"{_fingerprint(path)}{'-whole' if keep_whole else ''}.index.npy"
+    cached = cache_folder() / f"{file_fingerprint(path)}{'-whole' if keep_whole else ''}.index.npy"
     try:
         return load_index(cached, tar_bytes=file.size)
     except (OSError, ShardError):
         pass  # absent, or damaged: the tar is the truth
     index = scan_tar(file.read, file.size, where=str(path), keep_whole=keep_whole)
-    _store(cached, lambda temporary: save_index(temporary, index))
+    store_in_cache(cached, lambda temporary: save_index(temporary, index))
     return index
 
 
@@ -107,7 +115,7 @@ def plain_tar(path: Path) -> Path:
 
     Made once for each path, size and time of change. Raises `ShardError` where it is damaged or does not fit.
     """
-    copy = cache_folder() / f"{_fingerprint(path)}.tar"
+    copy = cache_folder() / f"{file_fingerprint(path)}.tar"
     if copy.exists():
         return copy
     no_room = ShardError(f"{path}: gzipped, and {cache_folder()} cannot be written to. Set DIRVAE_CACHE.")
@@ -128,7 +136,7 @@ def plain_tar(path: Path) -> Path:
                 plain.write(piece)
 
     try:
-        stored = _store(copy, inflate)
+        stored = store_in_cache(copy, inflate)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ShardError(f"{path}: the gzip stream is damaged ({error}). Copy or make it again.") from error
     if not stored:
@@ -136,13 +144,14 @@ def plain_tar(path: Path) -> Path:
     return copy
 
 
-def _fingerprint(path: Path) -> str:
+def file_fingerprint(path: Path) -> str:
+    """Identifies a file on this machine by path, size and time of change: 32 hexadecimal digits."""
     status = path.stat()
     text = f"{INDEX_VERSION}\0{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def _store(path: Path, write: Callable[[Path], None]) -> bool:
+def store_in_cache(path: Path, write: Callable[[Path], None]) -> bool:
     """Write a cache entry beside its place and rename it in; False where the cache cannot be written to."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

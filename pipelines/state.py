@@ -25,7 +25,7 @@ class Identity:
     groups: int
     examples: int
     data_hash: str
-    clips: None = None
+    clips: dict[str, Any] | None = None
 
 
 def state_dict(identity: Identity, epoch: int, position: int, substitutions: int) -> dict[str, Any]:

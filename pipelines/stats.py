@@ -60,8 +60,8 @@ class Stats:
         if self.busy_share < 0.7:
             return "threads wait for the consumer in turns: a larger prefetch_bytes would help"
         if self.read_seconds > self.decode_seconds:
-            return "read-bound: faster storage, shards of smaller pictures or more threads would help"
-        return "decode-bound: more threads would help while there are cores; smaller pictures always do"
+            return "read-bound: faster storage, smaller examples or more threads would help"
+        return "decode-bound: more threads would help while there are cores; smaller examples always do"
 
     @property
     def wait_share(self) -> float:

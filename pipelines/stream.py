@@ -48,15 +48,19 @@ class Stream:
 
     def order(self, epoch: int, span: Span) -> EpochOrder:
         """The order of an epoch over a span."""
-        counts = None
-        if self.shuffle_shards is not None:
-            stops = np.minimum(np.cumsum(self.source.shard_counts), span.examples)
-            counts = np.diff(stops, prepend=0)
+        files = self.source.file_counts if self.shuffle == "files" else None  # None: a file holds one example
+        if self.shuffle == "files" and files is None and self.source.clip_spec is not None:
+            raise ValueError(
+                f"{self.source.name}: shuffle='files' needs the clips of whole files. Select among the files first."
+            )
+        counts = self.source.shard_counts if self.shuffle_shards is not None else files
+        if counts is not None:
+            counts = np.diff(np.minimum(np.cumsum(counts), span.examples), prepend=0)
         return EpochOrder(
             span.examples,
             seed=self.seed,
             epoch=epoch,
-            shuffle=True if self.shuffle == "files" else self.shuffle,  # a file holds one example here
+            shuffle=True if self.shuffle == "files" and files is None else self.shuffle,
             groups=self.groups,
             shuffle_shards=self.shuffle_shards,
             counts=counts,
@@ -64,4 +68,5 @@ class Stream:
 
     def identity(self, span: Span) -> Identity:
         """What a position in this stream means nothing without."""
-        return Identity(self.seed, self.shuffle, self.shuffle_shards, self.groups, span.examples, span.data_hash)
+        order = (self.seed, self.shuffle, self.shuffle_shards, self.groups)
+        return Identity(*order, span.examples, span.data_hash, self.source.clip_spec)

@@ -9,14 +9,10 @@ Whatever carries the batches, `batch.state` is the state after that batch, and a
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
 import os
-import time
-import traceback
+import weakref
 from collections.abc import Iterator
-from multiprocessing.reduction import ForkingPickler
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +21,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from .deliveries import Deliveries, Delivery
 from .errors import StateError
+from .note import Note
+from .quarantine import describe_failures
+from .siblings import is_sibling
+from .worker_failure import WorkerFailure, survives_pickle
 
 if TYPE_CHECKING:
     from .batch import Batch
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["DevicePrefetcher", "TorchDataset", "TorchLoader", "batch_to_device", "torch_resize", "torchdata_node"]
 
 NOTE_BYTES = 1 << 14  # torch fills more than 32 KB by several threads; who has done that cannot fork
-HEADER_BYTES = 12
 NOBODY = (0, 0)
 
 
@@ -78,6 +78,11 @@ class DevicePrefetcher:
         self.batches, self.device = batches, torch.device(device)
         self._state: dict[str, Any] | None = None
 
+    @property
+    def num_batches(self) -> int:
+        """Batches of a whole epoch, of which `len` are left."""
+        return self.batches.num_batches
+
     def __len__(self) -> int:
         return len(self.batches)
 
@@ -89,6 +94,10 @@ class DevicePrefetcher:
         """Go on from a saved state, as the iterator would."""
         self.batches.load_state_dict(state)
         self._state = None
+
+    def close(self) -> None:
+        """End everything live; the state stays after the last batch that was handed over."""
+        self.batches.close()
 
     def __iter__(self) -> Iterator[Batch]:
         if self._state is not None:  # the iterator may be one batch ahead of what was handed over
@@ -125,37 +134,6 @@ class DevicePrefetcher:
         return batch
 
 
-class _Note:
-    """JSON in memory that a process and those it starts share: written by one at a time, read by all."""
-
-    def __init__(self, **content: Any) -> None:
-        self._memory = torch.zeros(NOTE_BYTES, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
-        self.write(**content)
-
-    def write(self, **content: Any) -> None:
-        """Replace the content. Raises `ValueError` for more than fits."""
-        message = np.frombuffer(json.dumps(content).encode(), np.uint8)
-        memory = self._memory.numpy()
-        if len(message) + HEADER_BYTES > len(memory):
-            raise ValueError(f"a state of {len(message):,} bytes does not fit; mix fewer sources.")
-        header = memory[:HEADER_BYTES].view(np.uint32)  # writings begun, writings ended, bytes
-        header[0] += 1
-        header[2] = len(message)
-        memory[HEADER_BYTES : HEADER_BYTES + len(message)] = message
-        header[1] += 1
-
-    def read(self) -> dict[str, Any]:
-        """The content, whole."""
-        memory = self._memory.numpy()
-        header = memory[:HEADER_BYTES].view(np.uint32)
-        while True:
-            ended, length = int(header[1]), int(header[2])
-            message = memory[HEADER_BYTES : HEADER_BYTES + length].tobytes()
-            if int(header[0]) == ended:
-                return dict(json.loads(message))
-            time.sleep(0)
-
-
 class TorchDataset(IterableDataset):  # type: ignore[type-arg]
     """An iterator as torch's `IterableDataset`; give it to a `DataLoader` with `batch_size=None`.
 
@@ -168,13 +146,27 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
     it where its pass began and where the next one begins, for a sibling that starts late may read it, too.
     """
 
-    def __init__(self, iterator: BatchIterator) -> None:
+    def __init__(self, iterator: BatchIterator, *, leads: bool = True) -> None:
         self.iterator = iterator
-        self.leads = True  # False where the consumer says before each pass where it begins
-        self._note = _Note(order=0, by=NOBODY, start=None, next=None)
+        self.leads = leads  # False where the consumer says before each pass where it begins, and lists failures
+        self.unlisted = ""  # those of the last batch
         self._order = self._process = self._taken = 0
+        self._shared: Note | None = None
+        if leads:  # it must be there before a worker is
+            self._note.read()
         self._start, self._ended = iterator.state_dict(), True
         self._skip: int | None = None  # batches of the next pass that were taken before a restore
+
+    @property
+    def _note(self) -> Note:
+        if self._shared is None:
+            memory = torch.zeros(NOTE_BYTES, dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+            self._shared = Note(memory, order=self._order, by=NOBODY, start=None, next=None)
+        return self._shared
+
+    def close(self) -> None:
+        """Let go of the memory that is shared with workers, which must be gone; `go_to` makes it anew."""
+        self._shared = None
 
     def go_to(self, state: dict[str, Any]) -> None:
         """Make this process and every worker, running or not, begin its next pass at a state."""
@@ -186,15 +178,17 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
         note, here = self._note.read(), os.getpid()
         anew = not self.leads or (self._order, self._process) != (note["order"], here)
         self._order, self._process = note["order"], here
-        if self._skip is not None:  # restored
-            return
-        if anew:
-            start = note["start"] if _is_sibling(worker, *note["by"]) else note["next"]
-            self.iterator.load_state_dict(start or self.iterator.state_dict())
-        elif worker is not None:  # all workers alike, also those that were ahead of a loop that was broken off
+        if self._skip is None and anew:
+            self.iterator.load_state_dict(self._noted(note, worker))
+        elif self._skip is None and worker is not None:  # all alike, also those ahead of a loop that was broken off
             self.iterator.load_state_dict(self._start)
             if not self._ended:
                 self.iterator.end_pass(self._start["epoch"])
+
+    def _noted(self, note: dict[str, Any], worker: Any) -> dict[str, Any]:
+        """Where the first pass of a process begins."""
+        noted: dict[str, Any] | None = note["start" if is_sibling(worker, *note["by"]) else "next"]
+        return noted or self.iterator.state_dict()
 
     def __iter__(self) -> Iterator[Batch]:
         worker, iterator = get_worker_info(), self.iterator
@@ -207,8 +201,8 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
         threads = iterator.filling_threads(jobs)
         try:
             for job in threads:
-                batch = batch_to_device(iterator.hand_over(job))
-                self._taken += 1
+                batch = batch_to_device(iterator.hand_over(job, listed=self.leads))
+                self._taken, self.unlisted = self._taken + 1, describe_failures(job.failures)
                 yield batch
         finally:
             threads.close()
@@ -219,9 +213,14 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
             self._note.write(order=self._order, by=by, start=begun, next=self._start)
 
     def state_dict(self) -> dict[str, Any]:
-        """This worker's place, as `StatefulDataLoader` saves it: where its pass began, and batches since."""
-        start = {**self._start, "substitutions": self.iterator.state_dict()["substitutions"]}
-        return {"start": start, "taken": self._taken, "global_batch": self.iterator.global_batch}
+        """This worker's place, as `StatefulDataLoader` saves it: where its pass begins, and batches taken of it."""
+        now, taken = self.iterator.state_dict(), self._taken
+        start = {**self._start, "substitutions": now["substitutions"]}
+        if self._skip is not None:  # restored, and no pass begun since
+            start, taken = now, self._skip
+        elif self._process != os.getpid():  # no pass begun in this process
+            start, taken = self._noted(self._note.read(), get_worker_info()), 0
+        return {"start": start, "taken": taken, "global_batch": self.iterator.global_batch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore this worker's place. Raises `StateError` for a state of other data or settings."""
@@ -240,43 +239,21 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
             self.iterator.load_state_dict(state["start"])
 
 
-def _is_sibling(worker: Any, process: int, seed: int) -> bool:
-    """Whether another process is a worker of the same pass: one that runs, under the seed torch drew for it."""
-    with contextlib.suppress(ProcessLookupError):
-        if worker is not None and process and seed == worker.seed - worker.id:
-            os.kill(process, 0)
-            return True
-    return False
-
-
-@dataclasses.dataclass(frozen=True)
-class _Failure:
-    """An exception on its way from a worker to the consumer, which raises it as itself."""
-
-    error: Exception
-
-
-class _Deliveries(IterableDataset):  # type: ignore[type-arg]
-    """What a `TorchLoader`'s workers send: batches, or a failure at last."""
+class _Sending(IterableDataset):  # type: ignore[type-arg]
+    """What a `TorchLoader`'s workers run."""
 
     def __init__(self, dataset: TorchDataset) -> None:
         self.dataset = dataset
 
-    def __iter__(self) -> Iterator[Batch | _Failure]:
+    def __iter__(self) -> Iterator[Delivery]:
         worker = get_worker_info()
         try:
-            yield from self.dataset
+            for batch in self.dataset:
+                yield batch, self.dataset.unlisted
         except Exception as error:
-            if worker is None or not _survives_pickle(error):
+            if worker is None or not survives_pickle(error):
                 raise
-            error.add_note(f"in DataLoader worker {worker.id}:\n{''.join(traceback.format_exception(error))}")
-            yield _Failure(error)
-
-
-def _survives_pickle(error: Exception) -> bool:
-    with contextlib.suppress(Exception):
-        return type(ForkingPickler.loads(ForkingPickler.dumps(error))) is type(error)
-    return False
+            yield WorkerFailure.of(error, worker.id)
 
 
 class TorchLoader:
@@ -286,14 +263,21 @@ class TorchLoader:
     settings      anything else torch's `DataLoader` takes (`multiprocessing_context`, `prefetch_factor`, …)
 
     One epoch a loop, going on from the state; `state_dict()` is that of the last batch handed over. What a worker
-    raises is raised here as itself, in its turn.
+    raises is raised here as itself, in its turn. A second loop ends the first.
     """
 
     def __init__(self, iterator: BatchIterator, num_workers: int, **settings: Any) -> None:
         self.iterator = iterator
-        self._dataset = TorchDataset(iterator)
-        self._dataset.leads = False
-        self._loader = DataLoader(_Deliveries(self._dataset), batch_size=None, num_workers=num_workers, **settings)
+        self._dataset = TorchDataset(iterator, leads=False)
+        sending = _Sending(self._dataset)
+        self._make_loader = partial(DataLoader, sending, batch_size=None, num_workers=num_workers, **settings)
+        self._loader = self._make_loader()
+        self._live: weakref.ref[Deliveries] | None = None
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of a whole epoch, of which `len` are left."""
+        return self.iterator.num_batches
 
     def __len__(self) -> int:
         return len(self.iterator)
@@ -307,25 +291,30 @@ class TorchLoader:
         self.iterator.load_state_dict(state)
 
     def __iter__(self) -> Iterator[Batch]:
-        before = self.iterator.state_dict()
-        self._dataset.go_to(before)
-        for batch in self._loader:
-            if isinstance(batch, _Failure):
-                raise batch.error
-            substituted = np.zeros(1, np.bool_) if batch.substituted is None else batch.substituted
-            counted = substituted if batch.mask is None else substituted & np.asarray(batch.mask)
-            substitutions = before["substitutions"] + int(counted.sum())
-            self.iterator.check_substitutions(substitutions)
-            before = {**batch.state, "substitutions": substitutions}
-            self.iterator.load_state_dict(before)
-            yield dataclasses.replace(batch, state=before)
+        self._end_loop()
+        self._dataset.go_to(self.iterator.state_dict())
+        loop = Deliveries(self.iterator, iter(self._loader))
+        self._live = weakref.ref(loop)
+        return loop
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_live": None}
+
+    def _end_loop(self) -> None:
+        loop = self._live() if self._live is not None else None
+        if loop is not None:
+            loop.supersede()
+
+    def close(self) -> None:
+        """End a loop that is under way and all worker processes. The loader can be used again."""
+        self._end_loop()
+        self._loader = self._make_loader()  # the last one goes, and takes its workers with it
+        self._dataset.close()
+        self.iterator.close()
 
 
 def torchdata_node(iterator: BatchIterator) -> Any:
-    """The iterator as a `torchdata.nodes.BaseNode`: its state is the iterator's own.
-
-    Raises `ImportError` without torchdata.
-    """
+    """The iterator as a `torchdata.nodes.BaseNode` with the iterator's own state; `ImportError` without torchdata."""
     try:
         from torchdata.nodes import BaseNode
     except ImportError as error:

@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .audio_iterator import AudioIterator
 from .errors import PipelineError
 from .ledger import Entry, Ledger
 from .legs import Leg, run_leg
@@ -202,10 +203,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="verify_resume", description="Kill a loader, restore it, and print what was lost or repeated."
     )
     add = parser.add_argument
-    add("source", nargs="?", help="images: a folder, shards, a tar or a pattern")
+    add("source", nargs="?", help="images or recordings: a folder, shards, a tar or a pattern")
+    add("--modality", choices=("image", "audio"), default="image", help="what the source holds (default: image)")
     add("--loader", metavar="MODULE:FUNCTION", help="any loader: the function builds it")
     add("--kills", type=int, default=100, help="SIGKILLs (default: 100)")
     add("--size", type=int, default=32, help="pixels of the pictures (default: 32)")
+    add("--window", type=int, default=4096, help="frames of the clips of recordings (default: 4096)")
     add("--batch-size", type=int, default=8, help="examples in a batch (default: 8)")
     add("--limit", type=int, help="the first so many examples only")
     add("--threads", type=int, nargs="+", default=[1, 3], help="thread counts to change between")
@@ -243,26 +246,25 @@ def _user_loader(options: argparse.Namespace) -> tuple[Make, list[dict[str, Any]
 
 def _own_loader(options: argparse.Namespace) -> tuple[Make, list[dict[str, Any]]]:
     if options.source is None:
-        raise ValueError("nothing to verify; name images, or a loader by --loader MODULE:FUNCTION.")
+        raise ValueError("nothing to verify; name images or recordings, or a loader by --loader MODULE:FUNCTION.")
     variations: list[dict[str, Any]] = [{"threads": threads} for threads in options.threads]
     variations += [{"num_workers": workers} for workers in options.workers]
     variations += [{"world_size": world_size} for world_size in options.world_sizes if world_size > 1]
 
-    def make_images(**settings: Any) -> ImageIterator:
-        return ImageIterator(
-            options.source,
-            size=options.size,
-            batch_size=options.batch_size,
-            shuffle=True,
-            groups=options.groups,
-            limit=options.limit,
-            crop="random",
-            flip=True,
-            **settings,
-        )
+    order = {
+        "batch_size": options.batch_size,
+        "shuffle": True,
+        "groups": options.groups,
+        "limit": options.limit,
+    }
 
-    make_images(**variations[0])  # a mistake shows here, and what is imported here need not be in every leg
-    return with_ranks_and_workers(make_images), variations
+    def make(**settings: Any) -> ImageIterator | AudioIterator:
+        if options.modality == "audio":
+            return AudioIterator(options.source, window=options.window, random_offset=True, **order, **settings)
+        return ImageIterator(options.source, size=options.size, crop="random", flip=True, **order, **settings)
+
+    make(**variations[0])  # a mistake shows here, and what is imported here need not be in every leg
+    return with_ranks_and_workers(make), variations
 
 
 def with_ranks_and_workers(make: Make) -> Make:

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_blocks(text: str, name: str) -> None:
-    namespace: dict[str, object] = {"__name__": "readme"}
+    module = types.ModuleType("readme")  # a dataclass looks its module up
     found = blocks("python", text)
     assert found, f"{name} has no Python block"
-    for number, block in enumerate(found):
-        exec(compile(block, f"{name}, block {number}", "exec"), namespace)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "readme", module)
+        for number, block in enumerate(found):
+            exec(compile(block, f"{name}, block {number}", "exec"), module.__dict__)
 
 
 def test_every_python_block_of_the_readme_runs(project: Path) -> None:

@@ -14,8 +14,8 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.explore.curves import draw_panel, run_panels
 from dirvae.explore.gallery import Gallery, look_at
 from dirvae.explore.pictures import data_uri, save_sheet, to_pixels
-from dirvae.training.durable import write_durably
 from dirvae.training.logging import read_metrics
+from pipelines.durable import write_durably
 
 __all__ = ["ReportContent", "write_report"]
 

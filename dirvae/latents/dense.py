@@ -16,10 +16,12 @@ class Dense(nn.Linear):
 
     def reset_parameters(self) -> None:
         nn.init.orthogonal_(self.weight)
-        nn.init.zeros_(self.bias)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        return super().forward(features.movedim(1, -1)).movedim(-1, 1)
+        cells = super().forward(features.movedim(1, -1)).movedim(-1, 1)
+        return cells.contiguous()  # torch.compile traces a backward pass over transposed cells with wrong strides
 
 
 class Standardise(nn.Module):

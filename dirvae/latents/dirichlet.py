@@ -1,74 +1,34 @@
-"""Latents on the simplex: a Dirichlet posterior per grid cell against a fixed Dirichlet prior."""
+"""Latents on the simplex: a Dirichlet posterior per grid cell against a Dirichlet prior, fixed or learned."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from dirvae.latents.cells import along_components
 from dirvae.latents.dense import Dense
+from dirvae.latents.dirichlet_density import (
+    dirichlet_kl,
+    dirichlet_log_prob,
+    dirichlet_mean_square,
+    log_dirichlet_rsample,
+    multigamma_kl,
+)
+from dirvae.latents.dirichlet_prior import MomentPrior, prior_concentration
 from dirvae.latents.estimators import Estimator, exact_log_gamma, find_estimator
-from dirvae.latents.latent import Latent, Posterior
+from dirvae.latents.latent import Posterior, SimplexLatent
 
-__all__ = [
-    "Dirichlet",
-    "DirichletPosterior",
-    "DirichletPrior",
-    "dirichlet_kl",
-    "dirichlet_log_prob",
-    "log_dirichlet_rsample",
-]
+__all__ = ["Dirichlet", "DirichletPosterior", "DirichletPrior", "make_concentration_head", "read_concentration"]
 
 MIN_CONCENTRATION = 1e-3
 MAX_CONCENTRATION = 1e4
 INITIAL_CONCENTRATION = 30.0
-
-
-def log_dirichlet_rsample(
-    concentration: Tensor, *, estimator: Estimator = exact_log_gamma, generator: Generator | None = None
-) -> Tensor:
-    """Log of one differentiable Dirichlet draw, components on axis 1: same shape, every value finite.
-
-    The gammas are normalised in logs, so a draw whose every component would underflow still has its
-    winner; it never becomes the uniform vector.
-    """
-    with torch.autocast(concentration.device.type, enabled=False):
-        return torch.log_softmax(estimator(concentration, generator), dim=1)
-
-
-def dirichlet_log_prob(log_z: Tensor, concentration: Tensor) -> Tensor:
-    """Log density in nats at z = exp(log_z), components on axis 1, grid axes summed: (batch,).
-
-    With respect to the first K - 1 components, as in SciPy. Computed in float64, returned in the dtype of
-    `concentration`: in float32 the lgamma terms cancel to nonsense from concentrations of about 1e3 on.
-    """
-    a, log_z = concentration.double(), log_z.double()
-    powers = torch.where((a == 1) & log_z.isneginf(), 0.0, (a - 1) * log_z)  # 0 · log 0 is 0
-    cells = torch.lgamma(a.sum(1)) + (powers - torch.lgamma(a)).sum(1)
-    return _over_cells(cells).to(concentration.dtype)
-
-
-def dirichlet_kl(concentration: Tensor, prior_concentration: Tensor) -> Tensor:
-    """KL(Dir(concentration) ‖ Dir(prior_concentration)) in nats, components on axis 1, grid axes summed.
-
-    `concentration` is (batch, K, *grid), the prior's broadcasts to it. Returns (batch,) in the dtype of
-    `concentration`, computed in float64: at concentrations of 1e4 and K = 4096 float32 is off by tens of nats.
-    """
-    a = concentration.double()
-    b = prior_concentration.double().expand_as(a)
-    total_a, total_b = a.sum(1, keepdim=True), b.sum(1, keepdim=True)
-    normaliser = torch.lgamma(total_a) - torch.lgamma(total_b)
-    parts = torch.lgamma(b) - torch.lgamma(a) + (a - b) * (torch.digamma(a) - torch.digamma(total_a))
-    cells = normaliser.squeeze(1) + parts.sum(1)
-    return _over_cells(cells).to(concentration.dtype)
-
-
-def _over_cells(cells: Tensor) -> Tensor:
-    return cells.reshape(cells.shape[0], -1).sum(1)
+KLS = {"dirichlet": dirichlet_kl, "multigamma": multigamma_kl}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +57,8 @@ class DirichletPosterior:
         return self.log_rsample(generator).exp()
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log density at `z` (batch, K, *grid) in nats, summed over the grid: (batch,)."""
-        return self.log_prob_of_log(z.double().log())
+        """Log density at `z` (batch, K, *grid) in nats, summed over the grid: (batch,), in the dtype of `z`."""
+        return self.log_prob_of_log(z.double().log()).to(z.dtype)
 
     def log_prob_of_log(self, log_z: Tensor) -> Tensor:
         """Log density at exp(`log_z`): what `log_prob` gives, also where z itself underflows to 0."""
@@ -126,9 +86,8 @@ class DirichletPrior:
 
     def over(self, num: int, *grid: int) -> DirichletPosterior:
         """The prior as a distribution over `num` examples on a grid."""
-        size = self.concentration.shape[0]
-        ones = (1,) * len(grid)
-        return DirichletPosterior(self.concentration.view(1, size, *ones).expand(num, size, *grid))
+        full = self.concentration.new_empty(()).expand(num, self.concentration.shape[0], *grid)
+        return DirichletPosterior(along_components(self.concentration, full).expand_as(full))
 
     @torch.no_grad()
     def sample(self, num: int, *grid: int, generator: Generator | None = None) -> Tensor:
@@ -136,82 +95,102 @@ class DirichletPrior:
         return self.over(num, *grid).rsample(generator)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log density of `z` (batch, K, *grid) in nats, summed over the grid: (batch,)."""
+        """Log density of `z` (batch, K, *grid) in nats, summed over the grid: (batch,), in the dtype of `z`."""
         return self.over(z.shape[0], *z.shape[2:]).log_prob(z)
 
+    def log_prob_of_log(self, log_z: Tensor) -> Tensor:
+        """Log density of exp(`log_z`), also where that underflows to 0."""
+        return self.over(log_z.shape[0], *log_z.shape[2:]).log_prob_of_log(log_z)
 
-class Dirichlet(Latent):
+
+class Dirichlet(SimplexLatent):
     """Dirichlet latent of a Dirichlet VAE (Joo et al. 2019, arXiv 1901.02739), sampled exactly.
 
-    `prior`: concentration of the prior, one number or one for each component; 1 - 1/K unless given.
+    `prior`: concentration of the prior, one number or one for each component; 1 - 1/K unless given. "learned" or a
+    `MomentPrior` fits it to the posteriors while the module is in training mode, as running means are.
     `head`: features (batch, K, *grid) → the same shape; a dense layer per cell unless given.
     `scale`: the posterior's concentration is scale · softplus(head). The paper has 1, where a first draw is
     almost all noise and concentrations move slowly; 30, and a default head that starts every concentration
     at 30, let the features through from the first step (measured in docs/log.md).
-    `estimator`: "exact", "paper", or a function like those in `dirvae.latents.estimators`.
-    Raises ValueError for a size below 2, a prior or scale that is not positive, an unknown estimator.
+    `estimator`: "exact", "laplace", "paper", "rsvi", "weibull", or a function like those in
+    `dirvae.latents.estimators`: how training draws. `weighted_draw` is exact whichever it is.
+    `kl`: "dirichlet", the divergence on the simplex, or "multigamma", the paper's, which is larger.
+    Raises ValueError for a size below 2, a prior or scale that is not positive, an unknown estimator or kl.
     """
 
     prior_concentration: Tensor
+    moment_prior: MomentPrior | None
 
     def __init__(
         self,
         model_size: int,
         *,
-        prior: float | Sequence[float] | None = None,
+        prior: float | Sequence[float] | str | MomentPrior | None = None,
         head: nn.Module | None = None,
         scale: float = 30.0,
         estimator: str | Estimator = "exact",
+        kl: str = "dirichlet",
     ) -> None:
         super().__init__()
-        if model_size < 2:
-            raise ValueError(f"model_size is {model_size}; a simplex has at least 2 components.")
         if not 0 < scale < math.inf:
             raise ValueError(f"scale is {scale}; concentrations need a finite scale above zero.")
+        if kl not in KLS:
+            raise ValueError(f"no kl is called {kl!r}; use one of {', '.join(KLS)}.")
         self.model_size = model_size
         self.scale = scale
-        self.register_buffer("prior_concentration", _prior_concentration(prior, model_size))
-        self.head = head if head is not None else _concentration_head(model_size, scale)
+        self.kl_name = kl
         self.estimator = find_estimator(estimator)
+        if prior == "learned":
+            prior = MomentPrior(model_size)
+        self.moment_prior = prior if isinstance(prior, MomentPrior) else None
+        if not isinstance(prior, MomentPrior):
+            self.register_buffer("prior_concentration", prior_concentration(prior, model_size))
+        elif len(prior.concentration) != model_size:
+            raise ValueError(
+                f"the learned prior has {len(prior.concentration)} components; model_size is {model_size}."
+            )
+        self.head = head if head is not None else make_concentration_head(model_size, scale)
 
     @property
     def prior(self) -> DirichletPrior:
-        """The fixed Dirichlet prior."""
+        """The Dirichlet prior as it is now."""
+        if self.moment_prior is not None:
+            return DirichletPrior(self.moment_prior.concentration.clone())
         return DirichletPrior(self.prior_concentration)
 
     def posterior(self, features: Tensor) -> DirichletPosterior:
         """Dirichlet read from `features` (batch, K, *grid): concentrations within [1e-3, 1e4], float32.
 
-        In float32 also inside autocast: half precisions cannot hold concentrations below 1.
+        In training mode a learned prior takes in what it sees here.
         """
         with torch.autocast(features.device.type, enabled=False):
-            concentration = self.scale * F.softplus(self.head(features.float())) + MIN_CONCENTRATION
-            return DirichletPosterior(concentration.clamp(max=MAX_CONCENTRATION), self.estimator)
+            posterior = DirichletPosterior(read_concentration(self.head, features, self.scale), self.estimator)
+            if self.training and self.moment_prior is not None:
+                concentration = posterior.concentration.detach().double()
+                mean = concentration / concentration.sum(1, keepdim=True)
+                self.moment_prior.update(mean, dirichlet_mean_square(concentration))
+            return posterior
 
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence from the prior in nats, summed over the grid: (batch,) float32."""
         concentration = posterior.parameters["concentration"]
-        shape = (1, -1) + (1,) * (concentration.dim() - 2)
-        return dirichlet_kl(concentration, self.prior_concentration.view(shape))
+        return KLS[self.kl_name](concentration, along_components(self.prior.concentration, concentration))
+
+    def weighted_draw(self, posterior: Posterior, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        if isinstance(posterior, DirichletPosterior):  # the weight is that of a Dirichlet, so must the draw be
+            posterior = replace(posterior, estimator=exact_log_gamma)
+        return super().weighted_draw(posterior, generator)
 
 
-def _concentration_head(model_size: int, scale: float) -> Dense:
-    """A dense layer whose outputs start around the softplus⁻¹ of `INITIAL_CONCENTRATION` / scale."""
+def read_concentration(head: nn.Module, features: Tensor, scale: float) -> Tensor:
+    """scale · softplus(head(features)) within [1e-3, 1e4], float32: half precisions cannot hold small ones."""
+    concentration = scale * F.softplus(head(features.float())) + MIN_CONCENTRATION
+    return concentration.clamp(max=MAX_CONCENTRATION)
+
+
+def make_concentration_head(model_size: int, scale: float) -> Dense:
+    """A dense layer whose outputs start around the softplus⁻¹ of 30 / scale."""
     head = Dense(model_size, model_size)
     start = INITIAL_CONCENTRATION / scale
     nn.init.constant_(head.bias, start + math.log(-math.expm1(-start)))
     return head
-
-
-def _prior_concentration(prior: float | Sequence[float] | None, model_size: int) -> Tensor:
-    if prior is None:
-        prior = 1 - 1 / model_size
-    values = [float(prior)] * model_size if isinstance(prior, int | float) else [float(value) for value in prior]
-    if len(values) != model_size:
-        raise ValueError(
-            f"the prior has {len(values)} concentrations; give one number, or one for each of the {model_size} "
-            "components."
-        )
-    if not all(0 < value < math.inf for value in values):
-        raise ValueError(f"the prior is {prior}; every concentration must be a finite number above zero.")
-    return torch.tensor(values, dtype=torch.float32)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from dirvae.latents.cells import along_components, sum_over_cells
 from dirvae.latents.dense import Dense
 from dirvae.latents.latent import Latent, Posterior
 
@@ -35,9 +36,11 @@ class GaussianPosterior:
         return self.mean + self.scale * noise
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log density at `z` (batch, K, *grid) in nats, summed over the grid: (batch,)."""
-        standard = (z - self.mean) / self.scale
-        return (-0.5 * standard**2 - self.scale.log() - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+        """Log density at `z` (batch, K, *grid) in nats, summed over the grid: (batch,), in the dtype of `z`."""
+        scale = self.scale.double()
+        standard = (z.double() - self.mean.double()) / scale
+        parts = -0.5 * standard.square() - scale.log() - 0.5 * math.log(2 * math.pi)
+        return sum_over_cells(parts.sum(1)).to(z.dtype)
 
     def __repr__(self) -> str:
         return f"GaussianPosterior(mean={tuple(self.mean.shape)}, scale={tuple(self.scale.shape)})"
@@ -52,9 +55,9 @@ class GaussianPrior:
 
     def over(self, num: int, *grid: int) -> GaussianPosterior:
         """The prior as a distribution over `num` examples on a grid."""
-        shape = (1, self.mean.shape[0]) + (1,) * len(grid)
-        full = (num, self.mean.shape[0], *grid)
-        return GaussianPosterior(self.mean.view(shape).expand(full), self.stddev.view(shape).expand(full))
+        full = torch.empty((), device=self.mean.device).expand(num, self.mean.shape[0], *grid)
+        mean, stddev = (along_components(value, full).expand_as(full) for value in (self.mean, self.stddev))
+        return GaussianPosterior(mean, stddev)
 
     @torch.no_grad()
     def sample(self, num: int, *grid: int, generator: Generator | None = None) -> Tensor:
@@ -62,7 +65,7 @@ class GaussianPrior:
         return self.over(num, *grid).rsample(generator)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log density of `z` (batch, K, *grid) in nats, summed over the grid: (batch,)."""
+        """Log density of `z` (batch, K, *grid) in nats, summed over the grid: (batch,), in the dtype of `z`."""
         return self.over(z.shape[0], *z.shape[2:]).log_prob(z)
 
 
@@ -98,6 +101,7 @@ class Gaussian(Latent):
             return GaussianPosterior(self.mean_head(features), scale)
 
     def kl(self, posterior: Posterior) -> Tensor:
-        """KL divergence from the standard normal in nats, summed over the grid: (batch,)."""
-        mean, scale = posterior.parameters["mean"], posterior.parameters["scale"]
-        return (0.5 * (mean**2 + scale**2 - 1) - scale.log()).flatten(1).sum(1)
+        """KL divergence from the standard normal in nats, summed over the grid: (batch,) float32."""
+        mean, scale = (posterior.parameters[name].double() for name in ("mean", "scale"))
+        parts = 0.5 * (mean.square() + scale.square() - 1) - scale.log()
+        return sum_over_cells(parts.sum(1)).float()

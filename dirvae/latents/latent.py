@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, cast
 
 from torch import Generator, Tensor, nn
 
-__all__ = ["Latent", "Posterior", "Prior"]
+from dirvae.metrics import active_units, components_in_use
+
+__all__ = ["Latent", "Posterior", "Prior", "SimplexLatent", "SimplexPosterior", "SimplexPrior"]
 
 
 class Posterior(Protocol):
@@ -22,7 +24,7 @@ class Posterior(Protocol):
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """What defines the distribution, by name, each (batch, model_size, *grid)."""
+        """What defines the distribution, by name, each (batch, components, *grid)."""
         ...
 
     def rsample(self, generator: Generator | None = None) -> Tensor:
@@ -30,7 +32,7 @@ class Posterior(Protocol):
         ...
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log density of `z` in nats, summed over the grid: (batch,)."""
+        """Log density of `z` in nats, summed over the grid: (batch,), computed in float64, in the dtype of `z`."""
         ...
 
 
@@ -52,7 +54,27 @@ class Prior(Protocol):
         ...
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log density of `z` (batch, model_size, *grid) in nats, summed over the grid: (batch,)."""
+        """Log density of `z` (batch, model_size, *grid) in nats, summed over the grid: (batch,), as a posterior's."""
+        ...
+
+
+class SimplexPosterior(Posterior, Protocol):
+    """A posterior of shares that sum to 1 over axis 1, at home in their logarithms: there no share is ever 0."""
+
+    def log_rsample(self, generator: Generator | None = None) -> Tensor:
+        """Log of one differentiable draw: (batch, model_size, *grid), finite even where the draw underflows."""
+        ...
+
+    def log_prob_of_log(self, log_z: Tensor) -> Tensor:
+        """What `log_prob` gives at exp(`log_z`), also where that underflows to 0."""
+        ...
+
+
+class SimplexPrior(Prior, Protocol):
+    """A prior of shares."""
+
+    def log_prob_of_log(self, log_z: Tensor) -> Tensor:
+        """What `log_prob` gives at exp(`log_z`), also where that underflows to 0."""
         ...
 
 
@@ -76,3 +98,28 @@ class Latent(nn.Module):
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence from the prior to `posterior` in nats, summed over the grid: (batch,)."""
         raise NotImplementedError
+
+    def weighted_draw(self, posterior: Posterior, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        """One draw z and its importance weight, log prior(z) - log posterior(z): what a sampled bound is made of.
+
+        (batch, model_size, *grid) and (batch,) float64, differentiable; the weights' mean is -kl.
+        """
+        z = posterior.rsample(generator)
+        return z, self.prior.log_prob(z.double()) - posterior.log_prob(z.double())
+
+    def components_in_use(self, latents: Tensor) -> Tensor:
+        """Which components of `latents` (num, model_size, *grid), means of posteriors, tell anything: (K,) bool."""
+        return active_units(latents)
+
+
+class SimplexLatent(Latent):
+    """A latent of shares that sum to 1 over axis 1; its densities are taken in logarithms."""
+
+    def weighted_draw(self, posterior: Posterior, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        on_simplex, prior = cast(SimplexPosterior, posterior), cast(SimplexPrior, self.prior)
+        log_z = on_simplex.log_rsample(generator)
+        weight = prior.log_prob_of_log(log_z.double()) - on_simplex.log_prob_of_log(log_z.double())
+        return log_z.exp(), weight
+
+    def components_in_use(self, latents: Tensor) -> Tensor:
+        return components_in_use(latents)

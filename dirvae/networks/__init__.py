@@ -1,5 +1,6 @@
 """Networks for each modality."""
 
+from dirvae.networks.mlp import MLPVAE
 from dirvae.networks.resnet import ResNetVAE
 
-__all__ = ["ResNetVAE"]
+__all__ = ["MLPVAE", "ResNetVAE"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.latents import Latent
-from dirvae.losses import Likelihood
+from dirvae.losses import Likelihood, make_likelihood
 
 __all__ = ["PRESETS", "Preset", "ResNetVAE"]
 
@@ -168,7 +168,8 @@ class ResNetVAE(AutoEncoder):
 
     `grid=None`: one latent an image, (batch, model_size); `grid=8`: a map of them, (batch, model_size, 8, 8).
     `size`: without a grid, 3, 4, 5 or 7 times a power of two; with one, the grid times a power of two from 2 on.
-    `preset`: "tiny", "small", "base" or "large". `latent`, `likelihood`: as for `AutoEncoder`.
+    `preset`: "tiny", "small", "base" or "large". `latent`, `likelihood`: as for `AutoEncoder`; `fixed_scale`: the
+    scale the likelihood stays at, learned if None.
     `config` holds the arguments as JSON values: `ResNetVAE(**model.config)` is the same network, untrained.
     """
 
@@ -182,6 +183,7 @@ class ResNetVAE(AutoEncoder):
         preset: str = "tiny",
         latent: str | Latent = "dirichlet",
         likelihood: str | Likelihood = "gaussian",
+        fixed_scale: float | None = None,
     ) -> None:
         grid = None if grid == 1 else grid
         shape = image_shape(size, grid, channels=channels, model_size=model_size, preset=preset)
@@ -190,7 +192,9 @@ class ResNetVAE(AutoEncoder):
             ImageDecoder(shape),
             model_size,
             latent=latent,
-            likelihood=likelihood,
+            likelihood=make_likelihood(likelihood, fixed_scale=fixed_scale)
+            if isinstance(likelihood, str)
+            else likelihood,
             grid=() if grid is None else (grid, grid),
         )
         self._config: dict[str, Any] = {
@@ -201,6 +205,7 @@ class ResNetVAE(AutoEncoder):
             "preset": preset,
             "latent": latent,
             "likelihood": likelihood,
+            "fixed_scale": fixed_scale,
         }
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

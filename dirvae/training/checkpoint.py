@@ -25,8 +25,8 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from dirvae.training.durable import fsync_folder, fsync_path
 from dirvae.training.errors import CheckpointError, SaveError, TrainingWarning
+from pipelines.durable import fsync_folder, fsync_path
 
 __all__ = ["CHECKPOINT_VERSION", "Checkpoint", "CheckpointFolder"]
 

@@ -10,14 +10,16 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from dirvae import latents, losses
 from dirvae.training.errors import ConfigError
 
 _free = {"may_change_on_resume": True}
 
-__all__ = ["LATENTS", "ON_ERROR", "PRECISIONS", "PRESETS", "FitConfig", "TrainConfig"]
+__all__ = ["LATENTS", "LIKELIHOODS", "ON_ERROR", "PRECISIONS", "PRESETS", "FitConfig", "TrainConfig"]
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-LATENTS = ("dirichlet", "gaussian")
+LATENTS = tuple(sorted(latents.LATENTS))
+LIKELIHOODS = tuple(sorted(losses.LIKELIHOODS))
 ON_ERROR = ("raise", "substitute")
 PRESETS = ("tiny", "small", "base", "large")
 
@@ -28,7 +30,8 @@ class FitConfig:
 
     Training ends after `steps` updates or `epochs` passes over the data, whichever comes first. The learning rate
     rises linearly over `learning_rate_warmup` steps and falls linearly to zero over the last `cooldown` share of
-    the run; the KL term's weight rises linearly to 1 over `kl_warmup` steps. `clip` is the largest gradient norm.
+    the run. The KL term's weight rises linearly to `kl_weight` over `kl_warmup` steps, in every cycle of `kl_cycle`
+    steps anew where that is given; below `free_nats` the term costs nothing. `clip` is the largest gradient norm.
     """
 
     steps: int | None = field(default=1500, metadata=_free)
@@ -36,7 +39,10 @@ class FitConfig:
     learning_rate: float = 1e-3
     learning_rate_warmup: int = 20
     cooldown: float | None = 0.5
+    kl_weight: float = 1.0
     kl_warmup: int = 300
+    kl_cycle: int | None = None
+    free_nats: float | None = None
     clip: float | None = 1.0
     precision: str = "auto"
     seed: int = 0
@@ -56,11 +62,18 @@ class FitConfig:
             _check(self, name, _is_count(getattr(self, name), 0), "a whole number ≥ 0")
         _check(self, "seed", self.seed < 2**63, "below 2⁶³")
         _check(self, "learning_rate", _is_positive(self.learning_rate), "a finite number > 0")
+        _check(self, "kl_weight", _is_positive(self.kl_weight), "a finite number > 0")
+        free = self.free_nats is None or _is_positive(self.free_nats)
+        _check(self, "free_nats", free, "None or a finite number > 0")
+        _check(self, "kl_cycle", self._is_cycle(), f"None or ≥ 1, and no shorter than kl_warmup, {self.kl_warmup}")
         _check(self, "clip", self.clip is None or _is_positive(self.clip), "None or a finite number > 0")
         share = self.cooldown is None or (_is_positive(self.cooldown) and self.cooldown <= 1)
         _check(self, "cooldown", share, "None or a share of the run in (0, 1]")
         _check(self, "precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
         _check(self, "device", isinstance(self.device, str) and self.device != "", "a torch device or 'auto'")
+
+    def _is_cycle(self) -> bool:
+        return self.kl_cycle is None or (_is_count(self.kl_cycle, 1) and self.kl_cycle >= self.kl_warmup > 0)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON values, one key a field."""
@@ -93,8 +106,9 @@ class TrainConfig(FitConfig):
 
     `source` is a folder of shards or images, a tar, a pattern or a URL: it may move between save and resume, its
     content may not. `size` is the side of the square images in pixels, `held_out` the share of the examples kept
-    for evaluation, `grid` the side of the map of latents (None: one per image), `threads` the decode threads,
-    `on_error` whether an image that cannot be decoded ends the run or another takes its place.
+    for evaluation, `grid` the side of the map of latents (None: one per image), `fixed_scale` the scale that the
+    likelihood stays at (None: learned), `threads` the decode threads, `on_error` whether an image that cannot be
+    decoded ends the run or another takes its place.
     """
 
     source: str = field(default="data/image", metadata=_free)
@@ -108,6 +122,8 @@ class TrainConfig(FitConfig):
     model_size: int = 32
     grid: int | None = None
     latent: str = "dirichlet"
+    likelihood: str = "gaussian"
+    fixed_scale: float | None = None
     init_from: str | None = None
 
     def __post_init__(self) -> None:
@@ -123,6 +139,9 @@ class TrainConfig(FitConfig):
         _check(self, "on_error", self.on_error in ON_ERROR, f"one of {', '.join(ON_ERROR)}")
         _check(self, "flip", isinstance(self.flip, bool), "True or False")
         _check(self, "latent", self.latent in LATENTS, f"one of {', '.join(LATENTS)}")
+        _check(self, "likelihood", self.likelihood in LIKELIHOODS, f"one of {', '.join(LIKELIHOODS)}")
+        scale = self.fixed_scale is None or _is_positive(self.fixed_scale)
+        _check(self, "fixed_scale", scale, "None or a finite number > 0")
         _check(self, "preset", self.preset in PRESETS, f"one of {', '.join(PRESETS)}")
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
-from dirvae.metrics import active_units, components_in_use, effective_components, psnr
+from dirvae.metrics import active_units, components_in_use, effective_components, is_simplex, psnr
 from dirvae.training.feed import to_device
 from dirvae.training.seeding import Stream, seeded, stream_seed
 
@@ -83,11 +83,6 @@ def mean_image(batches: Iterable[Any], *, limit: int = MAX_EXAMPLES) -> Tensor:
         raise ValueError("no batch was given to take the mean of.")
     mean: Tensor = (total / num_examples).float().contiguous()
     return mean
-
-
-def is_simplex(latents: Tensor) -> bool:
-    """Whether latents (num, K, *grid) are shares: none negative, each cell's sum 1."""
-    return bool((latents >= 0).all()) and bool(((latents.sum(1) - 1).abs() < 1e-3).all())
 
 
 def _usage(latents: Tensor) -> dict[str, Any]:

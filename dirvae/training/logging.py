@@ -13,8 +13,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from dirvae.training.durable import write_durably
 from dirvae.training.errors import TrainingWarning
+from pipelines.durable import write_durably
 
 __all__ = ["MetricsFile", "Progress", "finite_or_none", "read_metrics"]
 

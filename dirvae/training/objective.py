@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from dirvae.schedules import linear_warm_up
+from dirvae.schedules import constant, cyclical, linear_warm_up
+from dirvae.training.config import FitConfig
 from dirvae.training.errors import TrainingError
 from dirvae.training.feed import FeedBatch
 
@@ -18,16 +19,27 @@ Loss = Callable[[Any, FeedBatch], Mapping[str, Tensor | float]]
 
 
 class Bound:
-    """The model's own loss, the weight of its KL term rising from 0 to 1 over `kl_warmup` steps."""
+    """The model's own loss, with the weight of its KL term and the free nats that a config asks for."""
 
-    def __init__(self, kl_warmup: int) -> None:
-        self.kl_warmup = kl_warmup
+    def __init__(self, config: FitConfig) -> None:
+        self._config = config
+
+    def kl_weight(self, step: int) -> float:
+        """The weight at a step: constant, rising once, or rising in every cycle anew."""
+        config = self._config
+        if config.kl_warmup == 0:
+            return constant(step, value=config.kl_weight)
+        if config.kl_cycle is None:
+            return linear_warm_up(step, steps=config.kl_warmup, end=config.kl_weight)
+        rising = config.kl_warmup / config.kl_cycle
+        return cyclical(step, period=config.kl_cycle, rising=rising, end=config.kl_weight)
 
     def __call__(self, model: Any, batch: FeedBatch) -> Mapping[str, Tensor | float]:
         """Terms in nats per example, and the weight under "kl_weight"."""
-        weight = linear_warm_up(batch.step, steps=self.kl_warmup)
+        weight = self.kl_weight(batch.step)
+        free = {} if self._config.free_nats is None else {"free_nats": self._config.free_nats}
         out = model(batch.data)
-        return {**model.loss(batch.data, out, kl_weight=weight, mask=batch.mask), "kl_weight": weight}
+        return {**model.loss(batch.data, out, kl_weight=weight, mask=batch.mask, **free), "kl_weight": weight}
 
 
 def split_terms(terms: Mapping[str, Tensor | float]) -> tuple[dict[str, Tensor], dict[str, float]]:

@@ -25,6 +25,7 @@ class Stream(IntEnum):
     EVALUATION = 3
     PICTURES = 4
     EPOCH = 5
+    IMPORTANCE = 6
 
 
 def stream_seed(seed: int, stream: Stream, index: int = 0) -> int:

@@ -51,6 +51,8 @@ def build_model(config: TrainConfig) -> AutoEncoder:
                 grid=config.grid,
                 preset=config.preset,
                 latent=config.latent,
+                likelihood=config.likelihood,
+                fixed_scale=config.fixed_scale,
             )
         except ValueError as error:
             raise ConfigError(str(error)) from error

@@ -71,7 +71,7 @@ class Trainer:
         self.best: dict[str, Any] | None = None
         self._feed = Feed(batches, self.device, seed=self.config.seed)
         self.total_steps = _count_steps(self.config, self._feed)
-        self._loss = loss if loss is not None else Bound(self.config.kl_warmup)
+        self._loss = loss if loss is not None else Bound(self.config)
         self._evaluate = evaluate
         self._learning_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.precision = Precision.choose(self.config.precision, self.device)
@@ -178,7 +178,7 @@ class Trainer:
         tensors, optimizer = optimizer_to_tensors(self.optimizer)
         state = {
             "config": self.config.to_json(),
-            "model": {"network": type(self.model).__name__, "arguments": getattr(self.model, "config", None)},
+            "model": {"network": type(self.model).__name__, "arguments": _arguments(self.model)},
             "feed": self._feed.state_dict(),
             "optimizer": optimizer,
             **self._updater.state_dict(),
@@ -209,6 +209,14 @@ class Trainer:
         self._feed.load_state_dict(state["feed"])
         self.step = self._saved_step = checkpoint.step
         self.evaluation, self.best = state["evaluation"], state["best"]
+
+
+def _arguments(model: nn.Module) -> Any:
+    """The arguments that make the model again, as JSON; None where it cannot say, having parts that were given."""
+    try:
+        return getattr(model, "config", None)
+    except ValueError:
+        return None
 
 
 def _adam(model: nn.Module, config: FitConfig, device: torch.device) -> Optimizer:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,10 +17,20 @@ __all__ = ["Decoder", "Details", "FunctionDecoder"]
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What decoding tells besides the array: the rows of the source-to-output matrix (2, 3), and valid steps."""
+    """What decoding tells besides the array.
+
+    transform   the rows of the source-to-output matrix (2, 3)
+    length      valid steps, None where all are
+    key         the example's, where it is known only now (a clip that begins at random)
+    fields      fields that follow from decoding (a curve that is cut to its clip), parsed
+    num_bytes   read in decoding, besides the example's media
+    """
 
     transform: tuple[float, ...] | None = None
     length: int | None = None
+    key: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    num_bytes: int = 0
 
 
 @runtime_checkable

@@ -1,25 +1,29 @@
 """Encoded pictures to uint8 pixels of one size, written straight into a batch's slot.
 
-bytes ─▶ decode (simplejpeg, at 1/2, 1/4 or 1/8 where that loses nothing; Pillow for the rest)
+bytes ─▶ decode (simplejpeg, at 1/2, 1/4 or 1/8 where that loses nothing; imagecodecs for plain PNG and WebP, where
+         it is installed; Pillow for the rest)
       ─▶ crop at whole pixels ─▶ antialiased resize ─▶ upright ─▶ slot
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..randomness import Place
 from ..sources.source import Example
+from .channels import with_channels
+from .codecs import decode_plain
 from .decoder import Details
 from .geometry import Crop, Fit, Framing, Size, frame, parse_size
 from .jpeg import JpegHeader, read_jpeg_header
 from .pillow import UnreadableImageError, as_rgb, check_pixels, open_image
 from .resize import Pixels, ResizerName, resolve_resizer
+from .scratch import Scratch
 
 __all__ = ["ImageDecoder", "upright"]
 
@@ -52,7 +56,7 @@ class ImageDecoder:
         self.size = None if size is None else parse_size(size)
         self.fit, self.crop, self.flip, self.grayscale = fit, crop, flip, grayscale
         self.resizer, self._resize = resolve_resizer(resizer)
-        self._scratch = threading.local()
+        self._scratch = Scratch()
 
     @property
     def channels(self) -> int:
@@ -76,14 +80,26 @@ class ImageDecoder:
     def decode(self, example: Example, place: Place) -> tuple[NDArray[np.uint8], Details]:
         """The picture in its own size, (channel, height, width). Raises `ExampleError`."""
         try:
-            picture = as_rgb(open_image(example.media), gray=self.grayscale)
+            pixels = self._whole(example.media)
         except UnreadableImageError as error:
             raise example.error(str(error)) from error
-        pixels = np.array(picture).reshape(picture.height, picture.width, self.channels)
         flipped = self.flip and bool(place.words(3)[2] >> 63)
-        whole = (0, 0, picture.width, picture.height)
+        whole = (0, 0, pixels.shape[1], pixels.shape[0])
         details = Details(transform=Framing(whole, whole, 1, flipped).transform())
         return (pixels[:, ::-1] if flipped else pixels).transpose(2, 0, 1), details
+
+    def _whole(self, data: bytes) -> Pixels:
+        """All of a picture, (height, width, channel), in memory of its own."""
+        pixels = self._decode_plain(data)
+        if pixels is None:
+            picture = as_rgb(open_image(data), gray=self.grayscale)
+            return np.array(picture).reshape(picture.height, picture.width, self.channels)
+        whole = np.empty((*pixels.shape[:2], self.channels), np.uint8)
+        whole[...] = with_channels(pixels, self.channels)
+        return whole
+
+    def _decode_plain(self, data: bytes) -> Pixels | None:
+        return None if self.resizer == "exact" else decode_plain(data, self._scratch)
 
     def _fill(self, data: bytes, target: Pixels, place: Place) -> Framing:
         random = self.flip or self.crop == "random"
@@ -98,18 +114,32 @@ class ImageDecoder:
             chosen = self._fill_from_jpeg(data, header, target, framing)
             if chosen is not None:
                 return chosen
-        picture = open_image(data)
-        picture = as_rgb(picture, gray=self.grayscale)
+        pixels = self._decode_plain(data)
+        if pixels is None:
+            return self._fill_by_pillow(data, target, framing)
+        chosen = framing(*pixels.shape[:2])
+        left, top, right, bottom = chosen.box
+        source = with_channels(pixels[top:bottom, left:right], self.channels)
+        self._resize_or_copy(source, self._prepare(target, chosen))
+        return self._finish(target, chosen)
+
+    def _fill_by_pillow(self, data: bytes, target: Pixels, framing: Callable[[int, int], Framing]) -> Framing:
+        """The patient way: whatever Pillow opens."""
+        picture = as_rgb(open_image(data), gray=self.grayscale)
         chosen = framing(picture.height, picture.width)
         inner = self._prepare(target, chosen)
+        height, width = inner.shape[:2]
         if self.resizer == "exact":
-            height, width = inner.shape[:2]
-            resized = picture.resize((width, height), 2, box=chosen.box)  # 2 is BILINEAR
+            resized = picture.resize((width, height), Image.Resampling.BILINEAR, box=chosen.box)
             inner[...] = np.asarray(resized).reshape(inner.shape)
-        else:
-            left, top, right, bottom = chosen.box
-            pixels = np.array(picture).reshape(picture.height, picture.width, self.channels)
-            self._resize_or_copy(pixels[top:bottom, left:right], inner)
+            return self._finish(target, chosen)
+        if chosen.box != (0, 0, *picture.size):
+            picture = picture.crop(chosen.box)
+        if self.resizer == "pillow":
+            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        source = self._scratch.raster(picture.height, picture.width, self.channels)
+        source[...] = np.asarray(picture).reshape(source.shape)
+        self._resize_or_copy(source, inner)
         return self._finish(target, chosen)
 
     def _fill_from_jpeg(
@@ -128,7 +158,7 @@ class ImageDecoder:
                 min_height=-(-header.height // scale),
                 min_width=-(-header.width // scale),
                 min_factor=scale,
-                buffer=self._buffer(header, scale),
+                buffer=self._scratch.take(-(-header.height // scale) * -(-header.width // scale) * self.channels),
             )
         except ValueError:
             return None
@@ -143,14 +173,6 @@ class ImageDecoder:
         )
         return self._finish(target, chosen)
 
-    def _buffer(self, header: JpegHeader, scale: int) -> NDArray[np.uint8]:
-        """This thread's scratch memory, large enough for the decoded raster."""
-        needed = -(-header.height // scale) * -(-header.width // scale) * self.channels
-        buffer: NDArray[np.uint8] | None = getattr(self._scratch, "buffer", None)
-        if buffer is None or len(buffer) < needed:
-            buffer = self._scratch.buffer = np.empty(max(needed, 1 << 21), np.uint8)
-        return buffer
-
     def _prepare(self, target: Pixels, framing: Framing) -> Pixels:
         left, top, right, bottom = framing.place
         inner = target[top:bottom, left:right]
@@ -159,10 +181,14 @@ class ImageDecoder:
         return inner
 
     def _resize_or_copy(self, source: Pixels, inner: Pixels) -> None:
-        if source.shape == inner.shape:
+        if source.shape[:2] == inner.shape[:2]:
             inner[...] = source
-        else:
+        elif source.shape[2] == inner.shape[2]:
             self._resize(source, inner)
+        else:
+            gray = np.empty((*inner.shape[:2], 1), np.uint8)
+            self._resize(source, gray)
+            inner[...] = gray  # one channel for all three
 
     @staticmethod
     def _finish(target: Pixels, framing: Framing) -> Framing:
@@ -178,7 +204,7 @@ class ImageDecoder:
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self.resizer, self._resize = resolve_resizer(self.resizer)
-        self._scratch = threading.local()
+        self._scratch = Scratch()
 
     def __repr__(self) -> str:
         parts = [f"size={self.size}", f"fit={self.fit!r}", f"crop={self.crop!r}", f"flip={self.flip}"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .exif import read_orientation
+
 __all__ = ["JpegHeader", "read_jpeg_header"]
 
 START_OF_SCAN, END_OF_IMAGE, APP1, APP14 = 0xDA, 0xD9, 0xE1, 0xEE
 NO_LENGTH = frozenset([0x01, *range(0xD0, 0xD9)])
 START_OF_FRAME = frozenset([*range(0xC0, 0xD0)]) - {0xC4, 0xC8, 0xCC}
-ORIENTATION_TAG = 0x0112
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,32 +64,7 @@ def _header(frame: bytes, exif: bytes, has_xmp_orientation: bool) -> JpegHeader 
     if len(frame) < 6 or frame[0] != 8:
         return None
     height, width = frame[1] << 8 | frame[2], frame[3] << 8 | frame[4]
-    orientation = _orientation(exif) if exif else 0
+    orientation = read_orientation(exif) if exif else 0
     if not height or not width or orientation is None or (has_xmp_orientation and not orientation):
         return None
     return JpegHeader(width, height, frame[5], orientation or 1)
-
-
-def _orientation(tiff: bytes) -> int | None:
-    """The orientation in a TIFF header's first directory (EXIF 2.3, section 4.6); 0 where it has none.
-
-    None where the directory is damaged or says it in an unusual way.
-    """
-    order = {b"II*\0": "little", b"MM\0*": "big"}.get(tiff[:4])
-    if order is None or len(tiff) < 10:
-        return None
-    little = order == "little"
-
-    def number(start: int, size: int) -> int:
-        return int.from_bytes(tiff[start : start + size], "little" if little else "big")
-
-    directory = number(4, 4)
-    num_entries = number(directory, 2)
-    if directory + 2 + 12 * num_entries > len(tiff):
-        return None
-    for start in range(directory + 2, directory + 2 + 12 * num_entries, 12):
-        if number(start, 2) == ORIENTATION_TAG:
-            value = number(start + 8, 2)
-            is_usual = number(start + 2, 2) == 3 and number(start + 4, 4) == 1 and 1 <= value <= 8
-            return value if is_usual else None
-    return 0

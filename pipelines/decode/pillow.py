@@ -8,12 +8,13 @@ import struct
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from .exif import ORIENTATION_TAG
+
 __all__ = ["MAX_PIXELS", "UnreadableImageError", "as_rgb", "open_image", "orientation_of"]
 
 MAX_PIXELS = 178_956_970  # where Pillow, too, calls it a decompression bomb
 """Largest picture that is decoded, in pixels; a header that claims more is refused before anything is allocated."""
 
-ORIENTATION_TAG = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -74,7 +75,7 @@ def orientation_of(picture: Image.Image) -> int:
 
 def as_rgb(picture: Image.Image, *, gray: bool = False) -> Image.Image:
     """Decode: upright, RGB (or "L" if `gray`), 8 bits. Alpha is dropped, 16 bits are scaled, ICC is ignored.
-
+    Where nothing has to change, it is the picture itself.
     Raises `UnreadableImageError` with the decoder's reason.
     """
     try:
@@ -83,7 +84,8 @@ def as_rgb(picture: Image.Image, *, gray: bool = False) -> Image.Image:
         eight = _eight_bits(picture)
         eight.info.pop("transparency", None)  # `convert` would warn of what it drops
         turned = eight.transpose(TURNS[orientation]) if orientation != 1 else eight
-        return turned.convert("L" if gray else "RGB")
+        mode = "L" if gray else "RGB"
+        return turned if turned.mode == mode else turned.convert(mode)  # `convert` always copies
     except FAILURES as error:
         raise UnreadableImageError(_reason(error)) from error
 

@@ -12,9 +12,11 @@ from types import FrameType
 
 from ..errors import PipelineError
 from .make import PackReport, make_shards
-from .pack import PackingStoppedError
+from .packing_run import SetReport
+from .settings import PACKED_KINDS
+from .source_reader import PackingStoppedError
 from .walk import Failure
-from .wording import counted, printable
+from .wording import FILE_OF, a_kind, counted, printable
 
 __all__ = ["main"]
 
@@ -26,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Pack a folder, and say how it went: 0 done, 1 could not finish, 2 could not start, 130 interrupted."""
     options = vars(_parser().parse_args(argv))
     source = options.pop("source")
+    if "curves" in options:
+        options["curves"] = dict(options["curves"])
     try:
         with _terminate_like_interrupt():
             report = make_shards(source, progress=True, **options)
@@ -43,14 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="make_shards",
-        description="Pack a folder of images into webdataset tar shards with an index. Killed and started again, "
-        "it goes on where it was and ends in the same bytes.",
+        description="Pack a folder of images or recordings into webdataset tar shards with an index. Killed and "
+        "started again, it goes on where it was and ends in the same bytes.",
+        argument_default=argparse.SUPPRESS,
     )
     add = parser.add_argument
-    add("source", help="folder of images, or of the folders image, audio and video")
+    add("source", help="folder of images, of recordings, of both, or of the folders image and audio")
     add("--out", help="where the shards go (default: the last part of SOURCE below ./shards)")
+    add("--only", choices=PACKED_KINDS, help="pack this kind of media alone")
     order = parser.add_mutually_exclusive_group()
-    order.add_argument("--shuffle", type=int, default=0, metavar="SEED", help="seed of the order (default: 0)")
+    order.add_argument("--shuffle", type=int, metavar="SEED", help="seed of the order (default: 0)")
     order.add_argument(
         "--no-shuffle", dest="shuffle", action="store_const", const=None, help="pack in the order of the paths"
     )
@@ -60,24 +66,47 @@ def _parser() -> argparse.ArgumentParser:
         metavar="BYTES",
         help="source bytes in a shard, such as 256M (default: a sixteenth of all, between 16M and 256M)",
     )
-    add(
-        "--shard-examples",
-        type=int,
-        default=10_000,
-        metavar="NUM",
-        help="most images in a shard (default: 10000)",
-    )
+    add("--shard-examples", type=int, metavar="NUM", help="most source files in a shard (default: 10000)")
     add("--workers", type=int, metavar="NUM", help="processes (default: one a core; 0: none but this one)")
-    add("--decode", action="store_true", help="decode every image whole, to find damaged ones")
-    add("--resize", type=int, metavar="PIXELS", help="make upright RGB JPEGs with this shorter side")
-    add("--quality", type=int, metavar="1-95", help="JPEG quality with --resize (default: 90)")
+    add("--classes", action="store_true", help="number the sub-folders: the field cls, and classes.json")
+    add("--decode", action="store_true", help="decode every file whole, to find damaged ones")
     add("--strict", action="store_true", help="any file that cannot be packed is an error")
     known = parser.add_mutually_exclusive_group()
     known.add_argument(
         "--append", action="store_true", help="add files that are new to a finished set, in new shards"
     )
     known.add_argument("--overwrite", action="store_true", help="remove the shards that are there; make all anew")
+    _add_media_options(parser)
     return parser
+
+
+def _add_media_options(parser: argparse.ArgumentParser) -> None:
+    image = parser.add_argument_group("images").add_argument
+    image("--resize", type=int, metavar="PIXELS", help="make upright RGB JPEGs with this shorter side")
+    image("--quality", type=int, metavar="1-95", help="JPEG quality with --resize (default: 90)")
+    audio = parser.add_argument_group("recordings").add_argument
+    audio("--segment", type=float, metavar="SECONDS", help="cut into examples of this length, the last shorter")
+    audio("--sample-rate", type=int, metavar="HZ", help="resample to this rate")
+    audio("--channels", type=int, metavar="NUM", help="1 is their mean, more are the first of them or one repeated")
+    audio("--codec", choices=("keep", "wav", "flac"), help="what is packed (default: keep, files as they are)")
+    audio(
+        "--curve",
+        dest="curves",
+        type=_parse_curve,
+        action="append",
+        metavar="FIELD=ROWS",
+        help="with --segment: an npy field that is cut as well, and its rows a second: f0.npy=250",
+    )
+
+
+def _parse_curve(text: str) -> tuple[str, float]:
+    name, _, rate = text.partition("=")
+    try:
+        return name, float(rate)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no field with its rows a second, such as f0.npy=250"
+        ) from None
 
 
 def _parse_bytes(text: str) -> int:
@@ -90,14 +119,21 @@ def _parse_bytes(text: str) -> int:
 def _print_report(report: PackReport) -> None:
     for note in report.notes:
         print(note)
-    size = f"{counted(report.examples, 'image')} in {counted(report.shards, 'shard')}, {report.bytes / 1e6:,.1f} MB"
-    if report.was_complete:
-        print(f"{report.out}: complete already: {size}.")
-    else:
-        print(f"{report.out}: {size}; {counted(report.new_shards, 'shard')} made in {report.seconds:.1f} s.")
+    for one in report.sets:
+        _print_set(one)
     if report.skipped:
-        print(f"{counted(report.skipped, 'file')} passed over: neither an image nor a sidecar file of one.")
+        kinds = ", ".join(a_kind(one.modality) for one in report.sets)
+        print(f"{counted(report.skipped, 'file')} passed over: neither {kinds} nor a sidecar file of one.")
     _print_failures(report.failures, " All of them are in manifest.json.")
+
+
+def _print_set(one: SetReport) -> None:
+    noun = "segment" if one.is_cut else FILE_OF[one.modality]
+    size = f"{counted(one.examples, noun)} in {counted(one.shards, 'shard')}, {one.bytes / 1e6:,.1f} MB"
+    if one.was_complete:
+        print(f"{one.out}: complete already: {size}.")
+    else:
+        print(f"{one.out}: {size}; {counted(one.new_shards, 'shard')} made in {one.seconds:.1f} s.")
 
 
 def _print_failures(failures: tuple[Failure, ...], where: str) -> None:

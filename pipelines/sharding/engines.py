@@ -2,11 +2,11 @@
 
     parent                                    child
     task ────────────────────────────────────▶  pack_shard
-         ◀──────────── place of each image ────  before it is touched
+         ◀──────────── place of each file ─────  before it is touched
          ◀──────────── result, or exception ───  at the end
 
-A child that dies says by its last message which image it was at. The shard is tried once more as it was (the
-machine may have been short of memory); an image that ends a second child is left out as a failure. Children
+A child that dies says by its last message which file it was at. The shard is tried once more as it was (the
+machine may have been short of memory); a file that ends a second child is left out as a failure. Children
 never touch a finished shard, end with their parent, and leave Ctrl-C to it.
 """
 
@@ -24,12 +24,13 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Protocol, TypeAlias
 
-from .pack import PackingStoppedError, ShardResult, ShardTask, pack_shard
+from .pack import ShardResult, ShardTask, pack_shard
+from .source_reader import PackingStoppedError
 
-__all__ = ["Engine", "OnImage", "ProcessEngine", "SerialEngine", "make_engine"]
+__all__ = ["Engine", "OnFile", "ProcessEngine", "SerialEngine", "make_engine"]
 
-OnImage: TypeAlias = Callable[[int, int], None]
-"""on_image(number of the shard, place of the image in it), told before the image is touched."""
+OnFile: TypeAlias = Callable[[int, int], None]
+"""on_file(number of the shard, place of the file in it), told before the file is touched."""
 
 Work: TypeAlias = Callable[[ShardTask, Callable[[int], None]], ShardResult]
 
@@ -37,20 +38,20 @@ Work: TypeAlias = Callable[[ShardTask, Callable[[int], None]], ShardResult]
 class Engine(Protocol):
     """Packs shards; in which order they come back is the engine's affair, what is in them is not."""
 
-    def run(self, tasks: Iterable[ShardTask], on_image: OnImage) -> Iterator[ShardResult]:
+    def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task, as it is finished. Raises `PackingStoppedError`."""
 
 
 class SerialEngine:
-    """One shard after the other in this process. A native crash in an image reader ends it."""
+    """One shard after the other in this process. A native crash in a reader of media ends it."""
 
-    def run(self, tasks: Iterable[ShardTask], on_image: OnImage) -> Iterator[ShardResult]:
+    def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task, in order."""
         for task in tasks:
             number = task.shard.number
 
             def on_place(place: int, number: int = number) -> None:
-                on_image(number, place)
+                on_file(number, place)
 
             yield pack_shard(task, on_place)
 
@@ -61,7 +62,7 @@ class ProcessEngine:
     def __init__(self, workers: int, *, work: Work = pack_shard) -> None:
         self.workers, self._work = workers, work
 
-    def run(self, tasks: Iterable[ShardTask], on_image: OnImage) -> Iterator[ShardResult]:
+    def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task as it is finished; leaving the iteration early ends the children."""
         waiting = deque(tasks)
         crashes: Counter[tuple[int, int]] = Counter()
@@ -74,7 +75,7 @@ class ProcessEngine:
                     child = next(child for child in children if child.connection is connection)
                     message = child.receive()
                     if isinstance(message, int):
-                        on_image(child.task.shard.number, message)
+                        on_file(child.task.shard.number, message)
                         continue
                     if isinstance(message, BaseException):
                         raise message
@@ -142,7 +143,7 @@ class _Child:
         is_second = crashes[self.task.shard.number, place] > 1
         if place < 0 and (is_second or not self._has_begun):
             raise PackingStoppedError(
-                f"A worker process ended before it had read an image ({how}). In a script, call make_shards below "
+                f"A worker process ended before it had read a file ({how}). In a script, call make_shards below "
                 '`if __name__ == "__main__":`, or use workers=0.'
             )
         return self.task.without(place, f"its reader crashed ({how})") if is_second else self.task

@@ -1,4 +1,4 @@
-"""The work of one process: the images of one planned shard, read, looked at and written.
+"""The work of one process: the files of one planned shard, read, looked at and written.
 
 What comes out is a function of the task alone. A file that cannot be used is left out with its reason;
 anything wrong with the disk, or a source that changes meanwhile, stops the run.
@@ -10,34 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..decode.pillow import UnreadableImageError
-from ..errors import ShardingError
-from .image import prepare_image
-from .plan import PackSettings, PlannedImage, PlannedShard
-from .shard_file import EncodedExample, ShardFile, ShardSummary, encode_example
+from .modality import part_key
+from .plan import PlannedFile, PlannedShard
+from .settings import PackSettings
+from .shard_file import ShardFile, ShardSummary, encode_example
+from .source_reader import PackingStoppedError, SourceReader, UnpackableError
 from .walk import Failure
-from .wording import printable
 from .writer import shard_name
 
-__all__ = ["PackingStoppedError", "ShardResult", "ShardTask", "pack_shard"]
-
-
-class PackingStoppedError(ShardingError):
-    """Packing began and could not be finished; what is finished is kept. `failures` are the files at fault."""
-
-    def __init__(self, message: str, failures: tuple[Failure, ...] = ()) -> None:
-        super().__init__(message)
-        self.failures = failures
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (str(self), self.failures)
+__all__ = ["ShardResult", "ShardTask", "pack_shard"]
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
     """A planned shard, where its files are, and where it is to be written, complete with its index.
 
-    `crashed` holds the places of images whose reader takes its process along, each with how it ended.
+    `crashed` holds the places of files whose reader takes its process along, each with how it ended.
     """
 
     shard: PlannedShard
@@ -47,42 +35,52 @@ class ShardTask:
     crashed: dict[int, str] = field(default_factory=dict)
 
     def without(self, place: int, reason: str) -> ShardTask:
-        """The same task, with one image counted as a failure unread."""
+        """The same task, with one file counted as a failure unread."""
         return replace(self, crashed={**self.crashed, place: reason})
 
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
-    """A shard in `ShardTask.target`, or none there if `summary.examples` is 0; and what was left out."""
+    """A shard in `ShardTask.target`, or none there if `summary.examples` is 0; and what was left out.
+
+    `parts` says for each file of the shard how many examples it became; empty where files are not cut.
+    """
 
     number: int
     summary: ShardSummary
     failures: tuple[Failure, ...]
+    parts: tuple[int, ...] = ()
 
 
-def pack_shard(task: ShardTask, on_image: Callable[[int], None]) -> ShardResult:
-    """Write one shard. `on_image` is told the place of every image before it is touched.
+def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
+    """Write one shard. `on_file` is told the place of every file before it is touched.
 
     Raises `PackingStoppedError` where the shard cannot be written or the source has changed since it was
     listed.
     """
-    name = shard_name("image", task.shard.number)
+    settings, number = task.settings, task.shard.number
+    name = shard_name(settings.modality, number)
     failures: list[Failure] = []
+    parts: list[int] = []
     try:
         shard = ShardFile(task.target / name)
         try:
-            for place, planned in enumerate(task.shard.images):
-                on_image(place)
+            for place, planned in enumerate(task.shard.files):
+                on_file(place)
+                before = shard.examples
                 try:
                     if place in task.crashed:
-                        raise UnreadableImageError(task.crashed[place])
-                    shard.add(_load(planned, task))
-                except UnreadableImageError as error:
-                    failures.append(Failure(planned.image.path, str(error)))
+                        raise UnpackableError(task.crashed[place])
+                    with shard.all_or_none():
+                        _add(shard, planned, task)
+                except UnpackableError as error:
+                    failures.append(Failure(planned.file.path, str(error)))
+                parts.append(shard.examples - before)
+            counts = tuple(parts) if settings.media.cuts else ()
             if shard.examples:
-                return ShardResult(task.shard.number, shard.finish(), tuple(failures))
+                return ShardResult(number, shard.finish(), tuple(failures), counts)
             shard.abort()
-            return ShardResult(task.shard.number, ShardSummary(name, 0, 0, ""), tuple(failures))
+            return ShardResult(number, ShardSummary(name, 0, 0, ""), tuple(failures), counts)
         except BaseException:
             shard.abort()
             raise
@@ -93,34 +91,26 @@ def pack_shard(task: ShardTask, on_image: Callable[[int], None]) -> ShardResult:
         ) from error
 
 
-def _load(planned: PlannedImage, task: ShardTask) -> EncodedExample:
-    image, settings = planned.image, task.settings
-    content = _read(task.source, image.path, image.size)
-    fields = {suffix.lower(): _read(task.source, f"{image.stem}.{suffix}", size) for suffix, size in image.sidecars}
-    prepared = prepare_image(
-        content,
-        image.suffix,
-        decode=settings.decode,
-        resize=settings.resize,
-        quality=settings.quality or 90,
-    )
-    return encode_example(planned.key, prepared.media, prepared.suffix, fields=fields, facts=prepared.facts)
+def _add(shard: ShardFile, planned: PlannedFile, task: ShardTask) -> None:
+    """All examples of one file, which stay in the shard unless an exception leaves."""
+    file = planned.file
+    fields = {suffix.lower(): _read(task.source, f"{file.stem}.{suffix}", size) for suffix, size in file.sidecars}
+    if planned.label is not None:
+        fields["cls"] = b"%d" % planned.label
+    with SourceReader(task.source, file.path, file.size) as reader:
+        for made in task.settings.media.prepare(reader, file.suffix, fields):
+            shard.add(
+                encode_example(
+                    part_key(planned.key, made.part),
+                    made.media,
+                    made.suffix,
+                    media_bytes=made.media_bytes,
+                    fields=made.fields,
+                    facts=made.facts,
+                )
+            )
 
 
 def _read(source: Path, path: str, size: int) -> bytes:
-    """A whole file of the size it had in the listing, which the shard boundaries were made from."""
-    try:
-        with open(source / path, "rb", buffering=0) as file:
-            content = file.read(size + 1)
-            while content and len(content) < size and (piece := file.read(size + 1 - len(content))):
-                content += piece
-    except FileNotFoundError:
-        content = b""
-    except OSError as error:
-        raise UnreadableImageError(f"cannot be read ({error.strerror})") from error
-    if len(content) != size:
-        raise PackingStoppedError(
-            f"{printable(path)}: no longer the {size:,} bytes it had when packing began. Leave the folder alone "
-            "until it is packed; if the change is to stay, pack anew with --overwrite."
-        )
-    return content
+    with SourceReader(source, path, size) as file:
+        return file.content()

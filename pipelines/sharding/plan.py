@@ -1,114 +1,71 @@
-"""What goes into which shard, decided from the listing and the settings before any image is read.
+"""What goes into which shard, decided from the listing and the settings before any file is read.
 
 The plan is a pure function of both, so an interrupted run makes it again and goes on; what is saved is what
 it was made from. Shards are cut by the sizes of the source files, whatever becomes of them: a file that turns
-out to be unreadable, or is made smaller, moves no other file to another shard.
+out to be unreadable, or is made smaller, or cut into many examples, moves no other file to another shard.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from ..keys import KeyMaker
 from ..order import permutation
 from ..randomness import Domain, derive_key
 from ..tar import BLOCK, padded
-from .listing import Listing, SourceImage
+from .classes import class_of, number_classes
+from .listing import Listing, SourceFile
+from .settings import PackSettings
 
-__all__ = ["PackSettings", "Plan", "PlannedImage", "PlannedShard", "make_plan"]
+__all__ = ["Plan", "PlannedFile", "PlannedShard", "make_plan"]
 
 PLAN_VERSION = 1
 SMALLEST_SHARD, LARGEST_SHARD, USUAL_SHARDS = 16 << 20, 256 << 20, 16
 
 
-@dataclass(frozen=True)
-class PackSettings:
-    """Everything that decides the bytes of the shards, given the listing. Raises `ValueError` for nonsense.
-
-    shuffle         seed of the order in which files are packed; None: sorted by path.
-    shard_bytes     bytes of source files in a shard, tar padding included; None: a sixteenth of the whole,
-                    between 16 and 256 MiB.
-    shard_examples  most examples in a shard.
-    decode          decode every image whole, not just its header.
-    resize          shorter side in pixels of the JPEGs to make; None: pack the files as they are.
-    quality         JPEG quality from 1 to 95 with `resize`; None without.
-    """
-
-    shuffle: int | None = 0
-    shard_bytes: int | None = None
-    shard_examples: int = 10_000
-    decode: bool = False
-    resize: int | None = None
-    quality: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (
-            ("shard_bytes", self.shard_bytes),
-            ("shard_examples", self.shard_examples),
-            ("resize", self.resize),
-        ):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1.")
-        if self.resize is None and self.quality is not None:
-            raise ValueError(f"quality is {self.quality}, but nothing is encoded: it needs resize.")
-        if self.quality is not None and not 1 <= self.quality <= 95:
-            raise ValueError(f"quality is {self.quality}; it must lie between 1 and 95.")
-        if self.resize is not None and self.quality is None:
-            object.__setattr__(self, "quality", 90)
-
-    def describe(self) -> dict[str, Any]:
-        """The settings as they stand in the manifest."""
-        return asdict(self)
-
-    def differences(self, other: dict[str, Any]) -> list[str]:
-        """How other settings, as `describe` gave them, differ: "resize was 256 and is None"."""
-        ours = self.describe()
-        names = [field.name for field in fields(self)]
-        return [
-            f"{name} was {other.get(name)} and is {ours[name]}" for name in names if other.get(name) != ours[name]
-        ]
-
-
 @dataclass(frozen=True, slots=True)
-class PlannedImage:
-    """An image and the key it gets."""
+class PlannedFile:
+    """A file, the key it gets, and the number of its class, None without."""
 
     key: str
-    image: SourceImage
+    file: SourceFile
+    label: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedShard:
-    """A shard to be made: its number and the images that belong in it, in order."""
+    """A shard to be made: its number and the files that belong in it, in order."""
 
     number: int
-    images: tuple[PlannedImage, ...]
+    files: tuple[PlannedFile, ...]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All shards to be made: images in packing order, cut after `stops`; numbered from `first_shard`.
+    """All shards to be made: files in packing order, cut after `stops`; numbered from `first_shard`.
 
     `listing` is the fingerprint of everything in the source; `base` the data hash of the shards that are
-    there already and stay (empty for none).
+    there already and stay (empty for none); `classes` the number of each class, empty without.
     """
 
     listing: str
     settings: PackSettings
     base: str
     first_shard: int
-    images: list[PlannedImage]
+    files: list[PlannedFile]
     stops: list[int]
+    classes: dict[str, int] = field(default_factory=dict)
 
     @property
     def shards(self) -> Iterator[PlannedShard]:
         """The shards in order."""
         start = 0
         for place, stop in enumerate(self.stops):
-            yield PlannedShard(self.first_shard + place, tuple(self.images[start:stop]))
+            yield PlannedShard(self.first_shard + place, tuple(self.files[start:stop]))
             start = stop
 
     def describe(self) -> dict[str, Any]:
@@ -130,26 +87,31 @@ def make_plan(
     packed: dict[str, str] | None = None,
     base: str = "",
     first_shard: int = 0,
+    classes: Mapping[str, int] = MappingProxyType({}),
 ) -> Plan:
-    """Key, shuffle and cut. `packed` maps paths that are in shards already, and left out, to their keys.
+    """Key, label, shuffle and cut. `packed` maps paths that are in shards already, and left out, to their keys.
 
-    Keys are given in the order of the paths, so that no setting changes them.
+    Keys are given in the order of the paths, so that no setting changes them. `classes` are those that have their
+    numbers. Raises `SourceError` where there are to be classes and are none.
     """
     packed = packed or {}
-    new = [image for image in listing.images if image.path not in packed]
+    new = [file for file in listing.files if file.path not in packed]
+    numbers = number_classes(listing.files, classes) if settings.classes else {}
     keys = KeyMaker(set(packed.values()))
-    planned = [PlannedImage(keys.key(_speakable(image.path)), image) for image in new]
+    planned = [
+        PlannedFile(keys.key(_speakable(file.path)), file, numbers.get(class_of(file.path) or "")) for file in new
+    ]
     if settings.shuffle is not None:
         key = derive_key(settings.shuffle, Domain.PACKING, first_shard)
         planned = [planned[index] for index in permutation(len(planned), key).tolist()]
-    spans = [_span_bytes(one.image) for one in planned]
+    spans = [_span_bytes(one.file) for one in planned]
     limit = settings.shard_bytes or min(LARGEST_SHARD, max(SMALLEST_SHARD, sum(spans) // USUAL_SHARDS))
     stops = _cut(spans, limit, settings.shard_examples)
-    return Plan(listing.fingerprint, settings, base, first_shard, planned, stops)
+    return Plan(listing.fingerprint, settings, base, first_shard, planned, stops, numbers)
 
 
-def _span_bytes(image: SourceImage) -> int:
-    sizes = [image.size, *(size for _, size in image.sidecars)]
+def _span_bytes(file: SourceFile) -> int:
+    sizes = [file.size, *(size for _, size in file.sidecars)]
     return sum(BLOCK + padded(size) for size in sizes)
 
 

@@ -14,26 +14,26 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Counts images over all shards being packed; silent if `stream` is None."""
+    """Counts source files over all shards being packed; silent if `stream` is None. `noun` says what they are."""
 
-    def __init__(self, total: int, done: int, *, stream: TextIO | None) -> None:
-        self._total, self._done, self._stream = total, done, stream
+    def __init__(self, total: int, done: int, *, stream: TextIO | None, noun: str = "files") -> None:
+        self._total, self._done, self._stream, self._noun = total, done, stream, noun
         self._under_way: dict[int, int] = {}
         self._began = self._last_line = time.monotonic()
         self._first = done
         self._bar: tqdm[NoReturn] | None = None
         if stream is not None and stream.isatty():
-            self._bar = tqdm(total=total, initial=done, unit=" images", file=stream, smoothing=0.1)
+            self._bar = tqdm(total=total, initial=done, unit=f" {noun}", file=stream, smoothing=0.1)
 
-    def on_image(self, number: int, place: int) -> None:
-        """An image of a shard is about to be read."""
+    def on_file(self, number: int, place: int) -> None:
+        """A file of a shard is about to be read."""
         self._under_way[number] = place
         self._show()
 
-    def on_shard(self, number: int, images: int) -> None:
+    def on_shard(self, number: int, files: int) -> None:
         """A shard is finished."""
         self._under_way.pop(number, None)
-        self._done += images
+        self._done += files
         self._show()
 
     def _show(self) -> None:
@@ -43,7 +43,7 @@ class Progress:
         elif self._stream is not None and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             rate = (done - self._first) / (self._last_line - self._began)
-            print(f"{done:,} of {self._total:,} images, {rate:,.0f} a second", file=self._stream, flush=True)
+            print(f"{done:,} of {self._total:,} {self._noun}, {rate:,.0f} a second", file=self._stream, flush=True)
 
     def __enter__(self) -> Progress:
         return self

@@ -11,21 +11,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
+from ..durable import fsync_folder
 from ..index import INDEX_DTYPE, INDEX_VERSION, IndexFlag, index_path, save_index
 from ..keys import split_member_name
 from ..tar import BLOCK, padded
 
-__all__ = ["EncodedExample", "MediaFacts", "ShardFile", "ShardSummary", "encode_example", "sync_folder"]
+__all__ = ["EncodedExample", "MediaFacts", "ShardFile", "ShardSummary", "encode_example"]
 
 END_OF_ARCHIVE = bytes(2 * BLOCK)
 NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
@@ -54,13 +56,22 @@ class ShardSummary:
 
 @dataclass(frozen=True, slots=True)
 class EncodedExample:
-    """An example as it will stand in the tar: `span` is the headers, payloads and padding of all its members."""
+    """An example as it will stand in the tar: the members of its fields and the media's header, then the media.
+
+    The pieces of a large recording are read while it is written, `media_bytes` of them together.
+    """
 
     key: str
-    span: bytes
+    lead: bytes
+    media: Iterable[bytes]
     media_bytes: int
     has_fields: bool
     facts: MediaFacts
+
+    @property
+    def span_bytes(self) -> int:
+        """Bytes of the whole example: headers, payloads and their padding."""
+        return len(self.lead) + padded(self.media_bytes)
 
 
 class ShardFile:
@@ -71,7 +82,7 @@ class ShardFile:
         self._part = path.with_name(f".{path.name}.part")
         self._file = open(self._part, "wb")  # noqa: SIM115 (closed by finish or abort)
         self._sha256 = hashlib.sha256()
-        self._keys: set[str] = set()
+        self._keys: dict[str, None] = {}  # in the order of the rows
         self._rows: list[tuple[int, ...]] = []
         self.bytes = 0
 
@@ -84,13 +95,32 @@ class ShardFile:
         """Append one example. Raises `ValueError` where its key is taken."""
         if example.key in self._keys:
             raise ValueError(f"{self.path.name}: there is an example {example.key!r} already; keys must differ.")
-        offset, facts = self.bytes, example.facts
-        self._write(example.span)
+        offset, facts, crc32 = self.bytes, example.facts, 0
+        padding = bytes(padded(example.media_bytes) - example.media_bytes)
+        for piece in itertools.chain((example.lead,), example.media, (padding,)):
+            self._write(piece)
+            crc32 = zlib.crc32(piece, crc32)
+        assert self.bytes - offset == example.span_bytes, "the media has the length its header tells"
         flags = IndexFlag.HAS_CRC32 | (IndexFlag.HAS_FIELDS if example.has_fields else IndexFlag(0))
-        place = (offset, len(example.span), self.bytes - padded(example.media_bytes), example.media_bytes)
+        place = (offset, example.span_bytes, offset + len(example.lead), example.media_bytes)
         shape = (facts.frames, -1, *facts.rate, facts.width, facts.height, facts.channels)
-        self._rows.append((*place, *shape, int(flags), zlib.crc32(example.span), INDEX_VERSION))
-        self._keys.add(example.key)
+        self._rows.append((*place, *shape, int(flags), crc32, INDEX_VERSION))
+        self._keys[example.key] = None
+
+    @contextlib.contextmanager
+    def all_or_none(self) -> Iterator[None]:
+        """What is added inside stays if nothing is raised; otherwise the shard is again as it was before."""
+        start, examples, digest = self.bytes, self.examples, self._sha256.copy()
+        try:
+            yield
+        except BaseException:
+            self._file.seek(start)
+            self._file.truncate()
+            self.bytes, self._sha256 = start, digest
+            del self._rows[examples:]
+            for key in list(self._keys)[examples:]:
+                del self._keys[key]
+            raise
 
     def _write(self, content: bytes) -> None:
         self._file.write(content)
@@ -108,7 +138,7 @@ class ShardFile:
         save_index(index_part, np.array(self._rows, INDEX_DTYPE))
         index_part.replace(index)
         self._part.replace(self.path)
-        sync_folder(self.path.parent)
+        fsync_folder(self.path.parent)
         return ShardSummary(self.path.name, self.examples, self.bytes, self._sha256.hexdigest())
 
     def abort(self) -> None:
@@ -122,13 +152,14 @@ class ShardFile:
 
 def encode_example(
     key: str,
-    media: bytes,
+    media: bytes | Iterable[bytes],
     suffix: str,
     *,
+    media_bytes: int | None = None,
     fields: Mapping[str, bytes] = NO_FIELDS,
     facts: MediaFacts = MediaFacts(),
 ) -> EncodedExample:
-    """Lay out one example: its fields, sorted by name, then its media.
+    """Lay out one example: its fields, sorted by name, then its media, as it is or in pieces of `media_bytes` bytes.
 
     Raises `ValueError` for a key or suffix from which webdataset would read another key or suffix.
     """
@@ -136,16 +167,23 @@ def encode_example(
         raise ValueError(f"example {key!r}: {suffix!r} names both the media and a field; one must be renamed.")
     if key.startswith(("__", "/")):
         raise ValueError(f"example {key!r}: a key does not begin with two underscores or a slash.")
+    if isinstance(media, bytes):
+        media, media_bytes = (media,), len(media)
+    elif media_bytes is None:
+        raise TypeError("media in pieces needs media_bytes, which stands in its header.")
     pieces: list[bytes] = []
-    for name, payload in [*((name, fields[name]) for name in sorted(fields)), (suffix, media)]:
+    for name in [*sorted(fields), suffix]:
         is_odd = not name or name.startswith(".") or name != name.lower()
         if is_odd or split_member_name(f"{key}.{name}") != (key, name):
             raise ValueError(
                 f"example {key!r} with a member {name!r}: a key needs a base name without a dot, and a suffix is "
                 "in lower case, without a leading dot or a slash."
             )
-        pieces += [_header(f"{key}.{name}", len(payload)), payload, bytes(padded(len(payload)) - len(payload))]
-    return EncodedExample(key, b"".join(pieces), len(media), bool(fields), facts)
+        if name in fields:
+            payload = fields[name]
+            pieces += [_header(f"{key}.{name}", len(payload)), payload, bytes(padded(len(payload)) - len(payload))]
+    pieces.append(_header(f"{key}.{suffix}", media_bytes))
+    return EncodedExample(key, b"".join(pieces), media, media_bytes, bool(fields), facts)
 
 
 def _header(name: str, size: int) -> bytes:
@@ -156,12 +194,3 @@ def _header(name: str, size: int) -> bytes:
         with contextlib.suppress(ValueError):
             return member.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape")
     return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder last through a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

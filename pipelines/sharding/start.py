@@ -20,8 +20,10 @@ from typing import Any
 
 from ..errors import ShardingError
 from ..manifest import Manifest
+from .classes import known_classes
 from .listing import Listing
-from .plan import PackSettings, Plan, make_plan
+from .plan import Plan, make_plan
+from .settings import PackSettings
 from .wording import counted, printable
 from .workspace import Workspace
 
@@ -48,6 +50,8 @@ def complete_manifest(out: Path, listing: Listing, settings: PackSettings) -> Ma
     manifest = workspace.manifest()
     if manifest is None or workspace.has_unfinished() or not _is_same(manifest, listing, settings):
         return None
+    if workspace.lacks_classes(manifest):
+        return None
     workspace.check_present(manifest)
     return manifest
 
@@ -59,15 +63,16 @@ def choose_start(
 
     Raises `ShardingError` where going on would mix two sets, `ShardError` for a manifest that cannot be read.
     """
-    plan = make_plan(listing, settings)
     saved = workspace.saved_plan()
     if overwrite:
+        plan = make_plan(listing, settings)
         if saved != _description(plan, replaces=True):
             workspace.wipe()
             workspace.begin(_description(plan, replaces=True))
         return Start(plan, None)
     manifest = workspace.manifest()
     if manifest is None:
+        plan = make_plan(listing, settings)
         if saved is None:
             _refuse_strays(workspace)
             workspace.begin(_description(plan))
@@ -82,8 +87,8 @@ def choose_start(
     if saved != _description(plan):
         workspace.discard_unfinished(manifest)
         workspace.begin(_description(plan))
-    here = {image.path for image in listing.images}
-    return Start(plan, manifest, gone=len(workspace.names(manifest).keys() - here))
+    here = {file.path for file in listing.files}
+    return Start(plan, manifest, gone=len(workspace.names(manifest, cut=settings.media.cuts).keys() - here))
 
 
 def _plan_of_addition(
@@ -91,15 +96,15 @@ def _plan_of_addition(
 ) -> Plan:
     """The files that a finished set does not hold, into shards numbered after its own."""
     out = workspace.out
-    if manifest.modality != "image":
+    if manifest.modality != settings.modality:
         raise ShardingError(f"{out}: holds shards of {manifest.modality}. Name another folder with --out.")
     if differences := settings.differences(manifest.settings):
         raise ShardingError(
             f"{out}: was packed with other settings ({', '.join(differences)}). Use those, or {ANEW}."
         )
-    packed = workspace.names(manifest)
+    packed = workspace.names(manifest, cut=settings.media.cuts)
     if not append:
-        here = {image.path for image in listing.images}
+        here = {file.path for file in listing.files}
         new = len(here - packed.keys() - {failure["path"] for failure in manifest.failures})
         gone = len(packed.keys() - here)
         raise ShardingError(
@@ -107,9 +112,9 @@ def _plan_of_addition(
             f"Add the new ones with --append, or {ANEW}."
         )
     workspace.check_present(manifest)
-    if settings.resize is None:
+    if settings.media.keeps_files:
         sizes = dict(zip(packed, workspace.packed_bytes(manifest), strict=True))
-        changed = [image.path for image in listing.images if sizes.get(image.path, image.size) != image.size]
+        changed = [file.path for file in listing.files if sizes.get(file.path, file.size) != file.size]
         if changed:
             raise ShardingError(
                 f"{printable(changed[0])}: has another size than when it was packed, and so it is with "
@@ -118,19 +123,24 @@ def _plan_of_addition(
     _refuse_changed(listing, manifest, packed)
     numbers = [int(found[1]) for name in manifest.shards.name if (found := re.search(r"-(\d+)\.tar$", name))]
     return make_plan(
-        listing, settings, packed=packed, base=manifest.data_hash, first_shard=max(numbers, default=-1) + 1
+        listing,
+        settings,
+        packed=packed,
+        base=manifest.data_hash,
+        first_shard=max(numbers, default=-1) + 1,
+        classes=known_classes(manifest.settings),
     )
 
 
 def _refuse_changed(listing: Listing, manifest: Manifest, packed: dict[str, str]) -> None:
-    """Refuse to add to a set whose images or sidecars are others now; told where all of them are still there."""
-    old = [image for image in listing.images if image.path in packed]
+    """Refuse to add to a set whose files or sidecars are others now; told where all of them are still there."""
+    old = [file for file in listing.files if file.path in packed]
     if manifest.failures or len(old) < len(packed):
         return
-    if replace(listing, images=old, failures=[]).fingerprint != manifest.listing:
+    if replace(listing, files=old, failures=[]).fingerprint != manifest.listing:
         raise ShardingError(
-            "An image that is packed already, or a sidecar file of one, has changed since. Restore what changed, "
-            f"or {ANEW}."
+            "A file that is packed already, or a sidecar file of one, has changed since. Restore what changed, or "
+            f"{ANEW}."
         )
 
 

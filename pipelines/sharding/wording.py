@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["counted", "printable"]
+__all__ = ["FILE_OF", "a_kind", "counted", "printable"]
+
+FILE_OF = {"image": "image", "audio": "recording", "video": "video"}
+"""What one file of a kind of media is called."""
 
 
 def printable(path: str) -> str:
@@ -13,3 +16,8 @@ def printable(path: str) -> str:
 def counted(num: int, noun: str) -> str:
     """A number and what it counts: `1 file`, `1,200 files`."""
     return f"{num:,} {noun}" if num == 1 else f"{num:,} {noun}s"
+
+
+def a_kind(kind: str) -> str:
+    """One file of a kind, with its article: `an image`, `a recording`."""
+    return f"{'an' if kind == 'image' else 'a'} {FILE_OF[kind]}"

@@ -24,17 +24,20 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from ..durable import fsync_folder
 from ..errors import ShardError
 from ..index import INDEX_DTYPE, index_path, load_index
 from ..manifest import MANIFEST_NAME, NAMES_NAME, Manifest
+from .classes import CLASSES_NAME, known_classes
 from .lock import LOCK_NAME
+from .modality import file_key
 from .pack import ShardResult
-from .shard_file import ShardSummary, sync_folder
+from .shard_file import ShardSummary
 from .walk import Failure
 
 __all__ = ["Workspace"]
 
-SHARD_FILE = re.compile(r"image-\d{6,}\.tar(\.index\.npy)?")
+SHARD_FILE = re.compile(r"(image|audio)-\d{6,}\.tar(\.index\.npy)?")
 
 
 class Workspace:
@@ -64,15 +67,18 @@ class Workspace:
             return Manifest.load(self.out)
         return None
 
-    def names(self, manifest: Manifest) -> dict[str, str]:
-        """Original path → key of every example of a finished set. Raises `ShardError` where that is not known."""
+    def names(self, manifest: Manifest, *, cut: bool) -> dict[str, str]:
+        """Original path → key of every file of a finished set, `cut` into numbered examples or not.
+
+        Raises `ShardError` where that is not known.
+        """
         path = self.out / NAMES_NAME
         try:
             with open(path, encoding="utf-8") as lines:
                 pairs = [json.loads(line) for line in islice(lines, manifest.examples)]
             if len(pairs) != manifest.examples:
                 raise ValueError(f"{len(pairs):,} lines for {manifest.examples:,} examples")
-            return {original: key for key, original in pairs}
+            return {original: file_key(key) if cut else key for key, original in pairs}
         except (OSError, ValueError) as error:
             raise ShardError(f"{path}: not readable ({error}). Make the shards anew with --overwrite.") from error
 
@@ -103,7 +109,8 @@ class Workspace:
             summary = ShardSummary(**record["summary"])
             if self._is_present(summary):
                 failures = tuple(Failure(*failure) for failure in record["failures"])
-                found[record["number"]] = ShardResult(record["number"], summary, failures)
+                parts = tuple(record.get("parts", ()))
+                found[record["number"]] = ShardResult(record["number"], summary, failures, parts)
         return found
 
     def _whole_lines(self) -> list[str]:
@@ -144,6 +151,7 @@ class Workspace:
             "number": result.number,
             "summary": {name: getattr(result.summary, name) for name in ShardSummary.__slots__},
             "failures": result.failures,
+            "parts": result.parts,
         }
         with open(self._journal, "ab") as journal:
             journal.write(json.dumps(record).encode("ascii") + b"\n")
@@ -153,14 +161,15 @@ class Workspace:
             part, tar = parts / result.summary.name, self.out / result.summary.name
             index_path(part).replace(index_path(tar))
             part.replace(tar)
-            sync_folder(self.out)
+            fsync_folder(self.out)
 
     def finish(self, manifest: Manifest, new_names: Iterable[tuple[str, str]], *, kept: int) -> None:
-        """Write the names, after the first `kept` of the old, then the manifest; clear the rest away."""
+        """Write the names, after the first `kept` of the old, the classes, the manifest; clear the rest away."""
         self._write_names(kept, new_names)
+        self._write_classes(manifest)
         _write(self._folder / MANIFEST_NAME, [manifest.to_json().rstrip("\n")])
         (self._folder / MANIFEST_NAME).replace(self.out / MANIFEST_NAME)
-        sync_folder(self.out)
+        fsync_folder(self.out)
         _remove_tree(self._folder)
 
     def _write_names(self, kept: int, new_names: Iterable[tuple[str, str]] = ()) -> None:
@@ -173,28 +182,53 @@ class Workspace:
             _write(self._folder / NAMES_NAME, chain(old, new))
         (self._folder / NAMES_NAME).replace(self.out / NAMES_NAME)
 
+    def lacks_classes(self, manifest: Manifest) -> bool:
+        """Whether the classes of a finished set are not where readers look for them."""
+        return bool(known_classes(manifest.settings)) and not (self.out / CLASSES_NAME).exists()
+
+    def _write_classes(self, manifest: Manifest) -> None:
+        """A copy of the manifest's classes for readers; a set without any leaves such a file alone."""
+        if classes := known_classes(manifest.settings):
+            _write(self._folder / CLASSES_NAME, [json.dumps(classes, ensure_ascii=False, indent=1)])
+            (self._folder / CLASSES_NAME).replace(self.out / CLASSES_NAME)
+
     def strays(self) -> list[Path]:
         """Files in the folder that are called like our shards."""
         return sorted(path for path in self.out.iterdir() if SHARD_FILE.fullmatch(path.name))
 
     def discard_unfinished(self, manifest: Manifest) -> None:
-        """Forget a run in progress, and remove its shards and names; those of the manifest stay."""
-        if self._folder.exists():
+        """Forget a run in progress, and remove its shards, names and classes; those of the manifest stay."""
+        if self._folder.exists() or self.lacks_classes(manifest):
+            self._folder.mkdir(exist_ok=True)
             keep = {self.out / name for name in manifest.shards.name}
             keep |= {index_path(tar) for tar in keep}
             for stray in self.strays():
                 if stray not in keep:
                     stray.unlink()
             self._write_names(manifest.examples)
+            self._write_classes(manifest)
             _remove_tree(self._folder)
 
     def wipe(self) -> None:
-        """Remove the whole set, finished or not: the manifest first, so that no half of it passes for a set."""
+        """Remove the whole set, finished or not: the manifest first, so that no half of it passes for a set.
+
+        Its copy of the classes goes before that, because only the manifest tells whose that is.
+        """
+        if self._has_classes():
+            (self.out / CLASSES_NAME).unlink(missing_ok=True)
         (self.out / MANIFEST_NAME).unlink(missing_ok=True)
         (self.out / NAMES_NAME).unlink(missing_ok=True)
         _remove_tree(self._folder)
         for stray in self.strays():
             stray.unlink()
+
+    def _has_classes(self) -> bool:
+        """Whether the set in the folder, finished or not, is one with classes."""
+        plan = self.saved_plan() or {}
+        with contextlib.suppress(ShardError):
+            if (manifest := self.manifest()) and known_classes(manifest.settings):
+                return True
+        return bool(plan.get("settings", {}).get("classes"))
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

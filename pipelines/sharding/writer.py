@@ -78,7 +78,7 @@ class ShardWriter:
         example = encode_example(key, media, suffix, fields=fields, facts=facts)
         shard = self._shard
         if shard is not None and (
-            shard.examples >= self._shard_examples or shard.bytes + len(example.span) > self._shard_bytes
+            shard.examples >= self._shard_examples or shard.bytes + example.span_bytes > self._shard_bytes
         ):
             self._finish_shard(shard)
             shard = None

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from ..clips import FACTS_DTYPE
 from ..errors import SourceError
 from ..formats import SIDECAR_SUFFIXES, is_media_name, media_suffix, sniff_file
+from ..sidecars import owner_of
+from ..storage import LocalFile
+from .facts import FactsArray, Probe, cached_array, measure_all
 from .source import Example, Source
+from .stored import Part, StoredExample, file_part
 
 __all__ = ["FolderSource", "walk_files"]
+
+OPEN_FILES = 64
 
 
 @dataclass(frozen=True)
@@ -46,25 +57,26 @@ class FolderSource(Source):
     def __init__(self, folder: str | os.PathLike[str], *, modality: str = "image") -> None:
         self.folder, self.modality = Path(folder), modality
         self.name = str(folder)
+        self._forget_live()
         if not self.folder.is_dir():
             raise SourceError(f"{folder}: no such folder.")
         digest = hashlib.sha256()
         self._files: list[str] = []
-        self._sidecars: dict[str, tuple[str, ...]] = {}
+        beside: list[str] = []
         for relative, size in sorted(walk_files(self.folder)):
-            if self._is_wanted(relative):
+            if self._is_wanted(relative, modality):
                 self._files.append(relative)
                 digest.update(f"{relative}\0{size}\0".encode("utf-8", "surrogateescape"))
-            elif (suffix := media_suffix(relative)) in SIDECAR_SUFFIXES:
-                stem = relative[: -len(suffix) - 1]
-                self._sidecars[stem] = (*self._sidecars.get(stem, ()), relative[len(stem) + 1 :])
+            elif media_suffix(relative) in SIDECAR_SUFFIXES:
+                beside.append(relative)
+        self._sidecars = _sidecars_by_stem(beside, self._files)
         if not self._files:
             raise SourceError(f"{folder}: no {modality} files in it. Put some there, or name another folder.")
         self._hash = digest.hexdigest()[:32]
 
-    def _is_wanted(self, relative: str) -> bool:
-        return is_media_name(relative, self.modality) or (
-            not Path(relative).suffix and sniff_file(self.folder / relative) == self.modality
+    def _is_wanted(self, relative: str, modality: str) -> bool:
+        return is_media_name(relative, modality) or (
+            not Path(relative).suffix and sniff_file(self.folder / relative) == modality
         )
 
     def __len__(self) -> int:
@@ -92,8 +104,82 @@ class FolderSource(Source):
             found.append(Example(int(index), key, media, str(path), fields=fields))
         return found
 
+    def locate(self, index: int) -> StoredExample:
+        """Where a file and its sidecars lie; nothing of them is read."""
+        path = self.folder / self._files[index]
+        key = self._files[index].removesuffix(path.suffix)
+        names = self._sidecars.get(key, ())
+        fields = {name: file_part(Path(f"{self.folder / key}.{name}")) for name in names}
+        media = Part(partial(self._read_file, index), self._open_file(index).size)
+        return StoredExample(index, key, media, str(path), fields=fields)
+
+    def _read_file(self, index: int, offset: int, length: int) -> bytes:
+        return self._open_file(index).read(offset, length)
+
+    def _open_file(self, index: int) -> LocalFile:
+        with self._lock:
+            file = self._open.get(index)
+            if file is not None:
+                self._open.move_to_end(index)
+                return file
+        file = LocalFile(self.folder / self._files[index])
+        with self._lock:
+            self._open[index] = file
+            while len(self._open) > OPEN_FILES:
+                self._open.popitem(last=False)
+        return file
+
+    def facts(self, shard: int, probe: Probe) -> FactsArray:
+        """Every file is looked at once, and what is found kept in the cache until one of them changes."""
+        num = len(self)
+
+        def measure() -> FactsArray:
+            return measure_all(map(self.locate, range(num)), probe, num)
+
+        return cached_array(f"{self.fingerprint(shard)}\0{probe.kind}", measure, FACTS_DTYPE, num)
+
+    def fingerprint(self, shard: int) -> str:
+        """Over the path, size and time of change of every file."""
+        digest = hashlib.sha256(str(self.folder.resolve()).encode("utf-8", "surrogateescape"))
+        for relative in self._files:
+            try:
+                status = (self.folder / relative).stat()
+            except OSError as error:
+                path = self.folder / relative
+                raise SourceError(f"{path}: cannot be read ({error.strerror}). Restore it or list anew.") from error
+            told = f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\0"
+            digest.update(told.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()[:32]
+
+    def _forget_live(self) -> None:
+        self._lock = threading.Lock()
+        self._open: OrderedDict[int, LocalFile] = OrderedDict()
+
+    def close(self) -> None:
+        """Let go of open files; they are opened again when read."""
+        with self._lock:
+            self._open.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_open")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget_live()
+
     def __repr__(self) -> str:
         return f"FolderSource({self.name!r}, {len(self):,} examples)"
+
+
+def _sidecars_by_stem(paths: Sequence[str], files: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The suffixes of the sidecar files of each media file that has some, by its path without suffix."""
+    found: dict[str, tuple[str, ...]] = {}
+    stems = {relative.removesuffix(Path(relative).suffix) for relative in files} if paths else set[str]()
+    for path in paths:
+        stem = owner_of(path, stems)
+        if stem is not None:
+            found[stem] = (*found.get(stem, ()), path[len(stem) + 1 :])
+    return found
 
 
 def walk_files(folder: Path) -> Iterator[tuple[str, int]]:

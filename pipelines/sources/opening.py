@@ -12,6 +12,8 @@ from braceexpand import braceexpand
 from ..errors import SourceError
 from ..manifest import MANIFEST_NAME, Manifest
 from ..scan import is_gzip
+from .array_place import is_array
+from .arrays import ArraySource
 from .folder import FolderSource
 from .shards import ShardSource
 from .source import Source
@@ -28,7 +30,8 @@ def open_source(
     """Open data for random access.
 
     data        a folder of files, a folder of shards (or of one such folder a modality), a tar, a brace or glob
-                pattern (`"shards/{000..031}.tar"`), a list of tars, or a source, which is returned as it is.
+                pattern (`"shards/{000..031}.tar"`), a list of tars, a zarr or NumPy array, or a source, which is
+                returned as it is.
     modality    "image", "audio" or "video": which files of a plain folder are meant.
     allow_truncated   of a tar that is cut off, read the whole examples instead of refusing it.
     verify      hold every example of a shard against its checksum when it is read.
@@ -43,6 +46,8 @@ def open_source(
             raise SourceError("An empty list of shards was given. Name at least one tar.")
         return _open_tars(paths, allow_truncated=allow_truncated, verify=verify)
     text = os.fspath(data)
+    if is_array(text):
+        return ArraySource(text)
     if "://" in text:
         raise SourceError(f"{text}: only local files can be read. Copy the shards to this machine.")
     path = Path(text)

@@ -8,6 +8,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from ..errors import ShardError, SourceError
 from ..index import Index, IndexFlag
 from ..keys import split_member_name
 from ..manifest import Manifest, chain_hashes
-from ..scan import is_gzip, open_index, plain_tar
+from ..scan import file_fingerprint, is_gzip, open_index, plain_tar
 from ..storage import LocalFile
 from ..tar import BLOCK, header_name, iter_members, padded
+from .facts import FactsArray, Probe, cached_array, facts_of_index, is_known, measure_all
 from .source import Example, Source
+from .stored import Part, StoredExample
 
 __all__ = ["ShardSource"]
 
@@ -59,6 +62,8 @@ class ShardSource(Source):
         self.paths = list(paths)
         self.name = str(self.paths[0]) if len(self.paths) == 1 else f"{self.paths[0].parent} ({len(paths)} shards)"
         self._allow_truncated, self._verify = allow_truncated, verify
+        self._sha256 = None if manifest is None else manifest.shards.sha256
+        self.modality = None if manifest is None else manifest.modality
         self._forget_live()
         if manifest is not None and not allow_truncated:
             self._check_present(manifest)
@@ -171,6 +176,54 @@ class ShardSource(Source):
             raise ShardError(_misfit(path, offset))
         return Example(index, key, media, path, data_offset, fields)
 
+    def locate(self, index: int) -> StoredExample:
+        """Where an example lies; its headers are read, and with `verify` all of it, to hold it against its checksum."""
+        number = int(np.searchsorted(self._stops, index, side="right"))
+        row = index - int(self._stops[number] - self._counts[number])
+        shard = self._shard(number)
+        record: Any = shard.index[row].item()
+        offset, length, data_offset, data_length = record[:4]
+        if self._verify and shard.index[row]["flags"] & IndexFlag.HAS_CRC32:
+            self._check_crc32(shard, row, b"")
+
+        def read(start: int, count: int) -> bytes:
+            return shard.file.read(offset + start, count)
+
+        key, parts = "", {}
+        for member in iter_members(read, 0, length, where=shard.path, verify=False):
+            name = split_member_name(member.name) if member.is_file else None
+            if name is not None:
+                key = name[0]
+                part = partial(self._read_member, number, offset + member.data_start, member.data_length)
+                parts[offset + member.data_start] = name[1].lower(), Part(part, member.data_length)
+        media = parts.pop(data_offset, None)
+        if media is None or media[1].size != data_length:
+            raise ShardError(_misfit(shard.path, offset))
+        return StoredExample(index, key, media[1], shard.path, data_offset, dict(parts.values()))
+
+    def _read_member(self, number: int, start: int, size: int, offset: int, length: int) -> bytes:
+        return self._shard(number).file.read(start + offset, max(0, min(length, size - offset)))
+
+    def facts(self, shard: int, probe: Probe) -> FactsArray:
+        """From the index; what it does not say is looked at once, and kept in the cache."""
+        start = int(self._stops[shard] - self._counts[shard])
+
+        def complete() -> FactsArray:
+            unknown = np.flatnonzero(~is_known(facts))
+            located = (self.locate(start + row) for row in unknown.tolist())
+            facts[unknown] = measure_all(located, probe, len(unknown))
+            return facts
+
+        facts = facts_of_index(self._shard(shard).index)
+        if is_known(facts).all():
+            return facts
+        name = f"{self.fingerprint(shard)}\0{probe.kind}\0{self._allow_truncated}"
+        return cached_array(name, complete, facts.dtype, len(facts))
+
+    def fingerprint(self, shard: int) -> str:
+        """The SHA-256 of the manifest, or path, size and time of change."""
+        return self._sha256[shard] if self._sha256 is not None else file_fingerprint(self.paths[shard])
+
     def _check_crc32(self, shard: OpenShard, row: int, begin: bytes) -> None:
         offset, length = int(shard.index[row]["offset"]), int(shard.index[row]["length"])
         rest = shard.file.read(offset + len(begin), length - len(begin))
@@ -189,7 +242,7 @@ class ShardSource(Source):
         if not path.is_file():
             raise SourceError(f"{path}: no such file.")
         file = LocalFile(plain_tar(path) if is_gzip(path) else path)
-        index = np.asarray(open_index(file.path, file, keep_whole=self._allow_truncated))  # plain rows are faster
+        index = np.asarray(open_index(path, file, keep_whole=self._allow_truncated))  # plain rows are faster
         shard = OpenShard(str(path), file, index)
         if hasattr(self, "_counts") and len(shard.index) != self._counts[number]:
             raise ShardError(

@@ -6,13 +6,17 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ExampleError
+from .facts import FactsArray, Probe, measure_all
+from .stored import Part, StoredExample
 
-__all__ = ["Example", "Source"]
+__all__ = ["Example", "Source", "joined_fingerprint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,9 @@ class Source(ABC):
 
     name: str
     """Named in errors."""
+
+    modality: str | None = None
+    """What the examples are ("image", "audio" …), None where nobody said."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -89,5 +96,51 @@ class Source(ABC):
             return None
         return hashlib.sha256(f"{self.name}\0{len(self)}".encode()).hexdigest()[:32]
 
+    @property
+    def file_counts(self) -> NDArray[np.int64] | None:
+        """Clips in each recording, in storage order: (recordings,); None where examples are no clips."""
+        return None
+
+    @property
+    def clip_spec(self) -> dict[str, Any] | None:
+        """How clips are cut, as JSON; None where examples are no clips."""
+        return None
+
+    def locate(self, index: int) -> StoredExample:
+        """Where an example lies, so that it can be read in parts; by default each part costs reading all of it."""
+        example = self.read([index])[0]
+        parts = {name: self._part(index, name, len(content)) for name, content in example.fields.items()}
+        media = self._part(index, None, len(example.media))
+        return StoredExample(example.index, example.key, media, example.container, example.offset, parts)
+
+    def _part(self, index: int, name: str | None, size: int) -> Part:
+        return Part(partial(self._read_part, index, name), size, at_once=True)
+
+    def _read_part(self, index: int, name: str | None, offset: int, length: int) -> bytes:
+        example = self.read([index])[0]
+        content = example.media if name is None else example.fields[name]
+        return content[offset : offset + length]
+
+    def facts(self, shard: int, probe: Probe) -> FactsArray:
+        """How long each example of a shard is: (examples,) of FACTS_DTYPE; by default each is looked at."""
+        num = int(self.shard_counts[shard])
+        start = int(self.shard_counts[:shard].sum())
+        return measure_all(map(self.locate, range(start, start + num)), probe, num)
+
+    def fingerprint(self, shard: int) -> str | None:
+        """Identifies the bytes of a shard on this machine, for caches; None where nothing may be kept."""
+        return None
+
     def close(self) -> None:  # noqa: B027 (a source without files has nothing to close)
         """Let go of open files; the source can be read again afterwards."""
+
+
+def joined_fingerprint(source: Source) -> str | None:
+    """Over those of all shards of a source; None where one of them has none."""
+    digest = hashlib.sha256()
+    for shard in range(len(source.shard_counts)):
+        found = source.fingerprint(shard)
+        if found is None:
+            return None
+        digest.update(found.encode() + b"\0")
+    return digest.hexdigest()[:32]

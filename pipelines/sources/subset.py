@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..clips import FACTS_DTYPE
 from ..errors import SourceError
 from ..order import DRAWN_WHOLE, Permutation
 from ..randomness import Domain, derive_key
+from .facts import FactsArray, Probe
 from .opening import SourceLike, open_source
-from .source import Example, Source
+from .source import Example, Source, joined_fingerprint
+from .stored import StoredExample
 
 __all__ = ["HeldOutPart", "Selection", "hold_out"]
 
@@ -43,6 +46,7 @@ class HeldOutPart(Source):
 
     def __init__(self, source: Source, fraction: float, *, seed: int, held_out: bool) -> None:
         self.source, self.fraction, self.seed, self.held_out = source, fraction, seed, held_out
+        self.modality = source.modality
         self.name = f"{source.name} ({'held-out' if held_out else 'training'} part)"
         self._whole = source.shard_counts
         exact = Fraction(fraction).limit_denominator(10**9)  # 0.07 · 100 is 7, not 7.000000000000001
@@ -97,6 +101,26 @@ class HeldOutPart(Source):
         """The examples at these indices of the part; their `index` is their place in the whole source."""
         return self.source.read(self.parent_indices(indices))
 
+    @property
+    def clip_spec(self) -> dict[str, Any] | None:
+        """The whole source's."""
+        return self.source.clip_spec
+
+    def locate(self, index: int) -> StoredExample:
+        """Where an example lies; its `index` is its place in the whole source."""
+        return self.source.locate(self.parent_indices([index])[0])
+
+    def facts(self, shard: int, probe: Probe) -> FactsArray:
+        """Those of the whole shard that belong to this part."""
+        start = int(self._stops[shard] - self._counts[shard])
+        chosen = self.parent_indices(range(start, start + int(self._counts[shard])))
+        begin = int(self._source_stops[shard] - self._whole[shard])
+        return self.source.facts(shard, probe)[np.array(chosen, np.int64) - begin]
+
+    def fingerprint(self, shard: int) -> str | None:
+        """That of the whole shard."""
+        return self.source.fingerprint(shard)
+
     def close(self) -> None:
         """Close the whole source."""
         self.source.close()
@@ -120,7 +144,7 @@ class Selection(Source):
     """
 
     def __init__(self, source: Source, indices: Sequence[int]) -> None:
-        self.source = source
+        self.source, self.modality = source, source.modality
         self.name = f"{source.name} (selection)"
         self._indices = indices if isinstance(indices, range) else np.asarray(indices, np.int64)
         if not len(self._indices):
@@ -145,7 +169,35 @@ class Selection(Source):
 
     def read(self, indices: Sequence[int]) -> list[Example]:
         """The examples at these places of the selection; their `index` is their place in the whole source."""
-        return self.source.read([int(self._indices[index]) for index in indices])
+        return self.source.read(self.parent_indices(indices))
+
+    def parent_indices(self, indices: Sequence[int]) -> list[int]:
+        """Where these examples stand in the whole source."""
+        return [int(self._indices[index]) for index in indices]
+
+    @property
+    def clip_spec(self) -> dict[str, Any] | None:
+        """The whole source's."""
+        return self.source.clip_spec
+
+    def locate(self, index: int) -> StoredExample:
+        """Where an example lies; its `index` is its place in the whole source."""
+        return self.source.locate(int(self._indices[index]))
+
+    def facts(self, shard: int, probe: Probe) -> FactsArray:
+        """Those of the chosen examples, from all the shards they lie in."""
+        chosen, stops = np.asarray(self._indices), np.cumsum(self.source.shard_counts)
+        shards = np.searchsorted(stops, chosen, side="right")
+        found = np.empty(len(chosen), FACTS_DTYPE)
+        for number in np.unique(shards).tolist():
+            here = shards == number
+            begin = stops[number] - self.source.shard_counts[number]
+            found[here] = self.source.facts(number, probe)[chosen[here] - begin]
+        return found
+
+    def fingerprint(self, shard: int) -> str | None:
+        """Over those of all shards."""
+        return joined_fingerprint(self.source)
 
     def close(self) -> None:
         """Close the whole source."""

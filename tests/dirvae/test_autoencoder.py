@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dirvae import AutoEncoder, Dirichlet
+from dirvae import AutoEncoder, Dirichlet, autoencoder
+from dirvae.latents import LATENTS
 from dirvae.losses import GaussianLikelihood
 
 MODALITIES = {
@@ -19,7 +20,7 @@ MODALITIES = {
 }
 
 
-@pytest.mark.parametrize("latent", ["dirichlet", "gaussian"])
+@pytest.mark.parametrize("latent", sorted(LATENTS))
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_any_modality_trains_and_samples(modality: str, latent: str) -> None:
     encoder, decoder, shape, grid = MODALITIES[modality]
@@ -59,6 +60,20 @@ def test_the_kl_weight_weighs_the_kl_alone() -> None:
     assert none["loss"] == none["reconstruction"] == full["reconstruction"]
     assert half["kl"] == full["kl"]
     assert half["loss"].item() == pytest.approx((full["reconstruction"] + 0.5 * full["kl"]).item())
+
+
+def test_free_nats_forgive_the_kl_up_to_them_and_change_no_term_of_the_bound() -> None:
+    model, x = small_model(), torch.rand(4, 10)
+    out = model(x)
+    plain = model.loss(x, out)
+    kl = plain["kl"].item()
+    below, above = model.loss(x, out, free_nats=kl / 2), model.loss(x, out, free_nats=2 * kl, kl_weight=0.5)
+    assert below == plain
+    assert above["kl"] == plain["kl"]
+    assert above["loss"].item() == pytest.approx(plain["reconstruction"].item() + kl)
+    model.zero_grad()
+    (above["loss"] - above["reconstruction"]).backward()
+    assert all(weight.grad is None or not weight.grad.any() for weight in model.latent.parameters())
 
 
 def test_padded_examples_change_neither_the_terms_nor_the_gradients() -> None:
@@ -151,3 +166,82 @@ def test_parts_that_do_not_fit_are_refused_with_both_sizes() -> None:
     x = torch.rand(4, 10)
     with pytest.raises(ValueError, match=r"made \(4, 9\), but the data is \(4, 10\)"):
         model.loss(x, model(x))
+
+
+def test_alpha_and_beta_heads_are_those_of_the_named_latent() -> None:
+    alpha, beta = Recorder(), nn.Linear(6, 6)
+    model = small_model(latent="scaled-dirichlet", alpha=alpha, beta=beta)
+    out = model(torch.rand(4, 10))
+    assert torch.equal(alpha.seen, out.features)
+    assert model.latent.rate_head is beta
+    assert small_model(alpha=alpha).latent.head is alpha
+
+
+def test_a_head_that_would_mean_nothing_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match="'dirichlet' has no head 'beta'; use latent='scaled-dirichlet'"):
+        small_model(beta=nn.Linear(6, 6))
+    with pytest.raises(
+        ValueError, match="'gaussian' has no head 'alpha'; use latent='dirichlet' or 'scaled-dirichlet'"
+    ):
+        small_model(latent="gaussian", alpha=nn.Linear(6, 6))
+    with pytest.raises(ValueError, match="'alpha' and a latent were given"):
+        small_model(latent=Dirichlet(6), alpha=nn.Linear(6, 6))
+
+
+def test_the_encoder_may_hand_the_heads_another_number_of_features() -> None:
+    encoder = nn.Linear(10, 20)
+    model = AutoEncoder(encoder, nn.Linear(6, 10), 6, alpha=nn.Linear(20, 6), features_size=20)
+    out = model(torch.rand(4, 10))
+    assert out.features.shape == (4, 20)
+    assert out.latent.shape == (4, 6)
+
+
+@autoencoder(model_size=6, latent="scaled-dirichlet", likelihood="bernoulli")
+class Described:
+    """Vectors of ten."""
+
+    def __init__(self, width: int = 8, *, heads: bool = False) -> None:
+        self.encoder = nn.Sequential(nn.Linear(10, width), nn.SiLU(), nn.Linear(width, 6))
+        self.decoder = nn.Linear(6, 10)
+        if heads:
+            self.alpha, self.beta, self.decode = Recorder(), Recorder(), Recorder()
+
+
+def test_a_described_class_is_an_autoencoder_that_trains_and_samples() -> None:
+    model = Described(width=5)
+    assert isinstance(model, AutoEncoder)
+    assert isinstance(model, Described)
+    assert (Described.__name__, Described.__doc__) == ("Described", "Vectors of ten.")
+    assert model.encoder[0].out_features == 5
+    x = (torch.rand(4, 10) > 0.5).float()
+    model.loss(x, model(x))["loss"].backward()
+    assert all(weight.grad is not None for weight in model.parameters())
+    assert model.sample(3).shape == (3, 10)
+    other = Described(width=5)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.encode(x).mean, model.encode(x).mean)
+
+
+def test_a_described_class_brings_each_of_its_heads() -> None:
+    model = Described(heads=True)
+    out = model(torch.rand(4, 10))
+    assert torch.equal(model.latent.concentration_head.seen, out.features)
+    assert torch.equal(model.latent.rate_head.seen, out.features)
+    assert torch.equal(model.decode_head.seen, out.latent)
+    assert torch.equal(out.decoded, model.decoder(2 * out.latent))
+    assert torch.equal(model.decode(out.latent), out.decoded.sigmoid())
+
+
+def test_a_description_that_lacks_a_part_or_has_methods_is_refused() -> None:
+    class Half:
+        def __init__(self) -> None:
+            self.encoder = nn.Linear(10, 6)
+
+    with pytest.raises(TypeError, match="Half holds None as its decoder"):
+        autoencoder(6)(Half)()
+
+    class Busy(Half):
+        def sing(self) -> None: ...
+
+    with pytest.raises(TypeError, match="Busy has the method 'sing'"):
+        autoencoder(6)(Busy)

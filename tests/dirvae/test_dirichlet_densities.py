@@ -9,7 +9,8 @@ import torch
 from scipy import special, stats
 
 from dirvae.latents import Dirichlet
-from dirvae.latents.dirichlet import DirichletPosterior, DirichletPrior, dirichlet_kl
+from dirvae.latents.dirichlet import DirichletPosterior, DirichletPrior
+from dirvae.latents.dirichlet_density import dirichlet_kl, dirichlet_mean_square, multigamma_kl
 
 
 def random_concentrations(shape: tuple[int, ...], seed: int) -> torch.Tensor:
@@ -35,16 +36,47 @@ def test_kl_is_that_of_torch_distributions_in_float64(size: int) -> None:
     torch.testing.assert_close(dirichlet_kl(a, b), witness, rtol=1e-9, atol=1e-9)
 
 
-def test_kl_and_a_gamma_of_the_totals_make_up_the_papers_multigamma_kl() -> None:
-    a = random_concentrations((20, 50), 2).numpy()
-    b = np.full(50, 1 - 1 / 50)
+def scipys_gamma_kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    return special.gammaln(q) - special.gammaln(p) + (p - q) * special.digamma(p)
 
-    def gamma_kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-        return special.gammaln(q) - special.gammaln(p) + (p - q) * special.digamma(p)
 
-    ours = dirichlet_kl(torch.from_numpy(a), torch.from_numpy(b)).numpy()
-    expected = gamma_kl(a, b).sum(1) - gamma_kl(a.sum(1), b.sum())
-    np.testing.assert_allclose(ours, expected, rtol=1e-8, atol=1e-8)
+@pytest.mark.parametrize("size", [2, 50, 1000])
+def test_the_multigamma_kl_is_that_on_the_simplex_and_a_gamma_of_the_totals(size: int) -> None:
+    a = random_concentrations((20, size), 2).numpy()
+    b = random_concentrations((size,), 3).numpy()
+    on_simplex = dirichlet_kl(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    multigamma = multigamma_kl(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    np.testing.assert_allclose(multigamma, on_simplex + scipys_gamma_kl(a.sum(1), b.sum()), rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(multigamma, scipys_gamma_kl(a, b).sum(1), rtol=1e-10)
+    assert (multigamma > on_simplex).all()
+
+
+def test_a_latent_told_to_use_the_multigamma_kl_does() -> None:
+    concentration = random_concentrations((3, 6, 2), 4).float()
+    latent, other = Dirichlet(6, kl="multigamma"), Dirichlet(6)
+    a = concentration.double().numpy()
+    expected = scipys_gamma_kl(a, np.float64(np.float32(1 - 1 / 6))).sum((1, 2))
+    np.testing.assert_allclose(latent.kl(DirichletPosterior(concentration)), expected, rtol=1e-6)
+    assert (latent.kl(DirichletPosterior(concentration)) > other.kl(DirichletPosterior(concentration))).all()
+
+
+@pytest.mark.parametrize("size", [2, 40])
+def test_kl_is_right_over_the_whole_range_of_concentrations(size: int) -> None:
+    a, b = random_concentrations((12, size), 5).float(), random_concentrations((12, size), 6).float()
+    expected = [kl_in_50_digits(p, q) for p, q in zip(a.tolist(), b.tolist(), strict=True)]
+    np.testing.assert_allclose(dirichlet_kl(a, b), expected, rtol=1e-6)
+
+
+def test_kl_is_the_mean_log_ratio_over_scipys_own_draws() -> None:
+    a, b, num = np.array([0.4, 1.0, 3.0, 12.0]), np.array([0.75, 0.75, 2.0, 0.3]), 200_000
+    points = np.random.default_rng(7).dirichlet(a, num)
+    with np.errstate(divide="ignore"):
+        ratio = ((a - b) * np.log(points)).sum(1)
+    ratio += (
+        special.gammaln(a.sum()) - special.gammaln(a).sum() - special.gammaln(b.sum()) + special.gammaln(b).sum()
+    )
+    ours = dirichlet_kl(torch.from_numpy(a)[None], torch.from_numpy(b)).item()
+    assert abs(ratio.mean() - ours) < 5 * ratio.std() / np.sqrt(num)
 
 
 @pytest.mark.parametrize(("alpha", "size"), [(1e4, 4096), (1e-3, 4096), (1e4, 2), (1e-3, 2), (0.98, 50)])
@@ -59,7 +91,7 @@ def test_kl_of_float32_concentrations_is_right_at_the_limits(alpha: float, size:
 
 
 def test_kl_of_a_sharp_posterior_from_the_prior_is_right() -> None:
-    latent = Dirichlet(4096)
+    latent = Dirichlet(4096, head=torch.nn.Identity())
     concentration = torch.full((1, 4096), 1e4)
     expected = kl_in_50_digits([1e4] * 4096, [float(np.float32(1 - 1 / 4096))] * 4096)
     np.testing.assert_allclose(latent.kl(DirichletPosterior(concentration)).item(), expected, rtol=1e-6)
@@ -90,7 +122,7 @@ def test_the_gradient_of_kl_is_its_finite_difference() -> None:
 @pytest.mark.parametrize("alpha", [1e-3, 1e4])
 def test_the_gradient_of_kl_is_finite_at_the_limits(alpha: float) -> None:
     concentration = torch.full((2, 4096), alpha, requires_grad=True)
-    Dirichlet(4096).kl(DirichletPosterior(concentration)).sum().backward()
+    Dirichlet(4096, head=torch.nn.Identity()).kl(DirichletPosterior(concentration)).sum().backward()
     assert torch.isfinite(concentration.grad).all()
 
 
@@ -114,6 +146,21 @@ def test_log_prob_of_log_holds_where_the_draw_itself_underflows() -> None:
 def test_a_density_at_the_edge_is_not_nan_for_a_concentration_of_one() -> None:
     posterior = DirichletPosterior(torch.tensor([[1.0, 1.0, 1.0]]))
     assert posterior.log_prob(torch.tensor([[0.0, 0.0, 1.0]])).item() == pytest.approx(np.log(2))
+
+
+def test_the_mean_square_is_scipys() -> None:
+    a = random_concentrations((8,), 9).clamp(0.01, 100)
+    witness = stats.dirichlet(a.numpy())
+    expected = witness.var() + witness.mean() ** 2
+    np.testing.assert_allclose(dirichlet_mean_square(a[None])[0], expected, rtol=1e-10)
+
+
+def test_densities_come_in_the_precision_of_the_point() -> None:
+    concentration = torch.full((1, 64), 9e3)
+    points = torch.from_numpy(np.random.default_rng(8).dirichlet(np.full(64, 9e3), 1))
+    expected = float(stats.dirichlet.logpdf(points[0].numpy(), np.full(64, 9e3)))
+    assert DirichletPosterior(concentration).log_prob(points).item() == pytest.approx(expected, rel=1e-10)
+    assert DirichletPosterior(concentration).log_prob(points.float()).dtype == torch.float32
 
 
 def test_the_prior_has_scipys_moments_and_density() -> None:

@@ -1,65 +1,122 @@
-"""What every latent must do, whichever it is: a new one is added to the dictionary and held to this."""
+"""What every latent must do, whichever it is: all of ours are held to the check that a user's own can be held to."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Generator, Tensor
 
-from dirvae.latents import LATENTS, Latent, make_latent
-
-GRIDS = [(), (5,), (3, 2), (2, 3, 4)]
-
-
-@pytest.fixture(params=sorted(LATENTS))
-def latent(request: pytest.FixtureRequest) -> Latent:
-    torch.manual_seed(0)
-    return make_latent(request.param, 6)
+from dirvae.latents import LATENTS, Dirichlet, Gaussian, Latent, LogisticNormal, ScaledDirichlet, make_latent
+from dirvae.latents.checking import assert_latent_keeps_its_promises
+from dirvae.latents.gaussian import GaussianPosterior
 
 
-@pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_shapes_follow_the_features_on_any_grid(latent: Latent, grid: tuple[int, ...]) -> None:
-    posterior = latent.posterior(torch.randn(4, 6, *grid))
-    z = posterior.rsample()
-    assert z.shape == posterior.mean.shape == (4, 6, *grid)
-    assert all(value.shape == (4, 6, *grid) for value in posterior.parameters.values())
-    assert latent.kl(posterior).shape == posterior.log_prob(z).shape == (4,)
-    assert latent.prior.sample(3, *grid).shape == (3, 6, *grid)
-    assert latent.prior.log_prob(z).shape == (4,)
-    assert latent.prior.mean.shape == latent.prior.stddev.shape == (6,)
+def with_rates_apart() -> Latent:
+    latent = ScaledDirichlet(5, prior=0.8)
+    torch.nn.init.orthogonal_(latent.rate_head.weight, gain=2.0)
+    return latent
 
 
-def test_each_grid_cell_is_a_latent_of_its_own(latent: Latent) -> None:
-    features = torch.randn(2, 6, 3, 4)
-    whole = latent.posterior(features)
-    cell = latent.posterior(features[:, :, 1, 2])
-    torch.testing.assert_close(whole.mean[:, :, 1, 2], cell.mean)
+MAKERS: dict[str, Callable[[], Latent]] = {
+    **{name: lambda name=name: make_latent(name, 6) for name in LATENTS},
+    "dirichlet, lopsided prior": lambda: Dirichlet(4, prior=[0.3, 0.9, 2.0, 7.0]),
+    "dirichlet, learned prior": lambda: Dirichlet(6, prior="learned"),
+    "dirichlet, two components": lambda: Dirichlet(2),
+    "logistic-normal, lopsided prior": lambda: LogisticNormal(4, prior=[0.3, 0.9, 2.0, 7.0]),
+    "logistic-normal, two components": lambda: LogisticNormal(2),
+    "scaled-dirichlet, rates apart": with_rates_apart,
+    "stick-breaking, two components": lambda: make_latent("stick-breaking", 2, prior=0.7),
+}
 
 
-def test_kl_is_the_mean_log_ratio_of_the_densities(latent: Latent) -> None:
-    posterior = latent.posterior(torch.randn(1, 6).expand(40_000, 6))
-    z = posterior.rsample(torch.Generator().manual_seed(1)).detach()
-    ratios = posterior.log_prob(z) - latent.prior.log_prob(z)
-    standard_error = ratios.std() / len(ratios) ** 0.5
-    assert abs(ratios.mean() - latent.kl(posterior)[0]) < 5 * standard_error
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_latent_keeps_its_promises(name: str) -> None:
+    assert_latent_keeps_its_promises(MAKERS[name])
 
 
-def test_draws_have_the_mean_that_is_promised(latent: Latent) -> None:
-    posterior = latent.posterior(torch.randn(1, 6).expand(20_000, 6))
-    z = posterior.rsample(torch.Generator().manual_seed(2))
-    assert (abs(z.mean(0) - posterior.mean[0]) < 5 * z.std(0) / len(z) ** 0.5).all()
-    drawn = latent.prior.sample(20_000, generator=torch.Generator().manual_seed(3))
-    assert (abs(drawn.mean(0) - latent.prior.mean) < 5 * latent.prior.stddev / len(drawn) ** 0.5).all()
-    torch.testing.assert_close(drawn.std(0), latent.prior.stddev, rtol=0.05, atol=0)
+class _WrongKl(Gaussian):
+    def kl(self, posterior):
+        return super().kl(posterior) * 1.1
 
 
-def test_a_latent_is_restored_from_its_state(latent: Latent) -> None:
-    name = next(name for name, kind in LATENTS.items() if type(latent) is kind)
-    other, features = make_latent(name, 6), torch.randn(3, 6)
-    assert not torch.equal(other.posterior(features).mean, latent.posterior(features).mean)
-    other.load_state_dict(latent.state_dict())
-    assert torch.equal(other.posterior(features).mean, latent.posterior(features).mean)
+class _WrongMean(Gaussian):
+    def posterior(self, features: Tensor) -> GaussianPosterior:
+        posterior = super().posterior(features)
+
+        class Off(GaussianPosterior):
+            def rsample(self, generator: Generator | None = None) -> Tensor:
+                return super().rsample(generator) + 0.1 * self.scale
+
+        return Off(posterior.mean, posterior.scale)
+
+
+class _MixedCells(Gaussian):
+    def posterior(self, features: Tensor) -> GaussianPosterior:
+        return super().posterior(features + features.flatten(1).mean(1).view(-1, *(1,) * (features.dim() - 1)))
+
+
+class _DoubleShape(Gaussian):
+    def kl(self, posterior):
+        return super().kl(posterior).double()
+
+
+class _DeadHead(Gaussian):
+    def posterior(self, features: Tensor) -> GaussianPosterior:
+        posterior = super().posterior(features)
+        return GaussianPosterior(posterior.mean, posterior.scale.detach())
+
+
+class _ForgottenState(Gaussian):
+    def __init__(self) -> None:
+        super().__init__(6)
+        self.shift = torch.randn(6)
+
+    def posterior(self, features: Tensor) -> GaussianPosterior:
+        posterior = super().posterior(features)
+        shift = self.shift.view(1, -1, *(1,) * (features.dim() - 2))
+        return GaussianPosterior(posterior.mean + shift, posterior.scale)
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda: _WrongKl(6), "kl is"),
+        (lambda: _WrongMean(6), "kl is|mean of draws is off"),
+        (lambda: _MixedCells(6), "not close"),
+        (lambda: _DoubleShape(6), "kl is torch.float64"),
+        (lambda: _DeadHead(6), "gives scale_head.weight no gradient|gives scale_head.weight a gradient of zero"),
+        (_ForgottenState, "not restored"),
+    ],
+)
+def test_a_broken_latent_is_caught_and_the_fault_is_named(make: Callable[[], Latent], complaint: str) -> None:
+    with pytest.raises(AssertionError, match=complaint):
+        assert_latent_keeps_its_promises(make)
+
+
+def test_weights_of_draws_have_the_mean_minus_kl_even_where_shares_underflow() -> None:
+    latent = Dirichlet(8, prior=0.05)
+    posterior = latent.posterior(torch.full((20_000, 8), -40.0) * torch.eye(8)[:1])
+    z, weight = latent.weighted_draw(posterior, Generator().manual_seed(0))
+    assert (z == 0).any()
+    assert weight.isfinite().all()
+    assert abs(weight.mean() + latent.kl(posterior)[0]) < 5 * weight.std() / 20_000**0.5
+
+
+def test_components_in_use_are_judged_as_shares_on_the_simplex_and_as_units_elsewhere() -> None:
+    shares = torch.tensor([[0.57, 0.43, 0.0], [0.43, 0.57, 0.0]]).repeat(10, 1)
+    assert Dirichlet(3).components_in_use(shares).tolist() == [True, True, False]
+    means = torch.tensor([[-2.0, 0.5, 1.0], [2.0, 0.5, 1.0]]).repeat(10, 1)
+    assert Gaussian(3).components_in_use(means).tolist() == [True, False, False]
+
+
+def test_options_reach_a_latent_made_by_name() -> None:
+    latent = make_latent("dirichlet", 4, prior=2.0, estimator="paper")
+    assert latent.prior.concentration.tolist() == [2.0] * 4
+    assert latent.estimator.__name__ == "paper_log_gamma"
 
 
 def test_an_unknown_latent_is_refused_with_the_names_that_exist() -> None:
-    with pytest.raises(ValueError, match="'gamma'; use one of dirichlet, gaussian"):
+    with pytest.raises(ValueError, match="'gamma'; use one of dirichlet, gaussian, logistic-normal"):
         make_latent("gamma", 4)

@@ -10,10 +10,14 @@ import torch
 from scipy import stats
 
 from dirvae.losses import (
+    LIKELIHOODS,
     BernoulliLikelihood,
+    DiscretizedLogisticLikelihood,
     GaussianLikelihood,
     LaplaceLikelihood,
+    SquaredError,
     bernoulli_log_prob,
+    discretized_logistic_log_prob,
     gaussian_log_prob,
     laplace_log_prob,
     make_likelihood,
@@ -46,6 +50,43 @@ def test_densities_of_half_precision_outputs_are_summed_in_float32() -> None:
     ):
         assert ours.dtype == torch.float32
         assert 1e5 < -ours.item() < 2e5
+
+
+@pytest.mark.parametrize("scale", [0.003, 0.05, 2.0])
+def test_bins_of_a_logistic_law_have_scipys_masses_and_sum_to_one(scale: float) -> None:
+    levels = np.arange(256)
+    edges = np.concatenate([[-np.inf], (levels[1:] - 0.5) / 255, [np.inf]])
+    for mean in (-0.2, 0.31, 1.0):
+        masses = np.diff(stats.logistic.cdf(edges, mean, scale))
+        x = torch.from_numpy(levels / 255).float()[:, None]
+        ours = discretized_logistic_log_prob(x, torch.full_like(x, mean), torch.tensor(scale)).double().exp()
+        np.testing.assert_allclose(ours, masses, rtol=2e-3, atol=1e-7)
+        assert ours.sum().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_bin_far_from_its_mean_keeps_a_finite_probability_and_a_gradient() -> None:
+    mean = torch.tensor([[1.0, 0.0, 0.3]], requires_grad=True)
+    x = torch.tensor([[0.0, 1.0, 128 / 255]])
+    value = discretized_logistic_log_prob(x, mean, torch.tensor(1 / 1024))
+    value.sum().backward()
+    assert -3e3 < value.item() < -2e3
+    assert mean.grad.isfinite().all()
+    assert mean.grad[0, 0] < 0 < mean.grad[0, 1]
+
+
+def test_binned_probability_is_density_times_bin_where_the_law_is_wide() -> None:
+    x = (X * 253 + 1).round() / 255
+    scale = torch.tensor(5.0)
+    density = stats.logistic.logpdf(x.numpy(), DECODED.numpy(), 5.0).sum((1, 2, 3))
+    ours = discretized_logistic_log_prob(x, DECODED, scale)
+    np.testing.assert_allclose(ours, density - 30 * math.log(255), rtol=1e-5)
+
+
+def test_squared_error_is_a_normal_of_scale_one_without_its_constant_and_says_it_is_no_density() -> None:
+    normal = stats.norm.logpdf(X.numpy(), DECODED.numpy(), 1).sum((1, 2, 3))
+    ours = SquaredError().log_prob(X, DECODED)
+    np.testing.assert_allclose(ours - 15 * math.log(2 * math.pi), normal, rtol=1e-5)
+    assert [name for name in LIKELIHOODS if not make_likelihood(name).is_density] == ["mse"]
 
 
 def test_coin_flips_of_extreme_logits_keep_a_finite_value_and_a_gradient() -> None:
@@ -92,6 +133,8 @@ def test_a_perfect_reconstruction_has_a_finite_density_and_the_scale_can_grow_ag
 def test_means_are_in_data_space() -> None:
     assert torch.equal(GaussianLikelihood().mean(DECODED), DECODED)
     assert torch.equal(LaplaceLikelihood().mean(DECODED), DECODED)
+    assert torch.equal(DiscretizedLogisticLikelihood().mean(DECODED), DECODED)
+    assert torch.equal(SquaredError().mean(DECODED), DECODED)
     assert torch.equal(BernoulliLikelihood().mean(DECODED), DECODED.sigmoid())
 
 
@@ -110,5 +153,17 @@ def test_without_a_mask_all_count_and_with_nothing_left_the_mean_is_zero() -> No
 
 def test_likelihoods_go_by_name_and_others_are_refused() -> None:
     assert isinstance(make_likelihood("laplace"), LaplaceLikelihood)
-    with pytest.raises(ValueError, match="'poisson'; use one of bernoulli, gaussian, laplace"):
+    with pytest.raises(
+        ValueError, match="'poisson'; use one of bernoulli, discretized-logistic, gaussian, laplace, mse"
+    ):
         make_likelihood("poisson")
+
+
+@pytest.mark.parametrize("name", ["discretized-logistic", "gaussian", "laplace"])
+def test_a_scale_can_be_fixed_by_name_where_there_is_one(name: str) -> None:
+    fixed, learned = make_likelihood(name, fixed_scale=0.25), make_likelihood(name)
+    assert fixed.scale.item() == pytest.approx(0.25)
+    assert not fixed.raw_scale.requires_grad
+    assert learned.raw_scale.requires_grad
+    with pytest.raises(ValueError, match=r"'bernoulli' has no scale to fix at 0\.25"):
+        make_likelihood("bernoulli", fixed_scale=0.25)

@@ -73,7 +73,7 @@ def test_a_model_is_rebuilt_from_its_config_through_json() -> None:
         "likelihood": "laplace",
     }
     model = ResNetVAE(**options).eval()
-    assert model.config == {**options, "preset": "tiny"}
+    assert model.config == {**options, "preset": "tiny", "fixed_scale": None}
     again = ResNetVAE(**json.loads(json.dumps(model.config))).eval()
     again.load_state_dict(model.state_dict())
     x = torch.rand(2, 1, 32, 32)

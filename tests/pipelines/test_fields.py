@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines import Example, ExampleError
-from pipelines.fields import Packed, gather_field, parse_field
+from pipelines.fields import Packed, absent_fields, gather_field, parse_field
 
 
 def npy(array: Any) -> bytes:
@@ -141,3 +141,9 @@ def test_random_damage_to_an_array_is_refused_or_harmless() -> None:
         except ExampleError:
             refused += 1
     assert refused > 300
+
+
+def test_a_field_that_no_example_of_a_batch_has_is_absent() -> None:
+    fields = {name: gather(name, *contents) for name, contents in (("txt", [b"a", None]), ("cls", [None, None]))}
+    assert absent_fields({**fields, "npy": gather("npy", npy([1]), npy([1, 2]))}) == ["cls"]
+    assert absent_fields({}) == []

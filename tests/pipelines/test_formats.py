@@ -57,6 +57,20 @@ def test_sound_that_the_standard_library_writes_is_known() -> None:
     assert sniff(file.getvalue()[:32]) == ("audio", "wav")
 
 
+@pytest.mark.parametrize("kind", ["AIFF", "WAV", "RF64", "FLAC", "OGG"])
+def test_sound_that_libsndfile_writes_is_known(kind: str) -> None:
+    soundfile = pytest.importorskip("soundfile", reason="no soundfile here")
+    file = io.BytesIO()
+    endian = "BIG" if kind == "AIFF" else "FILE"
+    soundfile.write(file, np.zeros(500, np.float32), 8000, format=kind, endian=endian)
+    assert sniff(file.getvalue()[:32]) == ("audio", {"RF64": "wav"}.get(kind, kind.lower()))
+
+
+def test_big_endian_wav_and_bw64_are_known() -> None:
+    for magic in (b"RIFX", b"BW64"):
+        assert sniff(magic + bytes(4) + b"WAVEfmt ") == ("audio", "wav")
+
+
 @pytest.mark.parametrize(
     ("head", "kind"),
     [

@@ -80,7 +80,9 @@ def test_slow_threads_do_not_change_the_order(numbers: Fixture) -> None:
 
 def test_a_batch_is_what_it_says(picture_shards: Fixture) -> None:
     images = ImageIterator(picture_shards([5, 4]), size=(8, 10), batch_size=4, fields=("cls", "txt"))
-    batches = list(images)
+    with pytest.warns(UserWarning, match=r"no example of the first batch has a field 'txt'") as warned:
+        batches = list(images)
+    assert len(warned) == 1, "one for the iterator, not one for each batch"
     assert [len(batch) for batch in batches] == [4, 4, 1]
     first = batches[0]
     assert first.data.shape == (4, 3, 8, 10)

@@ -179,8 +179,11 @@ def test_substitutes_that_are_broken_themselves_are_tried_again(make: Fixture) -
 
 def test_where_nothing_can_be_decoded_the_example_in_turn_is_named(make: Fixture) -> None:
     numbers = make(20, broken=range(20), on_error="substitute", shuffle=False)
-    with pytest.raises(ExampleError, match="key0"):
+    with pytest.raises(
+        ExampleError, match=r"key0.* neither can any of 15 others .*\. Repair the data\.$"
+    ) as caught:
         list(numbers)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     assert numbers.state_dict()["substitutions"] == 0
 
 

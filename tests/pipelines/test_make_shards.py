@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from pipelines.errors import ShardingError, SourceError
+from pipelines.errors import ShardingError
 from pipelines.index import load_index
 from pipelines.manifest import Manifest
 from pipelines.sharding import PackReport, make_shards
@@ -247,23 +247,3 @@ def test_shards_inside_the_source_are_not_packed(source: Path) -> None:
     assert report.examples == 20
     again = pack(source, source / "shards")
     assert (again.was_complete, again.skipped) == (True, report.skipped)
-
-
-def test_a_folder_of_kinds_stands_for_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for kind in ("image", "audio", "video"):
-        (tmp_path / "data" / kind).mkdir(parents=True)
-    (tmp_path / "data" / "README.md").write_text("drop files here")
-    (tmp_path / "data" / "image" / "a.png").write_bytes(picture(0))
-    (tmp_path / "data" / "audio" / "a.wav").write_bytes(b"RIFF\0\0\0\0WAVEfmt " + bytes(20))
-    report = make_shards("data", workers=0)
-    assert (report.out, report.examples) == (Path("shards/image"), 1)
-    assert report.notes == ("data/audio is left: only images are packed by this version.",)
-    assert make_shards("data/image", workers=0).was_complete
-    assert names_of(tmp_path / "shards" / "image") == {"a.png": "a"}
-    assert make_shards("data", "elsewhere", workers=0).out == Path("elsewhere/image")
-    with pytest.raises(SourceError, match="holds audio, no images"):
-        make_shards("data/audio", workers=0)
-    shutil.rmtree(tmp_path / "data" / "image")
-    with pytest.raises(SourceError, match="holds audio and video; only images"):
-        make_shards("data", workers=0)

@@ -141,7 +141,7 @@ def test_missing_and_empty_sources_exit_2(tmp_path: Path, capsys: pytest.Capture
     assert "no such folder" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert main([str(tmp_path / "empty")]) == 2
-    assert "no images in it" in capsys.readouterr().err
+    assert "no images or recordings in it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -199,13 +199,13 @@ def test_a_log_gets_plain_lines_now_and_then(monkeypatch: pytest.MonkeyPatch) ->
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     log = io.StringIO()
-    with Progress(1000, 200, stream=log) as progress:
-        progress.on_image(3, 7)
+    with Progress(1000, 200, stream=log, noun="images") as progress:
+        progress.on_file(3, 7)
         now[0] += 20
         progress.on_shard(3, 100)
-        progress.on_image(4, 50)
+        progress.on_file(4, 50)
         now[0] += 20
-        progress.on_image(4, 60)
+        progress.on_file(4, 60)
     assert log.getvalue().splitlines() == ["300 of 1,000 images, 5 a second", "360 of 1,000 images, 4 a second"]
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from pipelines.errors import ShardError, ShardingError, SourceError
 from pipelines.sharding import PackReport, make_shards
 from pipelines.sharding.lock import LOCK_NAME, hold_folder
-from pipelines.sharding.pack import PackingStoppedError
+from pipelines.sharding.source_reader import PackingStoppedError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -189,18 +189,19 @@ def test_an_error_of_the_disk_anywhere_is_one_sentence(
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
+@pytest.mark.parametrize("now", [b"other", picture(3) + b"longer"])
 def test_a_file_that_changes_while_it_is_packed_stops_the_run(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: bytes
 ) -> None:
-    from pipelines.sharding import make
+    from pipelines.sharding import places
 
     def list_and_change(*args: object, **settings: object) -> object:
-        listing = list_images(*args, **settings)  # type: ignore[arg-type]
-        (source / "03.png").write_bytes(b"other")
-        return listing
+        contents = list_folder(*args, **settings)  # type: ignore[arg-type]
+        (source / "03.png").write_bytes(now)
+        return contents
 
-    list_images = make.list_images
-    monkeypatch.setattr(make, "list_images", list_and_change)
+    list_folder = places.list_folder
+    monkeypatch.setattr(places, "list_folder", list_and_change)
     with pytest.raises(PackingStoppedError, match=r"03\.png: no longer the"):
         pack(source, tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()
@@ -230,13 +231,13 @@ def test_sources_with_nothing_to_pack_are_one_sentence_each(tmp_path: Path) -> N
         pack(tmp_path / "missing", out)
     folder = tmp_path / "folder"
     folder.mkdir()
-    with pytest.raises(SourceError, match="no images in it"):
+    with pytest.raises(SourceError, match="no images or recordings in it"):
         pack(folder, out)
-    (folder / "song.wav").write_bytes(b"RIFF\0\0\0\0WAVEfmt " + bytes(20))
-    with pytest.raises(SourceError, match="holds audio, no images"):
+    (folder / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(20))
+    with pytest.raises(SourceError, match="holds video, no images or recordings; only images and audio are packed"):
         pack(folder, out)
     with pytest.raises(SourceError, match="a file; name the folder"):
-        pack(folder / "song.wav", out)
+        pack(folder / "clip.mp4", out)
     (folder / "text.jpg").write_text("no picture")
     with pytest.raises(SourceError, match=r"text\.jpg is not an image"):
         pack(folder, out)

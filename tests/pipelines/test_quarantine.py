@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipelines import DataIterator, ExampleError, ImageIterator, ShardError, mix
-from pipelines.quarantine import write_quarantine
+from pipelines.quarantine import add_to_quarantine, describe_failures
 from pipelines.testing import assert_resumes_exactly
 
 from .lettered import letters, rows
@@ -97,9 +97,8 @@ def test_padding_is_no_line_of_its_own(settings: dict[str, Any], listing: Path) 
 
 
 def test_a_failure_that_cannot_be_placed_in_a_container_says_so_in_its_reason(listing: Path) -> None:
-    write_quarantine(
-        listing, [(2, 9, ShardError("x.tar: cut off")), (0, 1, ExampleError("ü\udcff", "k", "r", offset=1))]
-    )
+    failures = [(2, 9, ShardError("x.tar: cut off")), (0, 1, ExampleError("ü\udcff", "k", "r", offset=1))]
+    add_to_quarantine(listing, describe_failures(failures))
     first, second = (
         json.loads(line) for line in listing.read_bytes().decode("utf-8", "surrogateescape").splitlines()
     )
@@ -108,9 +107,8 @@ def test_a_failure_that_cannot_be_placed_in_a_container_says_so_in_its_reason(li
 
 
 def test_hostile_keys_stay_on_their_line(listing: Path) -> None:
-    write_quarantine(
-        listing, [(0, n, ExampleError("t", key, "r")) for n, key in enumerate(["a\nb", '"', "\u2028", "\0"])]
-    )
+    failures = [(0, n, ExampleError("t", key, "r")) for n, key in enumerate(["a\nb", '"', "\u2028", "\0"])]
+    add_to_quarantine(listing, describe_failures(failures))
     found = [json.loads(line) for line in listing.read_bytes().split(b"\n") if line]
     assert [line["key"] for line in found] == ["a\nb", '"', "\u2028", "\0"]
 

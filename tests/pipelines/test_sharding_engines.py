@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.sharding import make
+from pipelines.sharding import make, packing_run
 from pipelines.sharding.engines import ProcessEngine, SerialEngine, make_engine
-from pipelines.sharding.listing import list_images
-from pipelines.sharding.pack import PackingStoppedError, ShardTask
-from pipelines.sharding.plan import PackSettings, make_plan
+from pipelines.sharding.listing import list_folder
+from pipelines.sharding.pack import ShardTask
+from pipelines.sharding.plan import make_plan
+from pipelines.sharding.settings import PackSettings
+from pipelines.sharding.source_reader import PackingStoppedError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,11 +33,11 @@ import os, signal, time
 from pathlib import Path
 from pipelines.sharding.pack import pack_shard
 
-def crash(task, on_image):
+def crash(task, on_file):
     """Dies at every image named crash*, by the signal its name says; once only for those named flaky*."""
     def watched(place):
-        on_image(place)
-        path = task.shard.images[place].image.path
+        on_file(place)
+        path = task.shard.files[place].file.path
         marker = task.target.parent.parent.parent / ("seen-" + path)
         if place not in task.crashed and path.startswith("crash"):
             os.kill(os.getpid(), getattr(signal, path.split("-")[1]))
@@ -44,15 +46,15 @@ def crash(task, on_image):
             os._exit(3)
     return pack_shard(task, watched)
 
-def raise_error(task, on_image):
+def raise_error(task, on_file):
     raise ArithmeticError("a mistake of ours")
 
-def hang(task, on_image):
+def hang(task, on_file):
     """One image that takes a minute."""
-    on_image(0)
+    on_file(0)
     time.sleep(60)
 
-def die_unread(task, on_image):
+def die_unread(task, on_file):
     os._exit(4)
 '''
 
@@ -76,7 +78,7 @@ def make_source(folder: Path, names: list[str]) -> Path:
 def tasks_of(source: Path, target: Path, *, shard_examples: int = 2) -> list[ShardTask]:
     target.mkdir(parents=True, exist_ok=True)
     settings = PackSettings(shard_examples=shard_examples)
-    plan = make_plan(list_images(source), settings)
+    plan = make_plan(list_folder(source, ("image",)).listings["image"], settings)
     return [ShardTask(shard, source, target, settings) for shard in plan.shards]
 
 
@@ -85,7 +87,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def use_engine(monkeypatch: pytest.MonkeyPatch, work: Callable[..., Any]) -> None:
-    monkeypatch.setattr(make, "make_engine", lambda workers: ProcessEngine(workers, work=work))
+    monkeypatch.setattr(packing_run, "make_engine", lambda workers: ProcessEngine(workers, work=work))
 
 
 def test_every_engine_writes_the_same_shards_and_tells_every_image(tmp_path: Path) -> None:
@@ -188,11 +190,11 @@ def test_children_end_with_a_parent_that_is_killed_even_in_the_middle_of_an_imag
         import sys
         sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]
         import standing_in_for_work
-        from pipelines.sharding import make
+        from pipelines.sharding import make, packing_run
         from pipelines.sharding.engines import ProcessEngine
-        make.make_engine = lambda workers: ProcessEngine(workers, work=standing_in_for_work.hang)
+        packing_run.make_engine = lambda workers: ProcessEngine(workers, work=standing_in_for_work.hang)
         if __name__ == "__main__":
-            make.Progress.on_image = lambda self, *place: print(place, flush=True)
+            packing_run.Progress.on_file = lambda self, *place: print(place, flush=True)
             make.make_shards({str(source)!r}, {str(tmp_path / "out")!r}, workers=2, shard_examples=1)
         """)
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.sharding.listing import list_images
+from pipelines.sharding.listing import Contents, Listing, list_folder
 from pipelines.sharding.wording import printable
 
 
@@ -27,8 +27,16 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def paths(folder: Path, exclude: Path | None = None) -> list[str]:
-    return [image.path for image in list_images(folder, exclude=exclude).images]
+def contents(folder: Path) -> Contents:
+    return list_folder(folder, ("image",))
+
+
+def images(folder: Path) -> Listing:
+    return contents(folder).listings["image"]
+
+
+def paths(folder: Path, *exclude: Path) -> list[str]:
+    return [image.path for image in list_folder(folder, ("image",), exclude=exclude).listings["image"].files]
 
 
 @pytest.mark.parametrize(
@@ -46,20 +54,20 @@ def paths(folder: Path, exclude: Path | None = None) -> list[str]:
 def test_formats_are_told_by_content_whatever_the_name(folder: Path, kind: str, suffix: str) -> None:
     for name in ("right." + suffix, "no_suffix", "wrong.dat", "lying.jpg"):
         (folder / name).write_bytes(picture(kind))
-    listing = list_images(folder)
-    assert {image.path: image.suffix for image in listing.images} == {
+    listing = images(folder)
+    assert {image.path: image.suffix for image in listing.files} == {
         "lying.jpg": suffix,
         "no_suffix": suffix,
         "right." + suffix: suffix,
         "wrong.dat": suffix,
     }
-    assert (listing.failures, listing.skipped) == ([], 0)
+    assert (listing.failures, contents(folder).skipped) == ([], 0)
 
 
 def test_a_suffix_that_fits_the_content_is_kept_in_lower_case(folder: Path) -> None:
     (folder / "a.JPEG").write_bytes(picture())
     (folder / "b.TIFF").write_bytes(picture("TIFF"))
-    assert [image.suffix for image in list_images(folder).images] == ["jpeg", "tiff"]
+    assert [image.suffix for image in images(folder).files] == ["jpeg", "tiff"]
 
 
 def test_files_named_like_images_that_are_none_are_failures_with_reasons(folder: Path) -> None:
@@ -69,8 +77,8 @@ def test_files_named_like_images_that_are_none_are_failures_with_reasons(folder:
     (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
     (folder / "sound.png").write_bytes(b"RIFF\0\0\0\0WAVEfmt " + bytes(20))
     (folder / "gone.jpg").symlink_to(folder / "nowhere")
-    listing = list_images(folder)
-    assert listing.images == []
+    listing = images(folder)
+    assert listing.files == []
     assert {failure.path: failure.reason for failure in listing.failures} == {
         "text.jpg": "not an image: it does not begin like one",
         "empty.png": "an empty file",
@@ -91,9 +99,9 @@ def test_sidecars_go_with_the_image_of_their_stem_and_other_files_are_counted(fo
     (folder / ".hidden.jpg").write_bytes(picture())
     (folder / ".cache").mkdir()
     (folder / ".cache" / "b.jpg").write_bytes(picture())
-    listing = list_images(folder)
-    assert [(image.path, image.sidecars) for image in listing.images] == [("a.b.jpg", (("TXT", 7), ("json", 2)))]
-    assert (listing.skipped, listing.other_media, listing.failures) == (3, {"audio": 1}, [])
+    listing, found = images(folder), contents(folder)
+    assert [(image.path, image.sidecars) for image in listing.files] == [("a.b.jpg", (("TXT", 7), ("json", 2)))]
+    assert (found.skipped, found.other_media, listing.failures) == (3, {"audio": 1}, [])
 
 
 def test_links_are_followed_each_folder_once_and_loops_end(folder: Path, tmp_path: Path) -> None:
@@ -125,7 +133,7 @@ def test_the_output_folder_inside_the_source_is_not_listed(folder: Path) -> None
     out = folder / "shards"
     out.mkdir()
     (out / "b.jpg").write_bytes(picture())
-    assert paths(folder, exclude=out) == ["a.jpg"]
+    assert paths(folder, out) == ["a.jpg"]
     assert paths(folder) == ["a.jpg", "shards/b.jpg"]
 
 
@@ -138,11 +146,11 @@ def test_a_pipe_in_the_folder_does_not_block(folder: Path) -> None:
 def test_the_fingerprint_follows_paths_and_sizes_and_not_times_or_places(folder: Path, tmp_path: Path) -> None:
     for name in ("b.jpg", "a.jpg", "c.txt", "c.png"):
         (folder / name).write_bytes(picture("PNG" if name == "c.png" else "JPEG"))
-    first = list_images(folder).fingerprint
+    first = images(folder).fingerprint
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     os.utime(copy / "a.jpg", (1, 1))
-    assert list_images(copy).fingerprint == first
+    assert images(copy).fingerprint == first
     for change in ("rename", "grow", "sidecar", "failure"):
         shutil.rmtree(copy)
         shutil.copytree(folder, copy)
@@ -154,9 +162,9 @@ def test_the_fingerprint_follows_paths_and_sizes_and_not_times_or_places(folder:
             (copy / "c.txt").write_text("shorter")
         else:
             (copy / "new.jpg").write_text("no image")
-        assert list_images(copy).fingerprint != first, change
+        assert images(copy).fingerprint != first, change
     (folder / "notes.md").write_text("neither image nor sidecar")
-    assert list_images(folder).fingerprint == first
+    assert images(folder).fingerprint == first
 
 
 def test_paths_that_would_upset_a_terminal_are_shown_as_escapes() -> None:

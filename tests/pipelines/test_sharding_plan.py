@@ -8,14 +8,16 @@ import random
 import pytest
 
 from pipelines.keys import split_member_name
-from pipelines.sharding.listing import Listing, SourceImage
-from pipelines.sharding.plan import PackSettings, make_plan
+from pipelines.sharding.image import ImageSettings
+from pipelines.sharding.listing import Listing, SourceFile
+from pipelines.sharding.plan import make_plan
+from pipelines.sharding.settings import PackSettings, settings_for
 
 
 def listing_of(*sizes: int, names: list[str] | None = None) -> Listing:
     names = names or [f"{index:04d}.jpg" for index in range(len(sizes))]
-    images = [SourceImage(name, size, "jpg") for name, size in zip(names, sizes, strict=True)]
-    return Listing(sorted(images, key=lambda image: image.path), [], 0, {})
+    images = [SourceFile(name, size, "jpg") for name, size in zip(names, sizes, strict=True)]
+    return Listing(sorted(images, key=lambda image: image.path), [])
 
 
 def test_no_shard_exceeds_its_limits_and_none_could_take_the_next_file() -> None:
@@ -27,11 +29,11 @@ def test_no_shard_exceeds_its_limits_and_none_could_take_the_next_file() -> None
     def padded(size: int) -> int:
         return 512 + -(-size // 512) * 512
 
-    totals = [sum(padded(one.image.size) for one in shard.images) for shard in shards]
-    assert all(total <= 200_000 and len(shard.images) <= 12 for total, shard in zip(totals, shards, strict=True))
+    totals = [sum(padded(one.file.size) for one in shard.files) for shard in shards]
+    assert all(total <= 200_000 and len(shard.files) <= 12 for total, shard in zip(totals, shards, strict=True))
     for total, shard, after in zip(totals, shards, shards[1:], strict=False):
-        assert len(shard.images) == 12 or total + padded(after.images[0].image.size) > 200_000
-    assert sorted(one.image.path for shard in shards for one in shard.images) == sorted(
+        assert len(shard.files) == 12 or total + padded(after.files[0].file.size) > 200_000
+    assert sorted(one.file.path for shard in shards for one in shard.files) == sorted(
         f"{i:04d}.jpg" for i in range(300)
     )
     assert [shard.number for shard in shards] == list(range(len(shards)))
@@ -39,7 +41,7 @@ def test_no_shard_exceeds_its_limits_and_none_could_take_the_next_file() -> None
 
 def test_a_file_larger_than_a_shard_gets_one_of_its_own() -> None:
     plan = make_plan(listing_of(10, 10_000, 10), PackSettings(shuffle=None, shard_bytes=4_000))
-    assert [len(shard.images) for shard in plan.shards] == [1, 1, 1]
+    assert [len(shard.files) for shard in plan.shards] == [1, 1, 1]
 
 
 def test_the_default_shard_is_a_sixteenth_of_the_whole_within_bounds() -> None:
@@ -54,7 +56,7 @@ def test_the_shuffle_is_a_permutation_that_follows_the_seed() -> None:
     listing = listing_of(*[100] * 50)
 
     def order(seed: int | None) -> list[str]:
-        return [one.image.path for one in make_plan(listing, PackSettings(shuffle=seed)).images]
+        return [one.file.path for one in make_plan(listing, PackSettings(shuffle=seed)).files]
 
     assert order(None) == sorted(order(None))
     assert order(0) == order(0) != order(1)
@@ -64,9 +66,13 @@ def test_the_shuffle_is_a_permutation_that_follows_the_seed() -> None:
 def test_keys_do_not_depend_on_any_setting() -> None:
     names = ["a.jpg", "a.png", "b.c.jpg", "b_c.jpg", "__x__.jpg", "d/a.jpg", "a~2.jpg"]
     listing = listing_of(*[10] * len(names), names=names)
-    keys = {one.image.path: one.key for one in make_plan(listing, PackSettings(shuffle=None)).images}
-    for settings in (PackSettings(shuffle=3), PackSettings(shard_examples=1), PackSettings(resize=8)):
-        assert {one.image.path: one.key for one in make_plan(listing, settings).images} == keys
+    keys = {one.file.path: one.key for one in make_plan(listing, PackSettings(shuffle=None)).files}
+    for settings in (
+        PackSettings(shuffle=3),
+        PackSettings(shard_examples=1),
+        PackSettings(ImageSettings(resize=8)),
+    ):
+        assert {one.file.path: one.key for one in make_plan(listing, settings).files} == keys
     assert len(set(keys.values())) == len(names)
     assert (keys["a.jpg"], keys["a.png"], keys["b.c.jpg"], keys["b_c.jpg"]) == ("a", "a~2", "b_c", "b_c~2")
     for key in keys.values():
@@ -76,7 +82,7 @@ def test_keys_do_not_depend_on_any_setting() -> None:
 
 def test_keys_hold_nothing_that_cannot_be_printed_or_stored() -> None:
     names = ["new\nline.jpg", "bad\udcffbyte.jpg", "bad\udcfebyte.jpg"]
-    keys = {one.key for one in make_plan(listing_of(1, 1, 1, names=names), PackSettings()).images}
+    keys = {one.key for one in make_plan(listing_of(1, 1, 1, names=names), PackSettings()).files}
     assert keys == {"new_line", "bad�byte", "bad�byte~2"}
 
 
@@ -86,7 +92,7 @@ def test_an_addition_takes_the_new_files_and_keys_that_are_free() -> None:
     plan = make_plan(
         listing, PackSettings(shuffle=None), packed={"a.jpg": "a", "gone.jpg": "b"}, base="ab", first_shard=7
     )
-    assert [(one.key, one.image.path) for one in plan.images] == [("a~2", "a.png"), ("b~2", "b.jpg")]
+    assert [(one.key, one.file.path) for one in plan.files] == [("a~2", "a.png"), ("b~2", "b.jpg")]
     assert [shard.number for shard in plan.shards] == [7]
     assert plan.describe()["base"] == "ab"
 
@@ -96,7 +102,7 @@ def test_what_is_saved_of_a_plan_is_json_and_tells_plans_apart() -> None:
     assert json.loads(json.dumps(plan.describe())) == plan.describe()
     others = [
         make_plan(listing_of(1, 2, 4), PackSettings()),
-        make_plan(listing_of(1, 2, 3), PackSettings(decode=True)),
+        make_plan(listing_of(1, 2, 3), PackSettings(ImageSettings(decode=True))),
         make_plan(listing_of(1, 2, 3), PackSettings(), base="00"),
     ]
     assert all(other.describe() != plan.describe() for other in others)
@@ -114,4 +120,4 @@ def test_what_is_saved_of_a_plan_is_json_and_tells_plans_apart() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        PackSettings(**settings)  # type: ignore[arg-type]
+        settings_for("image", settings)  # type: ignore[arg-type]

@@ -266,3 +266,55 @@ def test_workers_add_to_one_quarantine_file_each_failure_once(num_workers: int, 
     rows(TorchLoader(letters(on_error="substitute", broken=broken, threads=1, quarantine=listing), num_workers))
     found = [json.loads(line)["key"] for line in listing.read_text().splitlines()]
     assert sorted(found) == sorted(f"a{number}" for number in broken)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_what_workers_made_ahead_of_a_loop_that_was_broken_off_is_listed_once(
+    num_workers: int, tmp_path: Path
+) -> None:
+    listing = tmp_path / "quarantine.jsonl"
+    broken = (0, 4, 8, 12, 16, 20)
+    settings: dict[str, Any] = {"on_error": "substitute", "broken": broken, "threads": 1, "shuffle": False}
+    loader = TorchLoader(letters(quarantine=listing, **settings), num_workers)
+    for _ in loader:
+        break
+    found = [json.loads(line)["key"] for line in listing.read_text().splitlines()]
+    assert found == ["a0"], "the batches ahead were not handed over"
+    rows(loader)
+    found = [json.loads(line)["key"] for line in listing.read_text().splitlines()]
+    assert found == [f"a{number}" for number in broken]
+
+
+# Misuse
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_iterator_that_is_given_to_a_data_loader_says_what_to_give_it_instead(num_workers: int) -> None:
+    with pytest.raises(TypeError, match=r"letters a: batches are iterated over, not indexed\. .*TorchDataset"):
+        list(DataLoader(letters(), num_workers=num_workers))  # type: ignore[arg-type]
+
+
+# Several loops
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_second_loop_over_a_loader_ends_the_first(num_workers: int) -> None:
+    loader = TorchLoader(letters(threads=1), num_workers)
+    first = iter(loader)
+    found = rows([next(first)])
+    second = iter(loader)
+    found += rows([next(second)])
+    with pytest.raises(RuntimeError, match="ended by another"):
+        next(first)
+    assert found + rows(second) == rows(letters())
+
+
+def test_a_state_that_is_loaded_ends_a_loop_over_a_loader() -> None:
+    loader = TorchLoader(letters(), 0)
+    loop = iter(loader)
+    state = next(loop).state
+    next(loop)
+    loader.load_state_dict(state)
+    with pytest.raises(RuntimeError, match="load_state_dict"):
+        next(loop)
+    assert loader.state_dict() == state

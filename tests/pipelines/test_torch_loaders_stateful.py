@@ -78,6 +78,37 @@ def test_a_stateful_loader_resumes_in_its_second_epoch_and_counts_substitutes_on
     assert rest[-1].state == batches[-1].state
 
 
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_a_stateful_loader_is_saved_and_restored_before_and_after_every_batch_of_two_epochs(
+    num_workers: int,
+) -> None:
+    """Also where workers were started for an epoch and have not delivered, or were restored and have not."""
+    found: list[Any] = []
+    loader = stateful(num_workers)
+    for _ in range(14):  # 12 batches; restored after the last one of an epoch, a loop finds nothing left of it
+        loop = iter(loader)
+        found += rows(itertools.islice(loop, 1))
+        for _ in range(2):
+            state = pickle.loads(pickle.dumps(loader.state_dict()))
+            loader = stateful(num_workers)
+            loader.load_state_dict(state)
+    expected = epochs_of(letters(), 2)
+    assert found == expected[0] + expected[1]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2, 3])
+@pytest.mark.parametrize("stop", [0, 1, 2])
+def test_a_stateful_loader_is_saved_early_in_its_second_epoch(num_workers: int, stop: int) -> None:
+    expected = epochs_of(letters(), 3)
+    loader = stateful(num_workers)
+    rows(loader)
+    found = rows(itertools.islice(iter(loader), stop)) if stop else []
+    other = stateful(num_workers)
+    other.load_state_dict(pickle.loads(pickle.dumps(loader.state_dict())))
+    assert found + rows(other) == expected[1]
+    assert rows(other) == expected[2]
+
+
 @pytest.mark.parametrize(
     "other",
     [

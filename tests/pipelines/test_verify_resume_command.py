@@ -93,17 +93,25 @@ def crashes(): raise OSError("no disk")
 """
 
 
+COMMANDS = {
+    "module": ["-m", "pipelines.verify_resume"],
+    "launcher": [str(ROOT / "tools" / "verify_resume.py")],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
     ("function", "code", "last"), [("exact", 0, "exact"), ("loses", 1, "NOT exact"), ("crashes", 1, "NOT exact")]
 )
 def test_the_command_verifies_any_loader_named_on_its_line(
-    function: str, code: int, last: str, tmp_path: Path
+    command: str, function: str, code: int, last: str, tmp_path: Path
 ) -> None:
     (tmp_path / "my_loaders.py").write_text(LOADERS)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.verify_resume", "--loader", f"my_loaders:{function}", "--kills", "4"],
+        [sys.executable, *COMMANDS[command], "--loader", f"my_loaders:{function}", "--kills", "4"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment if command == "launcher" else {**environment, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,

@@ -1,0 +1,34 @@
+"""The models under comparison: one network, 784-500-500-50 and back, and six latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from dirvae.latents import Dirichlet, Latent, make_latent
+from dirvae.latents.dense import Standardise
+from dirvae.networks import MLPVAE
+from dirvae.training.seeding import Stream, seeded, stream_seed
+
+__all__ = ["MODELS", "make_model"]
+
+SIZE = 50
+
+MODELS: dict[str, Callable[[], Latent]] = {
+    "gaussian": lambda: make_latent("gaussian", SIZE),
+    "dirichlet": lambda: Dirichlet(SIZE),
+    "dirichlet-learned": lambda: Dirichlet(SIZE, prior="learned"),
+    "dirichlet-paper": lambda: Dirichlet(SIZE, estimator="paper", kl="multigamma"),
+    "logistic-normal": lambda: make_latent("logistic-normal", SIZE),
+    "stick-breaking": lambda: make_latent("stick-breaking", SIZE),
+}
+"""By name. "dirichlet-paper" is the paper's objective: its sampler and its divergence."""
+
+
+def make_model(name: str, *, seed: int) -> MLPVAE:
+    """A fresh model, a function of its name and seed. The decoder reads the latent in units of its prior."""
+    with seeded(stream_seed(seed, Stream.WEIGHTS), torch.device("cpu")):
+        latent = MODELS[name]()
+        prior = latent.prior
+        return MLPVAE(latent=latent, decode_head=Standardise(prior.mean, prior.stddev))

@@ -1,0 +1,15 @@
+"""What a trained model is worth: likelihood, bound, components, neighbours, factors. `python -m dirvae.evaluate`."""
+
+from dirvae.evaluate.collapse import collapsed_values, collapsed_weights, input_weight_norms, usage
+from dirvae.evaluate.importance import ImportanceEstimate, estimate_likelihood
+from dirvae.evaluate.neighbours import neighbour_errors
+
+__all__ = [
+    "ImportanceEstimate",
+    "collapsed_values",
+    "collapsed_weights",
+    "estimate_likelihood",
+    "input_weight_norms",
+    "neighbour_errors",
+    "usage",
+]

@@ -1,0 +1,109 @@
+"""`python -m dirvae.evaluate RUN`: what a run's model is worth, as a table and as `evaluation.json` in the run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dirvae.evaluate.run import EVALUATION_NAME, EvaluateConfig, evaluate_run
+from dirvae.training.errors import TrainingError
+from dirvae.training.run_folder import is_run
+from pipelines import PipelineError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate a run and print the table: 0, 1 for an error, 130 after Ctrl-C."""
+    given = vars(_parser().parse_args(argv))
+    run = given.pop("run")
+    try:
+        if not is_run(run):
+            return _fail(f"{run}: is no run. Name a folder that dirvae.train wrote, such as runs/image.")
+        given["circular"] = tuple(given["circular"])
+        given["which"] = int(given["which"]) if given["which"].isdigit() else given["which"]
+        content = evaluate_run(run, EvaluateConfig(**given))
+    except (TrainingError, PipelineError) as error:
+        return _fail(str(error))
+    except torch.OutOfMemoryError:
+        return _fail("the device's memory is full. Use --device cpu.")
+    except OSError as error:
+        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
+    except KeyboardInterrupt:
+        return 130
+    print("\n".join(_table(content)))
+    print(f"written: {run / EVALUATION_NAME}")
+    return 0
+
+
+def _table(content: dict[str, Any]) -> list[str]:
+    kind = "held out" if content["is_held_out"] else "of training, none being held out"
+    lines = [f"step {content['step']}, {content['examples']:,} images {kind}"]
+    lines += _likelihood_lines(content["likelihood"])
+    used = content["usage"]
+    size = used["model_size"]
+    lines.append(_line("components in use", f"{used['components_in_use']} of {size}"))
+    lines.append(_line("active units", f"{used['active_units']} of {size}"))
+    if used["effective_components"] is not None:
+        lines.append(_line("effective components", f"{used['effective_components']:.1f}"))
+    lines.append(_line("collapsed, by decoder weight", f"{used['collapsed_weights']} of {size}"))
+    lines.append(_line("collapsed, by latent value", f"{used['collapsed_values']} of {size}"))
+    if content["neighbours"] is not None:
+        told = content["neighbours"]
+        shown = ", ".join(f"k = {count}: {error:.1%}" for count, error in told["errors"].items())
+        lines.append(_line(f"error of neighbours, {told['label']}", shown))
+    if content["factors"]:
+        lines += ["", f"{'factor':<16}{'best component':>16}{'share':>8}{'gap':>8}{'linear R²':>11}"]
+        lines += [
+            f"{row['factor']:<16}{row['component']:>16}{row['share']:>8.2f}{row['gap']:>8.2f}{row['linear_r2']:>11.2f}"
+            for row in content["factors"]
+        ]
+    return lines
+
+
+def _likelihood_lines(measured: dict[str, Any] | None) -> list[str]:
+    if measured is None:
+        return [_line("likelihood", "none: this run was trained with squared errors, which are no likelihood")]
+    spread = measured["nll_standard_error"]
+    return [
+        _line(f"NLL, {measured['samples']} samples", f"{measured['nll']:,.2f} ± {spread:.2f} nats"),
+        _line("-ELBO", f"{measured['negative_bound']:,.2f} nats"),
+        _line("  reconstruction", f"{measured['reconstruction']:,.2f} nats"),
+        _line("  KL", f"{measured['kl']:,.2f} nats"),
+        _line("effective samples", f"{measured['effective_samples']:.1f}, the median of the images"),
+    ]
+
+
+def _line(name: str, value: str) -> str:
+    return f"{name:<32}{value}"
+
+
+def _fail(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = EvaluateConfig()
+    parser = argparse.ArgumentParser(prog="python -m dirvae.evaluate", description="Measure the model of a run.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/image")
+    parser.add_argument("--samples", type=int, default=default.samples, help="importance samples an image (100)")
+    parser.add_argument("--limit", type=int, default=default.limit, help="images looked at, of either part (2000)")
+    parser.add_argument("--label", help="factor that nearest neighbours have to tell, such as shape")
+    parser.add_argument(
+        "--circular", nargs="+", default=[], metavar="FACTOR", help="factors that go round from 0 to 1, such as hue"
+    )
+    parser.add_argument("--source", help="where the images lie, if they have moved since the training")
+    parser.add_argument("--which", default=default.which, help="checkpoint: best (default), last, or a step")
+    parser.add_argument("--device", default=default.device, help="cpu (default), cuda or auto")
+    parser.add_argument("--seed", type=int, default=default.seed, help="number that the noise follows from (0)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

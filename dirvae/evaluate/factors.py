@@ -1,0 +1,162 @@
+"""What the components of a latent know of factors that the data was made from.
+
+Two published measures. The mutual information between each component and each factor, and from it the gap between
+the best component and the next (MIG: Chen et al. 2018, arXiv 1802.04942, section 4); and how much of a factor a
+linear map reads from the whole latent (informativeness: Eastwood and Williams 2018, "A framework for the quantitative
+evaluation of disentangled representations"), as R² on examples that the map was not fitted to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+__all__ = ["Association", "Factor", "associate", "make_factor", "mutual_information"]
+
+BINS = 20
+SHUFFLES = 5
+RIDGE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """One factor over all examples: `labels` (num,) int64 from 0, its bins or categories; `targets` (num, columns)."""
+
+    name: str
+    labels: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Association:
+    """How a latent holds a factor. Shares are of the factor's entropy, from 0 to 1.
+
+    `shares` (model_size,): mutual information of each component with it, less what chance gives. `gap`: between the
+    largest and the next. `linear`: R² of a linear map from the whole latent, 1 perfect and 0 worthless.
+    """
+
+    name: str
+    shares: Tensor
+    gap: float
+    linear: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers, the best component first."""
+        best = int(self.shares.argmax())
+        return {
+            "factor": self.name,
+            "component": best,
+            "share": float(self.shares[best]),
+            "gap": self.gap,
+            "linear_r2": self.linear,
+            "shares": [round(value, 4) for value in self.shares.tolist()],
+        }
+
+
+def make_factor(name: str, values: Sequence[Any], *, circular: bool = False, bins: int = BINS) -> Factor:
+    """A factor of numbers, or of categories (text and truth values).
+
+    Numbers are cut into at most `bins` bins of equal counts. `circular` ones go round once from 0 to 1, as hues do: a
+    linear map then reads their sine and cosine. ValueError for a factor of one value, or a circular one of text.
+    """
+    is_category = any(isinstance(value, str | bool) for value in values)
+    if is_category and circular:
+        raise ValueError(
+            f"the factor {name!r} holds text, which does not go round; leave it out of the circular ones."
+        )
+    kinds = sorted({str(value) if is_category else value for value in values})
+    if len(kinds) < 2:
+        raise ValueError(f"the factor {name!r} has the value {values[0]!r} only; there is nothing to find.")
+    if is_category:
+        labels = torch.tensor([kinds.index(str(value)) for value in values])
+        return Factor(name, labels, torch.nn.functional.one_hot(labels).double())
+    numbers = torch.tensor(values, dtype=torch.float64)
+    turns = 2 * math.pi * numbers
+    targets = torch.stack([turns.cos(), turns.sin()], 1) if circular else numbers[:, None]
+    return Factor(name, _binned(numbers[:, None], bins)[:, 0], targets)
+
+
+def associate(latents: Tensor, factors: Sequence[Factor], *, bins: int = BINS, seed: int = 0) -> list[Association]:
+    """Hold latents (num, K, *grid), averaged over their grid, against factors of the same examples."""
+    components = latents.double().reshape(*latents.shape[:2], -1).mean(2)
+    labels = _binned(components, bins)
+    associations = []
+    for factor in factors:
+        generator = Generator().manual_seed(seed)
+        shuffled = [factor.labels[torch.randperm(len(labels), generator=generator)] for _ in range(SHUFFLES)]
+        chance = torch.stack([mutual_information(labels, other) for other in shuffled]).mean(0)
+        entropy = mutual_information(factor.labels[:, None], factor.labels)[0]
+        shares = ((mutual_information(labels, factor.labels) - chance) / (entropy - chance)).clamp(min=0)
+        top = shares.topk(2).values
+        associations.append(
+            Association(factor.name, shares, float(top[0] - top[1]), _linear_r2(components, factor.targets, seed))
+        )
+    return associations
+
+
+def mutual_information(labels: Tensor, other: Tensor) -> Tensor:
+    """Mutual information in nats between each column of `labels` (num, K) and `other` (num,), both int64 from 0."""
+    num, size = labels.shape
+    rows, columns = int(labels.max()) + 1, int(other.max()) + 1
+    offsets = torch.arange(size) * rows
+    cells = ((labels + offsets) * columns + other[:, None]).flatten()
+    joint = torch.bincount(cells, minlength=size * rows * columns).view(size, rows, columns).double() / num
+    independent = joint.sum(2, keepdim=True) * joint.sum(1, keepdim=True)
+    terms = torch.where(joint > 0, joint * (joint / independent.clamp(min=1e-300)).log(), 0.0)
+    return terms.sum((1, 2))
+
+
+def factors_of(fields: Sequence[Mapping[str, Any]], *, circular: Sequence[str] = ()) -> list[Factor]:
+    """The factors in JSON objects, one an example: entries that all have, of numbers or text, and that vary.
+
+    ValueError for a circular one that is not among them.
+    """
+    names = [name for name in fields[0] if all(_is_plain(entry.get(name)) for entry in fields)]
+    if missing := sorted(set(circular) - set(names)):
+        raise ValueError(f"no factor is called {missing[0]!r}; the examples have {', '.join(names) or 'none'}.")
+    columns = {name: [entry[name] for entry in fields] for name in names}
+    return [
+        make_factor(name, column, circular=name in circular)
+        for name, column in columns.items()
+        if len(set(map(str, column))) > 1
+    ]
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _binned(values: Tensor, bins: int) -> Tensor:
+    """Bins of equal counts, equal values in one bin: (num, columns) → int64 of that shape, from 0."""
+    bins = max(2, min(bins, len(values) // 5))
+    edges = torch.quantile(values, torch.arange(1, bins, dtype=values.dtype) / bins, dim=0, interpolation="lower")
+    return torch.stack(
+        [
+            torch.searchsorted(edge.unique(), column.contiguous())
+            for edge, column in zip(edges.T, values.T, strict=True)
+        ],
+        1,
+    )
+
+
+def _linear_r2(components: Tensor, targets: Tensor, seed: int) -> float:
+    """R² of ridge regression, fitted to a random half of the examples and measured on the other, and the reverse."""
+    order = torch.randperm(len(components), generator=Generator().manual_seed(seed))
+    halves = order.chunk(2)
+    left, total = 0.0, 0.0
+    for fitted, tested in (halves, halves[::-1]):
+        mean, spread = components[fitted].mean(0), components[fitted].std(0, correction=0).clamp(min=1e-12)
+        inputs = (components - mean) / spread
+        center = targets[fitted].mean(0)
+        gram = inputs[fitted].T @ inputs[fitted] + RIDGE * len(fitted) * torch.eye(
+            inputs.shape[1], dtype=inputs.dtype
+        )
+        weights = torch.linalg.solve(gram, inputs[fitted].T @ (targets[fitted] - center))
+        left += float((targets[tested] - center - inputs[tested] @ weights).square().sum())
+        total += float((targets[tested] - center).square().sum())
+    return 1 - left / total

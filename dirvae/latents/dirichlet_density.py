@@ -1,0 +1,83 @@
+"""Dirichlet distributions as pure functions: draws in logs, densities, divergences, moments.
+
+Components lie on axis 1, grid axes after it. Densities and divergences are computed in float64: in float32 the
+lgamma terms cancel to nonsense, 31 nats for 0.1 at concentrations of 1e4 and K = 4096.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from dirvae.latents.cells import sum_over_cells
+from dirvae.latents.estimators import Estimator, exact_log_gamma
+
+__all__ = [
+    "dirichlet_kl",
+    "dirichlet_log_prob",
+    "dirichlet_mean_square",
+    "gamma_kl",
+    "log_dirichlet_rsample",
+    "multigamma_kl",
+]
+
+
+def log_dirichlet_rsample(
+    concentration: Tensor, *, estimator: Estimator = exact_log_gamma, generator: Generator | None = None
+) -> Tensor:
+    """Log of one differentiable Dirichlet draw: same shape and dtype as `concentration`, every value finite.
+
+    The gammas are normalised in logs, so a draw whose every component would underflow still has its
+    winner; it never becomes the uniform vector.
+    """
+    with torch.autocast(concentration.device.type, enabled=False):
+        return torch.log_softmax(estimator(concentration, generator), dim=1)
+
+
+def dirichlet_log_prob(log_z: Tensor, concentration: Tensor) -> Tensor:
+    """Log density in nats at z = exp(log_z), grid axes summed: (batch,), in the dtype of `log_z`.
+
+    With respect to the first K - 1 components, as in SciPy.
+    """
+    a, log_share = concentration.double(), log_z.double()
+    powers = torch.where((a == 1) & log_share.isneginf(), 0.0, (a - 1) * log_share)  # 0 · log 0 is 0
+    cells = torch.lgamma(a.sum(1)) + (powers - torch.lgamma(a)).sum(1)
+    return sum_over_cells(cells).to(log_z.dtype)
+
+
+def dirichlet_kl(concentration: Tensor, prior_concentration: Tensor) -> Tensor:
+    """KL(Dir(concentration) ‖ Dir(prior_concentration)) in nats, grid axes summed.
+
+    `concentration` is (batch, K, *grid), the prior's broadcasts to it. Returns (batch,) in the dtype of
+    `concentration`.
+    """
+    a = concentration.double()
+    b = prior_concentration.double().expand_as(a)
+    total_a, total_b = a.sum(1, keepdim=True), b.sum(1, keepdim=True)
+    normaliser = torch.lgamma(total_a) - torch.lgamma(total_b)
+    parts = torch.lgamma(b) - torch.lgamma(a) + (a - b) * (torch.digamma(a) - torch.digamma(total_a))
+    cells = normaliser.squeeze(1) + parts.sum(1)
+    return sum_over_cells(cells).to(concentration.dtype)
+
+
+def multigamma_kl(concentration: Tensor, prior_concentration: Tensor) -> Tensor:
+    """Σ_k KL(Gamma(concentration_k, 1) ‖ Gamma(prior_k, 1)) in nats: the Dirichlet VAE paper's term.
+
+    Shapes and dtype as for `dirichlet_kl`, from which it differs by KL(Gamma(Σ concentration) ‖ Gamma(Σ prior)): it
+    bounds the divergence on the simplex from above, and also counts the total, which normalising throws away
+    (Joo et al. 2019, arXiv 1901.02739, equation 3).
+    """
+    parts = gamma_kl(concentration.double(), prior_concentration.double())
+    return sum_over_cells(parts.sum(1)).to(concentration.dtype)
+
+
+def gamma_kl(shape: Tensor, prior_shape: Tensor) -> Tensor:
+    """KL(Gamma(shape, 1) ‖ Gamma(prior_shape, 1)) in nats, elementwise; both tensors broadcast."""
+    log_ratio = torch.lgamma(prior_shape) - torch.lgamma(shape)
+    return log_ratio + (shape - prior_shape) * torch.digamma(shape)
+
+
+def dirichlet_mean_square(concentration: Tensor) -> Tensor:
+    """E[z_k²] = a_k (a_k + 1) / (Σa (Σa + 1)): same shape as `concentration`."""
+    total = concentration.sum(1, keepdim=True)
+    return concentration * (concentration + 1) / (total * (total + 1))

@@ -1,0 +1,97 @@
+"""Dirichlet priors: what a caller may give, and a concentration learned from the posteriors themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["MomentPrior", "concentration_from_moments", "prior_concentration"]
+
+
+def prior_concentration(prior: float | Sequence[float] | str | None, model_size: int) -> Tensor:
+    """A prior's concentration as (model_size,) float32: one number for all, one each, or None for 1 - 1/K.
+
+    Raises ValueError for another count than `model_size`, or a value that is not finite and above zero.
+    """
+    if model_size < 2:
+        raise ValueError(f"model_size is {model_size}; a simplex has at least 2 components.")
+    if isinstance(prior, str):
+        raise ValueError(
+            f"the prior is {prior!r}; give one number, or one for each component ('learned' for a Dirichlet's)."
+        )
+    if prior is None:
+        prior = 1 - 1 / model_size
+    values = [float(prior)] * model_size if isinstance(prior, int | float) else [float(value) for value in prior]
+    if len(values) != model_size:
+        raise ValueError(
+            f"the prior has {len(values)} concentrations; give one number, or one for each of the {model_size} "
+            "components."
+        )
+    if not all(0 < value < math.inf for value in values):
+        raise ValueError(f"the prior is {prior}; every concentration must be a finite number above zero.")
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def concentration_from_moments(mean: Tensor, mean_square: Tensor) -> Tensor:
+    """The Dirichlet concentration with these moments: E[z_k] and E[z_k²], both (K,) float64 → (K,).
+
+    Method of moments: S · E[z_k], S the mean over k of (E[z_k] - E[z_k²]) / (E[z_k²] - E[z_k]²) (Joo et al. 2019,
+    arXiv 1901.02739, section 3.3). Exact for the moments of a Dirichlet; infinite where nothing varies.
+    """
+    variance = (mean_square - mean.square()).clamp(min=torch.finfo(mean.dtype).tiny)
+    return ((mean - mean_square) / variance).mean() * mean
+
+
+class MomentPrior(nn.Module):
+    """A Dirichlet prior's concentration, fitted by the method of moments to the posteriors that pass by.
+
+    `start`: the concentration to begin with, as for `prior_concentration`; it stands during `burn_in` updates.
+    `decay`: of the exponential moving averages of the two moments, which begin as plain averages.
+    `minimum`, `maximum`: limits of every concentration.
+    All state is in buffers, so a checkpoint holds it; an update waits for nothing on the device, and one whose
+    moments are not finite changes nothing. Raises ValueError for a setting out of range.
+    """
+
+    concentration: Tensor
+    moments: Tensor
+    num_updates: Tensor
+
+    def __init__(
+        self,
+        model_size: int,
+        *,
+        start: float | Sequence[float] | None = None,
+        decay: float = 0.99,
+        burn_in: int = 1000,
+        minimum: float = 0.01,
+        maximum: float = 10.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay is {decay}; it must be at least 0 and below 1.")
+        if burn_in < 0:
+            raise ValueError(f"burn_in is {burn_in}; it must be a count of updates, 0 or more.")
+        if not 0 < minimum <= maximum < math.inf:
+            raise ValueError(f"the limits are {minimum} and {maximum}; give 0 < minimum ≤ maximum.")
+        self.decay, self.burn_in = decay, burn_in
+        self.minimum, self.maximum = minimum, maximum
+        self.register_buffer("concentration", prior_concentration(start, model_size))
+        self.register_buffer("moments", torch.zeros(2, model_size, dtype=torch.float64))
+        self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def update(self, mean: Tensor, mean_square: Tensor) -> None:
+        """Take in the E[z_k] and E[z_k²] of posteriors, each (batch, K, *grid); every grid cell counts."""
+        seen = torch.stack([value.double().movedim(1, -1).flatten(0, -2).mean(0) for value in (mean, mean_square)])
+        kept = (self.num_updates / (self.num_updates + 1.0)).clamp(max=self.decay)
+        moments = kept * self.moments + (1 - kept) * seen
+        is_finite = seen.isfinite().all()
+        num_updates = self.num_updates + is_finite
+        fitted = concentration_from_moments(moments[0], moments[1]).clamp(self.minimum, self.maximum)
+        is_ready = is_finite & (num_updates > self.burn_in)
+        self.concentration.copy_(torch.where(is_ready, fitted, self.concentration))
+        self.moments.copy_(torch.where(is_finite, moments, self.moments))
+        self.num_updates.copy_(num_updates)

@@ -1,0 +1,100 @@
+"""Logistic-normal distributions as pure functions: z = softmax(y) with y_k ~ Normal(location_k, scale_k²).
+
+A shift common to all logits cancels in the softmax, so the law of z is that of K - 1 differences of logits: a Gaussian
+whose covariance is diagonal plus rank one, and everything about it but the moments of z has a closed form. Components
+lie on axis 1, grid axes after it; densities and divergences are computed in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from dirvae.latents.cells import sum_over_cells
+
+__all__ = [
+    "dirichlet_to_logits",
+    "logistic_normal_kl",
+    "logistic_normal_log_prob",
+    "logistic_normal_moments",
+    "logit_kl",
+]
+
+POINTS_AT_A_TIME = 16
+
+
+def logistic_normal_log_prob(log_z: Tensor, location: Tensor, scale: Tensor) -> Tensor:
+    """Log density in nats at z = exp(log_z), grid axes summed: (batch,), in the dtype of `log_z`.
+
+    With respect to the first K - 1 components: the joint density of the logits log z + c, the shift c integrated
+    out, over Π z_k.
+    """
+    log_share, precision = log_z.double(), scale.double().pow(-2)
+    total = precision.sum(1, keepdim=True)
+    offset = log_share - location.double()
+    offset = offset - (precision * offset).sum(1, keepdim=True) / total
+    size = log_z.shape[1]
+    parts = 0.5 * precision.log() - 0.5 * precision * offset.square() - log_share
+    cells = parts.sum(1) - 0.5 * total.squeeze(1).log() - 0.5 * (size - 1) * math.log(2 * math.pi)
+    return sum_over_cells(cells).to(log_z.dtype)
+
+
+def logistic_normal_kl(location: Tensor, scale: Tensor, prior_location: Tensor, prior_scale: Tensor) -> Tensor:
+    """KL divergence in nats of the laws of z, grid axes summed: (batch,), in the dtype of `location`.
+
+    (batch, K, *grid), the prior's broadcast. With precisions w and v, shares of the total v/Σv, and the offset of the
+    locations centred by them: ½ Σ [log w/v + v/w (1 - v/Σv) + v offset²] - ½ log Σw/Σv - ½ (K - 1).
+    """
+    w, v = scale.double().pow(-2), prior_scale.double().pow(-2).expand_as(scale)
+    total_w, total_v = w.sum(1, keepdim=True), v.sum(1, keepdim=True)
+    offset = location.double() - prior_location.double()
+    offset = offset - (v * offset).sum(1, keepdim=True) / total_v
+    parts = (w / v).log() + v / w * (1 - v / total_v) + v * offset.square()
+    cells = 0.5 * (parts.sum(1) - (total_w / total_v).log().squeeze(1) - (location.shape[1] - 1))
+    return sum_over_cells(cells).to(location.dtype)
+
+
+def logit_kl(location: Tensor, scale: Tensor, prior_location: Tensor, prior_scale: Tensor) -> Tensor:
+    """KL divergence in nats of the K independent logits: shapes as for `logistic_normal_kl`, and never below it."""
+    ratio = (scale.double() / prior_scale.double()).square()
+    offset = (location.double() - prior_location.double()) / prior_scale.double()
+    cells = 0.5 * (ratio + offset.square() - 1 - ratio.log()).sum(1)
+    return sum_over_cells(cells).to(location.dtype)
+
+
+def dirichlet_to_logits(concentration: Tensor) -> tuple[Tensor, Tensor]:
+    """Location and scale of the independent logits that approximate a Dirichlet, each (K,) as `concentration`.
+
+    The Laplace approximation in the softmax basis: see `dirvae.latents.estimators.laplace_logits`.
+    """
+    log_a = concentration.double().log()
+    location, scale = log_a - log_a.mean(), (-0.5 * log_a).exp()
+    return location.to(concentration.dtype), scale.to(concentration.dtype)
+
+
+def logistic_normal_moments(location: Tensor, scale: Tensor, *, num_points: int = 512) -> tuple[Tensor, Tensor]:
+    """E[z] and E[z²] by quasi-Monte Carlo: each (batch, K, *grid), in the dtype of `location`.
+
+    Averages over fixed scrambled Sobol points and their mirror images, `num_points` in all.
+    """
+    size = location.shape[1]
+    points = _normal_points(size, num_points // 2).to(location)
+    points = points.view(-1, 1, size, *(1,) * (location.dim() - 2))
+    mean, mean_square = torch.zeros_like(location), torch.zeros_like(location)
+    for part in torch.split(points, POINTS_AT_A_TIME):
+        for side in (part, -part):
+            z = torch.softmax(location + scale * side, dim=2)
+            mean, mean_square = mean + z.sum(0), mean_square + z.square().sum(0)
+    return mean / num_points, mean_square / num_points
+
+
+@lru_cache(maxsize=8)
+def _normal_points(size: int, num: int) -> Tensor:
+    """`num` points of a scrambled Sobol sequence, carried to the standard normal: (num, size) float64 on the CPU."""
+    sequence = torch.quasirandom.SobolEngine(size, scramble=True, seed=0)  # type: ignore[no-untyped-call]
+    uniform: Tensor = sequence.draw(num, dtype=torch.float64)
+    points: Tensor = torch.special.ndtri(uniform.clamp(1e-9, 1 - 1e-9))
+    return points

@@ -1,0 +1,199 @@
+"""Latents on the simplex by breaking a stick: each component takes a Kumaraswamy share of what is left."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from dirvae.latents.cells import sum_over_cells
+from dirvae.latents.dense import Dense
+from dirvae.latents.kumaraswamy import (
+    beta_log_prob,
+    kumaraswamy_kl_from_beta,
+    kumaraswamy_log_prob,
+    log_complement,
+    log_kumaraswamy_moment,
+    log_kumaraswamy_rsample,
+)
+from dirvae.latents.latent import Posterior, SimplexLatent
+
+__all__ = [
+    "StickBreaking",
+    "StickBreakingPosterior",
+    "StickBreakingPrior",
+    "log_shares_to_breaks",
+    "log_sticks_to_shares",
+]
+
+MIN_PARAMETER = 1e-3
+MAX_PARAMETER = 1e4
+
+
+def log_sticks_to_shares(log_v: Tensor, log_rest: Tensor) -> Tensor:
+    """z_k = v_k Π_{j<k} (1 - v_j), in logs: log v and log(1 - v), (batch, K - 1, *grid) each → (batch, K, *grid)."""
+    left = log_rest.cumsum(1)
+    start = torch.zeros_like(left[:, :1])
+    return torch.cat([log_v, start], dim=1) + torch.cat([start, left], dim=1)
+
+
+def log_shares_to_breaks(log_z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Undo `log_sticks_to_shares`: (batch, K, *grid) → log v, log(1 - v), log of what was left, K - 1 components each.
+
+    The density of z is that of v over the product of what was left. Of v and 1 - v the smaller one comes from the
+    shares, the larger one from it.
+    """
+    left = log_z.flip(1).logcumsumexp(1).flip(1)
+    log_left = left[:, :-1]
+    log_v, log_rest = log_z[:, :-1] - log_left, (left[:, 1:] - log_left).clamp(max=0)
+    is_most = log_rest < -math.log(2)
+    log_v = torch.where(is_most, log_complement(torch.where(is_most, log_rest, -1.0)), log_v)
+    return log_v, log_rest, log_left
+
+
+@dataclass(frozen=True, eq=False)
+class StickBreakingPosterior:
+    """K - 1 independent Kumaraswamy breaks: `a` and `b`, each (batch, K - 1, *grid) float32, above zero."""
+
+    a: Tensor
+    b: Tensor
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """a and b by name."""
+        return {"a": self.a, "b": self.b}
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected point of the simplex: (batch, K, *grid), sums to 1 over axis 1; the breaks are independent."""
+        log_v = log_kumaraswamy_moment(self.a.double(), self.b.double())
+        return log_sticks_to_shares(log_v, log_complement(log_v)).exp().to(self.a.dtype)
+
+    def log_rsample(self, generator: Generator | None = None) -> Tensor:
+        """Log of one differentiable draw: (batch, K, *grid), finite even where the draw underflows to 0."""
+        log_v, log_rest = log_kumaraswamy_rsample(self.a.double(), self.b.double(), generator)
+        return log_sticks_to_shares(log_v, log_rest).to(self.a.dtype)
+
+    def rsample(self, generator: Generator | None = None) -> Tensor:
+        """One differentiable draw: (batch, K, *grid), sums to 1 over axis 1."""
+        return self.log_rsample(generator).exp()
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density at `z` (batch, K, *grid) in nats, summed over the grid: (batch,), in the dtype of `z`.
+
+        With respect to the first K - 1 components.
+        """
+        return self.log_prob_of_log(z.double().log()).to(z.dtype)
+
+    def log_prob_of_log(self, log_z: Tensor) -> Tensor:
+        """Log density at exp(`log_z`): what `log_prob` gives, also where z itself underflows to 0."""
+        log_v, log_rest, log_left = log_shares_to_breaks(log_z.double())
+        cells = kumaraswamy_log_prob(log_v, log_rest, self.a.double(), self.b.double()) - log_left
+        return sum_over_cells(cells.sum(1)).to(log_z.dtype)
+
+    def __repr__(self) -> str:
+        return f"StickBreakingPosterior(a={tuple(self.a.shape)})"
+
+
+@dataclass(frozen=True, eq=False)
+class StickBreakingPrior:
+    """A truncated stick-breaking process: every break Beta(1, b), with `b` (K - 1,) float32, above zero."""
+
+    b: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected share of each component: (K,), sums to 1."""
+        return self._mean().float()
+
+    @property
+    def stddev(self) -> Tensor:
+        """Standard deviation of each component: (K,)."""
+        b = self.b.double()
+        mean_square = self._over_breaks(2 / ((1 + b) * (2 + b)), b / (2 + b))  # E v², E (1 - v)²
+        return (mean_square - self._mean().square()).sqrt().float()
+
+    def over(self, num: int, *grid: int) -> StickBreakingPosterior:
+        """The prior as a distribution over `num` examples on a grid: Beta(1, b) is Kumaraswamy(1, b)."""
+        b = self.b.view(1, -1, *(1,) * len(grid)).expand(num, len(self.b), *grid)
+        return StickBreakingPosterior(torch.ones_like(b), b)
+
+    @torch.no_grad()
+    def sample(self, num: int, *grid: int, generator: Generator | None = None) -> Tensor:
+        """`num` draws over a grid: (num, K, *grid), sums to 1 over axis 1."""
+        return self.over(num, *grid).rsample(generator)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density of `z` (batch, K, *grid) in nats, summed over the grid: (batch,), in the dtype of `z`."""
+        return self.log_prob_of_log(z.double().log()).to(z.dtype)
+
+    def log_prob_of_log(self, log_z: Tensor) -> Tensor:
+        """Log density of exp(`log_z`), also where that underflows to 0."""
+        log_v, log_rest, log_left = log_shares_to_breaks(log_z.double())
+        b = self.b.double().view(1, -1, *(1,) * (log_z.dim() - 2))
+        cells = beta_log_prob(log_v, log_rest, torch.ones_like(b), b) - log_left
+        return sum_over_cells(cells.sum(1)).to(log_z.dtype)
+
+    def _mean(self) -> Tensor:
+        v = 1 / (1 + self.b.double())
+        return self._over_breaks(v, 1 - v)
+
+    def _over_breaks(self, of_v: Tensor, of_rest: Tensor) -> Tensor:
+        return log_sticks_to_shares(of_v.log()[None], of_rest.log()[None])[0].exp()
+
+
+class StickBreaking(SimplexLatent):
+    """Stick-breaking latent (Nalisnick and Smyth 2017, arXiv 1605.06197), Kumaraswamy breaks against Beta(1, prior).
+
+    `prior`: the concentration of the stick-breaking process; the larger, the more components share the stick.
+    `a_head`, `b_head`: features (batch, K, *grid) → (batch, K - 1, *grid); softplus makes them positive. Unless
+    given, dense layers per cell that start around the prior, a = 1 and b = `prior`.
+    Raises ValueError for a size below 2 and a prior that is not positive.
+    """
+
+    prior_b: Tensor
+
+    def __init__(
+        self,
+        model_size: int,
+        *,
+        prior: float = 5.0,
+        a_head: nn.Module | None = None,
+        b_head: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if model_size < 2:
+            raise ValueError(f"model_size is {model_size}; a simplex has at least 2 components.")
+        if not 0 < prior < math.inf:
+            raise ValueError(f"the prior is {prior}; its concentration must be a finite number above zero.")
+        self.model_size = model_size
+        self.register_buffer("prior_b", torch.full((model_size - 1,), float(prior)))
+        self.a_head = a_head if a_head is not None else _head(model_size, 1.0)
+        self.b_head = b_head if b_head is not None else _head(model_size, prior)
+
+    @property
+    def prior(self) -> StickBreakingPrior:
+        """The truncated stick-breaking process."""
+        return StickBreakingPrior(self.prior_b)
+
+    def posterior(self, features: Tensor) -> StickBreakingPosterior:
+        """Breaks read from `features` (batch, K, *grid): a and b within [1e-3, 1e4], float32."""
+        with torch.autocast(features.device.type, enabled=False):
+            a, b = (F.softplus(head(features.float())) + MIN_PARAMETER for head in (self.a_head, self.b_head))
+            return StickBreakingPosterior(a.clamp(max=MAX_PARAMETER), b.clamp(max=MAX_PARAMETER))
+
+    def kl(self, posterior: Posterior) -> Tensor:
+        """KL divergence from the prior in nats, summed over breaks and grid: (batch,) float32."""
+        a, b = (posterior.parameters[name].double() for name in ("a", "b"))
+        prior_b = self.prior_b.double().view(1, -1, *(1,) * (a.dim() - 2)).expand_as(b)
+        breaks = kumaraswamy_kl_from_beta(a, b, torch.ones_like(b), prior_b)
+        return sum_over_cells(breaks.sum(1)).float()
+
+
+def _head(model_size: int, start: float) -> Dense:
+    head = Dense(model_size, model_size - 1)
+    nn.init.constant_(head.bias, start + math.log(-math.expm1(-start)))
+    return head

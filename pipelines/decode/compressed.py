@@ -1,0 +1,174 @@
+"""Recordings that are not plain PCM (flac, ogg, mp3, aiff …), through libsndfile, from any place that can be read.
+
+Samples are a function of the file and the stretch alone, whoever read it before: where a library's decoder, after a
+seek, is not exactly where it would be had it played on, a stretch begins at a fresh decoder and some frames early.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .mp3 import STEP_SAMPLES, Mp3Frames, scan_mp3
+from .ogg import last_page_start
+from .sound_file import MediaFile, steady_sound_file
+from .wav import Read
+
+__all__ = ["CompressedStream", "UnreadableAudioError"]
+
+AT_ONCE = 65_536
+"""Samples that are decoded at a time when they are only counted or passed over."""
+
+EXACT = ("FLAC", "PCM", "ALAC", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+"""Subtypes (their beginnings) in which a seek lands exactly, in a decoder that was used before, too."""
+
+LEAD_IN = 4 * STEP_SAMPLES
+"""Frames after which an mp3 (its bit reservoir) or opus (its prediction) decoder has forgotten where it began."""
+
+MAX_FRAMES_A_BYTE = 8192
+MAX_FRAMES = 1 << 36
+
+
+class UnreadableAudioError(Exception):
+    """A recording that cannot be decoded; `str()` is the reason, without place or name."""
+
+
+class CompressedStream:
+    """One recording, open, and where its decoder stands. Not for several threads at once.
+
+    `frames` is what the file claims until `count` has been asked. Raises `UnreadableAudioError` for what libsndfile
+    does not open, `ImportError` without soundfile.
+    """
+
+    def __init__(self, read: Read, size: int) -> None:
+        self._read, self._size = read, size
+        self._mp3_frames: Mp3Frames | None = None
+        self._open()
+        self.sample_rate, self.channels = int(self._sound.samplerate), int(self._sound.channels)
+        self.subtype = str(self._sound.subtype)
+        if self.subtype == "MPEG_LAYER_III":
+            self._mp3_frames = scan_mp3(read, size)
+            if self._mp3_frames is not None and self._mp3_frames.made:
+                self._open()
+        self.frames = self._claimed = int(self._sound.frames)
+        self._needs_lead_in = self.subtype == "OPUS" or "LAYER" in self.subtype
+
+    def _open(self, step: int = 0) -> None:
+        """A fresh decoder at the beginning, or at a step of an mp3's frames."""
+        read, size, position = self._read, self._size, 0
+        if self._mp3_frames is not None and (step or self._mp3_frames.made):
+            read, size = self._mp3_frames.read_from(step, read, size)
+            position = self._mp3_frames.begin_of(step)
+        self._file = MediaFile(read, size)
+        try:
+            self._sound = steady_sound_file()(self._file)
+        except RuntimeError as error:
+            raise self._unreadable(error) from error
+        self.position = position
+
+    @cached_property
+    def _last_page(self) -> int:
+        return last_page_start(self._read, self._size, self._claimed)
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Frames [start, stop) as (time, channel) float32; fewer where the recording ends or is damaged earlier."""
+        if not self._goes_on(start):
+            self._go_to(start)
+        out = np.empty((stop - start, self.channels), np.float32)
+        return out[: self._decode(out)]
+
+    def _goes_on(self, start: int) -> bool:
+        """Whether decoding on from here gives, bit by bit, what a fresh decoder would give."""
+        return self.position == start and not (start and self._needs_lead_in)
+
+    def _beginning_for(self, start: int) -> int:
+        """Where to seek to, so that decoding on from there is right at `start`."""
+        if self._needs_lead_in:
+            return max(0, start - LEAD_IN) // STEP_SAMPLES * STEP_SAMPLES
+        return min(start, max(0, self._last_page - 1)) if self.subtype == "VORBIS" and start else start
+
+    def _go_to(self, start: int) -> None:
+        begin = self._beginning_for(start)
+        if not self.subtype.startswith(EXACT):
+            steps = self._mp3_frames.offsets if self._mp3_frames is not None else ()
+            self._open(begin // STEP_SAMPLES if begin // STEP_SAMPLES < len(steps) else 0)
+        if not begin <= self.position <= start:
+            self._seek(begin)
+        at_once = min(max(1, AT_ONCE // self.channels), max(0, start - self.position))
+        passed_over = np.empty((at_once, self.channels), np.float32)
+        while self.position < start:
+            if not self._decode(passed_over[: start - self.position]):
+                return
+
+    def _seek(self, begin: int) -> None:
+        try:
+            if begin and self._sound.can_seek():
+                self.position = self._sound.seek(begin)
+            elif begin < self.position:
+                self._open()
+        except RuntimeError as error:
+            raise self._unreadable(error) from error
+
+    def _decode(self, out: NDArray[np.float32]) -> int:
+        """Fill with the next frames; how many there were. After an error the decoder stands nowhere."""
+        try:
+            num = len(self._sound.read(out=out)) if len(out) else 0
+        except RuntimeError as error:
+            self.position = -1
+            raise self._unreadable(error) from error
+        self.position += num
+        self._file.check()
+        return num
+
+    def count(self) -> int:
+        """Frames that can really be decoded; sets `frames`. Decodes everything where the claim cannot be trusted."""
+        limit = min(MAX_FRAMES, AT_ONCE + MAX_FRAMES_A_BYTE * self._size)
+        trusted = 0 < self.frames <= limit and self.subtype != "VORBIS"  # its seek finds an end where there is none
+        if not (trusted and self._has_last_frame()):
+            self.frames = self._count_by_decoding(limit)
+        return self.frames
+
+    def _has_last_frame(self) -> bool:
+        try:
+            return len(self.read(self.frames - 1, self.frames)) == 1
+        except UnreadableAudioError:
+            return False
+        finally:
+            self._open()
+
+    def _count_by_decoding(self, limit: int) -> int:
+        """Decode until it fails, in ever smaller steps: what lies before the damage counts, if anything does."""
+        counted, damage = 0, None
+        for step in (max(1, AT_ONCE // self.channels), 64, 1):
+            scratch = np.empty((step, self.channels), np.float32)
+            try:
+                if self.position != counted:
+                    self._open()
+                    self._go_to(counted)
+                while num := self._decode(scratch):
+                    counted += num
+                    if counted > limit:
+                        raise UnreadableAudioError(f"more than {limit:,} frames in {self._size:,} bytes")
+                break
+            except UnreadableAudioError as error:
+                damage = error
+                if counted > limit:
+                    raise
+        if not counted and (damage is not None or self.frames):
+            raise damage or UnreadableAudioError("none of its frames can be decoded")
+        self._open()
+        return counted
+
+    def close(self) -> None:
+        """Let go of the decoder."""
+        self._sound.close()
+
+    def _unreadable(self, error: Exception) -> UnreadableAudioError:
+        if self._file.failure is not None:
+            raise self._file.failure
+        said = str(getattr(error, "error_string", error)).rstrip(". ")
+        if getattr(error, "code", 0) == 1:
+            said = "not a recording in any format known here"
+        return UnreadableAudioError(said[:1].lower() + said[1:])

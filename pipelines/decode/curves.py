@@ -1,0 +1,74 @@
+"""Curves beside a recording (f0, loudness …), cut to a clip of it.
+
+recording  |================================|      a row every 1 / rate seconds, row 0 at its beginning
+curve      0 1 2 3 4 5 6 7 8 9 …            |
+clip                |=========|
+delivered           4 5 6 7 8 9                    from the row nearest to its beginning
+"""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..sources.stored import Part
+
+__all__ = ["CurveError", "curve_rows", "cut_curve"]
+
+HEADER_BYTES = 10_240
+TOLERATED_ROWS, TOLERATED_SHARE = 16, 20
+
+
+class CurveError(Exception):
+    """A curve that cannot be cut; `str()` is the reason, without place or name."""
+
+
+def curve_rows(start: int, window: int, *, curve_rate: Fraction, sample_rate: Fraction) -> range:
+    """The rows that belong to frames [start, start + window): window · curve_rate / sample_rate of them, rounded.
+
+    Halves are rounded up; rates are in rows and frames a second.
+    """
+    rows_a_frame = curve_rate / sample_rate
+    first = int(start * rows_a_frame + Fraction(1, 2))
+    return range(first, first + max(1, int(window * rows_a_frame + Fraction(1, 2))))
+
+
+def cut_curve(part: Part, rows: range, *, whole: Fraction) -> tuple[NDArray[Any], int]:
+    """These rows of a stored npy array, (rows, …), and the bytes that were read; only what is needed is.
+
+    Behind the curve's end its last row is repeated. `whole` is how many rows the recording has at the rate that was
+    named: a curve of another length by a twentieth (and 16 rows) is refused. Raises `CurveError`.
+    """
+    head = part.read(0, min(HEADER_BYTES, part.size))
+    shape, dtype, begin = _header(head)
+    num = shape[0]
+    row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+    if abs(num - whole) > TOLERATED_ROWS + whole / TOLERATED_SHARE or not num or not row_bytes:
+        raise CurveError(f"it has {num:,} rows, where {float(whole):,.0f} are as long as the recording")
+    first, last = min(rows.start, num - 1), min(rows.stop, num)
+    stop = begin + max(last, first + 1) * row_bytes
+    first_byte = begin + first * row_bytes
+    raw = head[first_byte:stop] if stop <= len(head) else part.read(first_byte, stop - first_byte)
+    if len(raw) < stop - first_byte:
+        raise CurveError(f"it ends {stop - first_byte - len(raw):,} bytes early")
+    found = np.frombuffer(raw, dtype).reshape(-1, *shape[1:])
+    chosen = np.minimum(np.arange(rows.start, rows.stop), num - 1) - first
+    return found[chosen], len(head) + (0 if stop <= len(head) else len(raw))
+
+
+def _header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """(shape, dtype, offset of the values) of an npy file that begins so."""
+    file = io.BytesIO(head)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read(file)
+    except Exception as error:  # NumPy evaluates the header as Python, and raises whatever that provokes
+        raise CurveError(f"it is no npy array ({error})") from error
+    if dtype.hasobject or not shape or (fortran_order and len(shape) > 1):
+        raise CurveError(f"its first axis must be time, row after row; it is {dtype}{list(shape)}")
+    return shape, dtype, file.tell()

@@ -1,0 +1,19 @@
+"""What PNG and WebP files have in common when nothing about them is unusual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["PlainPicture"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPicture:
+    """A still, upright picture of 8 bits: `height` and `width` in pixels, `channels` 1 (gray), 3 (RGB) or 4
+    (RGBA) as `codec` gives them, and the `file` to give to it."""
+
+    codec: str
+    height: int
+    width: int
+    channels: int
+    file: bytes

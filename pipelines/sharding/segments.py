@@ -1,0 +1,117 @@
+"""Where a long recording is cut, and its curves with it.
+
+Part i of segments of T seconds is the samples [round(i·T·S), round((i+1)·T·S)) at a sample rate S: half-open, so that
+the parts joined are the whole, and from the start of the recording, so that no error grows. A curve of R rows a second
+is cut at the rows i·T·R, which are whole numbers.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..decode.curves import TOLERATED_ROWS, TOLERATED_SHARE
+from .source_reader import UnpackableError
+
+__all__ = ["Curves", "cut_blocks", "exact_seconds", "segment_start"]
+
+
+def exact_seconds(seconds: float) -> Fraction:
+    """A number of seconds as it is written: 0.1 is a tenth."""
+    return Fraction(str(seconds))
+
+
+def segment_start(part: int, seconds: Fraction, sample_rate: int) -> int:
+    """The first sample of a part (see above), halves rounded up."""
+    return int(part * seconds * sample_rate + Fraction(1, 2))
+
+
+def cut_blocks(
+    blocks: Iterable[NDArray[np.float32]], seconds: Fraction, sample_rate: int
+) -> Iterator[NDArray[np.float32]]:
+    """Blocks of (time, channel) samples, joined and cut anew into segments; only the last may be shorter."""
+    held: list[NDArray[np.float32]] = []
+    part, missing = 0, segment_start(1, seconds, sample_rate)
+    for block in blocks:
+        while len(block) >= missing:
+            yield np.concatenate([*held, block[:missing]])
+            block, held, part = block[missing:], [], part + 1
+            missing = segment_start(part + 1, seconds, sample_rate) - segment_start(part, seconds, sample_rate)
+        if len(block):
+            held.append(block)
+            missing -= len(block)
+    if held:
+        yield np.concatenate(held)
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """The fields of one recording: those named in `rates` (rows a second) are cut with it, the others repeated.
+
+    Raises `UnpackableError` for a curve that cannot be read, or is not as long as the recording.
+    """
+
+    fields: Mapping[str, bytes]
+    arrays: Mapping[str, NDArray[np.generic]]
+    rates: Mapping[str, float]
+    seconds: Fraction
+
+    @classmethod
+    def of(cls, fields: Mapping[str, bytes], rates: Mapping[str, float], seconds: Fraction) -> Curves:
+        """The curves among the fields of a recording."""
+        arrays = {name: _read_npy(name, fields[name]) for name in rates if name in fields}
+        return cls(fields, arrays, rates, seconds)
+
+    def check_length(self, recording_seconds: Fraction) -> None:
+        """Raise `UnpackableError` for a curve that does not go with a recording of this length.
+
+        Trackers leave out, or add, some rows at the ends; iterators tolerate as much.
+        """
+        for name, array in self.arrays.items():
+            whole = recording_seconds * exact_seconds(self.rates[name])
+            if abs(len(array) - whole) > TOLERATED_ROWS + whole / TOLERATED_SHARE:
+                raise UnpackableError(
+                    f"its {name} has {len(array):,} rows, where {float(whole):,.0f} are as long as the recording"
+                )
+
+    def part(self, part: int, *, is_last: bool) -> dict[str, bytes]:
+        """The fields of one part; the last takes all rows that are left."""
+        cut = {}
+        for name, array in self.arrays.items():
+            rows = self.seconds * exact_seconds(self.rates[name])
+            stop = len(array) if is_last else int((part + 1) * rows)
+            cut[name] = _npy(array[int(part * rows) : stop])
+        return {**self.fields, **cut}
+
+
+def _read_npy(name: str, content: bytes) -> NDArray[np.generic]:
+    """An array of at least one axis, held against the bytes that are there before anything is made for it."""
+    file = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read_header(file)
+        if not shape or dtype.hasobject:
+            raise ValueError("no array of numbers with a first axis")
+        num = int(np.prod([int(length) for length in shape], dtype=object))
+        if num * dtype.itemsize > len(content) - file.tell():
+            raise ValueError("cut off")
+        file.seek(0)
+        array: NDArray[np.generic] = np.load(file, allow_pickle=False)
+    except Exception as error:  # NumPy evaluates the header as Python, and raises whatever that provokes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnpackableError(f"its {name} cannot be read ({reason})") from error
+    return array
+
+
+def _npy(array: NDArray[np.generic]) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return file.getvalue()

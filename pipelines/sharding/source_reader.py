@@ -1,0 +1,92 @@
+"""The bytes of one file of the source, which must stay as it was listed while it is packed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import ShardingError
+from .walk import Failure
+from .wording import printable
+
+__all__ = ["PackingStoppedError", "SourceReader", "UnpackableError"]
+
+PIECE_BYTES = 1 << 20
+
+
+class PackingStoppedError(ShardingError):
+    """Packing began and could not be finished; what is finished is kept. `failures` are the files at fault."""
+
+    def __init__(self, message: str, failures: tuple[Failure, ...] = ()) -> None:
+        super().__init__(message)
+        self.failures = failures
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.failures)
+
+
+class UnpackableError(Exception):
+    """A file that cannot be packed. `str()` of it is the reason, which goes into the manifest: no path, no address."""
+
+
+class SourceReader:
+    """A file of `size` bytes, open for reading at any offset inside a `with`.
+
+    Raises `UnpackableError` where it cannot be read, and `PackingStoppedError` where it has another size than in
+    the listing, which the shard boundaries were made from.
+    """
+
+    def __init__(self, folder: Path, path: str, size: int) -> None:
+        self.path, self.size = path, size
+        self._place = folder / path
+        self._handle = -1
+
+    def read(self, offset: int, length: int) -> bytes:
+        """`length` bytes at `offset`, fewer at the end of the file."""
+        length = max(0, min(length, self.size - offset))
+        pieces = []
+        while length:
+            try:
+                piece = os.pread(self._handle, length, offset)
+            except OSError as error:
+                raise UnpackableError(f"cannot be read ({error.strerror})") from error
+            if not piece:
+                raise self._changed()
+            pieces.append(piece)
+            offset, length = offset + len(piece), length - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def content(self) -> bytes:
+        """The whole file."""
+        return self.read(0, self.size)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The whole file, a mebibyte at a time."""
+        for offset in range(0, self.size, PIECE_BYTES):
+            yield self.read(offset, PIECE_BYTES)
+
+    def __enter__(self) -> SourceReader:
+        try:
+            self._handle = os.open(self._place, os.O_RDONLY)
+        except FileNotFoundError:
+            raise self._changed() from None
+        except OSError as error:
+            raise UnpackableError(f"cannot be read ({error.strerror})") from error
+        if os.fstat(self._handle).st_size != self.size:
+            os.close(self._handle)
+            raise self._changed()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._handle)
+        self._handle = -1
+
+    def _changed(self) -> PackingStoppedError:
+        return PackingStoppedError(
+            f"{printable(self.path)}: no longer the {self.size:,} bytes it had when packing began. Leave the folder "
+            "alone until it is packed; if the change is to stay, pack anew with --overwrite."
+        )

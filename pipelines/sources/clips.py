@@ -1,0 +1,171 @@
+"""Clips of a source's examples, as a source: what plays examples plays clips, with nothing new to know.
+
+clip index ─▶ shard (8 bytes each) ─▶ recording, by the shard's own table ─▶ clip of it ─▶ KEY@START
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..clips import ClipSpec, Facts
+from ..errors import SourceError
+from .facts import FactsArray, Probe, cached_array
+from .source import Example, Source, joined_fingerprint
+from .stored import LazyFields, StoredExample
+
+__all__ = ["Clip", "ClipSource"]
+
+KEPT_TABLES = 64
+KEPT_PLACES = 1024
+LIVE = ("_table", "_located", "_file_counts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip(Example):
+    """One clip, not yet read: `media` is empty, its decoder reads what it needs of `stored`.
+
+    It is clip `number` of the `count` of a recording that is as long as `facts` say; it begins at output frame
+    `start`. Its `index` is that of the clip, its fields are the recording's.
+    """
+
+    stored: StoredExample
+    facts: Facts
+    number: int
+    count: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTable:
+    """The recordings of one shard: how long each is, and the number of clips up to its end, both (recordings,)."""
+
+    facts: FactsArray
+    stops: NDArray[np.int64]
+
+
+class ClipSource(Source):
+    """The clips of the recordings of a source, in the recordings' order; keys are `KEY@START`.
+
+    START is in the recording's own frames. How many clips a shard has is computed once for each data and `spec`,
+    and kept in the cache; a shard's own table is read when one of its clips is. Raises `SourceError` where there is
+    no clip at all.
+    """
+
+    def __init__(self, source: Source, spec: ClipSpec, probe: Probe) -> None:
+        self.source, self.spec, self._probe = source, spec, probe
+        self.name = source.name
+        self._recordings = np.asarray(source.shard_counts, np.int64)
+        self._recording_stops = np.cumsum(self._recordings)
+        self._forget_live()
+        fingerprint = joined_fingerprint(source)
+        name = None if fingerprint is None else f"{fingerprint}\0{source.data_hash}\0{probe.kind}\0{spec}"
+        self._counts = np.array(cached_array(name, self._count, np.dtype(np.int64), len(self._recordings)))
+        self._stops = np.cumsum(self._counts)
+        source.close()  # counting may have opened some of it
+        if not len(self):
+            if spec.short == "pad":
+                raise SourceError(f"{self.name}: its recordings hold no samples. Name others.")
+            raise SourceError(
+                f"{self.name}: no recording in it is as long as a window of {spec.window:,} frames. "
+                'Use a smaller window, or short="pad".'
+            )
+
+    def _forget_live(self) -> None:
+        self._table = lru_cache(maxsize=KEPT_TABLES)(self._make_table)
+        self._located = lru_cache(maxsize=KEPT_PLACES)(self.source.locate)
+        self._file_counts: NDArray[np.int64] | None = None
+
+    def _count(self) -> NDArray[np.int64]:
+        """Clips in each shard: every shard's facts are looked at, one after the other."""
+        return np.array([self._counts_of(shard).sum() for shard in range(len(self._recordings))], np.int64)
+
+    def _counts_of(self, shard: int) -> NDArray[np.int64]:
+        return self.spec.counts(self.source.facts(shard, self._probe))
+
+    def _make_table(self, shard: int) -> ClipTable:
+        facts = self.source.facts(shard, self._probe)
+        stops = np.cumsum(self.spec.counts(facts))
+        if len(stops) and stops[-1] != self._counts[shard]:
+            raise SourceError(
+                f"{self.name}: shard {shard} has {int(stops[-1]):,} clips, {int(self._counts[shard]):,} were counted. "
+                "Its files were changed while it was open: open it again."
+            )
+        return ClipTable(facts, stops)
+
+    def __len__(self) -> int:
+        return int(self._stops[-1]) if len(self._stops) else 0
+
+    @property
+    def shard_counts(self) -> NDArray[np.int64]:
+        """Clips in each shard: (shards,) int64."""
+        return self._counts
+
+    @property
+    def file_counts(self) -> NDArray[np.int64]:
+        """Clips in each recording: (recordings,) int64, from all shards' tables."""
+        if self._file_counts is None:
+            self._file_counts = np.concatenate([self._counts_of(shard) for shard in range(len(self._recordings))])
+        return self._file_counts
+
+    @property
+    def clip_spec(self) -> dict[str, Any]:
+        """How clips are cut, as JSON."""
+        return self.spec.describe()
+
+    def prefix_hash(self, examples: int) -> str | None:
+        """The hash of the recordings, up to the first shard that ends with this many clips."""
+        shard = int(np.searchsorted(self._stops, examples, side="left"))
+        if examples <= 0 or shard == len(self._stops) or self._stops[shard] != examples:
+            return None
+        return self.source.prefix_hash(int(self._recording_stops[shard]))
+
+    def read(self, indices: Sequence[int]) -> list[Example]:
+        """The clips at these indices; where they lie is looked up, their samples are left to the decoder."""
+        rows = np.asarray(indices, np.int64)
+        shards = np.searchsorted(self._stops, rows, side="right")
+        within = rows - (self._stops[shards] - self._counts[shards])
+        places = zip(rows.tolist(), shards.tolist(), within.tolist(), strict=True)
+        return [self._clip(index, shard, place) for index, shard, place in places]
+
+    def _clip(self, index: int, shard: int, place: int) -> Clip:
+        table = self._table(shard)
+        row = int(np.searchsorted(table.stops, place, side="right"))
+        before = int(table.stops[row - 1]) if row else 0
+        facts, number = Facts(*table.facts[row].item()), place - before
+        stored = self._located(int(self._recording_stops[shard] - self._recordings[shard]) + row)
+        start = number * self.spec.hop
+        return Clip(
+            index,
+            f"{stored.key}@{self.spec.source_frame(start, facts)}",
+            b"",
+            stored.container,
+            stored.offset,
+            LazyFields(stored.fields),
+            stored=stored,
+            facts=facts,
+            number=number,
+            count=int(table.stops[row]) - before,
+            start=start,
+        )
+
+    def close(self) -> None:
+        """Close the recordings and their source, and let go of tables."""
+        self._forget_live()
+        self._probe.close()
+        self.source.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in LIVE}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget_live()
+
+    def __repr__(self) -> str:
+        return f"{self.source!r} as {len(self):,} clips of {self.spec.window:,} frames"

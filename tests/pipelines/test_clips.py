@@ -1,0 +1,84 @@
+"""Which clips a recording has: arithmetic, against counting them one by one."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from pipelines.clips import FACTS_DTYPE, UNREADABLE, ClipSpec, Facts
+
+
+def facts_of(*frames: int, rate: int = 16_000) -> np.ndarray:
+    return np.array([(length, rate, 1, 1) for length in frames], FACTS_DTYPE)
+
+
+def starts_one_by_one(frames: int, window: int, hop: int, short: str) -> list[int]:
+    """Clips are added until one reaches the end; those that run over it are kept or not."""
+    starts, start = [], 0
+    while start < frames:
+        if start + window <= frames or short == "pad":
+            starts.append(start)
+        if start + window >= frames:
+            break
+        start += hop
+    return starts
+
+
+@pytest.mark.parametrize("short", ["pad", "skip"])
+@pytest.mark.parametrize(("window", "hop"), [(10, 10), (10, 3), (10, 1), (1, 1), (7, 25), (10, 9), (3, 10)])
+def test_the_clips_of_a_recording_are_those_that_are_found_one_by_one(window: int, hop: int, short: str) -> None:
+    lengths = list(range(120))
+    counts = ClipSpec(window, hop, short=short).counts(facts_of(*lengths))  # type: ignore[arg-type]
+    expected = [len(starts_one_by_one(length, window, hop, short)) for length in lengths]
+    assert counts.tolist() == expected
+
+
+def test_clips_cover_every_frame_and_none_lies_behind_the_end() -> None:
+    spec = ClipSpec(100, 40)
+    for frames in range(1, 400):
+        num = int(spec.counts(facts_of(frames))[0])
+        assert (num - 1) * 40 < frames <= (num - 1) * 40 + 100
+
+
+@pytest.mark.parametrize(("rate", "sample_rate"), [(44_100, 16_000), (16_000, 44_100), (8000, 48_000), (44_101, 7)])
+def test_lengths_at_another_rate_are_rounded_exactly(rate: int, sample_rate: int) -> None:
+    frames = [0, 1, 2, 999, 44_100, 123_456_789, (1 << 40) + 7]
+    found = ClipSpec(10, 10, sample_rate=sample_rate).output_frames(facts_of(*frames, rate=rate))
+    exact = [int(Fraction(length * sample_rate, rate) + Fraction(1, 2)) for length in frames]
+    assert found.tolist() == exact
+
+
+def test_a_key_s_start_is_the_recording_s_own_frame() -> None:
+    spec = ClipSpec(16_000, 16_000, sample_rate=16_000)
+    assert spec.source_frame(32_000, Facts(10**6, 44_100, 1, 1)) == 88_200
+    assert ClipSpec(10, 10).source_frame(32_000, Facts(10**6, 44_100, 1, 1)) == 32_000
+
+
+def test_an_unreadable_recording_has_one_clip_and_an_empty_one_none() -> None:
+    for short in ("pad", "skip"):
+        counts = ClipSpec(10, 10, short=short).counts(facts_of(UNREADABLE, 0, 25))  # type: ignore[arg-type]
+        assert counts.tolist()[:2] == [1, 0]
+
+
+def test_a_spec_is_described_as_json() -> None:
+    described = ClipSpec(10, 5, 16_000, "skip").describe()
+    assert json.loads(json.dumps(described)) == {"window": 10, "hop": 5, "sample_rate": 16_000, "short": "skip"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"window": 0, "hop": 1}, "window is 0"),
+        ({"window": 10, "hop": 0}, "hop is 0"),
+        ({"window": 1.5, "hop": 1}, "window is 1.5"),
+        ({"window": True, "hop": 1}, "window is True"),
+        ({"window": 10, "hop": 10, "sample_rate": -1}, "sample_rate is -1"),
+        ({"window": 10, "hop": 10, "short": "cut"}, "short is 'cut'"),
+    ],
+)
+def test_a_spec_that_makes_no_sense_is_refused(wrong: dict[str, object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        ClipSpec(**wrong)  # type: ignore[arg-type]
