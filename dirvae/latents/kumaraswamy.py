@@ -8,6 +8,7 @@ in float64.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,8 @@ __all__ = [
 ]
 
 EULER_GAMMA = 0.57721566490153286
-NUM_NODES = 80
+NUM_NODES = 64
+NODES_AT_A_TIME = 8
 NEGLIGIBLE_NATS = 20.0
 FAR_TAIL_NATS = 40.0
 
@@ -71,31 +73,55 @@ def kumaraswamy_kl_from_beta(a: Tensor, b: Tensor, prior_a: Tensor, prior_b: Ten
     Closed but for E log(1 - v), which Nalisnick and Smyth (2017, arXiv 1605.06197) expand as -Σ_m b/(m + a b) B(m/a, b)
     and cut off after a few terms. The terms fall like m^(-1 - b) from m ≈ a on, so that what is cut off can be most
     of it, and the cut sum is below the divergence: no bound comes of it. Here the sum is an integral, exact to about
-    1e-8.
+    3e-7.
     """
     mean_log_v = -(EULER_GAMMA + torch.digamma(b) + 1 / b) / a
     entropy_part = a.log() + b.log() - (b - 1) / b
-    mean_log_rest = _mean_log_rest(a, b)
+    mean_log_rest: Tensor = _MeanLogRest.apply(a, b)  # type: ignore[no-untyped-call]
     return entropy_part + (a - prior_a) * mean_log_v - (prior_b - 1) * mean_log_rest + _log_beta(prior_a, prior_b)
 
 
-def _mean_log_rest(a: Tensor, b: Tensor) -> Tensor:
-    """E log(1 - v) = -1/b - log a - E[r(w) - log a], r(w) = log (1 - w)/(1 - w^(1/a)), w ~ Beta(1, b).
+def _mean_log_rest_and_slopes(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """E log(1 - v) and its derivatives by a and by b: each of their shape.
 
-    r rises from 0 at w = 0 to log a at w = 1. In s = logit w the last expectation is over a smooth integrand that
-    dies like e^s on the left and e^-s, or (1 - w)^b, on the right: the trapezium rule converges exponentially.
+    It is -1/b - log a - E[r(w) - log a], r(w) = log (1 - w)/(1 - w^(1/a)), w ~ Beta(1, b), and r rises from 0 at
+    w = 0 to log a at w = 1. In s = logit w the last expectation is over a smooth integrand that dies like e^s on the
+    left and e^-s, or (1 - w)^b, on the right: the trapezium rule converges exponentially.
     """
-    a, b = a.unsqueeze(-1), b.unsqueeze(-1)
-    with torch.no_grad():
-        left = -torch.log1p(b) - NEGLIGIBLE_NATS
-        slow = (-a.log()).clamp(min=0) + NEGLIGIBLE_NATS
-        right = torch.minimum(slow, torch.special.expm1((NEGLIGIBLE_NATS + 16) / b).log())
-        step = (right - left) / (NUM_NODES - 1)
-        nodes = left + step * torch.arange(NUM_NODES, dtype=a.dtype, device=a.device)
-        log_w, log_rest_of_w = -F.softplus(-nodes), -F.softplus(nodes)
-    ratio = log_rest_of_w - log_complement(log_w / a) - a.log()
-    weight = b * torch.exp(log_w + b * log_rest_of_w)
-    return -(1 / b + a.log()).squeeze(-1) - (weight * ratio * step).sum(-1)
+    log_a = a.log()
+    left = -torch.log1p(b) - NEGLIGIBLE_NATS
+    slow = (-log_a).clamp(min=0) + NEGLIGIBLE_NATS
+    right = torch.minimum(slow, torch.special.expm1((NEGLIGIBLE_NATS + 16) / b).log())
+    step = (right - left) / (NUM_NODES - 1)
+    total, by_a, by_b = torch.zeros_like(a), torch.zeros_like(a), torch.zeros_like(a)
+    for start in range(0, NUM_NODES, NODES_AT_A_TIME):  # few enough to stay in the processor's cache
+        count = torch.arange(start, start + NODES_AT_A_TIME, dtype=a.dtype, device=a.device)
+        nodes = left + step * count.view(-1, *(1,) * a.dim())
+        log_w = -F.softplus(-nodes)
+        log_rest_of_w = log_w - nodes
+        below = torch.expm1(log_w / a)  # w^(1/a) - 1
+        excess = log_rest_of_w - torch.log(-below) - log_a
+        weight = torch.exp(log_w + b * log_rest_of_w)
+        total = total + (weight * excess).sum(0)
+        by_a = by_a + (weight * (log_w / a * (1 + below) / below - 1)).sum(0)
+        by_b = by_b + (weight * excess * log_rest_of_w).sum(0)
+    mean = -1 / b - log_a - b * step * total
+    return mean, -(1 + b * step * by_a) / a, 1 / b.square() - step * (total + b * by_b)
+
+
+class _MeanLogRest(torch.autograd.Function):
+    """E log(1 - v): the derivatives come with the value, at a third of the time of autograd's way back."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        mean, by_a, by_b = _mean_log_rest_and_slopes(a, b)
+        ctx.save_for_backward(by_a, by_b)
+        return mean
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        by_a, by_b = ctx.saved_tensors
+        return gradients[0] * by_a, gradients[0] * by_b
 
 
 def _log_beta(a: Tensor, b: Tensor) -> Tensor:

