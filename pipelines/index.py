@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ShardError
+from .npy import read_npy_header
 
 __all__ = ["INDEX_DTYPE", "INDEX_VERSION", "Index", "IndexFlag", "index_path", "load_index", "save_index"]
 
@@ -78,13 +79,15 @@ def load_index(path: str | os.PathLike[str], *, tar_bytes: int | None = None) ->
     for a file that is no index of a version this library reads, is truncated, or does not fit its tar.
     """
     try:
-        index = np.load(path, mmap_mode="r", allow_pickle=False)
+        with open(path, "rb") as file:
+            shape, _, dtype = read_npy_header(file)
+            if dtype != INDEX_DTYPE or len(shape) != 1:
+                raise ShardError(f"{path}: not an index of version {INDEX_VERSION}. Delete it to have it rebuilt.")
+            index = np.memmap(file, dtype, "r", file.tell(), shape) if shape[0] else np.empty(0, dtype)
     except FileNotFoundError:
         raise
-    except Exception as error:  # NumPy evaluates the header as Python, and raises whatever that provokes
+    except (OSError, ValueError) as error:
         raise ShardError(f"{path}: not a readable index ({error}). Delete it to have it rebuilt.") from error
-    if not isinstance(index, np.ndarray) or index.dtype != INDEX_DTYPE or index.ndim != 1:
-        raise ShardError(f"{path}: not an index of version {INDEX_VERSION}. Delete it to have it rebuilt.")
     if len(index) and (index["version"] != INDEX_VERSION).any():
         raise ShardError(f"{path}: index version {index['version'].max()}; this library reads {INDEX_VERSION}.")
     if len(index) and not _spans_are_sound(index, tar_bytes):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..npy import read_npy_header
 from ..sources.stored import Part
 
 __all__ = ["CurveError", "curve_rows", "cut_curve"]
@@ -64,10 +65,8 @@ def _header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     """(shape, dtype, offset of the values) of an npy file that begins so."""
     file = io.BytesIO(head)
     try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read(file)
-    except Exception as error:  # NumPy evaluates the header as Python, and raises whatever that provokes
+        shape, fortran_order, dtype = read_npy_header(file)
+    except ValueError as error:
         raise CurveError(f"it is no npy array ({error})") from error
     if dtype.hasobject or not shape or (fortran_order and len(shape) > 1):
         raise CurveError(f"its first axis must be time, row after row; it is {dtype}{list(shape)}")

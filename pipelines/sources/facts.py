@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..clips import FACTS_DTYPE, Facts
 from ..index import Index
+from ..npy import read_npy_header
 from ..scan import cache_folder, store_in_cache
 from .stored import StoredExample
 
@@ -67,10 +68,11 @@ def cached_array(name: str | None, make: Callable[[], NDArray[Any]], like: np.dt
         return make()
     path = cache_folder() / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npy"
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(found, np.ndarray) and found.dtype == like and found.shape == (num,):
-            return found
-    except Exception:  # NumPy evaluates the header as Python, and raises whatever that provokes
+        with open(path, "rb") as file:
+            shape, _, dtype = read_npy_header(file)
+            if dtype == like and shape == (num,) and num:
+                return np.memmap(file, dtype, "r", file.tell(), shape)
+    except (OSError, ValueError):  # absent, or damaged
         pass
     made = make()
 

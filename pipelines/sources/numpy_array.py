@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SourceError
+from ..npy import read_npy_header
 from ..storage import LocalFile
 from .stored_array import MAX_CHUNK_BYTES, StoredArray, checked_axis, checked_dtype, checked_shape, unreadable
 
@@ -139,9 +140,6 @@ def _member_span(file: BinaryIO, name: str, member: str) -> tuple[int, int]:
 def _read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether in Fortran order, and dtype; the file stands at the first value then."""
     try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            return np.lib.format.read_array_header_1_0(file)
-        return np.lib.format.read_array_header_2_0(file)  # 3.0 differs in the encoding of field names alone
-    except Exception as error:  # NumPy evaluates a header as Python, and raises whatever that provokes
+        return read_npy_header(file)
+    except ValueError as error:
         raise SourceError(f"{name}: no .npy that can be read ({error}). Write it again by numpy.save.") from error
