@@ -64,6 +64,7 @@ class ShardSource(Source):
         self._allow_truncated, self._verify = allow_truncated, verify
         self._sha256 = None if manifest is None else manifest.shards.sha256
         self.modality = None if manifest is None else manifest.modality
+        self.cuts_recordings = manifest is not None and manifest.settings.get("segment") is not None
         self._forget_live()
         if manifest is not None and not allow_truncated:
             self._check_present(manifest)

@@ -19,7 +19,7 @@ from .stored import Part, StoredExample
 __all__ = ["Example", "Source", "joined_fingerprint"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Example:
     """One example as it is stored: encoded bytes, not yet decoded.
 
@@ -38,6 +38,11 @@ class Example:
         """The error that says this example cannot be decoded, and why."""
         return ExampleError(self.container, self.key, reason, offset=self.offset)
 
+    def __repr__(self) -> str:
+        where = f"{self.container!r}" + ("" if self.offset is None else f" at byte {self.offset}")
+        size, fields = len(self.media), list(self.fields)
+        return f"{type(self).__name__}({self.index}, {self.key!r}, {size:,} bytes of {where}, fields={fields})"
+
 
 class Source(ABC):
     """Random access to a fixed number of examples, safe to read from many threads at once.
@@ -51,6 +56,9 @@ class Source(ABC):
 
     modality: str | None = None
     """What the examples are ("image", "audio" …), None where nobody said."""
+
+    cuts_recordings: bool = False
+    """Whether several examples are known to be segments of one recording."""
 
     @abstractmethod
     def __len__(self) -> int:

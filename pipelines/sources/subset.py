@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -27,9 +28,16 @@ def hold_out(source: SourceLike, fraction: float, *, seed: int = 0) -> tuple[Sou
     """(the rest, the held-out part): of each shard of n examples, ⌈fraction · n⌉ are held out, at least one.
 
     A pure function of (seed, shard): shards that are appended later do not move an example from one part to the
-    other. Raises `ValueError` for a fraction outside (0, 1), `SourceError` where nothing would be left.
+    other. Raises `ValueError` for a fraction outside (0, 1), `SourceError` where nothing would be left; warns where
+    the examples are segments that recordings were cut into, since one recording may then be on both sides.
     """
     source = open_source(source)
+    if source.cuts_recordings:
+        warnings.warn(
+            f"{source.name}: it holds segments, and segments of one recording may be on both sides of the split. "
+            "Pack the recordings that are held out as a set of their own, or pack them whole.",
+            stacklevel=2,
+        )
     if not 0 < fraction < 1:
         raise ValueError(f"fraction is {fraction}; it must lie between 0 and 1.")
     rest = HeldOutPart(source, fraction, seed=seed, held_out=False)

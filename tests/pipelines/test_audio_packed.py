@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import AudioIterator, ShardError, make_shards, open_source
+from pipelines import AudioIterator, ShardError, hold_out, make_shards, open_source
 from pipelines.decode.listening import Listener
 from pipelines.sharding.sample_sounds import make_sample_sounds
 
@@ -68,6 +68,15 @@ def test_joined_segments_are_the_recording(tmp_path: Path) -> None:
         pieces.append(batch.data[0, :, :length])
     whole = next(iter(AudioIterator(folder, window=50_000, channels=2, batch_size=1))).data[0]
     np.testing.assert_array_equal(np.concatenate(pieces, axis=1), whole)
+
+
+def test_holding_out_segments_warns_that_a_recording_may_be_on_both_sides(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "takes", album(9, kinds=KINDS, frames=9000))
+    make_shards(folder, tmp_path / "whole", workers=0)
+    hold_out(open_source(tmp_path / "whole"), 0.3)
+    make_shards(folder, tmp_path / "cut", segment=0.1, codec="wav", workers=0)
+    with pytest.warns(UserWarning, match="segments of one recording may be on both sides"):
+        hold_out(open_source(tmp_path / "cut"), 0.3)
 
 
 def test_curves_of_segments_are_those_of_the_recording(tmp_path: Path) -> None:
