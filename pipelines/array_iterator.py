@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .batches import PlanSlots
 from .decode.decoder import Details
 from .filling import Slots
-from .iterator import DataIterator
+from .iterator import DataIterator, check_settings
 from .media import Reading
 from .randomness import Place
 from .sources.arrays import ArraySource, RowFields
@@ -77,6 +77,11 @@ class ArrayIterator(DataIterator):
         storage_options: dict[str, Any] | None = None,
         **reading: Unpack[Reading],
     ) -> None:
+        check_settings(ArrayIterator, reading, Reading.__annotations__)
+        if not isinstance(source, Source | str | os.PathLike):
+            raise TypeError(f"source is {source!r}; it must be a path, a URL or an ArraySource.")
+        if arrays is not None and not isinstance(arrays, str):
+            raise TypeError(f"arrays is {arrays!r}; it must name one array. Name the others by fields=[…].")
         cut = {"window": window, "hop": hop, "axis": axis or None}
         opening = {**cut, "cache_bytes": cache_bytes, "storage_options": storage_options}
         given = {name: value for name, value in opening.items() if value is not None}

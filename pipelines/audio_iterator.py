@@ -8,11 +8,10 @@ from typing import Unpack
 from .clips import ClipSpec, Short
 from .decode.audio import AudioDecoder
 from .decode.listening import Listener
-from .errors import SourceError
-from .iterator import DataIterator, chosen
+from .iterator import DataIterator, check_settings, chosen, opened_as
 from .media import Reading
 from .sources.clips import ClipSource
-from .sources.opening import SourceLike, open_source
+from .sources.opening import SourceLike
 
 __all__ = ["AudioIterator"]
 
@@ -22,7 +21,8 @@ class AudioIterator(DataIterator):
 
     window          length of a clip in frames (samples of each channel), at the rate that is delivered
     hop             from the start of one clip to the start of the next, in the same frames; by default the window
-    sample_rate     in Hz: recordings of another rate are resampled (by soxr); None: each keeps its own
+    sample_rate     in Hz: recordings of another rate are resampled (by soxr); None: each keeps its own, and
+                    a batch of recordings of different rates is a `ValueError`
     channels        1: the mean of all; more: a mono recording is repeated, of one with more the first are taken;
                     None: as stored, all alike
     random_offset   clips begin anywhere instead of at multiples of the hop. The places where a window can begin are
@@ -53,13 +53,12 @@ class AudioIterator(DataIterator):
         curves: Mapping[str, float] | None = None,
         **reading: Unpack[Reading],
     ) -> None:
-        spec = ClipSpec(window, window if hop is None else hop, sample_rate, short)
+        check_settings(AudioIterator, reading, Reading.__annotations__)
+        spec = ClipSpec(window, window if hop is None else hop, sample_rate, short, random_offset)
         listener = Listener()
-        decoder = AudioDecoder(listener, spec, channels=channels, random_offset=random_offset, curves=curves)
+        decoder = AudioDecoder(listener, spec, channels=channels, curves=curves)
         select, limit = reading.pop("select", None), reading.pop("limit", None)
-        recordings = chosen(open_source(source, modality=self.modality), select, limit)
-        if recordings.modality not in (None, self.modality):
-            raise SourceError(f"{recordings.name}: it holds {recordings.modality} data. Name recordings instead.")
+        recordings = chosen(opened_as(source, self.modality, instead="recordings"), select, limit)
         named = reading.pop("fields", ())
         fields = (named,) if isinstance(named, str) else tuple(named)
         reading["fields"] = (*fields, *(name for name in decoder.curves if name not in fields))

@@ -67,7 +67,8 @@ class BatchIterator(ABC):
             raise ValueError(f"quarantine is {str(quarantine)!r}; that folder is missing. Make it first.")
         self._counters.set_threads(self.threads)
         self._epoch = self._position = self._substitutions = 0
-        self._examples, self._fields_seen = examples, False
+        self._examples = examples
+        self._fields_seen = self._rates_seen = False
         self._live: weakref.ref[_Epoch] | None = None
         if not split.num_batches(0, examples):
             raise ValueError(
@@ -198,6 +199,7 @@ class BatchIterator(ABC):
         self._move(job.next_position)
         self._counters.add(examples=len(unfinished), substituted=job.num_substituted)
         self._warn_of_absent_fields(unfinished)
+        self._warn_of_mixed_rates(job.mixed_rates)
         return unfinished.replace(state=self.state_dict())
 
     def _warn_of_absent_fields(self, batch: Batch) -> None:
@@ -205,7 +207,13 @@ class BatchIterator(ABC):
         absent, self._fields_seen = [] if self._fields_seen else absent_fields(batch.fields), True
         for name in absent:
             what = f"{self.name}: no example of the first batch has a field {name!r}, so it is None"
-            warnings.warn(f"{what}. `open_source(data)[0].fields` shows what there is.", stacklevel=3)
+            warnings.warn(f"{what}. `list(open_source(data)[0].fields)` shows what there is.", stacklevel=3)
+
+    def _warn_of_mixed_rates(self, mixed: str) -> None:
+        """Once: whoever reads windows of recordings as sound will not expect two rates in one batch."""
+        if mixed and not self._rates_seen:
+            self._rates_seen = True
+            warnings.warn(f"{self.name}: {mixed}, in one batch. sample_rate=… resamples all alike.", stacklevel=3)
 
     def list_failures(self, lines: str) -> None:
         """Add lines of `describe_failures` to the quarantine file, if there is one."""

@@ -7,7 +7,7 @@ clips       |--0--|--1--|--2--|--3--|--4--|--5--|--6--|··        short="skip":
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -49,12 +49,14 @@ class ClipSpec:
     window, hop   length of a clip, and from the start of one to the start of the next, in output frames
     sample_rate   output frames a second; None: each recording's own
     short         what happens to windows that run over the end: "pad", or "skip"
+    random_offset     whether a clip begins anywhere in its share of the recording; it changes no count
     """
 
     window: int
     hop: int
     sample_rate: int | None = None
     short: Short = "pad"
+    random_offset: bool = field(default=False, repr=False)  # what is cached by `repr` holds for both
 
     def __post_init__(self) -> None:
         for name in ("window", "hop", "sample_rate"):
@@ -65,6 +67,8 @@ class ClipSpec:
                 raise ValueError(f"{name} is {value!r}; it must be a whole number from 1 up.")
         if self.short not in ("pad", "skip"):
             raise ValueError(f"short is {self.short!r}; it must be 'pad' or 'skip'.")
+        if not isinstance(self.random_offset, bool):
+            raise ValueError(f"random_offset is {self.random_offset!r}; it must be True or False.")
 
     def describe(self) -> dict[str, Any]:
         """As JSON: it is part of a state."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .formats import media_suffix
+from .npy import load_npy
 from .sources.source import Example
 
 __all__ = ["Packed", "absent_fields", "gather_field", "parse_field"]
@@ -85,16 +85,11 @@ def _parse_txt(content: bytes) -> str:
     return content.decode("utf-8")
 
 
-def _parse_npy(content: bytes) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    return array
-
-
 _PARSERS: dict[str, Callable[[bytes], Any]] = {
     "json": json.loads,
     "cls": _parse_cls,
     "txt": _parse_txt,
-    "npy": _parse_npy,
+    "npy": load_npy,
 }
 
 

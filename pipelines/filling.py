@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -174,6 +175,17 @@ class BatchJob:
         self._keys[slot], self._indices[slot] = details.key or example.key, example.index
         for name, values in self._fields.items():
             values[slot] = details.fields[name] if name in details.fields else parse_field(name, example)
+
+    @property
+    def mixed_rates(self) -> str:
+        """Two examples whose own rates differ, in words; empty where all agree."""
+        first: dict[Fraction, str] = {}
+        for key, details in zip(self._keys, self._details, strict=True):
+            if details.rate is not None:
+                first.setdefault(details.rate, key)
+        return " and ".join([f"{key!r} has {float(rate):g} Hz" for rate, key in first.items()][:2]) * (
+            len(first) > 1
+        )
 
     def batch(self, state: dict[str, Any]) -> Batch:
         """The finished batch. Raises `ValueError` where arrays of different shapes cannot be stacked."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from .batches import BatchIterator, PlanSlots
 from .decode.decoder import Decoder, FunctionDecoder
+from .errors import SourceError
 from .filling import Recipe, Slots, Transform
 from .order import Shuffle
 from .ranks import RankSplit, Tail
@@ -21,7 +24,7 @@ from .state import check_state, state_dict
 from .stats import Counters
 from .stream import Span, Stream
 
-__all__ = ["DataIterator", "chosen"]
+__all__ = ["DataIterator", "check_settings", "chosen", "opened_as"]
 
 
 class DataIterator(BatchIterator):
@@ -162,6 +165,24 @@ class DataIterator(BatchIterator):
             f"shuffle={self.stream.shuffle!r}, seed={self.stream.seed}{ranks}, epoch={self._epoch}, "
             f"position={self._position})"
         )
+
+
+def opened_as(source: SourceLike, modality: str, *, instead: str) -> Source:
+    """The source. Raises `SourceError` for one that is known to hold other media; `instead` is what to name."""
+    opened = open_source(source, modality=modality)
+    if opened.modality not in (None, modality):
+        raise SourceError(f"{opened.name}: it holds {opened.modality} data. Name {instead} instead.")
+    return opened
+
+
+def check_settings(kind: type, given: Iterable[str], known: Collection[str]) -> None:
+    """Raise `TypeError` for a setting that iterators of this kind do not have."""
+    names = [*list(signature(kind).parameters)[1:-1], *known]
+    for name in given:
+        if name not in names:
+            near = get_close_matches(name, names, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"It has {', '.join(names)}."
+            raise TypeError(f"{kind.__name__} has no setting {name!r}. {hint}")
 
 
 def chosen(source: Source, select: Sequence[int] | None, limit: int | None) -> Source:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -48,9 +47,10 @@ def run_leg(
     make                 builds the loader, in the child
     kill_after_batches   SIGKILL to the child's process group once so many batches are written down, and
     kill_delay_seconds   so much later, wherever it is then. None: let it end.
-    Raises `RuntimeError` with the child's own report where the loader fails.
+    Raises `RuntimeError` with the last line of the child's own report where the loader fails.
     """
-    journal.unlink(missing_ok=True)
+    for file in (journal, _report(journal)):
+        file.unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
         _child(make, state, journal)
@@ -68,8 +68,8 @@ def _child(make: Callable[[], Any], state: dict[str, Any] | None, journal: Path)
                 file.write(line)
                 file.flush()
         code = 0
-    except BaseException:
-        traceback.print_exc(file=sys.stderr)
+    except BaseException as error:
+        _report(journal).write_text(traceback.format_exception_only(error)[-1].strip(), "utf-8", "replace")
     finally:
         os._exit(code)
 
@@ -93,7 +93,7 @@ def _wait(child: int, journal: Path, kill_after: int | None, delay: float) -> bo
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             if os.waitstatus_to_exitcode(status) != 0:
-                raise RuntimeError("a leg failed; its own report is above.")
+                raise RuntimeError(f"a leg failed: {_last_line(journal) or 'its process died.'}")
             return False
         if kill_after is not None and _num_lines(journal) >= kill_after:
             time.sleep(delay)
@@ -112,6 +112,17 @@ def _kill(child: int) -> None:
     except ProcessLookupError:
         os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+
+
+def _report(journal: Path) -> Path:
+    """Where a leg that fails leaves what it failed of."""
+    return journal.with_suffix(".report")
+
+
+def _last_line(journal: Path) -> str:
+    report = _report(journal)
+    lines = report.read_text("utf-8").splitlines() if report.exists() else []
+    return lines[-1] if lines else ""
 
 
 def _num_lines(journal: Path) -> int:

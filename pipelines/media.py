@@ -10,7 +10,7 @@ from .decode.geometry import Crop, Fit, Size
 from .decode.image import ImageDecoder
 from .decode.resize import ResizerName
 from .filling import Transform
-from .iterator import DataIterator
+from .iterator import DataIterator, check_settings, opened_as
 from .order import Shuffle
 from .ranks import Tail
 from .sources.opening import SourceLike
@@ -67,9 +67,10 @@ class ImageIterator(DataIterator):
         resizer: ResizerName = "auto",
         **reading: Unpack[Reading],
     ) -> None:
+        check_settings(ImageIterator, reading, Reading.__annotations__)
         if size is None and reading.setdefault("batch_size", 1) != 1:
             raise ValueError(
                 f"size=None keeps each picture's size, so batch_size must be 1, not {reading['batch_size']}."
             )
         decoder = ImageDecoder(size=size, fit=fit, crop=crop, flip=flip, grayscale=grayscale, resizer=resizer)
-        super().__init__(source, decoder, **reading)
+        super().__init__(opened_as(source, self.modality, instead="pictures"), decoder, **reading)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batches import BatchIterator, PlanSlots
+from .decode.audio import AudioDecoder
 from .errors import StateError
 from .filling import Slots
 from .iterator import DataIterator
@@ -94,6 +95,8 @@ class MixedIterator(BatchIterator):
     ) -> None:
         if not iterators:
             raise ValueError("mix() was given no iterators; it needs at least one.")
+        if wrong := [iterator for iterator in iterators if not isinstance(iterator, DataIterator)]:
+            raise TypeError(f"mix() was given {wrong[0]!r}; it takes iterators, made beforehand.")
         self.streams = tuple(iterator.stream for iterator in iterators)
         sizes = [len(stream.source) for stream in self.streams]
         self.quotas = quotas_of(sizes if weights is None else weights, len(iterators))
@@ -324,6 +327,10 @@ def quotas_of(weights: Sequence[float], num: int) -> tuple[int, ...]:
 def _check_shapes(iterators: Sequence[DataIterator]) -> None:
     if len({iterator.recipe.fields for iterator in iterators}) > 1:
         raise ValueError("the iterators deliver different fields; a mixture needs the same from each.")
+    decoders = [iterator.recipe.decoder for iterator in iterators]
+    rates = {d.spec.sample_rate: None for d in decoders if isinstance(d, AudioDecoder)}
+    if len(rates) > 1:
+        raise ValueError(f"the iterators have sample_rate={' and '.join(map(str, rates))}; a mixture needs one.")
     shapes = set()
     for iterator in iterators:
         slots = iterator.recipe.decoder.allocate(1)

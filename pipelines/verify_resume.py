@@ -27,10 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from .audio_iterator import AudioIterator
-from .errors import PipelineError
+from .errors import PipelineError, SourceError
+from .formats import SNIFF_BYTES, sniff
 from .ledger import Entry, Ledger
 from .legs import Leg, run_leg
 from .media import ImageIterator
+from .sources.opening import open_source
 
 __all__ = ["Verdict", "main", "verify_resume"]
 
@@ -204,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("source", nargs="?", help="images or recordings: a folder, shards, a tar or a pattern")
-    add("--modality", choices=("image", "audio"), default="image", help="what the source holds (default: image)")
+    add("--modality", choices=("image", "audio"), help="what the source holds (default: what it says)")
     add("--loader", metavar="MODULE:FUNCTION", help="any loader: the function builds it")
     add("--kills", type=int, default=100, help="SIGKILLs (default: 100)")
     add("--size", type=int, default=32, help="pixels of the pictures (default: 32)")
@@ -251,6 +253,7 @@ def _own_loader(options: argparse.Namespace) -> tuple[Make, list[dict[str, Any]]
     variations += [{"num_workers": workers} for workers in options.workers]
     variations += [{"world_size": world_size} for world_size in options.world_sizes if world_size > 1]
 
+    modality = _modality(options)
     order = {
         "batch_size": options.batch_size,
         "shuffle": True,
@@ -259,12 +262,27 @@ def _own_loader(options: argparse.Namespace) -> tuple[Make, list[dict[str, Any]]
     }
 
     def make(**settings: Any) -> ImageIterator | AudioIterator:
-        if options.modality == "audio":
+        if modality == "audio":
             return AudioIterator(options.source, window=options.window, random_offset=True, **order, **settings)
         return ImageIterator(options.source, size=options.size, crop="random", flip=True, **order, **settings)
 
     make(**variations[0])  # a mistake shows here, and what is imported here need not be in every leg
     return with_ranks_and_workers(make), variations
+
+
+def _modality(options: argparse.Namespace) -> str:
+    """What was asked for, "image" or "audio"; else what the source says of itself, else how its first file begins."""
+    if options.modality is not None:
+        return str(options.modality)
+    try:
+        source = open_source(options.source, modality="image")
+    except SourceError as error:
+        try:
+            source = open_source(options.source, modality="audio")
+        except SourceError:
+            raise error from None
+    begins_like = sniff(source[0].media[:SNIFF_BYTES]) if source.modality is None and len(source) else None
+    return source.modality or (begins_like[0] if begins_like else "image")
 
 
 def with_ranks_and_workers(make: Make) -> Make:

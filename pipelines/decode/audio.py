@@ -27,16 +27,17 @@ from .wav import MAX_CHANNELS, WavHeader
 __all__ = ["AudioDecoder"]
 
 Samples = NDArray[np.float32]
+MAX_CLIP_BYTES = 1 << 31
 
 
 class AudioDecoder:
     """Decodes a `Clip` to (channel, time) float32: integers to [-1, 1), floats as they are stored.
 
     listener        reads the recordings; the clips' source closes it
-    spec            the clips, with the sample rate they are to have
+    spec            the clips, the sample rate they are to have, and whether they begin at random: then anywhere
+                    in a clip's share of the recording, by its place in the run
     channels        1: the mean of all; more: of a mono recording as many copies, of one with more its first ones;
                     None: as many as there are
-    random_offset   a clip begins anywhere in its share of the recording, by its place in the run
     curves          npy fields that are cut to the clip: suffix → rows a second
     """
 
@@ -46,18 +47,20 @@ class AudioDecoder:
         spec: ClipSpec,
         *,
         channels: int | None = 1,
-        random_offset: bool = False,
         curves: Mapping[str, float] | None = None,
     ) -> None:
         if channels is not None and (not isinstance(channels, int) or isinstance(channels, bool) or channels < 1):
             raise ValueError(f"channels is {channels!r}; it must be a whole number from 1 up, or None.")
-        self.curves = {name: Fraction(rate).limit_denominator(10**6) for name, rate in (curves or {}).items()}
-        if wrong := [name for name, rate in self.curves.items() if rate <= 0]:
-            raise ValueError(f"curves[{wrong[0]!r}] is {curves and curves[wrong[0]]}; rows a second are above 0.")
+        if (size := 4 * (channels or 1) * spec.window) > MAX_CLIP_BYTES:
+            raise ValueError(
+                f"window is {spec.window:,} frames, so that a clip takes {size:,} bytes; it may take up to "
+                f"{MAX_CLIP_BYTES:,}. Give a shorter window."
+            )
+        self.curves = _curve_rates({} if curves is None else curves)
         if spec.sample_rate is not None:
             import_soxr()
         self.listener, self.spec = listener, spec
-        self.channels, self.random_offset = channels, random_offset
+        self.channels = channels
 
     def allocate(self, num: int) -> Samples | None:
         """(num, channel, window); None where each recording keeps its own channels."""
@@ -88,7 +91,7 @@ class AudioDecoder:
             self.listener.refuse(clip.stored)
         frames = int(self.spec.output_frames(clip.facts.as_array())[0])
         start = clip.start
-        if self.random_offset:
+        if self.spec.random_offset:
             free = max(0, frames - self.spec.window) + 1
             first, stop = (number * free // clip.count for number in (clip.number, clip.number + 1))
             start = min(first + (place.words(1)[0] * max(1, stop - first) >> 64), free - 1)
@@ -136,9 +139,14 @@ class AudioDecoder:
         for name, rate in self.curves.items():
             fields[name], more = self._curve(clip, name, rate, start)
             num_bytes += more
-        key = f"{clip.stored.key}@{self.spec.source_frame(start, clip.facts)}" if self.random_offset else None
+        key = f"{clip.stored.key}@{self.spec.source_frame(start, clip.facts)}" if self.spec.random_offset else None
+        kept = self.spec.sample_rate is None and clip.facts.rate_numerator > 0
         return Details(
-            length=length if length < self.spec.window else None, key=key, fields=fields, num_bytes=num_bytes
+            length=length if length < self.spec.window else None,
+            key=key,
+            fields=fields,
+            num_bytes=num_bytes,
+            rate=Fraction(clip.facts.rate_numerator, clip.facts.rate_denominator) if kept else None,
         )
 
     def _curve(self, clip: Clip, name: str, rate: Fraction, start: int) -> tuple[NDArray[Any] | None, int]:
@@ -157,8 +165,17 @@ class AudioDecoder:
     def __repr__(self) -> str:
         spec = self.spec
         parts = [f"window={spec.window}", f"hop={spec.hop}", f"sample_rate={spec.sample_rate}"]
-        parts += [f"channels={self.channels}", f"random_offset={self.random_offset}", f"short={spec.short!r}"]
+        parts += [f"channels={self.channels}", f"random_offset={spec.random_offset}", f"short={spec.short!r}"]
         return f"AudioDecoder({', '.join(parts)})"
+
+
+def _curve_rates(curves: Mapping[str, float]) -> dict[str, Fraction]:
+    if not isinstance(curves, Mapping):
+        raise TypeError(f'curves is {curves!r}; it must say how many rows a second each has: {{"f0.npy": 250}}.')
+    for name, rate in curves.items():
+        if not isinstance(rate, int | float | Fraction) or not 0 < rate < float("inf"):
+            raise ValueError(f"curves[{name!r}] is {rate!r}; it must be a number of rows a second, above 0.")
+    return {name: Fraction(rate).limit_denominator(10**6) for name, rate in curves.items()}
 
 
 def _clip(example: Example) -> Clip:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from ..npy import read_npy_header
 from ..sources.stored import Part
 
-__all__ = ["CurveError", "curve_rows", "cut_curve"]
+__all__ = ["CurveError", "curve_rows", "cut_curve", "tolerated_rows"]
 
 HEADER_BYTES = 10_240
-TOLERATED_ROWS, TOLERATED_SHARE = 16, 20
+LEAST_TOLERATED, MOST_TOLERATED, TOLERATED_SHARE = 4, 16, Fraction(1, 200)
 
 
 class CurveError(Exception):
@@ -38,17 +38,25 @@ def curve_rows(start: int, window: int, *, curve_rate: Fraction, sample_rate: Fr
     return range(first, first + max(1, int(window * rows_a_frame + Fraction(1, 2))))
 
 
+def tolerated_rows(whole: Fraction) -> Fraction:
+    """By how many rows a curve may miss those of its recording: analyses differ by some at the ends.
+
+    Half a percent of `whole`, the rows the recording has, within 4 to 16: another rate makes a greater difference.
+    """
+    return min(Fraction(MOST_TOLERATED), max(Fraction(LEAST_TOLERATED), whole * TOLERATED_SHARE))
+
+
 def cut_curve(part: Part, rows: range, *, whole: Fraction) -> tuple[NDArray[Any], int]:
     """These rows of a stored npy array, (rows, …), and the bytes that were read; only what is needed is.
 
     Behind the curve's end its last row is repeated. `whole` is how many rows the recording has at the rate that was
-    named: a curve of another length by a twentieth (and 16 rows) is refused. Raises `CurveError`.
+    named: a curve of another length by more than `tolerated_rows` is refused. Raises `CurveError`.
     """
     head = part.read(0, min(HEADER_BYTES, part.size))
     shape, dtype, begin = _header(head)
     num = shape[0]
     row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-    if abs(num - whole) > TOLERATED_ROWS + whole / TOLERATED_SHARE or not num or not row_bytes:
+    if abs(num - whole) > tolerated_rows(whole) or not num or not row_bytes:
         raise CurveError(f"it has {num:,} rows, where {float(whole):,.0f} are as long as the recording")
     first, last = min(rows.start, num - 1), min(rows.stop, num)
     stop = begin + max(last, first + 1) * row_bytes

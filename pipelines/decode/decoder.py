@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,6 +25,7 @@ class Details:
     key         the example's, where it is known only now (a clip that begins at random)
     fields      fields that follow from decoding (a curve that is cut to its clip), parsed
     num_bytes   read in decoding, besides the example's media
+    rate        steps a second, where each example keeps its own; different ones in a batch are warned of
     """
 
     transform: tuple[float, ...] | None = None
@@ -31,6 +33,7 @@ class Details:
     key: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     num_bytes: int = 0
+    rate: Fraction | None = None
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, ClassVar
 
 from ..decode.resampling import import_soxr
@@ -47,17 +48,17 @@ class AudioSettings:
     curves: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.segment is not None and not (self.segment > 0 and math.isfinite(self.segment)):
-            raise ValueError(f"segment is {self.segment}; it must be a number of seconds above 0.")
+        if self.segment is not None and not (_is_number(self.segment) and self.segment > 0):
+            raise ValueError(f"segment is {self.segment!r}; it must be a number of seconds above 0.")
         object.__setattr__(self, "segment", None if self.segment is None else float(self.segment))
         for name, value in (("sample_rate", self.sample_rate), ("channels", self.channels)):
-            if value is not None and not 1 <= value < 1 << 31:
-                raise ValueError(f"{name} is {value}; it must be at least 1.")
+            if value is not None:
+                object.__setattr__(self, name, _whole_number(name, value))
         if self.codec not in ("keep", "wav", "flac"):
             raise ValueError(f"codec is {self.codec!r}; it must be keep, wav or flac.")
         if self.codec == "flac":
             _check_flac(self.sample_rate or 1, self.channels or 1)
-        ordered = {name.lower(): float(rate) for name, rate in sorted(self.curves.items())}
+        ordered = _ordered(self.curves)
         object.__setattr__(self, "curves", ordered)
         for name, rate in ordered.items():
             _check_curve(name, rate, self.segment)
@@ -121,6 +122,25 @@ class AudioSettings:
                 yield job.whole(fields)
             else:
                 yield from job.segments(Curves.of(fields, self.curves, exact_seconds(self.segment)))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is not bool and isinstance(value, Real) and math.isfinite(value)
+
+
+def _whole_number(name: str, value: object) -> int:
+    if not _is_number(value) or value != int(value) or not 1 <= value < 1 << 31:  # type: ignore[call-overload, operator]
+        raise ValueError(f"{name} is {value!r}; it must be a whole number, and at least 1.")
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def _ordered(curves: object) -> dict[str, float]:
+    if not isinstance(curves, Mapping) or not all(isinstance(name, str) for name in curves):
+        raise ValueError(f'curves is {curves!r}; it must give fields their rows a second: {{"f0.npy": 250}}.')
+    for name, rate in curves.items():
+        if not _is_number(rate):
+            raise ValueError(f"curves has {name}={rate!r}; a rate is a number of rows a second, above 0.")
+    return {name.lower(): float(rate) for name, rate in sorted(curves.items())}
 
 
 def _decode_whole(recording: OpenRecording) -> None:

@@ -95,7 +95,8 @@ class RecordingJob:
             return
         num = 0
         for samples, is_last in _with_last(cut_blocks(self._blocks(), curves.seconds, self.sample_rate)):
-            yield self._encoded(samples, curves.part(num, is_last=is_last), num)
+            last_seconds = Fraction(len(samples), self.sample_rate) if is_last else None
+            yield self._encoded(samples, curves.part(num, last_seconds=last_seconds), num)
             num += 1
         if not num:
             raise UnpackableError(f"too short for a sample at {self.sample_rate:,} Hz")
@@ -108,7 +109,9 @@ class RecordingJob:
             stop = min(segment_start(part + 1, curves.seconds, recording.sample_rate), recording.frames)
             raw = recording.raw(start, stop)
             media = wav_bytes(raw, recording.sample_rate, recording.channels, recording.wav.encoding)
-            fields = curves.part(part, is_last=stop == recording.frames)
+            is_last = stop == recording.frames
+            last_seconds = Fraction(stop - start, recording.sample_rate) if is_last else None
+            fields = curves.part(part, last_seconds=last_seconds)
             yield Prepared(media, "wav", self._facts(stop - start), fields, part=part)
             part, start = part + 1, stop
 

@@ -25,7 +25,7 @@ UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Pack a folder, and say how it went: 0 done, 1 could not finish, 2 could not start, 130 interrupted."""
+    """Pack a folder, and say how it went: 0 done, 1 could not finish, 2 refused, 130 interrupted."""
     options = vars(_parser().parse_args(argv))
     source = options.pop("source")
     if "curves" in options:

@@ -94,8 +94,8 @@ def make_shards(
     options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings` and `AudioSettings`.
 
     Raises `SourceError` if there is nothing to pack; `ShardingError` if packing cannot start (another run,
-    other files or settings than the folder was begun with); its subclass `PackingStoppedError` if it cannot
-    finish; `ValueError` for settings that make no sense.
+    other files or settings than the folder was begun with) or a package is missing; its subclass
+    `PackingStoppedError` if it cannot finish; `ValueError` for settings that make no sense.
     """
     began = time.monotonic()
     settings = {kind: settings_for(kind, options) for kind in PACKED_KINDS}

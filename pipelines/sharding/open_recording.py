@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from ..decode.compressed import CompressedStream, UnreadableAudioError
 from ..decode.resampling import import_soxr
 from ..decode.wav import pcm_to_float, read_wav_header
+from ..errors import ShardingError
 from .audio_encoding import Depth
 from .source_reader import SourceReader, UnpackableError
+from .wording import printable
 
 __all__ = ["OpenRecording", "mixed", "resampled"]
 
@@ -35,7 +37,8 @@ DEPTHS: dict[str, Depth] = {
 class OpenRecording:
     """A recording of `frames` frames that can really be read, inside a `with`; `wav` says where in plain PCM they lie.
 
-    `claimed` is what its header says, where that can be more. Raises `UnpackableError` for what is none.
+    `claimed` is what its header says, where that can be more. Raises `UnpackableError` for what is none, and
+    `ShardingError` where soundfile is missing, which is not the file's fault.
     """
 
     def __init__(self, file: SourceReader) -> None:
@@ -55,8 +58,13 @@ class OpenRecording:
         try:
             stream = self._stream = CompressedStream(self._file.read, self._file.size)
             self.claimed, self.frames = stream.frames, stream.count()
-        except (UnreadableAudioError, ImportError) as error:
+        except UnreadableAudioError as error:
             raise UnpackableError(str(error)) from error
+        except ImportError as error:
+            raise ShardingError(
+                f"{printable(self._file.path)}: no wav of plain PCM; {str(error).rstrip('.')}, and run the same "
+                "command again."
+            ) from error
         self.sample_rate, self.channels = stream.sample_rate, stream.channels
         self.depth = DEPTHS.get(stream.subtype, "lossy")
         if self.depth == "lossy":

@@ -77,7 +77,8 @@ def _survey_folders_of_kinds(folder: Path, kinds: list[str], out: Path, only: st
     if only is None:
         notes = [f"{folder / kind} is left: {kind} is not packed by this version." for kind in left]
     if not sets:
-        held = f"holds {' and '.join(left)}; {ONLY}." if left else _nothing((only,) if only else PACKED_KINDS)
+        wanted = (only,) if only else PACKED_KINDS
+        held = f"holds {' and '.join(left)}; {ONLY}." if left else _nothing(folder, wanted)
         raise SourceError(f"{folder}: {held}")
     return Survey(tuple(sets), skipped, tuple(notes))
 
@@ -95,7 +96,7 @@ def _survey_folder(folder: Path, out: Path | None, only: str | None) -> Survey:
     kinds = [kind for kind in wanted if contents.listings[kind].files]
     kinds = kinds or [kind for kind in wanted if contents.listings[kind].failures][:1]
     if not kinds:
-        raise SourceError(f"{folder}: {_other_kinds(contents, wanted) or _nothing(wanted)}")
+        raise SourceError(f"{folder}: {_other_kinds(contents, wanted) or _nothing(folder, wanted)}")
     sets = [_found(kind, folder, several / kind if len(kinds) > 1 else single, contents) for kind in kinds]
     skipped = contents.skipped + sum(len(contents.listings[kind].failures) for kind in wanted if kind not in kinds)
     videos = 0 if asked else contents.other_media.get("video", 0)
@@ -108,7 +109,8 @@ def _found(kind: str, source: Path, out: Path, contents: Contents) -> FoundSet:
     _check_target(out, source)
     if not listing.files:
         first = listing.failures[0]
-        rest = f" and {len(listing.failures) - 1:,} more" if len(listing.failures) > 1 else ""
+        others = len(listing.failures) - 1
+        rest = f"; {counted(others, 'other')} cannot be read either" if others else ""
         raise SourceError(
             f"{source}: no {FILE_OF[kind]} in it can be read: {printable(first.path)} is {first.reason}{rest}."
         )
@@ -124,8 +126,11 @@ def _is_empty(listing: Listing) -> bool:
     return not listing.files and not listing.failures
 
 
-def _nothing(kinds: Collection[str]) -> str:
-    return f"no {' or '.join(FILE_OF[kind] + 's' for kind in kinds)} in it. Put some there, or name another folder."
+def _nothing(folder: Path, kinds: Collection[str]) -> str:
+    nothing = f"no {' or '.join(FILE_OF[kind] + 's' for kind in kinds)} in it"
+    if any(next(place.glob("*.tar"), None) for place in (folder, *(folder / kind for kind in PACKED_KINDS))):
+        return f"{nothing}, but tars, which may be shards already. Iterators read them as they are."
+    return f"{nothing}. Put some there, or name another folder."
 
 
 def _other_kinds(contents: Contents, wanted: Collection[str]) -> str:

@@ -8,6 +8,7 @@ is cut at the rows i·T·R, which are whole numbers.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decode.curves import TOLERATED_ROWS, TOLERATED_SHARE
+from ..decode.curves import tolerated_rows
 from .source_reader import UnpackableError
 
 __all__ = ["Curves", "cut_blocks", "exact_seconds", "segment_start"]
@@ -74,18 +75,25 @@ class Curves:
         """
         for name, array in self.arrays.items():
             whole = recording_seconds * exact_seconds(self.rates[name])
-            if abs(len(array) - whole) > TOLERATED_ROWS + whole / TOLERATED_SHARE:
+            if not len(array) or abs(len(array) - whole) > tolerated_rows(whole):
                 raise UnpackableError(
                     f"its {name} has {len(array):,} rows, where {float(whole):,.0f} are as long as the recording"
                 )
 
-    def part(self, part: int, *, is_last: bool) -> dict[str, bytes]:
-        """The fields of one part; the last takes all rows that are left."""
+    def part(self, part: int, *, last_seconds: Fraction | None = None) -> dict[str, bytes]:
+        """The fields of one part; `last_seconds` is the length of the last, which takes the rows that are left.
+
+        No part misses its own length by more than a reader tolerates: rows far behind the end of the recording are
+        left out, and where the curve ends too early its last row is repeated.
+        """
         cut = {}
         for name, array in self.arrays.items():
-            rows = self.seconds * exact_seconds(self.rates[name])
-            stop = len(array) if is_last else int((part + 1) * rows)
-            cut[name] = _npy(array[int(part * rows) : stop])
+            rate = exact_seconds(self.rates[name])
+            first, whole = int(part * self.seconds * rate), (last_seconds or self.seconds) * rate
+            slack = tolerated_rows(whole)
+            fewest, most = max(1, math.ceil(whole - slack)), math.floor(whole + slack if last_seconds else whole)
+            stop = first + max(fewest, min(len(array) - first, most))
+            cut[name] = _npy(array[np.minimum(np.arange(first, stop), len(array) - 1)])
         return {**self.fields, **cut}
 
 

@@ -107,9 +107,14 @@ def _plan_of_addition(
         here = {file.path for file in listing.files}
         new = len(here - packed.keys() - {failure["path"] for failure in manifest.failures})
         gone = len(packed.keys() - here)
+        if not new and not gone:
+            raise ShardingError(
+                f"{out}: a file, or a sidecar file of one, has changed since it was packed; none is new or gone. "
+                f"Restore what changed, add what was refused and is mended with --append, or {ANEW}."
+            )
         raise ShardingError(
-            f"{out}: was packed from other files than are there now ({new:,} new, {gone:,} gone, or some changed). "
-            f"Add the new ones with --append, or {ANEW}."
+            f"{out}: was packed from other files than are there now ({new:,} new, {gone:,} gone). Add the new ones "
+            f"with --append, or {ANEW}."
         )
     workspace.check_present(manifest)
     if settings.media.keeps_files:

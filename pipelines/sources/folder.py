@@ -14,7 +14,7 @@ from typing import Any
 
 from ..clips import FACTS_DTYPE
 from ..errors import SourceError
-from ..formats import SIDECAR_SUFFIXES, is_media_name, media_suffix, sniff_file
+from ..formats import MEDIA_SUFFIXES, SIDECAR_SUFFIXES, is_media_name, media_suffix, sniff_file
 from ..sidecars import owner_of
 from ..storage import LocalFile
 from .facts import FactsArray, Probe, cached_array, measure_all
@@ -71,8 +71,16 @@ class FolderSource(Source):
                 beside.append(relative)
         self._sidecars = _sidecars_by_stem(beside, self._files)
         if not self._files:
-            raise SourceError(f"{folder}: no {modality} files in it. Put some there, or name another folder.")
+            raise SourceError(f"{folder}: no {modality} files in it{self._what_instead()}")
         self._hash = digest.hexdigest()[:32]
+
+    def _what_instead(self) -> str:
+        """What an error says of a folder without files of the modality: the media it does hold, or none."""
+        names = [relative for relative, _ in walk_files(self.folder)]
+        for other in MEDIA_SUFFIXES:
+            if any(self._is_wanted(name, other) for name in names):
+                return f', but {other} files. Open it with modality="{other}", or name another folder.'
+        return ". Put some there, or name another folder."
 
     def _is_wanted(self, relative: str, modality: str) -> bool:
         return is_media_name(relative, modality) or (

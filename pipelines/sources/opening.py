@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -40,8 +40,13 @@ def open_source(
     """
     if isinstance(data, Source):
         return data
+    if not isinstance(data, str | os.PathLike | Iterable):
+        raise TypeError(f"data is {data!r}; it must be a folder, a tar, a pattern, a list of tars, or a Source.")
     if not isinstance(data, str | os.PathLike):
-        paths = [Path(os.fspath(item)) for item in data]
+        items = list(data)
+        if wrong := [item for item in items if not isinstance(item, str | os.PathLike)]:
+            raise TypeError(f"the list of tars holds {wrong[0]!r}; it must hold paths alone.")
+        paths = [Path(item) for item in items]
         if not paths:
             raise SourceError("An empty list of shards was given. Name at least one tar.")
         return _open_tars(paths, allow_truncated=allow_truncated, verify=verify)
@@ -83,6 +88,8 @@ def _open_folder(folder: Path, modality: str, *, allow_truncated: bool, verify: 
 
 def _open_tars(paths: list[Path], *, allow_truncated: bool, verify: bool) -> Source:
     for path in paths:
+        if path.is_dir():
+            raise SourceError(f"{path}: it is a folder, where tars were to be listed. Name the tars in it.")
         if not path.is_file():
             raise SourceError(f"{path}: no such file.")
         if not path.name.endswith(TAR_SUFFIXES) and not is_gzip(path) and not _looks_like_tar(path):

@@ -335,3 +335,13 @@ def test_a_transform_gets_each_array_and_its_place(place: Path) -> None:
     batch = next(iter(ArrayIterator(place, batch_size=5, shuffle=True, transform=halve)))
     expected = numbers(70)[batch.indices][:, :2] / 2 + batch.indices[:, None, None]
     np.testing.assert_array_equal(batch.data, expected)
+
+
+def test_what_names_no_array_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((4, 2)))
+    with pytest.raises(TypeError, match=r"^arrays is \['x', 'y'\]; it must name one array"):
+        ArrayIterator(tmp_path / "x.npy", arrays=["x", "y"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^source is 3; it must be a path"):
+        ArrayIterator(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^ArrayIterator has no setting 'widow'\. Did you mean window\?"):
+        ArrayIterator(tmp_path / "x.npy", widow=2)  # type: ignore[call-arg]

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines import AudioIterator, ExampleError
-from pipelines.decode.curves import CurveError, curve_rows, cut_curve
-from pipelines.fields import Packed
+from pipelines.decode.curves import CurveError, curve_rows, cut_curve, tolerated_rows
 from pipelines.sources.stored import Part
 
 from .recordings import encoded, melody, reader, write_folder, write_tar
@@ -73,14 +72,15 @@ def test_a_curve_follows_a_random_offset_and_another_sample_rate(tmp_path: Path)
     assert len(starts) > 3
 
 
-def test_recordings_of_different_rates_give_packed_curves(tmp_path: Path) -> None:
+def test_curves_of_recordings_of_different_rates_have_the_rows_of_their_own_time(tmp_path: Path) -> None:
     files = recording()
     other = {f"b{name[1:]}": content for name, content in recording(16_000, rate=8000).items()}
     write_folder(tmp_path, {**files, **other})
-    batch = next(iter(AudioIterator(tmp_path, window=8000, batch_size=8, curves={"f0.npy": 250})))
-    packed = batch.fields["f0.npy"]
-    assert isinstance(packed, Packed)
-    assert {(key[0], len(packed[slot])) for slot, key in enumerate(batch.keys)} == {("a", 125), ("b", 250)}
+    audio = AudioIterator(tmp_path, window=8000, batch_size=1, curves={"f0.npy": 250})
+    assert {(batch.keys[0][0], batch.fields["f0.npy"].shape) for batch in audio} == {
+        ("a", (1, 125)),
+        ("b", (1, 250)),
+    }
 
 
 def test_a_recording_without_the_curve_has_none(tmp_path: Path) -> None:
@@ -115,6 +115,16 @@ def test_a_rate_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, recording())
     with pytest.raises(ValueError, match=r"curves\['f0\.npy'\] is -250"):
         AudioIterator(tmp_path, curves={"f0.npy": -250})
+
+
+def test_a_wrong_rate_shows_in_the_number_of_rows() -> None:
+    assert [tolerated_rows(Fraction(rows)) for rows in (0, 500, 2000, 30_000)] == [4, 4, 10, 16]
+    content = npy(np.arange(120 * 250))
+    for rate in (240, 249, 251, 260):
+        with pytest.raises(CurveError, match="30,000 rows"):
+            cut_curve(part_of(content), range(10), whole=Fraction(120 * rate))
+    for whole in (29_984, 30_016):
+        assert len(cut_curve(part_of(content), range(10), whole=Fraction(whole))[0]) == 10
 
 
 def test_the_rows_of_neighbouring_clips_join_when_they_can() -> None:

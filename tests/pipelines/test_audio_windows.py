@@ -92,7 +92,7 @@ def test_windows_of_the_shared_recordings_are_bit_exact(
     known = {str(path.relative_to(root).with_suffix("")): decoded(path.read_bytes()) for path in paths}
     known |= {Path(name).name: samples for name, samples in known.items()}
     for number, source in enumerate((root, tmp_path)):
-        audio = AudioIterator(source, window=20_000, batch_size=16, threads=1 + 3 * number, **order)
+        audio = AudioIterator(source, window=20_000, batch_size=1, threads=1 + 3 * number, **order)  # many rates
         assert assert_windows(audio, lambda name: known[name]) > 900
 
 

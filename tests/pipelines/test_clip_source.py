@@ -232,8 +232,15 @@ def test_an_epoch_in_progress_ends_over_the_tars_it_began_with(tmp_path: Path) -
 def test_a_state_of_other_clips_is_refused_and_names_both(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "takes", album(4))
     state = next(iter(AudioIterator(folder, window=1000, batch_size=2))).state
-    assert state["clips"] == {"window": 1000, "hop": 1000, "sample_rate": None, "short": "pad"}
-    for changed in ({"window": 1001}, {"window": 1000, "hop": 10}, {"window": 1000, "short": "skip"}):
+    assert state["clips"] == {
+        "window": 1000,
+        "hop": 1000,
+        "sample_rate": None,
+        "short": "pad",
+        "random_offset": False,
+    }
+    others = ({"hop": 10}, {"short": "skip"}, {"random_offset": True})
+    for changed in ({"window": 1001}, *({"window": 1000, **other} for other in others)):
         other = AudioIterator(folder, batch_size=2, **changed)  # type: ignore[arg-type]
         with pytest.raises(StateError, match=r"clips=\{'window': 1000.*now \{'window': "):
             other.load_state_dict(state)

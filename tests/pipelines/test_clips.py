@@ -65,7 +65,8 @@ def test_an_unreadable_recording_has_one_clip_and_an_empty_one_none() -> None:
 
 def test_a_spec_is_described_as_json() -> None:
     described = ClipSpec(10, 5, 16_000, "skip").describe()
-    assert json.loads(json.dumps(described)) == {"window": 10, "hop": 5, "sample_rate": 16_000, "short": "skip"}
+    expected = {"window": 10, "hop": 5, "sample_rate": 16_000, "short": "skip", "random_offset": False}
+    assert json.loads(json.dumps(described)) == expected
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,15 @@ def test_damage_is_refused_with_example_field_and_reason(name: str, content: byt
         gather(name, good, content)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"a,b\n1,2\n", "begin like an npy"), (pickled_array(), "Python objects")]
+)
+def test_what_is_no_array_is_said_without_advice_to_unpickle_it(content: bytes, said: str) -> None:
+    with pytest.raises(ExampleError, match=said) as caught:
+        gather("npy", content)
+    assert "pickle" not in str(caught.value)
+
+
 def test_random_damage_to_an_array_is_refused_or_harmless() -> None:
     rng = np.random.default_rng(0)
     whole, refused = npy(np.arange(6)), 0

@@ -114,7 +114,14 @@ def test_one_kind_can_be_asked_for() -> None:
         ("nothing", None, "nothing: no images or recordings in it."),
         ("nothing", "audio", "nothing: no recordings in it."),
         ("bad", None, "bad: no recording in it can be read: a.wav is not a recording: it does not begin like one."),
-        ("notes", None, "notes: no images or recordings in it."),
+        (
+            "two",
+            None,
+            "two: no recording in it can be read: a.wav is an empty file; 1 other cannot be read either.",
+        ),
+        ("notes", None, "notes: no images or recordings in it. Put some there, or name another folder."),
+        ("tars", None, "tars: no images or recordings in it, but tars, which may be shards already."),
+        ("sets", None, "sets: no images or recordings in it, but tars, which may be shards already."),
     ],
 )
 def test_what_cannot_be_packed_is_one_sentence(source: str, only: str | None, message: str) -> None:
@@ -122,6 +129,10 @@ def test_what_cannot_be_packed_is_one_sentence(source: str, only: str | None, me
     put("data/video/a.mp4", MP4)
     put("clips/a.mp4", MP4)
     put("videos/video/a.mp4", MP4)
+    put("two/a.wav", b"")
+    put("two/b.wav", b"")
+    put("tars/a.tar", bytes(1024))
+    put("sets/audio/a.tar", bytes(1024))
     put("bad/a.wav", b"no sound")
     put("notes/a.txt", b"text")
     Path("nothing/audio").mkdir(parents=True)
@@ -230,6 +241,26 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     with pytest.raises(ShardingError, match=f"pip install {package}"):
         make_shards("audio", workers=0, **settings)
     assert not Path("shards").exists()
+
+
+def test_a_wav_that_needs_a_missing_package_stops_the_run_and_is_packed_once_it_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put("audio/a.wav", sound())
+    put("audio/b.wav", encoded(tone(0.1), 16_000, "WAV", "IMA_ADPCM"))
+    for workers in ("0", "1"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "soundfile", None)
+            if workers == "1":  # a process of its own blocks the package by a module that cannot be imported
+                put("blocked/soundfile.py", b"raise ImportError")
+                patch.syspath_prepend("blocked")
+            assert main(["audio", "--workers", workers]) == 2
+        error = capsys.readouterr().err
+        assert "make_shards: b.wav: no wav of plain PCM; " in error
+        assert error.rstrip().endswith("pip install soundfile, and run the same command again.")
+        assert not Path("shards/audio/manifest.json").exists()
+    report = make_shards("audio", workers=0)
+    assert (report.examples, report.failures) == (2, ())
 
 
 def _npy(rows: int) -> bytes:

@@ -67,6 +67,14 @@ def test_other_settings_or_files_are_refused_with_what_differs_and_the_remedy(so
     assert contents(out) == before
 
 
+def test_one_file_that_changed_is_said_to_have_changed(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pack(source, out)
+    (source / "00.png").write_bytes(picture(0) + b"more")
+    with pytest.raises(ShardingError, match=r"has changed since it was packed; none is new or gone\..*--overwrite"):
+        pack(source, out)
+
+
 def test_shards_of_unknown_origin_are_not_touched(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -80,6 +80,7 @@ def test_a_path_with_pattern_characters_is_first_of_all_a_path(tmp_path: Path) -
         ("s-{0..3}.tar", "no such file"),
         ("a{b.tar", "pattern|no such file"),
         (["s-0.tar"], "no such file"),
+        (["text"], "it is a folder, where tars were to be listed"),
         ([], "empty list"),
         ("empty", "no image files"),
         ("text/a.txt", "not a tar"),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipelines import AudioIterator
 from pipelines.sharding import PackReport, make_shards
 from pipelines.sharding.audio import AudioSettings
 from pipelines.sharding.segments import cut_blocks, exact_seconds, segment_start
@@ -133,21 +134,45 @@ def test_a_curve_that_does_not_fit_its_recording_is_a_failure(
 
 
 def test_a_curve_may_be_some_rows_shorter_or_longer_than_its_recording(source: Path, tmp_path: Path) -> None:
-    for rows in (2516 - 120, 2516 + 120):
+    for rows, last in ((2516 - 12, 512), (2516 - 3, 513), (2516 + 3, 519), (2516 + 12, 519)):
         np.save(source / "a.f0.npy", np.arange(rows))
         report = pack(source, tmp_path / "out", segment=4, curves={"f0.npy": 250})
         assert report.failures == ()
-        assert sum(len(npy(part["f0.npy"])) for part in packed(tmp_path / "out").values()) == rows
+        parts = [npy(part["f0.npy"]) for part in parts_of(packed(tmp_path / "out"), "a")]
+        assert [len(part) for part in parts] == [1000, 1000, last]
+        assert np.concatenate(parts).tolist() == np.minimum(np.arange(2000 + last), rows - 1).tolist()
     (source / "a.wav").write_bytes(encoded(tone(8.0), 16_000, "WAV"))
     np.save(source / "a.f0.npy", np.arange(2001))
     pack(source, tmp_path / "out", segment=4, curves={"f0.npy": 250})
     assert [len(npy(part["f0.npy"])) for part in parts_of(packed(tmp_path / "out"), "a")] == [1000, 1001]
 
 
+@pytest.mark.parametrize("surplus", [-12, -5, 0, 5, 12])
+@pytest.mark.parametrize("segment", [0.02, 0.4, 4, 10])
+def test_a_curve_that_is_packed_can_be_read_from_every_segment(
+    source: Path, tmp_path: Path, segment: float, surplus: int
+) -> None:
+    np.save(source / "a.f0.npy", np.arange(2516 + surplus))
+    pack(source, tmp_path / "out", segment=segment, curves={"f0.npy": 250})
+
+    def rows(place: Path) -> list[Any]:
+        batches = AudioIterator(place, window=320, batch_size=1, curves={"f0.npy": 250})
+        return [batch.fields["f0.npy"][0].tolist() for batch in batches]
+
+    within, cut = np.array(rows(source)), np.array(rows(tmp_path / "out"))
+    assert np.array_equal(cut[:503], within[:503]), "all but the window behind the end of the recording"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"segment": 0}, "segment is 0"),
+        ({"segment": "4"}, "segment is '4'; it must be a number of seconds"),
+        ({"sample_rate": 16_000.5}, "sample_rate is 16000.5; it must be a whole number"),
+        ({"channels": "stereo"}, "channels is 'stereo'; it must be a whole number"),
+        ({"channels": True}, "channels is True"),
+        ({"segment": 1, "curves": ["f0.npy"]}, "it must give fields their rows a second"),
+        ({"segment": 1, "curves": {"f0.npy": "fast"}}, "f0.npy='fast'; a rate is a number"),
         ({"segment": float("nan")}, "segment is nan"),
         ({"segment": float("inf")}, "segment is inf"),
         ({"sample_rate": 0}, "sample_rate is 0"),
@@ -164,6 +189,13 @@ def test_a_curve_may_be_some_rows_shorter_or_longer_than_its_recording(source: P
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         settings_for("audio", settings)  # type: ignore[arg-type]
+
+
+def test_a_whole_number_may_be_written_as_a_float() -> None:
+    assert AudioSettings(sample_rate=16_000.0, channels=np.int64(1)) == AudioSettings(
+        sample_rate=16_000, channels=1
+    )  # type: ignore[arg-type]
+    assert type(AudioSettings(sample_rate=16_000.0).sample_rate) is int  # type: ignore[arg-type]
 
 
 def test_segments_and_rates_that_leave_no_sample_are_failures(tmp_path: Path) -> None:

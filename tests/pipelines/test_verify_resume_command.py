@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from pipelines.sharding import make_shards
+from pipelines.sharding.sample_sounds import make_sample_sounds
 from pipelines.verify_resume import main
 
 Fixture = Callable[..., Any]
@@ -36,6 +39,23 @@ def test_json_is_one_object_with_the_verdict(picture_folder: Fixture, capsys: py
     assert found["kills"] >= 2
     assert found["ledger"] == {"due": 20 * found["chains"], "lost": 0, "repeated": 0, "reordered": 0}
     assert len(found["first_batch_seconds"]) == 10
+
+
+@pytest.mark.parametrize("kind", ["folder", "shards", "tar"])
+def test_recordings_are_known_for_such_without_a_flag(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "audio"
+    make_sample_sounds(folder, num=4)
+    make_shards(folder, tmp_path / "shards", workers=0)
+    shutil.copy(tmp_path / "shards" / "audio-000000.tar", tmp_path / "bare.tar")
+    source = {"folder": folder, "shards": tmp_path / "shards", "tar": tmp_path / "bare.tar"}[kind]
+    assert main([str(source), "--kills", "2", "--batch-size", "2", "--threads", "1"]) == 0
+    assert capsys.readouterr().out.endswith("\nexact\n")
+    if kind == "shards":
+        assert main([str(source), "--modality", "image", "--kills", "2"]) == 2
+        assert "holds audio data" in (error := capsys.readouterr().err)
+        assert len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -120,6 +140,7 @@ def test_the_command_verifies_any_loader_named_on_its_line(
     assert done.returncode == code, done.stderr
     assert done.stdout.splitlines()[-1] == last
     if function == "crashes":
-        assert "no disk" in done.stderr
+        assert "failed: a leg failed: OSError: no disk" in done.stdout
+        assert "Traceback" not in done.stderr
     if function == "loses":
         assert " 0 lost" not in done.stdout
