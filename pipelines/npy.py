@@ -60,9 +60,12 @@ def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any
         file.seek(begin)
         with _one_at_a_time:
             version = np.lib.format.read_magic(file)
-            if version == (1, 0):
-                return np.lib.format.read_array_header_1_0(file)
-            return np.lib.format.read_array_header_2_0(file)  # 3.0 differs in the encoding of field names alone
+            first = version == (1, 0)  # 3.0 differs from 2.0 in the encoding of field names alone
+            read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+            header = read(file)
+        if min(header[0], default=0) < 0:
+            raise ValueError(f"shape {header[0]}")
+        return header
     except Exception as error:  # NumPy evaluates the header as Python, and raises whatever that provokes
         raise ValueError(f"its header is damaged ({error})") from error
 

@@ -35,10 +35,18 @@ MAX_INFLATED_BYTES = 64 << 30
 
 
 def cache_folder() -> Path:
-    """Where indexes of foreign tars are kept: $DIRVAE_CACHE, or `dirvae` below $XDG_CACHE_HOME or ~/.cache."""
+    """Where indexes of foreign tars are kept: $DIRVAE_CACHE, or `dirvae` below $XDG_CACHE_HOME or ~/.cache.
+
+    Without a home folder, as some containers are, below the folder for temporary files.
+    """
     if chosen := os.environ.get("DIRVAE_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dirvae"
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen) / "dirvae"
+    try:
+        return Path.home() / ".cache" / "dirvae"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"dirvae-{os.getuid()}"
 
 
 def open_index(path: Path, file: LocalFile, *, keep_whole: bool = False) -> Index:

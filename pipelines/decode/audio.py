@@ -21,7 +21,7 @@ from .curves import CurveError, curve_rows, cut_curve
 from .decoder import Details
 from .listening import Listener
 from .recording import UnreadableAudioError
-from .resampling import import_soxr, resample_window
+from .resampling import MOST_RATIO, import_soxr, resample_window
 from .wav import MAX_CHANNELS, WavHeader
 
 __all__ = ["AudioDecoder"]
@@ -109,13 +109,18 @@ class AudioDecoder:
             else:
                 out.T[...] = self._mixed(self.listener.read(clip.stored, span), len(out))
             return _num_bytes(header, len(span))
+        ratio = Fraction(facts.rate_numerator, facts.rate_denominator * rate)
+        if not Fraction(1, MOST_RATIO) <= ratio <= MOST_RATIO:
+            raise UnreadableAudioError(
+                f"its sample rate of {float(ratio * rate):,g} Hz is too far from {rate:,} Hz"
+            )
         num_read = 0
 
         def read(begin: int, end: int) -> Samples:
             nonlocal num_read
             num_read = end - begin
             samples = self.listener.read(clip.stored, range(begin, end))
-            return self._mixed(samples, 1 if len(out) == 1 else samples.shape[1])
+            return self._mixed(samples, len(out))
 
         rates = {"from_rate": facts.rate_numerator, "to_rate": rate * facts.rate_denominator}
         out.T[...] = self._mixed(resample_window(read, start, length, frames=facts.frames, **rates), len(out))

@@ -9,6 +9,7 @@ delivered           4 5 6 7 8 9                    from the row nearest to its b
 from __future__ import annotations
 
 import io
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -55,9 +56,11 @@ def cut_curve(part: Part, rows: range, *, whole: Fraction) -> tuple[NDArray[Any]
     head = part.read(0, min(HEADER_BYTES, part.size))
     shape, dtype, begin = _header(head)
     num = shape[0]
-    row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+    row_bytes = dtype.itemsize * math.prod(shape[1:])
     if abs(num - whole) > tolerated_rows(whole) or not num or not row_bytes:
         raise CurveError(f"it has {num:,} rows, where {float(whole):,.0f} are as long as the recording")
+    if (missing := begin + num * row_bytes - part.size) > 0:
+        raise CurveError(f"it ends {missing:,} bytes early")
     first, last = min(rows.start, num - 1), min(rows.stop, num)
     stop = begin + max(last, first + 1) * row_bytes
     first_byte = begin + first * row_bytes
@@ -76,6 +79,6 @@ def _header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
         shape, fortran_order, dtype = read_npy_header(file)
     except ValueError as error:
         raise CurveError(f"it is no npy array ({error})") from error
-    if dtype.hasobject or not shape or (fortran_order and len(shape) > 1):
+    if not shape or dtype.hasobject or (fortran_order and len(shape) > 1):
         raise CurveError(f"its first axis must be time, row after row; it is {dtype}{list(shape)}")
     return shape, dtype, file.tell()

@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["import_soxr", "resample_window", "source_stretch"]
+__all__ = ["MOST_RATIO", "import_soxr", "resample_window", "source_stretch"]
+
+MOST_RATIO = 256
+"""Rates further apart are a header that lies: what soxr allocates and takes grows with their ratio."""
 
 MARGIN = 256
 """Frames of the slower rate on each side of a window; soxr's filter is shorter (128 are enough for 24 bits)."""

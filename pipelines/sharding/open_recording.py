@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..decode.compressed import CompressedStream, UnreadableAudioError
-from ..decode.resampling import import_soxr
+from ..decode.resampling import MOST_RATIO, import_soxr
 from ..decode.wav import pcm_to_float, read_wav_header
 from ..errors import ShardingError
 from .audio_encoding import Depth
@@ -19,7 +19,6 @@ from .wording import printable
 __all__ = ["OpenRecording", "mixed", "resampled"]
 
 BLOCK_SAMPLES = 1 << 20
-MOST_RATIO = 256
 DEPTHS: dict[str, Depth] = {
     "PCM_S8": "s16",
     "PCM_U8": "s16",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
@@ -20,6 +22,19 @@ Load = Callable[[], Chunk]
 Keep = Callable[[Chunk], Mapping[Hashable, Chunk]]
 
 
+_caches: weakref.WeakSet[ChunkCache] = weakref.WeakSet()
+
+
+def _forget_parents() -> None:
+    """In a forked child: chunks that the parent's threads were loading will never come."""
+    for cache in list(_caches):
+        cache.forget_live()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents)
+
+
 class ChunkCache:
     """The chunks used last, at most `capacity_bytes` of them or one; each is loaded by one thread at a time.
 
@@ -29,6 +44,11 @@ class ChunkCache:
 
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
+        self.forget_live()
+        _caches.add(self)
+
+    def forget_live(self) -> None:
+        """Begin anew, with a lock of its own: also where another process's threads held the old one."""
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, Chunk] = OrderedDict()
         self._kept_bytes = 0

@@ -27,9 +27,10 @@ __all__ = ["HeldOutPart", "Selection", "hold_out"]
 def hold_out(source: SourceLike, fraction: float, *, seed: int = 0) -> tuple[Source, Source]:
     """(the rest, the held-out part): of each shard of n examples, ⌈fraction · n⌉ are held out, at least one.
 
-    A pure function of (seed, shard): shards that are appended later do not move an example from one part to the
-    other. Raises `ValueError` for a fraction outside (0, 1), `SourceError` where nothing would be left; warns where
-    the examples are segments that recordings were cut into, since one recording may then be on both sides.
+    A pure function of (seed, shard, n): shards that are appended later do not move an example from one part to the
+    other. (Rows that are appended to an array fill up its last chunk; that chunk's are drawn anew.) Raises
+    `ValueError` for a fraction outside (0, 1), `SourceError` where nothing would be left; warns where the examples are
+    segments that recordings were cut into, since one recording may then be on both sides.
     """
     source = open_source(source)
     if source.cuts_recordings:

@@ -51,7 +51,8 @@ class LocalChunks:
         if math.prod(map(len, numbers)) == 1:
             found = self._chunk([along[0] for along in numbers])
             if found is not None:
-                return found[tuple(map(slice, wanted))]
+                cut = found[tuple(map(slice, wanted))]
+                return cut if cut.size == found.size else cut.copy()  # a view would keep the whole chunk alive
         whole = np.full(wanted, self._fill_value, self._native)
         for coordinates in product(*numbers):
             found = self._chunk(coordinates)
@@ -88,8 +89,12 @@ class LocalChunks:
                 return None
             file, offset, length = span
         else:
-            if not os.path.exists(path):  # noqa: PTH110 (for each chunk: microseconds count)
+            try:
+                os.stat(path)  # noqa: PTH116 (for each chunk: microseconds count)
+            except (FileNotFoundError, NotADirectoryError):
                 return None
+            except OSError as error:
+                raise SourceError(f"it cannot be read ({error.strerror})") from error
             file = LocalFile(path)
             offset, length = 0, file.size
         if length > 2 * self._layout.chunk_bytes + MARGIN_BYTES or offset + length > file.size:

@@ -61,9 +61,11 @@ def test_an_unusual_header_is_left_to_numpy() -> None:
         stored(np.arange(9))[:-1],
         b"\x93NUMPY\x02\x00\xff\xff\xff\x7f",
         b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16,
-        stored(np.arange(9)).replace(b"(9,), }", b"(999999999999,), }         "[:7]),
+        stored(np.arange(9)).replace(b"(9,), }", b"(99999,), }"),
+        stored(np.arange(9)).replace(b"(9,), } ", b"(-9,), }"),
+        stored(np.arange(9)).replace(b"'<i8'", b"'<U99999999'"),
     ],
-    ids=["empty", "text", "objects", "cut", "long header", "brackets", "lying shape"],
+    ids=["empty", "text", "objects", "cut", "long header", "brackets", "lying shape", "negative", "wide"],
 )
 def test_anything_else_is_refused_with_a_reason(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"^it(s header)? "):
