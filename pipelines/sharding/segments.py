@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..decode.curves import tolerated_rows
+from ..npy import load_npy, read_npy_header
 from .source_reader import UnpackableError
 
 __all__ = ["Curves", "cut_blocks", "exact_seconds", "segment_start"]
@@ -98,25 +99,14 @@ class Curves:
 
 
 def _read_npy(name: str, content: bytes) -> NDArray[np.generic]:
-    """An array of at least one axis, held against the bytes that are there before anything is made for it."""
-    file = io.BytesIO(content)
+    """An array of at least one axis."""
     try:
-        version = np.lib.format.read_magic(file)
-        read_header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read_header(file)
+        shape, _, dtype = read_npy_header(io.BytesIO(content))
         if not shape or dtype.hasobject:
             raise ValueError("no array of numbers with a first axis")
-        num = int(np.prod([int(length) for length in shape], dtype=object))
-        if num * dtype.itemsize > len(content) - file.tell():
-            raise ValueError("cut off")
-        file.seek(0)
-        array: NDArray[np.generic] = np.load(file, allow_pickle=False)
-    except Exception as error:  # NumPy evaluates the header as Python, and raises whatever that provokes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnpackableError(f"its {name} cannot be read ({reason})") from error
-    return array
+        return load_npy(content)
+    except ValueError as error:
+        raise UnpackableError(f"its {name} cannot be read ({error})") from error
 
 
 def _npy(array: NDArray[np.generic]) -> bytes:
