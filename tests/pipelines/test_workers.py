@@ -33,8 +33,19 @@ class Recorder:
         self.threads.add(threading.current_thread().name)
 
 
+BEFORE: set[threading.Thread] = set()
+"""Threads that lived before the test: iterators of other tests may still wait for the garbage collector."""
+
+
+@pytest.fixture(autouse=True)
+def _threads_before() -> None:
+    BEFORE.clear()
+    BEFORE.update(threading.enumerate())
+
+
 def live() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("pipelines")]
+    now = set(threading.enumerate()) - BEFORE
+    return [thread.name for thread in now if thread.name.startswith("pipelines")]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
