@@ -223,4 +223,5 @@ def _make_latent(
         if name not in known:
             having = " or ".join(repr(kind) for kind, named in _HEADS.items() if name in named)
             raise ValueError(f"the latent {latent!r} has no head {name!r}; use latent={having}, or leave it out.")
-    return make_latent(latent, model_size, **{known[name]: head for name, head in heads.items()})
+    options: dict[str, Any] = {known[name]: head for name, head in heads.items()}
+    return make_latent(latent, model_size, **options)

@@ -149,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model-size", "components of the latent", type=int)
     add("--grid", "side of a map with one latent a cell; one latent an image unless given", type=int)
     add("--latent", "kind of latent", choices=LATENTS)
+    add("--prior", "concentration of its prior, or 'learned'; its own unless given", type=_prior, metavar="NUMBER")
     add(
         "--likelihood",
         "how pixels spread around what is decoded; mse is none, and gives no bound",
@@ -174,6 +175,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--log-every", "updates between lines of metrics", type=int)
     add("--keep", "checkpoints to keep beside the best", type=int)
     return parser
+
+
+def _prior(text: str) -> float | str:
+    if text == "learned":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'learned'") from None
 
 
 def _off_at_zero(text: str) -> float | None:

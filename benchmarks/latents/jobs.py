@@ -13,7 +13,7 @@ __all__ = ["LONG", "RESULTS", "SHORT", "Job", "all_jobs"]
 
 RESULTS = Path(__file__).parent / "results"
 SHORT, LONG = 30, 100
-LONG_MODELS = ("gaussian", "dirichlet")
+LONG_MODELS = ("gaussian", "dirichlet", "scaled-dirichlet-prior3")
 SEEDS = (0, 1, 2)
 
 

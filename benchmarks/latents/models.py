@@ -1,4 +1,4 @@
-"""The models under comparison: one network, 784-500-500-50 and back, and six latents."""
+"""The models under comparison: one network, 784-500-500-50 and back, with different latents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from dirvae.latents import Dirichlet, Latent, make_latent
+from dirvae.latents import Dirichlet, Latent, ScaledDirichlet, make_latent
 from dirvae.latents.dense import Standardise
 from dirvae.networks import MLPVAE
 from dirvae.training.seeding import Stream, seeded, stream_seed
@@ -22,8 +22,14 @@ MODELS: dict[str, Callable[[], Latent]] = {
     "dirichlet-paper": lambda: Dirichlet(SIZE, estimator="paper", kl="multigamma"),
     "logistic-normal": lambda: make_latent("logistic-normal", SIZE),
     "stick-breaking": lambda: make_latent("stick-breaking", SIZE),
+    "dirichlet-prior10-k25": lambda: Dirichlet(SIZE // 2, prior=10.0),
+    "scaled-dirichlet": lambda: ScaledDirichlet(SIZE),
+    "scaled-dirichlet-prior3": lambda: ScaledDirichlet(SIZE, prior=3.0),
 }
-"""By name. "dirichlet-paper" is the paper's objective: its sampler and its divergence."""
+"""By name. "dirichlet-paper" is the paper's objective: its sampler and its divergence.
+
+The last three try to make a Dirichlet do better: fewer components under a denser prior, and a rate for each.
+"""
 
 
 def make_model(name: str, *, seed: int) -> MLPVAE:
@@ -31,4 +37,5 @@ def make_model(name: str, *, seed: int) -> MLPVAE:
     with seeded(stream_seed(seed, Stream.WEIGHTS), torch.device("cpu")):
         latent = MODELS[name]()
         prior = latent.prior
-        return MLPVAE(latent=latent, decode_head=Standardise(prior.mean, prior.stddev))
+        head = Standardise(prior.mean, prior.stddev)
+        return MLPVAE(latent=latent, model_size=latent.model_size, decode_head=head)

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from digits import DATASETS, Digits, load_digits
-from experiment import measure, train
+from experiment import LIKELIHOOD_IMAGES, measure, train
 from jobs import RESULTS, Job, all_jobs
 from models import MODELS
 
@@ -126,7 +126,10 @@ def _run(job: Job, data: Digits, run: Path, options: argparse.Namespace, stop: S
     began = time.perf_counter()
     model = train(job, data, run, should_stop=stop)
     trained = time.perf_counter()
-    measures = None if model is None else measure(model, data, samples=options.samples, should_stop=stop)
+    images = LIKELIHOOD_IMAGES.get(job.epochs)
+    measures = (
+        None if model is None else measure(model, data, samples=options.samples, images=images, should_stop=stop)
+    )
     if measures is None:
         print(f"{job.name}: stopped; the same command goes on from the last checkpoint.", flush=True)
         return

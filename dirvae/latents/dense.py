@@ -25,19 +25,22 @@ class Dense(nn.Linear):
 
 
 class Standardise(nn.Module):
-    """Shifts and scales each component: (batch, component, *grid) → the same shape, (z - mean) / stddev.
+    """Shifts each component and scales all alike: (batch, component, *grid) → the same shape, (z - mean) / scale.
 
-    A simplex of K components has values of about 1/K; a network learns better from values of about 1.
+    A simplex of K components has values of about 1/K; a network learns better from values of about 1. `mean` and
+    `stddev`, both (component,), are a prior's. The scale is the root mean square of `stddev`: components that the prior
+    leaves almost nothing, the last sticks of a stick-breaking process, are not blown up a thousandfold when they
+    are used all the same.
     """
 
     mean: Tensor
-    stddev: Tensor
+    scale: Tensor
 
     def __init__(self, mean: Tensor, stddev: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean.detach().clone())
-        self.register_buffer("stddev", stddev.detach().clone())
+        self.register_buffer("scale", stddev.detach().square().mean().sqrt())
 
     def forward(self, z: Tensor) -> Tensor:
         shape = (1, -1) + (1,) * (z.dim() - 2)
-        return (z - self.mean.view(shape)) / self.stddev.view(shape)
+        return (z - self.mean.view(shape)) / self.scale

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from dirvae.autoencoder import AutoEncoder
-from dirvae.latents import Latent, make_latent
+from dirvae.latents import Latent, named_latent
 from dirvae.latents.dense import Dense
 from dirvae.losses import Likelihood, make_likelihood
 
@@ -27,7 +27,8 @@ class MLPVAE(AutoEncoder):
 
     `widths`: units of the encoder's hidden layers; the decoder has them the other way round. The latent's heads
     read the last hidden layer, so that no parameter of the posterior is squeezed through another's bottleneck.
-    `latent`: a name, or a `Latent` whose default heads are then widened. `likelihood`, `decode_head`: as for
+    `latent`: a name, or a `Latent` whose default heads are then widened. `prior`: that of a latent given by name, its
+    own default if None. `likelihood`, `decode_head`: as for
     `AutoEncoder`. `fixed_scale`: the scale the likelihood stays at, learned if None.
     `config` holds the arguments as JSON values: `MLPVAE(**model.config)` is the same network, untrained.
     """
@@ -39,6 +40,7 @@ class MLPVAE(AutoEncoder):
         model_size: int = 50,
         widths: Sequence[int] = (500, 500),
         latent: str | Latent = "dirichlet",
+        prior: float | Sequence[float] | str | None = None,
         decode_head: nn.Module | None = None,
         likelihood: str | Likelihood = "bernoulli",
         fixed_scale: float | None = None,
@@ -48,7 +50,7 @@ class MLPVAE(AutoEncoder):
                 f"shape is {tuple(shape)} and widths {tuple(widths)}; each needs numbers of 1 or more."
             )
         num_values = math.prod(shape)
-        made = make_latent(latent, model_size) if isinstance(latent, str) else latent
+        made = named_latent(latent, model_size, prior)
         widen_heads(made, widths[-1])
         super().__init__(
             nn.Sequential(nn.Flatten(), *dense_stack(num_values, *widths), nn.Softplus()),
@@ -66,6 +68,7 @@ class MLPVAE(AutoEncoder):
             "model_size": model_size,
             "widths": list(widths),
             "latent": latent,
+            "prior": prior,
             "likelihood": likelihood,
             "fixed_scale": fixed_scale,
         }

@@ -7,6 +7,7 @@ faster, but leave a lattice in the pictures (measured in docs/log.md).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dirvae.autoencoder import AutoEncoder
-from dirvae.latents import Latent
+from dirvae.latents import Latent, named_latent
 from dirvae.losses import Likelihood, make_likelihood
 
 __all__ = ["PRESETS", "Preset", "ResNetVAE"]
@@ -168,8 +169,8 @@ class ResNetVAE(AutoEncoder):
 
     `grid=None`: one latent an image, (batch, model_size); `grid=8`: a map of them, (batch, model_size, 8, 8).
     `size`: without a grid, 3, 4, 5 or 7 times a power of two; with one, the grid times a power of two from 2 on.
-    `preset`: "tiny", "small", "base" or "large". `latent`, `likelihood`: as for `AutoEncoder`; `fixed_scale`: the
-    scale the likelihood stays at, learned if None.
+    `preset`: "tiny", "small", "base" or "large". `latent`, `likelihood`: as for `AutoEncoder`. `prior`: that of a
+    latent given by name, its own default if None. `fixed_scale`: the scale the likelihood stays at, learned if None.
     `config` holds the arguments as JSON values: `ResNetVAE(**model.config)` is the same network, untrained.
     """
 
@@ -182,6 +183,7 @@ class ResNetVAE(AutoEncoder):
         grid: int | None = None,
         preset: str = "tiny",
         latent: str | Latent = "dirichlet",
+        prior: float | Sequence[float] | str | None = None,
         likelihood: str | Likelihood = "gaussian",
         fixed_scale: float | None = None,
     ) -> None:
@@ -191,7 +193,7 @@ class ResNetVAE(AutoEncoder):
             ImageEncoder(shape),
             ImageDecoder(shape),
             model_size,
-            latent=latent,
+            latent=named_latent(latent, model_size, prior),
             likelihood=make_likelihood(likelihood, fixed_scale=fixed_scale)
             if isinstance(likelihood, str)
             else likelihood,
@@ -204,6 +206,7 @@ class ResNetVAE(AutoEncoder):
             "grid": grid,
             "preset": preset,
             "latent": latent,
+            "prior": prior,
             "likelihood": likelihood,
             "fixed_scale": fixed_scale,
         }

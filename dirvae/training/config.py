@@ -106,8 +106,9 @@ class TrainConfig(FitConfig):
 
     `source` is a folder of shards or images, a tar, a pattern or a URL: it may move between save and resume, its
     content may not. `size` is the side of the square images in pixels, `held_out` the share of the examples kept
-    for evaluation, `grid` the side of the map of latents (None: one per image), `fixed_scale` the scale that the
-    likelihood stays at (None: learned), `threads` the decode threads, `on_error` whether an image that cannot be
+    for evaluation, `grid` the side of the map of latents (None: one per image), `prior` the concentration of the
+    latent's prior or "learned" (None: the latent's own default), `fixed_scale` the scale that the likelihood stays at
+    (None: learned), `threads` the decode threads, `on_error` whether an image that cannot be
     decoded ends the run or another takes its place.
     """
 
@@ -122,6 +123,7 @@ class TrainConfig(FitConfig):
     model_size: int = 32
     grid: int | None = None
     latent: str = "dirichlet"
+    prior: float | str | None = None
     likelihood: str = "gaussian"
     fixed_scale: float | None = None
     init_from: str | None = None
@@ -139,6 +141,8 @@ class TrainConfig(FitConfig):
         _check(self, "on_error", self.on_error in ON_ERROR, f"one of {', '.join(ON_ERROR)}")
         _check(self, "flip", isinstance(self.flip, bool), "True or False")
         _check(self, "latent", self.latent in LATENTS, f"one of {', '.join(LATENTS)}")
+        prior = self.prior is None or self.prior == "learned" or _is_positive(self.prior)
+        _check(self, "prior", prior, "None, 'learned' or a finite number > 0")
         _check(self, "likelihood", self.likelihood in LIKELIHOODS, f"one of {', '.join(LIKELIHOODS)}")
         scale = self.fixed_scale is None or _is_positive(self.fixed_scale)
         _check(self, "fixed_scale", scale, "None or a finite number > 0")

@@ -51,6 +51,7 @@ def build_model(config: TrainConfig) -> AutoEncoder:
                 grid=config.grid,
                 preset=config.preset,
                 latent=config.latent,
+                prior=config.prior,
                 likelihood=config.likelihood,
                 fixed_scale=config.fixed_scale,
             )

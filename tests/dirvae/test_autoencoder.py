@@ -148,6 +148,17 @@ def test_the_decoder_sees_values_of_about_one_whatever_the_size_of_the_simplex()
         assert seen.seen.std().item() == pytest.approx(1, rel=0.1)
 
 
+def test_components_that_the_prior_leaves_almost_nothing_are_not_blown_up() -> None:
+    """Broken sticks have shares down to 2e-5; one that is used all the same must not reach the decoder as 5,000."""
+    seen = Recorder()
+    model = AutoEncoder(nn.Identity(), seen, 50, latent="stick-breaking")
+    model.decode_head[1] = nn.Identity()
+    model.decode(torch.eye(50))
+    assert seen.seen.abs().max() < 50
+    model.decode(model.latent.prior.sample(2_000, generator=torch.Generator().manual_seed(0)))
+    assert seen.seen.square().mean().sqrt().item() == pytest.approx(1, rel=0.1)
+
+
 def test_an_output_shows_its_shapes() -> None:
     shown = repr(small_model()(torch.rand(4, 10)))
     assert shown == (

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Generator, Tensor
 
-from dirvae.latents import LATENTS, Dirichlet, Gaussian, Latent, LogisticNormal, ScaledDirichlet, make_latent
+from dirvae.latents import (
+    LATENTS,
+    Dirichlet,
+    Gaussian,
+    Latent,
+    LogisticNormal,
+    ScaledDirichlet,
+    make_latent,
+    named_latent,
+)
 from dirvae.latents.checking import assert_latent_keeps_its_promises
 from dirvae.latents.gaussian import GaussianPosterior
 
@@ -115,6 +125,28 @@ def test_options_reach_a_latent_made_by_name() -> None:
     latent = make_latent("dirichlet", 4, prior=2.0, estimator="paper")
     assert latent.prior.concentration.tolist() == [2.0] * 4
     assert latent.estimator.__name__ == "paper_log_gamma"
+
+
+def test_a_named_latent_takes_a_prior_or_keeps_its_own() -> None:
+    assert named_latent("scaled-dirichlet", 4, 3.0).prior.concentration.tolist() == [3.0] * 4
+    assert named_latent("scaled-dirichlet", 4).prior.concentration.tolist() == [0.75] * 4
+    assert named_latent("dirichlet", 4, "learned").moment_prior is not None
+    made = Dirichlet(4, prior=2.0)
+    assert named_latent(made, 4) is made
+
+
+@pytest.mark.parametrize(
+    ("latent", "prior", "complaint"),
+    [
+        ("gaussian", 3.0, "prior is 3.0, but a gaussian latent's is the standard normal; leave it out"),
+        ("scaled-dirichlet", "learned", "'learned', but that of a scaled-dirichlet latent is a number"),
+        ("stick-breaking", [1.0, 2.0, 3.0, 4.0], "one number for all its breaks"),
+        (Dirichlet(4), 3.0, "a latent that is made already"),
+    ],
+)
+def test_a_prior_that_a_latent_cannot_have_is_refused(latent: str | Latent, prior: Any, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        named_latent(latent, 4, prior)
 
 
 def test_an_unknown_latent_is_refused_with_the_names_that_exist() -> None:

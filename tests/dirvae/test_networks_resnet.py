@@ -69,7 +69,8 @@ def test_a_model_is_rebuilt_from_its_config_through_json() -> None:
         "channels": 1,
         "model_size": 12,
         "grid": 4,
-        "latent": "gaussian",
+        "latent": "scaled-dirichlet",
+        "prior": 3.0,
         "likelihood": "laplace",
     }
     model = ResNetVAE(**options).eval()

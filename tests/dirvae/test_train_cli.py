@@ -230,6 +230,8 @@ def test_bad_input_ends_in_one_sentence_and_leaves_no_checkpoint(home, capsys, m
     fails_with(capsys, [*SHORT, "--size", "17"], "17")
     fails_with(capsys, [*SHORT, "--steps", "0"], "steps is 0; it must be")
     fails_with(capsys, [*SHORT, "--likelihood", "bernoulli", "--fixed-scale", "0.1"], "has no scale to fix at 0.1")
+    fails_with(capsys, [*SHORT, "--latent", "gaussian", "--prior", "3"], "is the standard normal; leave it out")
+    fails_with(capsys, [*SHORT, "--prior", "-1"], "prior is -1.0; it must be None, 'learned' or")
     fails_with(capsys, [*SHORT, "--kl-cycle", "3"], "kl_cycle is 3; it must be None or ≥ 1, and no shorter than")
     fails_with(capsys, [*SHORT, "--device", "cuda:99"], "device 'cuda:99' cannot be used")
     fails_with(capsys, [*SHORT, "--shards", "nothing.tar"], "nothing.tar")
@@ -254,10 +256,10 @@ def test_two_processes_do_not_train_in_one_folder(home, capsys):
 
 EVERY_FLAG = """
     --shards s --out o --resume --init-from r --size 32 --batch-size 2 --flip --held-out 0.5 --on-error substitute
-    --threads 3 --preset small --model-size 7 --grid 2 --latent gaussian --likelihood laplace --fixed-scale 0.2
-    --steps 9 --epochs 8 --learning-rate 0.1 --learning-rate-warmup 4 --cooldown 0.6 --kl-weight 2 --kl-warmup 5
-    --kl-cycle 7 --free-nats 3 --clip 6 --precision bf16 --device cpu --seed 12 --save-every 13 --log-every 14
-    --keep 15
+    --threads 3 --preset small --model-size 7 --grid 2 --latent gaussian --prior 3 --likelihood laplace
+    --fixed-scale 0.2 --steps 9 --epochs 8 --learning-rate 0.1 --learning-rate-warmup 4 --cooldown 0.6 --kl-weight 2
+    --kl-warmup 5 --kl-cycle 7 --free-nats 3 --clip 6 --precision bf16 --device cpu --seed 12 --save-every 13
+    --log-every 14 --keep 15
 """
 
 
