@@ -96,6 +96,7 @@ def test_chunks_that_were_never_written_hold_the_fill_value(tmp_path: Path) -> N
 
 def test_urls_and_zips_are_read_through_zarrs_own_stores(tmp_path: Path) -> None:
     array = numbers()
+    held = zarr.open_group("memory://arrays/held", mode="a")  # newer zarr drops a memory store that nothing holds
     write_zarr("memory://arrays/x.zarr", array, **LAYOUTS["shards"])
     write_zarr("memory://arrays/g.zarr", array, "inside/image")
     with zarr.storage.ZipStore(tmp_path / "x.zarr.zip", mode="w") as store:
@@ -111,6 +112,7 @@ def test_urls_and_zips_are_read_through_zarrs_own_stores(tmp_path: Path) -> None
         assert len(source.data_hash) == 32
         source.close()
     assert isinstance(open_source("memory://arrays/x.zarr"), ArraySource)
+    del held
 
 
 def test_what_names_an_array_is_opened_as_one(tmp_path: Path) -> None:
