@@ -17,6 +17,14 @@ from pipelines import PipelineError
 
 __all__ = ["main"]
 
+SUMMARY = {
+    "mean gap (MIG)": "gap",
+    "disentanglement": "disentanglement",
+    "completeness": "completeness",
+    "mean linear R²": "linear_r2",
+}
+"""Line of the table → number of the latent's associations with all factors."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate a run and print the table: 0, 1 for an error, 130 after Ctrl-C."""
@@ -58,11 +66,21 @@ def _table(content: dict[str, Any]) -> list[str]:
         shown = ", ".join(f"k = {count}: {error:.1%}" for count, error in told["errors"].items())
         lines.append(_line(f"error of neighbours, {told['label']}", shown))
     if content["factors"]:
-        lines += ["", f"{'factor':<16}{'best component':>16}{'share':>8}{'gap':>8}{'linear R²':>11}"]
-        lines += [
-            f"{row['factor']:<16}{row['component']:>16}{row['share']:>8.2f}{row['gap']:>8.2f}{row['linear_r2']:>11.2f}"
-            for row in content["factors"]
-        ]
+        lines += _factor_lines(content)
+    return lines
+
+
+def _factor_lines(content: dict[str, Any]) -> list[str]:
+    lines = ["", f"{'factor':<18}{'best component':>14}{'share':>8}{'gap':>8}{'linear R²':>11}"]
+    rows = [*content["factors"], *content["categories"]]
+    for row in rows:
+        numbers = f"{row['share']:>8.2f}{row['gap']:>8.2f}{row['linear_r2']:>11.2f}"
+        lines.append(f"{row['factor']:<18}{row['component']:>14}{numbers}")
+    most = {name: max(row["chance"][name] for row in rows) for name in ("share", "gap", "linear_r2")}
+    lines.append(f"{'at most, shuffled':<32}{most['share']:>8.2f}{most['gap']:>8.2f}{most['linear_r2']:>11.2f}")
+    if (told := content["disentanglement"]) is not None:
+        lines += ["", f"{'of all factors':<40}{'shuffled':>11}"]
+        lines += [f"{name:<32}{told[key]:>8.2f}{told['chance'][key]:>11.2f}" for name, key in SUMMARY.items()]
     return lines
 
 

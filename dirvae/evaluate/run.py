@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate.collapse import usage
-from dirvae.evaluate.factors import associate, factors_of
+from dirvae.evaluate.disentanglement import disentanglement
+from dirvae.evaluate.factors import Association, associate, associate_by_chance, categories_of, factors_of
 from dirvae.evaluate.importance import estimate_likelihood
 from dirvae.evaluate.neighbours import neighbour_errors
 from dirvae.training.config import TrainConfig
@@ -63,18 +65,19 @@ class Examples:
     fields: list[dict[str, Any]] | None
 
 
-def evaluate_run(run: Path, config: EvaluateConfig) -> dict[str, Any]:
+def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None = None) -> dict[str, Any]:
     """Measure the model of a run on the images it did not train on, write `evaluation.json` and return it.
 
-    Factors and neighbours also use training images, whose factors no training saw. The errors of run, checkpoint and
-    data pass through, all with one sentence.
+    `model` takes the run's weights where its network is not one that a config can name, as in `load_model`. Factors
+    and neighbours also use training images, whose factors no training saw. The errors of run, checkpoint and data
+    pass through, all with one sentence.
     """
     settings = read_config(run)
     checkpoint = choose_checkpoint(run, config.which)
-    model = load_model(run, device=config.device, which=checkpoint.step)
+    model = load_model(run, device=config.device, which=checkpoint.step, model=model)
     trained_on, held_out = _open(settings, config)
     tested = trained_on if held_out is None else held_out
-    means = _means(model, tested.data)
+    means = _latent_means(model, tested.data)
     content: dict[str, Any] = {
         "version": EVALUATION_VERSION,
         "step": checkpoint.step,
@@ -84,12 +87,14 @@ def evaluate_run(run: Path, config: EvaluateConfig) -> dict[str, Any]:
         "usage": usage(model, means),
         "neighbours": None,
         "factors": None,
+        "categories": None,
+        "disentanglement": None,
     }
     if tested.fields is not None and trained_on.fields is not None:
         fields = trained_on.fields if held_out is None else [*trained_on.fields, *tested.fields]
-        others = _means(model, trained_on.data)
+        others = _latent_means(model, trained_on.data)
         everything = others if held_out is None else torch.cat([others, means])
-        content["factors"] = _factors(everything, fields, config)
+        content |= _factors(everything, fields, config)
         if config.label is not None and held_out is not None:
             content["neighbours"] = _neighbours(others, trained_on.fields, means, tested.fields, config.label)
     write_json(run / EVALUATION_NAME, content)
@@ -129,7 +134,7 @@ def _examples(source: Any, settings: TrainConfig, config: EvaluateConfig) -> Exa
 
 
 @torch.inference_mode()
-def _means(model: AutoEncoder, x: Tensor) -> Tensor:
+def _latent_means(model: AutoEncoder, x: Tensor) -> Tensor:
     device = next(model.parameters()).device
     return torch.cat([model.encode(part.to(device)).mean.cpu() for part in torch.split(x, _rows(x))])
 
@@ -146,12 +151,33 @@ def _likelihood(model: AutoEncoder, x: Tensor, config: EvaluateConfig) -> dict[s
     return {**estimate.means(), "samples": config.samples, "values": x[0].numel()}
 
 
-def _factors(latents: Tensor, fields: list[dict[str, Any]], config: EvaluateConfig) -> list[dict[str, Any]]:
+def _factors(latents: Tensor, fields: list[dict[str, Any]], config: EvaluateConfig) -> dict[str, Any]:
+    """Each factor's association, each category's, and all factors' together; beside them what shuffled ones give."""
     try:
         factors = factors_of(fields, circular=config.circular)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return [association.to_json() for association in associate(latents, factors, seed=config.seed)]
+    categories = categories_of(fields)
+    found = associate(latents, [*factors, *categories], seed=config.seed)
+    chance = associate_by_chance(latents, [*factors, *categories], seed=config.seed)
+    rows = [
+        {**association.to_json(), "chance": _means([_numbers(shuffle[index]) for shuffle in chance])}
+        for index, association in enumerate(found)
+    ]
+    count, summed = len(factors), None
+    if count > 1:
+        by_chance = _means([disentanglement(shuffle[:count]).to_json() for shuffle in chance])
+        summed = {**disentanglement(found[:count]).to_json(), "chance": by_chance}
+    return {"factors": rows[:count], "categories": rows[count:], "disentanglement": summed}
+
+
+def _numbers(association: Association) -> dict[str, float]:
+    row = association.to_json()
+    return {name: row[name] for name in ("share", "gap", "linear_r2")}
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
 
 
 def _neighbours(

@@ -20,6 +20,7 @@ from pipelines.sharding.sample_scenes import make_sample_data
 
 SMALL = ["--size", "16", "--batch-size", "8", "--model-size", "4", "--device", "cpu", "--threads", "1"]
 FACTORS = ["shape", "hue", "x", "y", "size", "turn", "background", "horizon"]
+MOODS = ["background=dawn", "background=day", "background=dusk", "background=night"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,6 +58,15 @@ def test_a_run_is_measured_on_its_held_out_images_and_the_table_says_what_the_fi
     assert re.search(rf"components in use +{content['usage']['components_in_use']} of 4", out)
     for row in content["factors"]:
         assert re.search(rf"{row['factor']} .* {row['linear_r2']:.2f}", out)
+        assert set(row["chance"]) == {"share", "gap", "linear_r2"}
+    summed = content["disentanglement"]
+    assert summed["gap"] == pytest.approx(sum(row["gap"] for row in content["factors"]) / len(FACTORS))
+    assert re.search(rf"mean gap \(MIG\) +{summed['gap']:.2f} +{summed['chance']['gap']:.2f}\n", out)
+    assert [row["factor"] for row in content["categories"] if row["factor"][0] == "b"] == MOODS
+    for row in content["categories"]:
+        assert re.search(rf"{row['factor']} .* {row['linear_r2']:.2f}", out)
+    most = max(row["chance"]["share"] for row in (*content["factors"], *content["categories"]))
+    assert re.search(rf"at most, shuffled +{most:.2f} ", out)
     assert out.splitlines()[-1] == f"written: {run / 'evaluation.json'}"
 
 
@@ -95,6 +105,7 @@ def test_data_that_moved_is_found_where_it_is_said_to_be_and_may_have_no_factors
     assert main([str(trained / "run"), "--samples", "2", "--limit", "10", "--source", str(tmp_path)]) == 0
     content = json.loads((trained / "run" / "evaluation.json").read_text("utf-8"))
     assert (content["factors"], content["neighbours"], content["examples"]) == (None, None, 10)
+    assert (content["disentanglement"], content["categories"]) == (None, None)
     assert "factor" not in capsys.readouterr().out
 
 

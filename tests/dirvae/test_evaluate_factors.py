@@ -9,7 +9,16 @@ import pytest
 import torch
 from scipy import stats
 
-from dirvae.evaluate.factors import associate, factors_of, make_factor, mutual_information
+from dirvae.evaluate.disentanglement import disentanglement
+from dirvae.evaluate.factors import (
+    Association,
+    associate,
+    associate_by_chance,
+    categories_of,
+    factors_of,
+    make_factor,
+    mutual_information,
+)
 
 
 def uniform(num: int = 4000, columns: int = 1, seed: int = 0) -> torch.Tensor:
@@ -106,3 +115,80 @@ def test_factors_are_what_all_examples_have_and_what_varies() -> None:
         factors_of(fields, circular=("kind",))
     with pytest.raises(ValueError, match="'same' has the value 1 only"):
         make_factor("same", [1, 1])
+
+
+def test_chance_is_what_the_factors_of_other_examples_give() -> None:
+    """The best of 40 components of noise is above zero although chance is taken off each; chance says by how much."""
+    values = uniform(300, 3)
+    factors = [make_factor(name, values[:, place].tolist()) for place, name in enumerate("xyz")]
+    noise = uniform(300, 40, seed=1)
+    nothing = [association.to_json() for association in associate(noise, factors)]
+    shuffles = associate_by_chance(torch.cat([values, noise], 1), factors)
+    by_chance = [association.to_json() for shuffle in shuffles for association in shuffle]
+    assert [association["factor"] for association in by_chance] == [*"xyz"] * 5
+    best = [association["share"] for association in by_chance]
+    assert 0.02 < np.mean(best) < 0.1
+    assert np.mean([association["share"] for association in nothing]) == pytest.approx(np.mean(best), abs=0.02)
+    assert len(set(best)) == 15
+    assert max(association["linear_r2"] for association in by_chance) < 0.05
+    assert min(association.shares.max() for association in associate(torch.cat([values, noise], 1), factors)) > 0.95
+    again = associate_by_chance(torch.cat([values, noise], 1), factors)
+    assert [association.to_json() for shuffle in again for association in shuffle] == by_chance
+
+
+def made(*columns: list[float]) -> list[Association]:
+    """Associations with these shares, one column a factor."""
+    return [
+        Association(f"factor {number}", torch.tensor(shares, dtype=torch.float64), gap=0.1 * number, linear=0.3)
+        for number, shares in enumerate(columns)
+    ]
+
+
+def test_disentanglement_and_completeness_are_those_of_eastwood_and_williams() -> None:
+    shares = np.random.default_rng(0).random((5, 3)) ** 3
+    found = disentanglement(made(*shares.T.tolist()))
+    by_component = 1 - stats.entropy(shares, axis=1, base=3)
+    by_factor = 1 - stats.entropy(shares, axis=0, base=5)
+    assert found.disentanglement == pytest.approx(by_component @ shares.sum(1) / shares.sum())
+    assert found.completeness == pytest.approx(by_factor.mean())
+    assert (found.gap, found.linear) == (pytest.approx(0.1), pytest.approx(0.3))
+
+
+def test_what_is_mixed_in_either_way_is_told_apart() -> None:
+    one_to_one = disentanglement(made([1, 0, 0, 0], [0, 1, 0, 0]))
+    assert (one_to_one.disentanglement, one_to_one.completeness) == (pytest.approx(1), pytest.approx(1))
+    spread_out = disentanglement(made([0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]))
+    assert (spread_out.disentanglement, spread_out.completeness) == (pytest.approx(1), pytest.approx(0.5))
+    in_one = disentanglement(made([0.5, 0, 0, 0], [0.5, 0, 0, 0]))
+    assert (in_one.disentanglement, in_one.completeness) == (pytest.approx(0), pytest.approx(1))
+    nothing = disentanglement(made([0, 0], [0, 0]))
+    assert (nothing.disentanglement, nothing.completeness) == (0, 0)
+    with pytest.raises(ValueError, match="1 factors were given; to tell them apart takes 2 or more"):
+        disentanglement(made([1, 0]))
+
+
+def test_latents_that_are_the_factors_are_disentangled_and_turned_ones_are_not() -> None:
+    values = uniform(columns=3)
+    factors = [make_factor(name, values[:, place].tolist()) for place, name in enumerate("xyz")]
+    reflection = torch.eye(3, dtype=torch.float64) - 2 / 3
+    straight = disentanglement(associate(values, factors)).to_json()
+    turned = disentanglement(associate(values @ reflection, factors)).to_json()
+    assert min(straight.values()) > 0.97
+    assert max(turned[name] for name in ("gap", "disentanglement", "completeness")) < 0.6
+    assert turned["linear_r2"] > 0.99
+
+
+def test_each_value_of_a_text_is_a_factor_of_its_own() -> None:
+    """One component a value: all of it is there, and no gap shows, until each value is asked for by itself."""
+    rng = np.random.default_rng(0)
+    kinds = [("dawn", "day", "night")[number] for number in rng.integers(0, 3, 900)]
+    fields = [
+        {"mood": kind, "x": number, "is": kind == "day", "name": f"{number}"} for number, kind in enumerate(kinds)
+    ]
+    latents = torch.tensor([[float(kind == name) for name in ("dawn", "day", "night")] for kind in kinds])
+    whole, _, *_ = associate(latents, factors_of(fields))
+    found = associate(latents, categories_of(fields))
+    assert [association.name for association in found] == ["mood=dawn", "mood=day", "mood=night"]
+    assert [int(association.shares.argmax()) for association in found] == [0, 1, 2]
+    assert whole.gap < 0.05
+    assert min(association.gap for association in found) > 0.6
