@@ -17,23 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TABLES", "filled", "main", "markdown"]
+from scenes_tables import factor_table, summary_table
+from table_text import markdown, over_seeds
+
+__all__ = ["TABLES", "filled", "main"]
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 DOCS = HERE.parent.parent / "docs"
 MARKED = re.compile(r"(<!-- table (?P<name>[\w-]+) -->\n).*?(<!-- end of table -->)", flags=re.DOTALL)
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, columns padded to one width; the first is aligned left, the others right."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [
-        [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        for row in [head, rule, *rows]
-    ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def gradient_table(results: Path, *, size: int) -> str:
@@ -98,16 +90,11 @@ def experiment_table(results: Path, *, dataset: str, epochs: int) -> str:
         [
             name,
             str(len(rows)),
-            *(_over_seeds(list(map(number, rows)), digits) for number, digits in MEASURES.values()),
+            *(over_seeds(list(map(number, rows)), digits) for number, digits in MEASURES.values()),
         ]
         for name, rows in ordered
     ]
     return markdown(["model", "seeds", *MEASURES], cells)
-
-
-def _over_seeds(values: list[float], decimals: int) -> str:
-    mean = f"{statistics.mean(values):.{decimals}f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{max(decimals, 1)}f}"
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
@@ -117,6 +104,10 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "omniglot-100": lambda results: experiment_table(results, dataset="omniglot", epochs=100),
     "gradients-50": lambda results: gradient_table(results, size=50),
     "gradients-3": lambda results: gradient_table(results, size=3),
+    "scenes": lambda results: summary_table(results, model_size=16),
+    "scenes-share": lambda results: factor_table(results, "share", model_size=16),
+    "scenes-gap": lambda results: factor_table(results, "gap", model_size=16),
+    "scenes-linear": lambda results: factor_table(results, "linear_r2", model_size=16),
     "spread-50": lambda results: spread_table(results, size=50),
 }
 

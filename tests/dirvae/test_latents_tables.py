@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ from dirvae.latents.estimators import ESTIMATORS
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks" / "latents"
 RESULTS = BENCHMARKS / "results" / "estimators.json"
+sys.path.insert(0, str(BENCHMARKS))  # the benchmarks are programs: they import each other from their own folder
 
 
 def load(name: str) -> ModuleType:
