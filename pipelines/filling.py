@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import repeat
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -82,7 +83,7 @@ class BatchJob:
         self._arrays: list[NDArray[Any] | None] = [None] * len(slots)
         self._details: list[Details] = [Details()] * len(slots)
         self._keys = [""] * len(slots)
-        self._indices = np.zeros(len(slots), np.int64)
+        self._indices = [0] * len(slots)
         self._fields = {name: [None] * len(slots) for name in recipes[0].fields}
         self.failures: list[tuple[int, int, PipelineError]] = []
         self._substituted = np.zeros(len(slots), np.bool_)
@@ -98,24 +99,28 @@ class BatchJob:
     def fill(self, start: int, stop: int) -> None:
         """Read and decode the examples of slots [start, stop)."""
         begun = perf_counter()
-        examples = self._read(start, stop)
+        part = self._slots.part(start, stop)
+        examples = self._read(part)
         decoding = perf_counter()
         num_bytes = 0
-        for slot in range(start, stop):
+        streams = repeat(0, len(part)) if part.streams is None else part.streams.tolist()
+        places = zip(range(start, stop), streams, part.epochs.tolist(), part.positions.tolist(), strict=True)
+        for slot, stream, epoch, position in places:
             example, examples[slot - start] = examples[slot - start], None
+            recipe = self._recipes[stream]
+            place = Place(recipe.seed, epoch, position)
             num_bytes += len(example.media) if example is not None else 0
-            self._fill_slot(slot, example)
+            if example is None or recipe.substitute:
+                self._fill_or_substitute(recipe, slot, example, place)
+            else:
+                self._decode(recipe, slot, example, place)
             num_bytes += self._details[slot].num_bytes
         self._recipes[0].counters.add(
             bytes=num_bytes, read_seconds=decoding - begun, decode_seconds=perf_counter() - decoding
         )
 
-    def _recipe(self, slot: int) -> Recipe:
-        return self._recipes[0 if self._slots.streams is None else int(self._slots.streams[slot])]
-
-    def _read(self, start: int, stop: int) -> list[Example | None]:
+    def _read(self, part: Slots) -> list[Example | None]:
         """The examples, all of a stream in one call; None for one that cannot be read and may be substituted."""
-        part = self._slots.part(start, stop)
         if part.streams is None:
             return self._read_from(self._recipes[0], part.indices.tolist())
         found: list[Example | None] = [None] * len(part)
@@ -135,13 +140,7 @@ class BatchJob:
                 raise
             return [None] * len(indices)
 
-    def _fill_slot(self, slot: int, example: Example | None) -> None:
-        recipe = self._recipe(slot)
-        place = Place(recipe.seed, int(self._slots.epochs[slot]), int(self._slots.positions[slot]))
-        if not recipe.substitute:
-            assert example is not None
-            self._decode(recipe, slot, example, place)
-            return
+    def _fill_or_substitute(self, recipe: Recipe, slot: int, example: Example | None, place: Place) -> None:
         failures = []
         for attempt in range(MAX_TRIES):
             try:
@@ -167,11 +166,11 @@ class BatchJob:
     def _decode(self, recipe: Recipe, slot: int, example: Example, place: Place) -> None:
         decoder, transform = recipe.decoder, recipe.transform
         if self._data is not None:
-            self._details[slot] = decoder.decode_into(example, self._data[slot], place)
+            details = decoder.decode_into(example, self._data[slot], place)
         else:
-            array, self._details[slot] = _decode_alone(decoder, example, place)
+            array, details = _decode_alone(decoder, example, place)
             self._arrays[slot] = array if transform is None else _transformed(transform, array, place, example)
-        details = self._details[slot]
+        self._details[slot] = details
         self._keys[slot], self._indices[slot] = details.key or example.key, example.index
         for name, values in self._fields.items():
             values[slot] = details.fields[name] if name in details.fields else parse_field(name, example)
@@ -195,7 +194,7 @@ class BatchJob:
         return Batch(
             data=data,
             keys=self._keys,
-            indices=self._indices,
+            indices=np.array(self._indices, np.int64),
             state=state,
             fields={name: gather_field(name, values) for name, values in self._fields.items()},
             mask=self._mask,
@@ -236,7 +235,8 @@ def _decode_alone(decoder: Decoder, example: Example, place: Place) -> tuple[NDA
 
 
 def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    shapes = {np.shape(array) for array in arrays}
+    arrays = [np.asanyarray(array) for array in arrays]
+    shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         raise ValueError(f"examples of shapes {sorted(shapes)} cannot share a batch. Give a size, or batch_size=1.")
-    return np.stack(arrays)
+    return np.concatenate([array[None] for array in arrays])  # np.stack takes twice as long

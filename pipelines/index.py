@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 from .errors import ShardError
 from .npy import read_npy_header
 
-__all__ = ["INDEX_DTYPE", "INDEX_VERSION", "Index", "IndexFlag", "index_path", "load_index", "save_index"]
+__all__ = [
+    "INDEX_DTYPE",
+    "INDEX_VERSION",
+    "Index",
+    "IndexFlag",
+    "index_path",
+    "load_index",
+    "save_index",
+    "spans_of",
+]
 
 INDEX_VERSION = 1
 
@@ -94,6 +103,12 @@ def load_index(path: str | os.PathLike[str], *, tar_bytes: int | None = None) ->
         of = "" if tar_bytes is None else f" of {tar_bytes:,} bytes"
         raise ShardError(f"{path}: does not fit its tar{of}, which is cut off or was replaced. Restore the tar.")
     return index
+
+
+def spans_of(index: Index) -> NDArray[np.int64]:
+    """Offset, length, data_offset and data_length of each example: (examples, 4) int64, a view."""
+    words: NDArray[np.int64] = np.asarray(index).view("<i8").reshape(len(index), INDEX_DTYPE.itemsize // 8)
+    return words[:, :4]
 
 
 def _spans_are_sound(index: Index, tar_bytes: int | None) -> bool:

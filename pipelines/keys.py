@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-__all__ = ["KeyMaker", "split_member_name"]
+from .tar import NAME_BYTES, PREFIX_START, header_name
+
+__all__ = ["KeyMaker", "header_key", "split_member_name"]
 
 _METADATA = re.compile(r"__[^/]*__($|/)")
+_ORDINARY = re.compile(rb"(?!__)([^\0.]*[^\0./])\.[^\0/]*(?:\0|\Z)")  # its first dot is in its base name
 
 
 def split_member_name(name: str) -> tuple[str, str] | None:
@@ -28,6 +31,15 @@ def split_member_name(name: str) -> tuple[str, str] | None:
     if dot <= slash:
         return None
     return name[:dot], name[dot + 1 :]
+
+
+def header_key(header: bytes) -> str | None:
+    """The key in one 512-byte tar header, as `split_member_name` has it of its name; ordinary names at a glance."""
+    ordinary = _ORDINARY.match(header, 0, NAME_BYTES)
+    if ordinary is not None and not header[PREFIX_START]:
+        return ordinary[1].decode("utf-8", "surrogateescape")
+    parts = split_member_name(header_name(header))
+    return None if parts is None else parts[0]
 
 
 class KeyMaker:

@@ -10,10 +10,9 @@ generator); the mixing is the finaliser of SplitMix64, Steele, Lea & Flood 2014.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +81,7 @@ def keyed_words(key: int, positions: NDArray[np.int64], num: int) -> Words:
     return mix64(rows[:, None] + columns[None, :])
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where in the run an example stands; all randomness in decoding it follows from that."""
 
     seed: int
@@ -106,7 +104,7 @@ class Place:
 
         A twentieth of the time; what was lent before to the same thread moves along.
         """
-        return _lent.at(_transform_key(self.seed, self.epoch), self.position)
+        return _lent.generator.at(_transform_key(self.seed, self.epoch), self.position)
 
 
 @lru_cache(maxsize=64)
@@ -114,8 +112,10 @@ def _transform_key(seed: int, epoch: int) -> int:
     return derive_key(seed, Domain.TRANSFORM, epoch)
 
 
-class _LentGenerator(threading.local):
-    """One generator a thread: setting its key is cheap, making one is not (NumPy seeds each from the system)."""
+class _LentGenerator:
+    """Setting the key of a generator is cheap, making one is not (NumPy seeds each from the system)."""
+
+    __slots__ = ("_bits", "_generator", "_key", "_state")
 
     def __init__(self) -> None:
         self._bits = np.random.Philox(key=0)
@@ -126,9 +126,17 @@ class _LentGenerator(threading.local):
         self._state: Any = {"bit_generator": "Philox", "state": inner, **rest}
 
     def at(self, key: int, position: int) -> np.random.Generator:
-        self._key[:] = key, position
+        self._key[0] = key
+        self._key[1] = position
         self._bits.state = self._state
         return self._generator
 
 
-_lent = _LentGenerator()
+class _Lent(threading.local):
+    """One generator a thread."""
+
+    def __init__(self) -> None:
+        self.generator = _LentGenerator()
+
+
+_lent = _Lent()

@@ -11,9 +11,20 @@ from typing import NamedTuple
 
 from .errors import ShardError
 
-__all__ = ["BLOCK", "Member", "TarTruncatedError", "header_name", "iter_members", "padded"]
+__all__ = [
+    "BLOCK",
+    "NAME_BYTES",
+    "PREFIX_START",
+    "Member",
+    "TarTruncatedError",
+    "header_name",
+    "iter_members",
+    "padded",
+]
 
 BLOCK = 512
+NAME_BYTES = 100  # of a header: its name; a longer one begins in the prefix
+PREFIX_START = 345
 MAX_EXTENSION_BYTES = 1 << 20  # a pax header or GNU long name; real ones are a few hundred bytes
 REGULAR = frozenset(b"0\0007")  # 7 is "contiguous", to be treated as a regular file
 LOCAL_PAX, GLOBAL_PAX, GNU_LONG_NAME, GNU_LONG_LINK, GNU_SPARSE = b"xgLKS"
@@ -105,9 +116,9 @@ def _cut_off(where: str, offset: int) -> str:
 
 def header_name(header: bytes) -> str:
     """The name in one 512-byte header, ustar prefix included; long names of pax and GNU stand elsewhere."""
-    name = header[:100].split(b"\0", 1)[0]
-    if header[257:263] == b"ustar\0" and header[345]:
-        name = header[345:500].split(b"\0", 1)[0] + b"/" + name
+    name = header[:NAME_BYTES].split(b"\0", 1)[0]
+    if header[257:263] == b"ustar\0" and header[PREFIX_START]:
+        name = header[PREFIX_START:500].split(b"\0", 1)[0] + b"/" + name
     return _text(name)
 
 

@@ -36,6 +36,10 @@ class Details:
     rate: Fraction | None = None
 
 
+NOTHING = Details()
+"""What a plain function tells."""
+
+
 @runtime_checkable
 class Decoder(Protocol):
     """Bytes to an array, as a pure function of the example and its place. Called from many threads at once."""
@@ -62,11 +66,11 @@ class FunctionDecoder:
     def decode_into(self, example: Example, out: NDArray[Any], place: Place) -> Details:
         """Fill a slot with what the function returns."""
         out[...] = self.function(example, place.lend_generator())
-        return Details()
+        return NOTHING
 
     def decode(self, example: Example, place: Place) -> tuple[NDArray[Any], Details]:
         """What the function returns, as an array."""
-        return np.asarray(self.function(example, place.lend_generator())), Details()
+        return np.asarray(self.function(example, place.lend_generator())), NOTHING
 
     def __repr__(self) -> str:
         return getattr(self.function, "__name__", repr(self.function))

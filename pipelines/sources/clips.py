@@ -26,7 +26,7 @@ KEPT_PLACES = 1024
 LIVE = ("_table", "_located", "_file_counts")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@dataclass(slots=True, kw_only=True, repr=False)
 class Clip(Example):
     """One clip, not yet read: `media` is empty, its decoder reads what it needs of `stored`.
 

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ShardError, SourceError
-from ..index import Index, IndexFlag
-from ..keys import split_member_name
+from ..index import Index, IndexFlag, spans_of
+from ..keys import header_key, split_member_name
 from ..manifest import Manifest, chain_hashes
 from ..scan import file_fingerprint, is_gzip, open_index, plain_tar
 from ..storage import LocalFile
-from ..tar import BLOCK, header_name, iter_members, padded
+from ..tar import BLOCK, iter_members, padded
 from .facts import FactsArray, Probe, cached_array, facts_of_index, is_known, measure_all
 from .source import Example, Source
 from .stored import Part, StoredExample
@@ -34,11 +34,15 @@ OPEN_SHARDS = 100  # each holds its tar and its mapped index: well below the 256
 
 @dataclass(frozen=True, slots=True)
 class OpenShard:
-    """A tar and its index while they are in use; `path` is the user's, `file` may be an unpacked copy of it."""
+    """A tar and its index while they are in use; `path` is the user's, `file` may be an unpacked copy of it.
+
+    `spans` are those of the index, of which a row is quicker to read.
+    """
 
     path: str
     file: LocalFile
     index: Index
+    spans: NDArray[np.int64]
 
 
 class ShardSource(Source):
@@ -140,24 +144,23 @@ class ShardSource(Source):
 
         One read where copying the media out of it is cheaper than a second read, two where it is not.
         """
-        record: Any = shard.index[row].item()
-        offset, length, data_offset, data_length = record[:4]
+        offset, length, data_offset, data_length = shard.spans[row].tolist()
         file, path = shard.file, shard.path
         num_head = data_offset - offset
         if data_length <= SMALL_BYTES:
-            both = file.read(offset, num_head + data_length)
-            head, media = both[:num_head], both[num_head:]
+            head = file.read(offset, num_head + data_length)  # and the media, which is looked past
+            media = head[num_head:]
         else:
             head, media = file.read(offset, num_head), file.read(data_offset, data_length)
         if len(media) < data_length:
             raise ShardError(f"{path}: cut off at byte {data_offset + len(media):,}. Copy or make it again.")
         if self._verify and shard.index[row]["flags"] & IndexFlag.HAS_CRC32:
-            self._check_crc32(shard, row, head + media)
-        if len(head) == BLOCK and data_offset + padded(data_length) >= offset + length:
-            parts = split_member_name(header_name(head))
-            if parts is None:
+            self._check_crc32(shard, row, head[:num_head] + media)
+        if num_head == BLOCK <= len(head) and num_head + padded(data_length) >= length:
+            sole_key = header_key(head)
+            if sole_key is None:
                 raise ShardError(_misfit(path, offset))
-            return Example(index, parts[0], media, path, data_offset)
+            return Example(index, sole_key, media, path, data_offset)
 
         def read(start: int, count: int) -> bytes:
             inside = start + count <= len(head)
@@ -182,8 +185,7 @@ class ShardSource(Source):
         number = int(np.searchsorted(self._stops, index, side="right"))
         row = index - int(self._stops[number] - self._counts[number])
         shard = self._shard(number)
-        record: Any = shard.index[row].item()
-        offset, length, data_offset, data_length = record[:4]
+        offset, length, data_offset, data_length = shard.spans[row].tolist()
         if self._verify and shard.index[row]["flags"] & IndexFlag.HAS_CRC32:
             self._check_crc32(shard, row, b"")
 
@@ -244,7 +246,7 @@ class ShardSource(Source):
             raise SourceError(f"{path}: no such file.")
         file = LocalFile(plain_tar(path) if is_gzip(path) else path)
         index = np.asarray(open_index(path, file, keep_whole=self._allow_truncated))  # plain rows are faster
-        shard = OpenShard(str(path), file, index)
+        shard = OpenShard(str(path), file, index, spans_of(index))
         if hasattr(self, "_counts") and len(shard.index) != self._counts[number]:
             raise ShardError(
                 f"{path}: its index holds {len(shard.index)} examples, {int(self._counts[number])} were expected. "

@@ -19,7 +19,7 @@ from .stored import Part, StoredExample
 __all__ = ["Example", "Source", "joined_fingerprint"]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)  # not frozen: that would triple the time it takes to make one
 class Example:
     """One example as it is stored: encoded bytes, not yet decoded.
 

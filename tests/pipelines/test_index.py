@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 
 from pipelines.errors import ShardError
-from pipelines.index import INDEX_DTYPE, INDEX_VERSION, Index, IndexFlag, index_path, load_index, save_index
+from pipelines.index import (
+    INDEX_DTYPE,
+    INDEX_VERSION,
+    Index,
+    IndexFlag,
+    index_path,
+    load_index,
+    save_index,
+    spans_of,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -54,6 +63,15 @@ def test_an_index_of_version_1_is_read() -> None:
     assert index["data_length"].tolist() == [member.size for member in media]
     assert index["width"].tolist() == [5, 6, 7]
     assert index["flags"].tolist() == [3, 1, 1]
+
+
+def test_spans_are_the_first_columns_and_take_no_memory(tmp_path: Path) -> None:
+    save_index(tmp_path / "a.npy", make_index(5))
+    index = load_index(tmp_path / "a.npy")
+    columns = [index[name].tolist() for name in ("offset", "length", "data_offset", "data_length")]
+    assert spans_of(index).T.tolist() == columns
+    assert np.shares_memory(spans_of(index), index)
+    assert spans_of(make_index(0)).shape == (0, 4)
 
 
 def test_what_is_saved_is_loaded_read_only_and_saved_again_is_the_same_bytes(tmp_path: Path) -> None:

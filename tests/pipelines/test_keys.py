@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import tarfile
 
 import pytest
 from webdataset.tariterators import base_plus_ext
 
-from pipelines.keys import KeyMaker, split_member_name
+from pipelines.keys import KeyMaker, header_key, split_member_name
+from pipelines.tar import BLOCK
 
 NAMES = [
     "a.jpg",
@@ -67,6 +69,46 @@ def test_metadata_members_have_no_key(name: str) -> None:
 def test_hidden_files_have_no_key(name: str) -> None:
     """Here webdataset's expression falls back to the folder as the key, which groups all hidden files together."""
     assert split_member_name(name) is None
+
+
+def header(name: bytes, prefix: bytes = b"", magic: bytes = b"ustar\x0000") -> bytes:
+    """A regular file's; its mode, which is no number, must not be taken for more of a name of 100 bytes."""
+    block = bytearray(BLOCK)
+    block[: len(name)], block[100:108], block[156:157] = name, b".64/4.6/", b"0"
+    block[257:265], block[345 : 345 + len(prefix)] = magic, prefix
+    return bytes(block)
+
+
+def key_by_tarfile(block: bytes) -> str | None:
+    sound = bytearray(block)
+    sound[100:108], sound[148:156] = b"0000644\0", b" " * 8
+    sound[148:156] = b"%06o\0 " % sum(sound)
+    info = tarfile.TarInfo.frombuf(bytes(sound), "utf-8", "surrogateescape")
+    return (split_member_name(info.name) or (None,))[0]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name] + ["__m__/a.jpg", "a/.b.jpg", "x" * 96 + ".jpg"])
+def test_the_key_in_a_header_is_that_of_its_name(name: str) -> None:
+    block = header(name.encode())
+    assert header_key(block) == key_by_tarfile(block) == (split_member_name(name) or (None,))[0]
+
+
+def test_random_headers_hold_the_keys_of_their_names() -> None:
+    rng, keys = random.Random(0), []
+    for _ in range(4_000):
+        parts = [bytes(rng.choices(b"aab._/\n\xc3\xa9\0", k=rng.choice((1, 3, 9, 40, 99, 100)))) for _ in range(2)]
+        block = header(
+            parts[0] if rng.random() < 0.5 else parts[0].replace(b"\0", b"b"), parts[1] * (rng.random() < 0.2)
+        )
+        keys.append(header_key(block))
+        assert keys[-1] == key_by_tarfile(block), block
+    assert 500 < keys.count(None) < 3_500
+
+
+def test_what_gnu_keeps_behind_the_name_is_no_part_of_the_key() -> None:
+    times = b"14720203014\x0014720203014"
+    assert header_key(header(b"a.jpg", times, b"ustar  \0")) == "a"
+    assert header_key(header(b"a.jpg", b"folder")) == "folder/a"
 
 
 PATHS = [
