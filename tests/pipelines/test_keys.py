@@ -74,7 +74,7 @@ def test_hidden_files_have_no_key(name: str) -> None:
 def header(name: bytes, prefix: bytes = b"", magic: bytes = b"ustar\x0000") -> bytes:
     """A regular file's; its mode, which is no number, must not be taken for more of a name of 100 bytes."""
     block = bytearray(BLOCK)
-    block[: len(name)], block[100:108], block[156:157] = name, b".64/4.6/", b"0"
+    block[: len(name)], block[100:108], block[156:157] = name, b".644.64\0", b"0"
     block[257:265], block[345 : 345 + len(prefix)] = magic, prefix
     return bytes(block)
 
@@ -87,7 +87,9 @@ def key_by_tarfile(block: bytes) -> str | None:
     return (split_member_name(info.name) or (None,))[0]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name] + ["__m__/a.jpg", "a/.b.jpg", "x" * 96 + ".jpg"])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name] + ["__m__/a.jpg", "a/.b.jpg", "x" * 96 + ".jpg", "x" * 100]
+)
 def test_the_key_in_a_header_is_that_of_its_name(name: str) -> None:
     block = header(name.encode())
     assert header_key(block) == key_by_tarfile(block) == (split_member_name(name) or (None,))[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,14 @@ def test_a_lent_generator_gives_the_numbers_of_one_of_its_own() -> None:
         lent = place.lend_generator()
         assert own.random(7).tolist() == lent.random(7).tolist()
         assert own.integers(0, 9, 5, np.int32).tolist() == lent.integers(0, 9, 5, np.int32).tolist()
+
+
+def test_what_is_lent_to_one_thread_stays_where_it_is_while_another_borrows() -> None:
+    place, other = Place(0, 0, 1), Place(0, 0, 2)
+    lent = place.lend_generator()
+    with ThreadPoolExecutor(1) as pool:
+        assert (
+            pool.submit(lambda: other.lend_generator().random(3).tolist()).result()
+            == other.generator().random(3).tolist()
+        )
+    assert lent.random(3).tolist() == place.generator().random(3).tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from pipelines import hold_out, open_source
+from pipelines.errors import ShardError
 from pipelines.sources import Selection, shards
 
 from .shard_files import JPEG, keys, put, write_manifest, write_shard, write_shards
@@ -56,6 +58,17 @@ def test_many_threads_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda rows: [example.media for example in source.read(rows)], asked))
     assert found == [[JPEG + str(number).encode() for number in rows] for rows in asked]
+
+
+def test_an_empty_file_whose_header_is_cut_off_after_opening_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(tarfile.TarInfo("a.jpg"))
+    source = open_source(path)
+    assert source[0].media == b""
+    os.truncate(path, 100)
+    with pytest.raises(ShardError, match=r"s\.tar: cut off at byte 0"):
+        source[0]
 
 
 def test_every_source_survives_pickle_and_copy_before_and_after_it_was_read(tmp_path: Path) -> None:
