@@ -51,8 +51,9 @@ def dirichlet_kl(concentration: Tensor, prior_concentration: Tensor) -> Tensor:
     `concentration` is (batch, K, *grid), the prior's broadcasts to it. Returns (batch,) in the dtype of
     `concentration`.
     """
-    a = concentration.double()
-    b = prior_concentration.double().expand_as(a)
+    a, b = concentration.double(), prior_concentration.double()
+    if b.dim() != a.dim() or b.shape[1] != a.shape[1]:
+        b = b.expand_as(a)
     total_a, total_b = a.sum(1, keepdim=True), b.sum(1, keepdim=True)
     normaliser = torch.lgamma(total_a) - torch.lgamma(total_b)
     parts = torch.lgamma(b) - torch.lgamma(a) + (a - b) * (torch.digamma(a) - torch.digamma(total_a))

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import torch
 
-__all__ = ["Stream", "seeded", "stream_seed"]
+__all__ = ["Stream", "seed_generators", "seeded", "stream_seed"]
 
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -44,8 +44,20 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Run a block with torch's generators (CPU and `device`) seeded; the caller's come back afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        seed_generators(seed, device)
         yield
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed torch's generators of the CPU and `device`, as `torch.manual_seed` does.
+
+    For the CPU alone a hundred times as fast: where other devices are not in use yet, `torch.manual_seed` writes down a
+    stack for each of them, to seed it later.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _finalise(word: int) -> int:

@@ -26,7 +26,7 @@ from dirvae.training.logging import finite_or_none
 from dirvae.training.objective import Bound, Loss, split_terms
 from dirvae.training.precision import Precision, choose_device
 from dirvae.training.recorder import Recorder
-from dirvae.training.seeding import Stream, seeded, stream_seed
+from dirvae.training.seeding import Stream, seed_generators, seeded, stream_seed
 from dirvae.training.states import (
     load_model_tensors,
     load_optimizer_state,
@@ -141,7 +141,7 @@ class Trainer:
 
     def _update(self) -> None:
         config, self.evaluation = self.config, None
-        torch.manual_seed(stream_seed(config.seed, Stream.STEP, self.step))
+        seed_generators(stream_seed(config.seed, Stream.STEP, self.step), self.device)
         factor = learning_rate_factor(
             self.step, total=self.total_steps, warmup=config.learning_rate_warmup, cooldown=config.cooldown
         )

@@ -10,7 +10,7 @@ from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.feed import Feed, to_device
 from dirvae.training.learning_rate import learning_rate_factor
 from dirvae.training.logging import Progress
-from dirvae.training.seeding import Stream, stream_seed
+from dirvae.training.seeding import Stream, seed_generators, stream_seed
 
 CPU = torch.device("cpu")
 
@@ -69,6 +69,13 @@ def test_the_learning_rate_rises_stays_and_falls():
 def test_seeds_of_different_places_differ():
     seeds = {stream_seed(seed, stream, index) for seed in range(30) for stream in Stream for index in range(30)}
     assert len(seeds) == 30 * 30 * len(Stream)
+
+
+def test_seeding_a_processor_is_what_torch_does():
+    seed_generators(2**63 + 5, torch.device("cpu"))
+    drawn = torch.rand(4)
+    torch.manual_seed(2**63 + 5)
+    assert torch.equal(drawn, torch.rand(4))
 
 
 def test_a_log_gets_plain_lines_and_a_terminal_a_bar(capsys):
