@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dirvae.latents import Dirichlet, Latent, make_latent
+from dirvae.latents import Dirichlet, Latent, ScaledDirichlet, make_latent
 from dirvae.networks import ResNetVAE
 from dirvae.training import TrainConfig
 from dirvae.training.seeding import Stream, seeded, stream_seed
@@ -25,8 +25,11 @@ MODELS: dict[str, Callable[[int], Latent]] = {
     "dirichlet": Dirichlet,
     "dirichlet-learned": lambda size: Dirichlet(size, prior="learned"),
     "logistic-normal": lambda size: make_latent("logistic-normal", size),
+    "scaled-dirichlet-prior3": lambda size: ScaledDirichlet(size, prior=3.0),
 }
 """By name; each takes the number of components."""
+
+PRIORS: dict[str, float | str] = {"learned": "learned", "prior3": 3.0}
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,15 @@ class SceneJob:
 
     def config(self, shards: Path, setting: Setting) -> TrainConfig:
         """The settings of `python -m dirvae.train`, its defaults but for what a `Setting` holds."""
+        latent, _, ending = self.model.rpartition("-")
+        latent, prior = (latent, PRIORS[ending]) if ending in PRIORS else (self.model, None)
         return TrainConfig(
             source=str(shards),
             size=setting.side,
             steps=setting.steps,
             held_out=setting.held_out,
-            latent=self.model.removesuffix("-learned"),
-            prior="learned" if self.model.endswith("-learned") else None,
+            latent=latent,
+            prior=prior,
             model_size=self.model_size,
             seed=self.seed,
             device="cpu",

@@ -93,6 +93,16 @@ def test_a_learned_prior_is_one(done: Path) -> None:
     assert "latent.moment_prior.moments" in weights(done / "runs" / "scenes-dirichlet-learned-4-seed0")
 
 
+@pytest.mark.parametrize("model", sorted(scenes_jobs.MODELS))
+def test_the_settings_a_job_saves_name_its_latent_and_prior(model: str) -> None:
+    job = scenes_jobs.SceneJob(model, 4, 0)
+    config = job.config(Path("shards"), scenes_jobs.Setting(side=16))
+    named, made = session.build_model(config).latent, job.make_model(config).latent
+    assert type(named) is type(made)
+    for name, value in made.named_buffers():
+        assert torch.equal(value, named.get_buffer(name)), name
+
+
 def test_a_lead_near_chance_is_none(tmp_path: Path) -> None:
     for seed in (0, 1):
         write_result(tmp_path, "dirichlet", seed, share=0.05)
