@@ -119,8 +119,20 @@ class AutoEncoder(nn.Module):
 
     @torch.no_grad()
     def sample(self, num: int, *, generator: Generator | None = None) -> Tensor:
-        """Data made of `num` draws from the prior: (num, channel, *dims)."""
-        return self.decode(self.latent.prior.sample(num, *self.grid, generator=generator))
+        """Data made of `num` draws from the prior: (num, channel, *dims).
+
+        ValueError where the decoder cannot read latents on `grid`.
+        """
+        latents = self.latent.prior.sample(num, *self.grid, generator=generator)
+        try:
+            made = self.decode(latents)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ValueError(self._misfit(latents)) from error
+        if len(made) != num:
+            raise ValueError(self._misfit(latents))
+        return made
 
     def loss(
         self,
@@ -136,7 +148,8 @@ class AutoEncoder(nn.Module):
         "loss" = "reconstruction" (-log likelihood) + kl_weight · max("kl", free_nats): below `free_nats` nothing
         pulls the posterior to the prior (Kingma et al. 2016, arXiv 1606.04934, equation 15, the latent as one
         group). "reconstruction" and "kl" are the bound's own terms, whatever the weight. `mask` (batch,) is False
-        for padding, which does not count.
+        for padding, which does not count here; a learned prior has seen it all the same in the forward pass, and
+        what is not finite there makes gradients that are not.
         """
         if out.decoded.shape != x.shape:
             raise ValueError(f"the decoder made {tuple(out.decoded.shape)}, but the data is {tuple(x.shape)}.")
@@ -144,6 +157,12 @@ class AutoEncoder(nn.Module):
         kl = masked_mean(self.latent.kl(out.posterior), mask)
         charged = kl.clamp(min=free_nats) if free_nats > 0 else kl
         return {"loss": reconstruction + kl_weight * charged, "reconstruction": reconstruction, "kl": kl}
+
+    def _misfit(self, latents: Tensor) -> str:
+        return (
+            f"the decoder does not make data of latents {tuple(latents.shape)}; give the autoencoder the grid= that "
+            f"its encoder makes, if that is not {self.grid}."
+        )
 
     def _features(self, x: Tensor) -> Tensor:
         features: Tensor = self.encoder(x)

@@ -92,6 +92,10 @@ class Likelihood(nn.Module):
     is_density = True
     """Whether `log_prob` is the logarithm of a density or probability, and what is made of it a bound."""
 
+    def is_density_of(self, x: Tensor) -> bool:
+        """Whether it is that for data such as `x`, of any shape."""
+        return self.is_density
+
     def mean(self, decoded: Tensor) -> Tensor:
         """Expected data, in data space: same shape as `decoded`."""
         raise NotImplementedError
@@ -143,6 +147,9 @@ class LaplaceLikelihood(_ScaledLikelihood):
 
 class BernoulliLikelihood(Likelihood):
     """Coin flips, for data of zeros and ones; the decoder's output is the logit."""
+
+    def is_density_of(self, x: Tensor) -> bool:
+        return bool(((x == 0) | (x == 1)).all())
 
     def mean(self, decoded: Tensor) -> Tensor:
         return decoded.sigmoid()

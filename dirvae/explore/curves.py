@@ -41,10 +41,11 @@ def run_panels(metrics: Sequence[dict[str, Any]]) -> list[Panel]:
         points = points[:: -(-len(points) // MAX_POINTS) or 1]
         return Curve(name, [step for step, _ in points], [value for _, value in points], is_dashed)
 
+    goal = "objective" if any("objective" in line for line in metrics) else "bound"
     panels = [
         Panel(
             "Loss, nats per example",
-            [one("train", "loss", "training"), one("held_out", "bound", "held out", times=-1)],
+            [one("train", "loss", "training"), one("held_out", goal, "held out", times=-1)],
         ),
         Panel("KL, nats per example", [one("train", "kl", "training"), one("held_out", "kl", "held out")]),
         Panel("Weight of the KL term", [one("train", "kl_weight", "weight")]),

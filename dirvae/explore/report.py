@@ -14,6 +14,7 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.explore.curves import draw_panel, run_panels
 from dirvae.explore.gallery import Gallery, look_at
 from dirvae.explore.pictures import data_uri, save_sheet, to_pixels
+from dirvae.latents.latent import SimplexLatent
 from dirvae.training.logging import read_metrics
 from pipelines.durable import write_durably
 
@@ -50,12 +51,14 @@ def write_report(run: Path, model: AutoEncoder, content: ReportContent, *, seed:
     panels = run_panels(read_metrics(run / "metrics.jsonl"))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number
+    environment.filters["decibels"] = _decibels
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         name=run.name,
         data=content.data,
         config=content.config,
         summary=content.summary,
         is_held_out=is_held_out,
+        are_shares=isinstance(model.latent, SimplexLatent),
         curves=[{"title": panel.title, "svg": Markup(draw_panel(panel))} for panel in panels],
         training=_uris(content.training),
         pairs=_pairs(gallery),
@@ -105,6 +108,11 @@ def _components(gallery: Gallery) -> list[dict[str, Any]]:
         }
         for component in gallery.components
     ]
+
+
+def _decibels(value: float | None, sign: str = "") -> str:
+    """A level with one decimal; None, which is one that was not finite, is a dash."""
+    return "–" if value is None else f"{value:{sign}.1f} dB"
 
 
 def _number(value: Any) -> str:

@@ -70,7 +70,8 @@ class GradientGuard:
         if longest_row >= MAX_SKIPPED_IN_A_ROW:
             raise NonFiniteError(
                 f"{longest_row} updates in a row were not finite and were skipped; {culprit} was the first to be "
-                "NaN or infinite. Lower the learning rate, or train with precision fp32."
+                "NaN or infinite. Lower the learning rate, train with precision fp32, or look for such values in the "
+                "data."
             )
         return GuardTally(skipped, in_a_row, culprit)
 

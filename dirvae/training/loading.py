@@ -66,7 +66,12 @@ def choose_checkpoint(run: Path, which: str | int) -> Checkpoint:
 def _rebuild(checkpoint: Checkpoint) -> AutoEncoder:
     described = checkpoint.state["model"]
     network = NETWORKS.get(described["network"])
-    if network is None or described["arguments"] is None:
+    if network is not None and described["arguments"] is None:
+        raise CheckpointError(
+            f"{checkpoint.path}: a part of its {described['network']} was given as a module, which no checkpoint "
+            "holds. Build the model in code and pass it as model=."
+        )
+    if network is None:
         raise CheckpointError(
             f"{checkpoint.path}: its network {described['network']!r} is not one of {', '.join(NETWORKS)}. Build "
             "it and pass it as model=."

@@ -18,7 +18,7 @@ from dirvae.training.meter import Meter
 __all__ = ["Recorder"]
 
 METRICS_NAME = "metrics.jsonl"
-HELD_OUT_SHOWN = ("bound", "psnr_db", "psnr_gain_db", "components_in_use")
+HELD_OUT_SHOWN = ("bound", "objective", "psnr_db", "psnr_gain_db", "components_in_use")
 
 
 class Recorder:

@@ -80,6 +80,11 @@ def train_run(
             tell(f"{run}: starting from the weights of {start.path}.")
         write_config(run, config)
         tell(_opening(trainer, data, run))
+        if config.kl_warmup > trainer.total_steps:
+            tell(
+                f"the weight of the KL term rises over {config.kl_warmup:,} steps and this run has "
+                f"{trainer.total_steps:,}: it will not train its bound. --kl-warmup 0 does from the start."
+            )
         trainer.fit(should_stop=should_stop)
         if substituted := data.batches.stats.substituted:
             tell(f"examples that were replaced, being damaged: {substituted}; see {run / 'quarantine.jsonl'}.")

@@ -7,6 +7,7 @@ checkpoint therefore holds all there is, and no generator's state.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -38,7 +39,7 @@ from dirvae.training.update import Updater
 __all__ = ["Evaluate", "Trainer"]
 
 Evaluate = Callable[[Any], dict[str, Any]]
-"""(model) → JSON values by name; the highest "bound" marks the best checkpoint."""
+"""(model) → JSON values by name; the highest "bound", or "objective", marks the best checkpoint."""
 
 
 class Trainer:
@@ -119,9 +120,10 @@ class Trainer:
             return None
         self.evaluation = finite_or_none(self._evaluate(self.model))
         self.model.train()
-        bound = self.evaluation.get("bound")
-        if bound is not None and (self.best is None or bound > self.best["bound"]):
-            self.best = {"step": self.step, "bound": bound}
+        goal = "bound" if "bound" in self.evaluation else "objective"
+        reached = self.evaluation.get(goal)
+        if reached is not None and (self.best is None or reached > self.best.get(goal, -math.inf)):
+            self.best = {"step": self.step, goal: reached}
         self._recorder.held_out(self.step, self.evaluation)
         return self.evaluation
 

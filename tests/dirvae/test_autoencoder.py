@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -177,6 +178,17 @@ def test_parts_that_do_not_fit_are_refused_with_both_sizes() -> None:
     x = torch.rand(4, 10)
     with pytest.raises(ValueError, match=r"made \(4, 9\), but the data is \(4, 10\)"):
         model.loss(x, model(x))
+
+
+def test_a_decoder_of_maps_says_that_it_needs_the_grid() -> None:
+    def make(**options: Any) -> AutoEncoder:
+        encoder, decoder = nn.Conv1d(1, 4, 4, stride=4), nn.ConvTranspose1d(4, 1, 4, stride=4)
+        return AutoEncoder(encoder, decoder, 4, **options)
+
+    for num in (3, 4):  # one that torch refuses, one that it reads as a single map
+        with pytest.raises(ValueError, match=rf"latents \({num}, 4\); give the autoencoder the grid="):
+            make().sample(num)
+    assert make(grid=(5,)).sample(4).shape == (4, 1, 20)
 
 
 def test_alpha_and_beta_heads_are_those_of_the_named_latent() -> None:

@@ -18,6 +18,7 @@ from dirvae.explore import ReportContent, write_report
 from dirvae.explore.curves import Curve, Panel, draw_panel, run_panels
 from dirvae.explore.gallery import look_at
 from dirvae.explore.pictures import data_uri, save_sheet, to_pixels
+from dirvae.losses import make_likelihood
 from dirvae.training.evaluation import HeldOut, mean_image
 from dirvae.training.logging import MetricsFile, read_metrics
 
@@ -244,6 +245,31 @@ def test_an_evaluation_agrees_with_one_written_out_by_hand(latent):
     level = center.mean(0).numpy()
     in_use = (level > 0.2 / 6) & (varies > 0.1 * level) if latent == "dirichlet" else np.square(varies) > 0.01
     assert numbers["components_in_use"] == int(in_use.sum())
+
+
+@pytest.mark.parametrize(("likelihood", "scale", "name"), [
+    ("gaussian", 1.0, "bound"), ("mse", 1.0, "objective"), ("bernoulli", 1.0, "objective"), ("bernoulli", 0.0, "bound"),
+])  # fmt: skip
+def test_what_is_no_bound_is_not_called_one(likelihood: str, scale: float, name: str) -> None:
+    model, images = make_model(), scale * make_images(10)
+    model.likelihood = make_likelihood(likelihood)
+    numbers = HeldOut([Batch(images.numpy())], mean=images.mean(0))(model)
+    assert [key for key in ("bound", "objective") if key in numbers] == [name]
+
+
+def test_a_report_of_numbers_that_are_not_finite_shows_dashes(tmp_path: Path) -> None:
+    content = make_content()
+    numbers = dict.fromkeys(("objective", "psnr_db", "psnr_gain_db"))
+    content.summary["evaluation"] = {**numbers, "components_in_use": 0, "model_size": 6}
+    page = write_report(tmp_path, make_model(), content, seed=0).read_text("utf-8")
+    assert "<b>–</b><span>held-out PSNR</span>" in page
+    assert "<b>–</b><span>objective (no bound)</span>" in page
+
+
+@pytest.mark.parametrize("latent", ["dirichlet", "scaled-dirichlet", "gaussian"])
+def test_shares_are_shown_as_shares(tmp_path: Path, latent: str) -> None:
+    page = write_report(tmp_path, make_model(latent), make_content(), seed=0).read_text("utf-8")
+    assert ("The bar is the component's mean\n    share" in page) == (latent != "gaussian")
 
 
 def test_an_evaluation_looks_at_no_more_examples_than_it_may():
