@@ -26,6 +26,7 @@ __all__ = [
     "associate_by_chance",
     "categories_of",
     "factors_of",
+    "left_out",
     "make_factor",
     "mutual_information",
 ]
@@ -74,28 +75,40 @@ class Association:
 def make_factor(name: str, values: Sequence[Any], *, circular: bool = False, bins: int = BINS) -> Factor:
     """A factor of numbers, or of categories (text and truth values).
 
-    Numbers are cut into at most `bins` bins of equal counts. `circular` ones go round once from 0 to 1, as hues do: a
-    linear map then reads their sine and cosine. ValueError for a factor of one value, or a circular one of text.
+    Numbers are cut into at most `bins` bins of equal counts; where there are no more values than that, each is a bin.
+    `circular` ones go round once from 0 to 1, as hues do: a linear map then reads their sine and cosine. ValueError
+    for a factor of one value, a circular one of text, and a number that is not finite or too large for float64.
     """
-    is_category = any(isinstance(value, str | bool) for value in values)
+    is_category = _is_category(values)
+    if not is_category and not all(map(_is_plain, values)):
+        raise ValueError(f"the factor {name!r} holds a number that is not finite or too large for float64.")
     if is_category and circular:
         raise ValueError(
             f"the factor {name!r} holds text, which does not go round; leave it out of the circular ones."
         )
-    kinds = sorted({str(value) if is_category else value for value in values})
+    kinds = sorted(_kinds(values))
     if len(kinds) < 2:
         raise ValueError(f"the factor {name!r} has the value {values[0]!r} only; there is nothing to find.")
     if is_category:
         labels = torch.tensor([kinds.index(str(value)) for value in values])
         return Factor(name, labels, torch.nn.functional.one_hot(labels).double())
-    numbers = torch.tensor(values, dtype=torch.float64)
+    numbers = torch.tensor([float(value) for value in values], dtype=torch.float64)
     turns = 2 * math.pi * numbers
     targets = torch.stack([turns.cos(), turns.sin()], 1) if circular else numbers[:, None]
     return Factor(name, _binned(numbers[:, None], bins)[:, 0], targets)
 
 
 def associate(latents: Tensor, factors: Sequence[Factor], *, bins: int = BINS, seed: int = 0) -> list[Association]:
-    """Hold latents (num, K, *grid), averaged over their grid, against factors of the same examples."""
+    """Hold latents (num, K, *grid), averaged over their grid, against factors of the same examples.
+
+    So few examples that shuffled factors are held as well give shares of zero. ValueError for fewer than 2 components
+    or examples.
+    """
+    if min(latents.shape[:2]) < 2:
+        raise ValueError(
+            f"{latents.shape[0]} examples of {latents.shape[1]} components were given; to hold them against factors "
+            "takes 2 or more of each."
+        )
     components = latents.double().reshape(*latents.shape[:2], -1).mean(2)
     labels = _binned(components, bins)
     associations = []
@@ -104,7 +117,9 @@ def associate(latents: Tensor, factors: Sequence[Factor], *, bins: int = BINS, s
         shuffled = [factor.labels[torch.randperm(len(labels), generator=generator)] for _ in range(SHUFFLES)]
         chance = torch.stack([mutual_information(labels, other) for other in shuffled]).mean(0)
         entropy = mutual_information(factor.labels[:, None], factor.labels)[0]
-        shares = ((mutual_information(labels, factor.labels) - chance) / (entropy - chance)).clamp(min=0)
+        room = entropy - chance
+        above = (mutual_information(labels, factor.labels) - chance) / room.clamp(min=1e-9)
+        shares = torch.where(room > 1e-9, above, 0.0).clamp(0, 1)
         top = shares.topk(2).values
         associations.append(
             Association(factor.name, shares, float(top[0] - top[1]), _linear_r2(components, factor.targets, seed))
@@ -147,15 +162,29 @@ def factors_of(fields: Sequence[Mapping[str, Any]], *, circular: Sequence[str] =
 
     ValueError for a circular one that is not among them.
     """
-    names = [name for name in fields[0] if all(_is_plain(entry.get(name)) for entry in fields)]
-    if missing := sorted(set(circular) - set(names)):
-        raise ValueError(f"no factor is called {missing[0]!r}; the examples have {', '.join(names) or 'none'}.")
-    columns = {name: [entry[name] for entry in fields] for name in names}
+    columns = _columns(fields)
+    if missing := sorted(set(circular) - set(columns)):
+        raise ValueError(f"no factor is called {missing[0]!r}; the examples have {', '.join(columns) or 'none'}.")
+    if fixed := [name for name in circular if len(_kinds(columns[name])) < 2]:
+        raise ValueError(f"the factor {fixed[0]!r} is the same in all examples; leave it out of the circular ones.")
     return [
         make_factor(name, column, circular=name in circular)
         for name, column in columns.items()
-        if len(set(map(str, column))) > 1
+        if len(_kinds(column)) > 1
     ]
+
+
+def left_out(fields: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences on the numbers and texts in all of these JSON objects that are no factors."""
+    fixed = [name for name, column in _columns(fields).items() if len(_kinds(column)) < 2]
+    wide = [
+        name
+        for name in fields[0]
+        if all(isinstance(entry.get(name), str | int | float) for entry in fields)
+        and not all(_is_plain(entry[name]) for entry in fields)
+    ]
+    reasons = {"the same in all examples": fixed, "not finite or too large for float64": wide}
+    return [f"no factors, being {reason}: {', '.join(names)}" for reason, names in reasons.items() if names]
 
 
 def categories_of(fields: Sequence[Mapping[str, Any]]) -> list[Factor]:
@@ -174,25 +203,49 @@ def categories_of(fields: Sequence[Mapping[str, Any]]) -> list[Factor]:
     ]
 
 
+def _columns(fields: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = [name for name in fields[0] if all(_is_plain(entry.get(name)) for entry in fields)]
+    return {name: [entry[name] for entry in fields] for name in names}
+
+
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+    try:
+        return isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value))
+    except OverflowError:  # an integer beyond float64
+        return False
+
+
+def _is_category(values: Sequence[Any]) -> bool:
+    return any(isinstance(value, str | bool) for value in values)
+
+
+def _kinds(values: Sequence[Any]) -> set[Any]:
+    """The different values of a factor as it tells them apart: 1 and 1.0 are one."""
+    return {str(value) for value in values} if _is_category(values) else {float(value) for value in values}
 
 
 def _binned(values: Tensor, bins: int) -> Tensor:
-    """Bins of equal counts, equal values in one bin: (num, columns) → int64 of that shape, from 0."""
+    """Bins for each column of (num, columns) → int64 of that shape, from 0; equal values are in one bin.
+
+    A bin a value where there are at most `bins` of them, else bins of equal counts. A column that varies has two bins
+    or more, however rare all values but one.
+    """
     bins = max(2, min(bins, len(values) // 5))
-    edges = torch.quantile(values, torch.arange(1, bins, dtype=values.dtype) / bins, dim=0, interpolation="lower")
-    return torch.stack(
-        [
-            torch.searchsorted(edge.unique(), column.contiguous())
-            for edge, column in zip(edges.T, values.T, strict=True)
-        ],
-        1,
-    )
+    return torch.stack([_binned_column(column.contiguous(), bins) for column in values.T], 1)
+
+
+def _binned_column(column: Tensor, bins: int) -> Tensor:
+    kinds = torch.unique(column)
+    if len(kinds) <= bins:
+        return torch.searchsorted(kinds, column)
+    places = torch.arange(1, bins, dtype=column.dtype) / bins
+    edges = torch.quantile(column, places, interpolation="lower").clamp(max=kinds[-2])  # the last value is above
+    return torch.searchsorted(torch.unique(edges), column)
 
 
 def _linear_r2(components: Tensor, targets: Tensor, seed: int) -> float:
     """R² of ridge regression, fitted to a random half of the examples and measured on the other, and the reverse."""
+    targets = targets / targets.abs().max()  # squares of the largest numbers would not be finite
     order = torch.randperm(len(components), generator=Generator().manual_seed(seed))
     halves = order.chunk(2)
     left, total = 0.0, 0.0

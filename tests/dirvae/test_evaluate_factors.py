@@ -16,6 +16,7 @@ from dirvae.evaluate.factors import (
     associate_by_chance,
     categories_of,
     factors_of,
+    left_out,
     make_factor,
     mutual_information,
 )
@@ -192,3 +193,61 @@ def test_each_value_of_a_text_is_a_factor_of_its_own() -> None:
     assert [int(association.shares.argmax()) for association in found] == [0, 1, 2]
     assert whole.gap < 0.05
     assert min(association.gap for association in found) > 0.6
+
+
+@pytest.mark.parametrize("rare", [0, 1, 2])
+def test_a_rare_value_is_told_from_the_others_wherever_it_stands(rare: int) -> None:
+    """Of 200 examples, 9 have the lowest, the middle or the highest of three values: no bin swallows them."""
+    others = [value for value in (0, 1, 2) if value != rare]
+    values = [rare] * 9 + [others[number % 2] for number in range(191)]
+    factor = make_factor("faces", values)
+    assert factor.labels.tolist() == values
+    latents = torch.cat([torch.tensor(values)[:, None].double(), uniform(200, 3)], 1)
+    found = associate(latents, [factor])[0]
+    assert found.shares[0].item() == pytest.approx(1, abs=0.05)
+    assert found.shares[1:].max() < 0.3
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_factor_that_is_mostly_one_of_many_values_still_has_two_bins(sign: int) -> None:
+    values = [sign * number for number in range(30)] + [sign * 100] * 970
+    assert make_factor("x", values).labels.unique(return_counts=True)[1].tolist() in ([30, 970], [970, 30])
+
+
+def test_so_few_examples_that_any_factor_is_held_give_shares_of_zero() -> None:
+    for num in (2, 3, 4):
+        factors = [
+            make_factor("x", [0] + [1] * (num - 1)),
+            make_factor("name", [str(place) for place in range(num)]),
+        ]
+        for found in (associate(uniform(num, 3), factors), *associate_by_chance(uniform(num, 3), factors)):
+            for association in found:
+                assert association.shares.isfinite().all()
+                assert math.isfinite(association.gap)
+                assert math.isfinite(association.linear)
+
+
+def test_the_same_number_written_in_two_ways_is_one_value() -> None:
+    fields = [{"same": 1, "x": 1}, {"same": 1.0, "x": 2}]
+    assert [factor.name for factor in factors_of(fields)] == ["x"]
+    assert left_out(fields) == ["no factors, being the same in all examples: same"]
+    with pytest.raises(ValueError, match="'same' is the same in all examples"):
+        factors_of(fields, circular=("same",))
+
+
+def test_numbers_that_float64_cannot_hold_are_no_factors_and_large_ones_are() -> None:
+    values = uniform(200)[:, 0]
+    fields = [{"huge": 10**400, "x": value, "large": 1e308 * value, "open": math.inf} for value in values.tolist()]
+    assert [factor.name for factor in factors_of(fields)] == ["x", "large"]
+    assert left_out(fields) == ["no factors, being not finite or too large for float64: huge, open"]
+    for wrong in (10**400, math.nan):
+        with pytest.raises(ValueError, match="'huge' holds a number that is not finite or too large for float64"):
+            make_factor("huge", [1, wrong])
+    plain, large = associate(torch.stack([values, values.square()], 1), factors_of(fields))
+    assert large.linear == pytest.approx(plain.linear)
+
+
+def test_one_component_or_one_example_is_refused() -> None:
+    for shape in ((10, 1), (1, 4)):
+        with pytest.raises(ValueError, match=f"{shape[0]} examples of {shape[1]} components were given"):
+            associate(uniform(*shape), [make_factor("x", list(range(10)))])
