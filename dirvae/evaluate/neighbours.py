@@ -24,15 +24,20 @@ def neighbour_errors(
     """Share of `test` latents that the majority of their k nearest `train` latents misclassify, for k in `counts`.
 
     Latents (num, K, *grid) by Euclidean distance, labels (num,) int64 from 0. A tie goes to the class whose
-    neighbours are nearer. `rows` test latents are looked at at a time. ValueError for fewer latents than k.
+    neighbours are nearer. `rows` test latents are looked at at a time. ValueError for fewer latents than k, and for
+    no k, or one below 1.
     """
+    if not counts or min(counts) < 1:
+        raise ValueError(f"counts is {list(counts)}; it must hold numbers of neighbours, 1 or more each.")
     largest = max(counts)
     if len(train) < largest or len(test) < 1:
         raise ValueError(
             f"{len(train)} latents to compare with and {len(test)} to classify; {largest} neighbours need at least "
             f"{largest} and 1."
         )
-    train, test = train.flatten(1).float(), test.flatten(1).float()
+    train, test = train.flatten(1).double(), test.flatten(1).double()
+    center = train.mean(0)  # far from the origin, differences of squares would keep no digit of the distances
+    train, test = train - center, test - center
     squares = train.square().sum(1)
     num_classes = int(max(train_labels.max(), test_labels.max())) + 1
     wrong = dict.fromkeys(counts, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import KDTree
 from torch import nn
 
 from dirvae import AutoEncoder, Dirichlet, ResNetVAE
@@ -112,3 +113,23 @@ def test_a_tie_goes_to_the_nearer_neighbours() -> None:
 def test_too_few_latents_to_vote_are_refused() -> None:
     with pytest.raises(ValueError, match="4 latents to compare with and 2 to classify; 10 neighbours"):
         neighbour_errors(torch.rand(4, 2), torch.zeros(4).long(), torch.rand(2, 2), torch.zeros(2).long())
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(1e4, 1), (-1e6, 1), (1, 1e-4)])
+def test_neighbours_far_from_the_origin_are_those_of_a_search_in_float64(offset: float, scale: float) -> None:
+    rng = np.random.default_rng(0)
+    latents = (rng.normal(size=(400, 8)) * scale + offset).astype(np.float32)
+    labels = (rng.random(400) < 0.5).astype(np.int64)
+    tree = KDTree(latents[:300].astype(np.float64))
+    nearest = tree.query(latents[300:].astype(np.float64), k=3)[1]
+    expected = np.mean((labels[:300][nearest].sum(1) >= 2) != labels[300:])
+    tensors = [torch.from_numpy(part) for part in (latents[:300], labels[:300], latents[300:], labels[300:])]
+    assert neighbour_errors(*tensors, counts=(3,))[3] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("counts", [(), (0, 3)])
+def test_no_neighbours_to_count_are_refused(counts: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="it must hold numbers of neighbours, 1 or more each"):
+        neighbour_errors(
+            torch.rand(4, 2), torch.zeros(4).long(), torch.rand(2, 2), torch.zeros(2).long(), counts=counts
+        )
