@@ -6,12 +6,13 @@ log p(x) ≈ log mean over z ~ q(z|x) of p(x|z) p(z) / q(z|x), the posterior as 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.training.seeding import Stream, stream_seed
@@ -65,14 +66,32 @@ def estimate_likelihood(
     `rows` examples are decoded at a time, one draw of each, so memory does not grow with `samples` or num. The
     noise is keyed by (seed, first example of the rows): the result is a function of the arguments. Latents whose
     sampler is an approximation are drawn from exactly, or the weights would belong to another distribution.
-    ValueError for a likelihood that is none.
+    The model is measured in evaluation mode and left in the mode of each of its modules. ValueError for a likelihood
+    that is none, no example, and fewer than one draw or row.
     """
+    for name, count in (("samples", samples), ("rows", rows)):
+        if count < 1:
+            raise ValueError(f"{name} is {count}; it must be 1 or more.")
+    if len(x) == 0:
+        raise ValueError("no example was given to estimate the likelihood of.")
     if not model.likelihood.is_density:
         raise ValueError(
             f"{type(model.likelihood).__name__} is no likelihood, so there is no log likelihood to estimate; train "
             "with one of the others."
         )
-    return ImportanceEstimate.joined(list(_estimate_rows(model.eval(), x, samples, rows, seed)))
+    with _evaluation_mode(model):
+        return ImportanceEstimate.joined(list(_estimate_rows(model, x, samples, rows, seed)))
+
+
+@contextlib.contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def _estimate_rows(

@@ -161,3 +161,31 @@ def test_squared_errors_are_refused_for_they_are_no_likelihood() -> None:
     model.likelihood = SquaredError()
     with pytest.raises(ValueError, match="SquaredError is no likelihood"):
         estimate_likelihood(model, data())
+
+
+def test_nothing_to_draw_and_nothing_to_measure_are_refused() -> None:
+    for name in ("samples", "rows"):
+        with pytest.raises(ValueError, match=f"{name} is 0; it must be 1 or more"):
+            estimate_likelihood(linear_gaussian(), data(), **{name: 0})
+    with pytest.raises(ValueError, match="no example was given"):
+        estimate_likelihood(linear_gaussian(), data()[:0])
+
+
+class Failing(Likelihood):
+    """A likelihood that cannot be evaluated."""
+
+    def log_prob(self, x: Tensor, decoded: Tensor) -> Tensor:
+        raise ArithmeticError
+
+
+def test_each_module_is_left_in_the_mode_it_was_in_also_after_an_error() -> None:
+    model = linear_gaussian().train()
+    model.encoder.eval()  # as where it is frozen
+    before = {name: module.training for name, module in model.named_modules()}
+    estimate_likelihood(model, data(4), samples=2)
+    assert {name: module.training for name, module in model.named_modules()} == before
+    model.likelihood = Failing()
+    with pytest.raises(ArithmeticError):
+        estimate_likelihood(model, data(4), samples=2)
+    assert {name: module.training for name, module in model.named_modules()} == before
+    assert set(before.values()) == {True, False}
