@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not is_run(run):
             return _fail(f"{run}: is no run. Name a folder that dirvae.train wrote, such as runs/image.")
         given["circular"] = tuple(given["circular"])
-        given["which"] = int(given["which"]) if given["which"].isdigit() else given["which"]
+        given["which"] = _which(given["which"])
         content = evaluate_run(run, EvaluateConfig(**given))
     except (TrainingError, PipelineError) as error:
         return _fail(str(error))
@@ -44,14 +46,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
     except KeyboardInterrupt:
         return 130
-    print("\n".join(_table(content)))
-    print(f"written: {run / EVALUATION_NAME}")
+    return _print([*_table(content), f"written: {run / EVALUATION_NAME}"])
+
+
+def _which(text: str) -> str | int:
+    is_step = text.isascii() and text.isdecimal() and len(text) < 20
+    return int(text) if is_step else text
+
+
+def _print(lines: list[str]) -> int:
+    """Print all lines: 0, or 141 where what reads them, such as `head`, has gone before the end."""
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or Python would fail again as it ends
+        return 128 + signal.SIGPIPE
     return 0
 
 
 def _table(content: dict[str, Any]) -> list[str]:
     kind = "held out" if content["is_held_out"] else "of training, none being held out"
     lines = [f"step {content['step']}, {content['examples']:,} images {kind}"]
+    lines += [f"note: {note}" for note in content["notes"]]
     lines += _likelihood_lines(content["likelihood"])
     used = content["usage"]
     size = used["model_size"]
@@ -87,14 +104,28 @@ def _factor_lines(content: dict[str, Any]) -> list[str]:
 def _likelihood_lines(measured: dict[str, Any] | None) -> list[str]:
     if measured is None:
         return [_line("likelihood", "none: this run was trained with squared errors, which are no likelihood")]
-    spread = measured["nll_standard_error"]
+    if "cross_entropy_of_greys" in measured:
+        return [
+            _line("cross entropy of greys", _nats(measured["cross_entropy_of_greys"])),
+            _line("KL", _nats(measured["kl"])),
+        ]
     return [
-        _line(f"NLL, {measured['samples']} samples", f"{measured['nll']:,.2f} ± {spread:.2f} nats"),
-        _line("-ELBO", f"{measured['negative_bound']:,.2f} nats"),
-        _line("  reconstruction", f"{measured['reconstruction']:,.2f} nats"),
-        _line("  KL", f"{measured['kl']:,.2f} nats"),
-        _line("effective samples", f"{measured['effective_samples']:.1f}, the median of the images"),
+        _line(f"NLL, {measured['samples']} samples", _nats(measured["nll"], measured["nll_standard_error"])),
+        _line("-ELBO", _nats(measured["negative_bound"])),
+        _line("  reconstruction", _nats(measured["reconstruction"])),
+        _line("  KL", _nats(measured["kl"])),
+        _line("effective samples", _median(measured["effective_samples"])),
     ]
+
+
+def _nats(value: float | None, spread: float | None = None) -> str:
+    if value is None:
+        return "not finite"
+    return f"{value:,.2f} nats" if spread is None else f"{value:,.2f} ± {spread:.2f} nats"
+
+
+def _median(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.1f}, the median of the images"
 
 
 def _line(name: str, value: str) -> str:

@@ -14,15 +14,16 @@ from torch import Tensor
 from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate.collapse import usage
 from dirvae.evaluate.disentanglement import disentanglement
-from dirvae.evaluate.factors import Association, associate, associate_by_chance, categories_of, factors_of
+from dirvae.evaluate.examples import RunData, open_run_data
+from dirvae.evaluate.factors import Association, associate, associate_by_chance, categories_of, factors_of, left_out
 from dirvae.evaluate.importance import estimate_likelihood
 from dirvae.evaluate.neighbours import neighbour_errors
-from dirvae.training.config import TrainConfig
-from dirvae.training.errors import ConfigError
-from dirvae.training.feed import to_device
+from dirvae.losses import BernoulliLikelihood
+from dirvae.training.checkpoint import Checkpoint
+from dirvae.training.errors import CheckpointError, ConfigError
 from dirvae.training.loading import choose_checkpoint, load_model
+from dirvae.training.logging import finite_or_none
 from dirvae.training.run_folder import read_config, write_json
-from pipelines import ImageIterator, hold_out, open_source
 
 __all__ = ["EvaluateConfig", "evaluate_run"]
 
@@ -57,102 +58,126 @@ class EvaluateConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
 
 
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Images (num, channel, height, width) in [0, 1] on the CPU, and the JSON beside each, None where there is none."""
-
-    data: Tensor
-    fields: list[dict[str, Any]] | None
-
-
 def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None = None) -> dict[str, Any]:
     """Measure the model of a run on the images it did not train on, write `evaluation.json` and return it.
 
     `model` takes the run's weights where its network is not one that a config can name, as in `load_model`. Factors
-    and neighbours also use training images, whose factors no training saw. The errors of run, checkpoint and data
-    pass through, all with one sentence.
+    and neighbours also use training images, whose factors no training saw; "notes" are sentences on what could not be
+    measured. `StateError` for data that is not what the run saw; the errors of run, checkpoint and data pass through,
+    all with one sentence.
     """
     settings = read_config(run)
     checkpoint = choose_checkpoint(run, config.which)
     model = load_model(run, device=config.device, which=checkpoint.step, model=model)
-    trained_on, held_out = _open(settings, config)
-    tested = trained_on if held_out is None else held_out
-    means = _latent_means(model, tested.data)
+    data = open_run_data(settings, checkpoint, source=config.source, limit=config.limit, seed=config.seed)
+    notes = _notes(data)
+    fields = _fields(data, config)
+    means = _latent_means(model, data.tested.data, checkpoint)
+    likelihood, told = _likelihood(model, data.tested.data, config)
     content: dict[str, Any] = {
         "version": EVALUATION_VERSION,
         "step": checkpoint.step,
-        "is_held_out": held_out is not None,
-        "examples": len(tested.data),
-        "likelihood": _likelihood(model, tested.data, config),
+        "is_held_out": data.held_out is not None,
+        "examples": len(data.tested.data),
+        "notes": notes + told,
+        "likelihood": likelihood,
         "usage": usage(model, means),
         "neighbours": None,
         "factors": None,
         "categories": None,
         "disentanglement": None,
     }
-    if tested.fields is not None and trained_on.fields is not None:
-        fields = trained_on.fields if held_out is None else [*trained_on.fields, *tested.fields]
-        others = _latent_means(model, trained_on.data)
-        everything = others if held_out is None else torch.cat([others, means])
-        content |= _factors(everything, fields, config)
-        if config.label is not None and held_out is not None:
-            content["neighbours"] = _neighbours(others, trained_on.fields, means, tested.fields, config.label)
+    if fields is not None:
+        others = means if data.held_out is None else _latent_means(model, data.trained_on.data, checkpoint)
+        everything = others if data.held_out is None else torch.cat([others, means])
+        found = _factors(everything, fields, config)
+        content["notes"] += found.pop("notes")
+        content |= found
+        if config.label is not None:
+            content["neighbours"] = _neighbours(others, means, fields, config.label)
     write_json(run / EVALUATION_NAME, content)
     return content
 
 
-def _open(settings: TrainConfig, config: EvaluateConfig) -> tuple[Examples, Examples | None]:
-    source = open_source(config.source if config.source is not None else settings.source)
-    if settings.held_out is None:
-        return _examples(source, settings, config), None
-    trained_on, held_out = hold_out(source, settings.held_out, seed=settings.seed)
-    return _examples(trained_on, settings, config), _examples(held_out, settings, config)
+def _notes(data: RunData) -> list[str]:
+    """Sentences on what the data lacks."""
+    notes = []
+    if data.appended:
+        notes.append(
+            f"{data.appended:,} examples were appended since the checkpoint was written; they are left out"
+        )
+    fields = data.fields()
+    missing = sum(entry is None for entry in fields)
+    if 0 < missing < len(fields):
+        notes.append(f"no factors: {_missing(missing, len(fields))}")
+    return notes
 
 
-def _examples(source: Any, settings: TrainConfig, config: EvaluateConfig) -> Examples:
-    """The first examples of a source in a fixed order."""
-    looks: dict[str, Any] = {
-        "size": settings.size,
-        "batch_size": settings.batch_size,
-        "on_error": settings.on_error,
-    }
-    names = ("json",) if "json" in source[0].fields else ()
-    iterator = ImageIterator(source, shuffle=True, seed=config.seed, fields=names, tail="keep", **looks)
-    data: list[Tensor] = []
-    fields: list[Any] = []
-    try:
-        for batch in iterator:
-            data.append(to_device(batch.data, torch.device("cpu")))
-            fields += batch.fields["json"] if names else [None] * len(batch.data)
-            if len(fields) >= config.limit:
-                break
-    finally:
-        iterator.close()
-    fields = fields[: config.limit]
-    has_all = all(isinstance(entry, dict) for entry in fields)
-    return Examples(torch.cat(data)[: config.limit], fields if has_all else None)
+def _fields(data: RunData, config: EvaluateConfig) -> list[dict[str, Any]] | None:
+    """The JSON objects of all images, None where one has none. `ConfigError` where factors were asked for then."""
+    fields = [entry for entry in data.fields() if entry is not None]
+    missing = len(data.fields()) - len(fields)
+    asked = ("label",) * (config.label is not None) + ("circular",) * bool(config.circular)
+    if asked and missing:
+        raise ConfigError(
+            f"{asked[0]} names a factor, but {_missing(missing, len(data.fields()))}. Put one beside every image, "
+            f"or leave {asked[0]} out."
+        )
+    if config.label is not None:
+        if data.held_out is None:
+            raise ConfigError(
+                f"label is {config.label!r}, but the run held no images out whose neighbours could be looked for. "
+                "Leave label out."
+            )
+        if len(data.trained_on.data) < min(NEIGHBOURS):
+            raise ConfigError(
+                f"label is {config.label!r}, but {len(data.trained_on.data)} training images are fewer than "
+                f"{min(NEIGHBOURS)} neighbours. Raise limit, or leave label out."
+            )
+    return None if missing else fields
+
+
+def _missing(count: int, total: int) -> str:
+    return f"{count:,} of {total:,} images {'has' if count == 1 else 'have'} no JSON object beside them"
 
 
 @torch.inference_mode()
-def _latent_means(model: AutoEncoder, x: Tensor) -> Tensor:
+def _latent_means(model: AutoEncoder, x: Tensor, checkpoint: Checkpoint) -> Tensor:
     device = next(model.parameters()).device
-    return torch.cat([model.encode(part.to(device)).mean.cpu() for part in torch.split(x, _rows(x))])
+    means = torch.cat([model.encode(part.to(device)).mean.cpu() for part in torch.split(x, _rows(x))])
+    if not means.isfinite().all():
+        raise CheckpointError(
+            f"{checkpoint.path}: its model encodes images as numbers that are not finite. Choose another checkpoint "
+            "with --which, or train anew."
+        )
+    return means
 
 
 def _rows(x: Tensor) -> int:
     return max(1, min(500, LARGEST_CHUNK // x[0].numel()))
 
 
-def _likelihood(model: AutoEncoder, x: Tensor, config: EvaluateConfig) -> dict[str, Any] | None:
+def _likelihood(model: AutoEncoder, x: Tensor, config: EvaluateConfig) -> tuple[dict[str, Any] | None, list[str]]:
+    """The likelihood's numbers and notes on them. Of coins over greys, which are no likelihood, the cross entropy."""
     if not model.likelihood.is_density:
-        return None
+        return None, []
     device = next(model.parameters()).device
     estimate = estimate_likelihood(model, x.to(device), samples=config.samples, rows=_rows(x), seed=config.seed)
-    return {**estimate.means(), "samples": config.samples, "values": x[0].numel()}
+    means = finite_or_none(estimate.means())
+    notes = ["numbers of the likelihood that are not finite are left out"] if None in means.values() else []
+    counts = {"samples": config.samples, "values": x[0].numel()}
+    if isinstance(model.likelihood, BernoulliLikelihood) and not ((x == 0) | (x == 1)).all():
+        notes.append(
+            "the images are not of zeros and ones only: bernoulli gives a cross entropy of greys, no likelihood"
+        )
+        return {"cross_entropy_of_greys": means["reconstruction"], "kl": means["kl"], **counts}, notes
+    return {**means, **counts}, notes
 
 
 def _factors(latents: Tensor, fields: list[dict[str, Any]], config: EvaluateConfig) -> dict[str, Any]:
     """Each factor's association, each category's, and all factors' together; beside them what shuffled ones give."""
+    if latents.shape[1] < 2:
+        return {"notes": ["no factors: they are told apart by 2 components or more, and the latent has 1"]}
     try:
         factors = factors_of(fields, circular=config.circular)
     except ValueError as error:
@@ -168,7 +193,12 @@ def _factors(latents: Tensor, fields: list[dict[str, Any]], config: EvaluateConf
     if count > 1:
         by_chance = _means([disentanglement(shuffle[:count]).to_json() for shuffle in chance])
         summed = {**disentanglement(found[:count]).to_json(), "chance": by_chance}
-    return {"factors": rows[:count], "categories": rows[count:], "disentanglement": summed}
+    return {
+        "notes": left_out(fields),
+        "factors": rows[:count],
+        "categories": rows[count:],
+        "disentanglement": summed,
+    }
 
 
 def _numbers(association: Association) -> dict[str, float]:
@@ -180,17 +210,11 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
 
 
-def _neighbours(
-    train: Tensor,
-    train_fields: Sequence[dict[str, Any]],
-    test: Tensor,
-    test_fields: Sequence[dict[str, Any]],
-    label: str,
-) -> dict[str, Any]:
-    names = [str(entry.get(label)) for entry in (*train_fields, *test_fields)]
-    if all(label not in entry for entry in (*train_fields, *test_fields)):
-        known = ", ".join(train_fields[0])
+def _neighbours(train: Tensor, test: Tensor, fields: Sequence[dict[str, Any]], label: str) -> dict[str, Any]:
+    if all(label not in entry for entry in fields):
+        known = ", ".join(fields[0])
         raise ConfigError(f"no factor is called {label!r}; the examples have {known or 'none'}.")
+    names = [str(entry.get(label)) for entry in fields]
     kinds = {name: number for number, name in enumerate(sorted(set(names)))}
     labels = torch.tensor([kinds[name] for name in names])
     counts = [count for count in NEIGHBOURS if count <= len(train)]
