@@ -29,7 +29,7 @@ SUMMARY = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate a run and print the table: 0, 1 for an error, 130 after Ctrl-C."""
+    """Evaluate a run and print the table: 0, 1 for an error, 130 after Ctrl-C, 141 where its reader has gone."""
     given = vars(_parser().parse_args(argv))
     run = given.pop("run")
     try:

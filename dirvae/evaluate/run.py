@@ -138,7 +138,7 @@ def _fields(data: RunData, config: EvaluateConfig) -> list[dict[str, Any]] | Non
 
 
 def _missing(count: int, total: int) -> str:
-    return f"{count:,} of {total:,} images {'has' if count == 1 else 'have'} no JSON object beside them"
+    return f"{count:,} of {total:,} images {'has' if count == 1 else 'have'} no JSON object"
 
 
 @torch.inference_mode()
@@ -214,7 +214,13 @@ def _neighbours(train: Tensor, test: Tensor, fields: Sequence[dict[str, Any]], l
     if all(label not in entry for entry in fields):
         known = ", ".join(fields[0])
         raise ConfigError(f"no factor is called {label!r}; the examples have {known or 'none'}.")
-    names = [str(entry.get(label)) for entry in fields]
+    if lacking := sum(label not in entry for entry in fields):
+        verb = "has" if lacking == 1 else "have"
+        raise ConfigError(
+            f"{lacking:,} of {len(fields):,} images {verb} no {label!r} in the JSON object. Add it to each, or leave "
+            "label out."
+        )
+    names = [str(entry[label]) for entry in fields]
     kinds = {name: number for number, name in enumerate(sorted(set(names)))}
     labels = torch.tensor([kinds[name] for name in names])
     counts = [count for count in NEIGHBOURS if count <= len(train)]

@@ -145,9 +145,13 @@ def test_a_factor_asked_for_that_some_image_lacks_is_an_error_and_otherwise_a_no
         for folder, missing in ((first, "1 of 40 images has"), (some, "2 of 40 images have"), (none, "40 of 40")):
             arguments = [run, "--source", str(folder), f"--{option}", "hue"]
             refused(capsys, arguments, f"^error: {option} names a factor, but {missing}.* no JSON object")
+    partly = shutil.copytree(images, tmp_path / "partly")
+    (partly / "007.json").write_text('{"hue": 0.5}')
+    told = "1 of 40 images has no 'shape' in the JSON object"
+    refused(capsys, [run, "--source", str(partly), "--label", "shape"], told)
     content = evaluate(trained / "run", "--source", str(first))
     assert content["factors"] is None
-    assert "note: no factors: 1 of 40 images has no JSON object beside them\n" in capsys.readouterr().out
+    assert "note: no factors: 1 of 40 images has no JSON object\n" in capsys.readouterr().out
     assert evaluate(trained / "run", "--source", str(none))["notes"] == []
 
 
