@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, cast
 
+import torch
 from torch import Generator, Tensor, nn
 
 from dirvae.metrics import active_units, components_in_use
@@ -113,13 +114,17 @@ class Latent(nn.Module):
 
 
 class SimplexLatent(Latent):
-    """A latent of shares that sum to 1 over axis 1; its densities are taken in logarithms."""
+    """A latent of shares that sum to 1 over axis 1; its densities are taken in logarithms.
+
+    A weighted draw is normalised once more in float64: in float32 shares sum to 1 within 1e-7 or so, and a density
+    multiplies that by the total concentration, which is 4e7 at K = 4096 and 1e4 each.
+    """
 
     def weighted_draw(self, posterior: Posterior, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         on_simplex, prior = cast(SimplexPosterior, posterior), cast(SimplexPrior, self.prior)
-        log_z = on_simplex.log_rsample(generator)
-        weight = prior.log_prob_of_log(log_z.double()) - on_simplex.log_prob_of_log(log_z.double())
-        return log_z.exp(), weight
+        drawn = on_simplex.log_rsample(generator)
+        log_z = torch.log_softmax(drawn.double(), dim=1)
+        return drawn.exp(), prior.log_prob_of_log(log_z) - on_simplex.log_prob_of_log(log_z)
 
     def components_in_use(self, latents: Tensor) -> Tensor:
         return components_in_use(latents)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.special import gammaln
 from torch import Generator, Tensor
 
 from dirvae.latents import (
@@ -20,6 +22,7 @@ from dirvae.latents import (
     named_latent,
 )
 from dirvae.latents.checking import assert_latent_keeps_its_promises
+from dirvae.latents.dirichlet import DirichletPosterior
 from dirvae.latents.gaussian import GaussianPosterior
 
 
@@ -112,6 +115,18 @@ def test_weights_of_draws_have_the_mean_minus_kl_even_where_shares_underflow() -
     assert (z == 0).any()
     assert weight.isfinite().all()
     assert abs(weight.mean() + latent.kl(posterior)[0]) < 5 * weight.std() / 20_000**0.5
+
+
+def test_weights_of_sharp_posteriors_of_many_components_are_those_of_shares_that_sum_to_one() -> None:
+    latent = Dirichlet(4096)
+    posterior = DirichletPosterior(torch.full((40, 4096), 1e4))
+    _, weight = latent.weighted_draw(posterior, Generator().manual_seed(0))
+    shares = posterior.rsample(Generator().manual_seed(0)).double().numpy()
+    shares /= shares.sum(1, keepdims=True)
+    a, b = np.full(4096, 1e4), latent.prior.concentration.double().numpy()
+    normaliser = (gammaln(b.sum()) - gammaln(b).sum()) - (gammaln(a.sum()) - gammaln(a).sum())
+    expected = normaliser + ((b - a) * np.log(shares)).sum(1)
+    np.testing.assert_allclose(weight, expected, atol=0.02)
 
 
 def test_components_in_use_are_judged_as_shares_on_the_simplex_and_as_units_elsewhere() -> None:
