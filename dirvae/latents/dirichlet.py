@@ -115,7 +115,8 @@ class Dirichlet(SimplexLatent):
     `estimator`: "exact", "laplace", "paper", "rsvi", "weibull", or a function like those in
     `dirvae.latents.estimators`: how training draws. `weighted_draw` is exact whichever it is.
     `kl`: "dirichlet", the divergence on the simplex, or "multigamma", the paper's, which is larger.
-    Raises ValueError for a size below 2, a prior or scale that is not positive, an unknown estimator or kl.
+    Raises ValueError for a size below 2, a prior outside [1e-6, 1e6], a scale that is not positive, an unknown
+    estimator or kl.
     """
 
     prior_concentration: Tensor

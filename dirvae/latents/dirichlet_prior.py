@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MomentPrior", "concentration_from_moments", "prior_concentration"]
+__all__ = ["MomentPrior", "check_prior", "concentration_from_moments", "prior_concentration"]
+
+MIN_PRIOR = 1e-6
+MAX_PRIOR = 1e6
+
+
+def check_prior(value: float, given: object) -> None:
+    """ValueError for a concentration outside [1e-6, 1e6], `given` being what the caller wrote it in.
+
+    Within these limits every density, divergence and moment of a prior is finite; far outside them float32 itself
+    turns a concentration to 0 or infinity.
+    """
+    if not MIN_PRIOR <= value <= MAX_PRIOR:
+        raise ValueError(
+            f"the prior is {given}; every concentration must be a finite number above zero, from {MIN_PRIOR:g} to "
+            f"{MAX_PRIOR:g}."
+        )
 
 
 def prior_concentration(prior: float | Sequence[float] | str | None, model_size: int) -> Tensor:
     """A prior's concentration as (model_size,) float32: one number for all, one each, or None for 1 - 1/K.
 
-    Raises ValueError for another count than `model_size`, or a value that is not finite and above zero.
+    Raises ValueError for another count than `model_size`, or a value outside [1e-6, 1e6].
     """
     if model_size < 2:
         raise ValueError(f"model_size is {model_size}; a simplex has at least 2 components.")
@@ -30,8 +45,8 @@ def prior_concentration(prior: float | Sequence[float] | str | None, model_size:
             f"the prior has {len(values)} concentrations; give one number, or one for each of the {model_size} "
             "components."
         )
-    if not all(0 < value < math.inf for value in values):
-        raise ValueError(f"the prior is {prior}; every concentration must be a finite number above zero.")
+    for value in values:
+        check_prior(value, prior)
     return torch.tensor(values, dtype=torch.float32)
 
 
@@ -50,7 +65,7 @@ class MomentPrior(nn.Module):
 
     `start`: the concentration to begin with, as for `prior_concentration`; it stands during `burn_in` updates.
     `decay`: of the exponential moving averages of the two moments, which begin as plain averages.
-    `minimum`, `maximum`: limits of every concentration.
+    `minimum`, `maximum`: limits of every fitted concentration, within [1e-6, 1e6] themselves.
     All state is in buffers, so a checkpoint holds it; an update waits for nothing on the device, and one whose
     moments are not finite changes nothing. Raises ValueError for a setting out of range.
     """
@@ -74,8 +89,10 @@ class MomentPrior(nn.Module):
             raise ValueError(f"decay is {decay}; it must be at least 0 and below 1.")
         if burn_in < 0:
             raise ValueError(f"burn_in is {burn_in}; it must be a count of updates, 0 or more.")
-        if not 0 < minimum <= maximum < math.inf:
-            raise ValueError(f"the limits are {minimum} and {maximum}; give 0 < minimum ≤ maximum.")
+        if not MIN_PRIOR <= minimum <= maximum <= MAX_PRIOR:
+            raise ValueError(
+                f"the limits are {minimum} and {maximum}; give {MIN_PRIOR:g} ≤ minimum ≤ maximum ≤ {MAX_PRIOR:g}."
+            )
         self.decay, self.burn_in = decay, burn_in
         self.minimum, self.maximum = minimum, maximum
         self.register_buffer("concentration", prior_concentration(start, model_size))

@@ -79,13 +79,13 @@ class LogisticNormalPrior:
     @property
     def mean(self) -> Tensor:
         """Expected share of each component, by quasi-Monte Carlo: (K,), sums to 1."""
-        return self._moments()[0]
+        return self._moments()[0].float()
 
     @property
     def stddev(self) -> Tensor:
         """Standard deviation of each component, by quasi-Monte Carlo: (K,)."""
         mean, mean_square = self._moments()
-        return (mean_square - mean.square()).sqrt()
+        return (mean_square - mean.square()).clamp(min=0).sqrt().float()
 
     def over(self, num: int, *grid: int) -> LogisticNormalPosterior:
         """The prior as a distribution over `num` examples on a grid."""
@@ -107,7 +107,7 @@ class LogisticNormalPrior:
         return self.over(log_z.shape[0], *log_z.shape[2:]).log_prob_of_log(log_z)
 
     def _moments(self) -> tuple[Tensor, Tensor]:
-        moments = logistic_normal_moments(self.location[None], self.scale[None], num_points=8192)
+        moments = logistic_normal_moments(self.location[None].double(), self.scale[None].double(), num_points=8192)
         return moments[0][0], moments[1][0]
 
 

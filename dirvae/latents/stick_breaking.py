@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from dirvae.latents.cells import sum_over_cells
 from dirvae.latents.dense import Dense
+from dirvae.latents.dirichlet_prior import check_prior
 from dirvae.latents.kumaraswamy import (
     beta_log_prob,
     kumaraswamy_kl_from_beta,
@@ -114,7 +115,7 @@ class StickBreakingPrior:
         """Standard deviation of each component: (K,)."""
         b = self.b.double()
         mean_square = self._over_breaks(2 / ((1 + b) * (2 + b)), b / (2 + b))  # E v², E (1 - v)²
-        return (mean_square - self._mean().square()).sqrt().float()
+        return (mean_square - self._mean().square()).clamp(min=0).sqrt().float()
 
     def over(self, num: int, *grid: int) -> StickBreakingPosterior:
         """The prior as a distribution over `num` examples on a grid: Beta(1, b) is Kumaraswamy(1, b)."""
@@ -151,7 +152,7 @@ class StickBreaking(SimplexLatent):
     `prior`: the concentration of the stick-breaking process; the larger, the more components share the stick.
     `a_head`, `b_head`: features (batch, K, *grid) → (batch, K - 1, *grid); softplus makes them positive. Unless
     given, dense layers per cell that start around the prior, a = 1 and b = `prior`.
-    Raises ValueError for a size below 2 and a prior that is not positive.
+    Raises ValueError for a size below 2 and a prior outside [1e-6, 1e6].
     """
 
     prior_b: Tensor
@@ -167,8 +168,7 @@ class StickBreaking(SimplexLatent):
         super().__init__()
         if model_size < 2:
             raise ValueError(f"model_size is {model_size}; a simplex has at least 2 components.")
-        if not 0 < prior < math.inf:
-            raise ValueError(f"the prior is {prior}; its concentration must be a finite number above zero.")
+        check_prior(prior, prior)
         self.model_size = model_size
         self.register_buffer("prior_b", torch.full((model_size - 1,), float(prior)))
         self.a_head = a_head if a_head is not None else _head(model_size, 1.0)

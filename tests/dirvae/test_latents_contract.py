@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -162,6 +164,30 @@ def test_a_named_latent_takes_a_prior_or_keeps_its_own() -> None:
 def test_a_prior_that_a_latent_cannot_have_is_refused(latent: str | Latent, prior: Any, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         named_latent(latent, 4, prior)
+
+
+SIMPLEX = sorted(set(LATENTS) - {"gaussian"})
+
+
+@pytest.mark.parametrize("name", SIMPLEX)
+@pytest.mark.parametrize("prior", [0.0, -1.0, 1e-50, 1e-7, 1e7, 1e39, math.inf, math.nan])
+def test_a_prior_too_small_or_too_large_is_refused_with_the_limits(name: str, prior: float) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"the prior is {prior};") + ".* from 1e-06 to 1e.06"):
+        make_latent(name, 4, prior=prior)
+
+
+@pytest.mark.parametrize("name", SIMPLEX)
+@pytest.mark.parametrize("prior", [1e-6, 1e6])
+@pytest.mark.parametrize("size", [2, 300])
+def test_at_the_limits_of_a_prior_everything_is_finite(name: str, prior: float, size: int) -> None:
+    latent = make_latent(name, size, prior=prior)
+    posterior = latent.posterior(torch.randn(20, size, generator=Generator().manual_seed(0)))
+    _, weight = latent.weighted_draw(posterior, Generator().manual_seed(1))
+    kl = latent.kl(posterior)
+    kl.sum().backward()
+    for value in (kl, weight, latent.prior.mean, latent.prior.stddev, *(part.grad for part in latent.parameters())):
+        assert value.isfinite().all()
+    assert (kl > 0).all()
 
 
 def test_an_unknown_latent_is_refused_with_the_names_that_exist() -> None:
