@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from dirvae.latents.cells import sum_over_cells
+from dirvae.latents.cells import limit_at_zero, sum_over_cells
 from dirvae.latents.estimators import Estimator, exact_log_gamma
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "dirichlet_mean_square",
     "gamma_kl",
     "log_dirichlet_rsample",
+    "log_power",
     "multigamma_kl",
 ]
 
@@ -37,12 +38,18 @@ def log_dirichlet_rsample(
 def dirichlet_log_prob(log_z: Tensor, concentration: Tensor) -> Tensor:
     """Log density in nats at z = exp(log_z), grid axes summed: (batch,), in the dtype of `log_z`.
 
-    With respect to the first K - 1 components, as in SciPy.
+    With respect to the first K - 1 components, as in SciPy. Where shares are 0: see `log_power`.
     """
-    a, log_share = concentration.double(), log_z.double()
-    powers = torch.where((a == 1) & log_share.isneginf(), 0.0, (a - 1) * log_share)  # 0 · log 0 is 0
-    cells = torch.lgamma(a.sum(1)) + (powers - torch.lgamma(a)).sum(1)
+    a = concentration.double()
+    cells = torch.lgamma(a.sum(1)) + log_power(log_z.double(), a - 1) - torch.lgamma(a).sum(1)
     return sum_over_cells(cells).to(log_z.dtype)
+
+
+def log_power(log_z: Tensor, power: Tensor) -> Tensor:
+    """log Π z_k^power_k: (batch, *grid), infinite or finite where shares are 0, as all of these fall to 0 together."""
+    is_zero = log_z.isneginf()
+    order = torch.where(is_zero, power, 0.0).sum(1)
+    return (power * torch.where(is_zero, 0.0, log_z)).sum(1) + limit_at_zero(order)
 
 
 def dirichlet_kl(concentration: Tensor, prior_concentration: Tensor) -> Tensor:

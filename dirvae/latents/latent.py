@@ -60,7 +60,11 @@ class Prior(Protocol):
 
 
 class SimplexPosterior(Posterior, Protocol):
-    """A posterior of shares that sum to 1 over axis 1, at home in their logarithms: there no share is ever 0."""
+    """A posterior of shares that sum to 1 over axis 1, at home in their logarithms: there no share is ever 0.
+
+    A draw of a sharp one can hold shares that underflow to exactly 0. There `log_prob` is the limit of the density,
+    +inf or -inf for most laws, and what stays finite is `log_prob_of_log` of `log_rsample`.
+    """
 
     def log_rsample(self, generator: Generator | None = None) -> Tensor:
         """Log of one differentiable draw: (batch, model_size, *grid), finite even where the draw underflows."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from dirvae.latents.cells import sum_over_cells
+from dirvae.latents.cells import limit_at_zero, sum_over_cells
 
 __all__ = [
     "dirichlet_to_logits",
@@ -30,16 +30,17 @@ def logistic_normal_log_prob(log_z: Tensor, location: Tensor, scale: Tensor) -> 
     """Log density in nats at z = exp(log_z), grid axes summed: (batch,), in the dtype of `log_z`.
 
     With respect to the first K - 1 components: the joint density of the logits log z + c, the shift c integrated
-    out, over Π z_k.
+    out, over Π z_k. -inf where a share is 0: there the normal falls faster than any power rises.
     """
-    log_share, precision = log_z.double(), scale.double().pow(-2)
+    is_zero = log_z.isneginf()
+    log_share, precision = torch.where(is_zero, 0.0, log_z.double()), scale.double().pow(-2)
     total = precision.sum(1, keepdim=True)
     offset = log_share - location.double()
     offset = offset - (precision * offset).sum(1, keepdim=True) / total
     size = log_z.shape[1]
     parts = 0.5 * precision.log() - 0.5 * precision * offset.square() - log_share
     cells = parts.sum(1) - 0.5 * total.squeeze(1).log() - 0.5 * (size - 1) * math.log(2 * math.pi)
-    return sum_over_cells(cells).to(log_z.dtype)
+    return sum_over_cells(cells + limit_at_zero(is_zero.sum(1))).to(log_z.dtype)
 
 
 def logistic_normal_kl(location: Tensor, scale: Tensor, prior_location: Tensor, prior_scale: Tensor) -> Tensor:

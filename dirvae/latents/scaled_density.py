@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dirvae.latents.cells import sum_over_cells
-from dirvae.latents.dirichlet_density import dirichlet_kl, multigamma_kl
+from dirvae.latents.dirichlet_density import dirichlet_kl, log_power, multigamma_kl
 
 __all__ = [
     "scaled_dirichlet_jensen_kl",
@@ -42,8 +42,7 @@ def scaled_dirichlet_log_prob(log_z: Tensor, concentration: Tensor, log_rate: Te
     """
     a, log_b, log_share = concentration.double(), log_rate.double(), log_z.double()
     total = a.sum(1)
-    powers = a * log_b + torch.where((a == 1) & log_share.isneginf(), 0.0, (a - 1) * log_share)
-    cells = torch.lgamma(total) + (powers - torch.lgamma(a)).sum(1)
+    cells = torch.lgamma(total) + (a * log_b - torch.lgamma(a)).sum(1) + log_power(log_share, a - 1)
     return sum_over_cells(cells - total * torch.logsumexp(log_b + log_share, dim=1)).to(log_z.dtype)
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from dirvae.latents.cells import sum_over_cells
+from dirvae.latents.cells import limit_at_zero, sum_over_cells
 from dirvae.latents.dense import Dense
 from dirvae.latents.dirichlet_prior import check_prior
 from dirvae.latents.kumaraswamy import (
@@ -28,10 +28,13 @@ __all__ = [
     "StickBreakingPrior",
     "log_shares_to_breaks",
     "log_sticks_to_shares",
+    "order_at_zero",
 ]
 
 MIN_PARAMETER = 1e-3
 MAX_PARAMETER = 1e4
+LOG_OF_ZERO = -1e8
+"""Stands for log 0 where a density has a limit there: v^a has died even at the smallest a."""
 
 
 def log_sticks_to_shares(log_v: Tensor, log_rest: Tensor) -> Tensor:
@@ -53,6 +56,19 @@ def log_shares_to_breaks(log_z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     is_most = log_rest < -math.log(2)
     log_v = torch.where(is_most, log_complement(torch.where(is_most, log_rest, -1.0)), log_v)
     return log_v, log_rest, log_left
+
+
+def order_at_zero(log_z: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The power of ε that the density of the shares holds when those that are 0 are ε: (batch, *grid).
+
+    A break that takes nothing goes like v^(a - 1), one that takes all there is like (1 - v)^(b - 1); those after it
+    share ε evenly, each over the ε that was left.
+    """
+    is_zero = log_z.isneginf()
+    is_past = is_zero.flip(1).long().cumprod(1).flip(1).bool()  # nothing from here on
+    orders = torch.where(is_zero[:, :-1], a - 1, 0.0)
+    orders = torch.where(is_past[:, 1:], b - 1, orders)
+    return torch.where(is_past[:, :-1], -1.0, orders).sum(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +107,11 @@ class StickBreakingPosterior:
 
     def log_prob_of_log(self, log_z: Tensor) -> Tensor:
         """Log density at exp(`log_z`): what `log_prob` gives, also where z itself underflows to 0."""
-        log_v, log_rest, log_left = log_shares_to_breaks(log_z.double())
-        cells = kumaraswamy_log_prob(log_v, log_rest, self.a.double(), self.b.double()) - log_left
-        return sum_over_cells(cells.sum(1)).to(log_z.dtype)
+        a, b = self.a.double(), self.b.double()
+        log_v, log_rest, log_left = log_shares_to_breaks(log_z.double().clamp(min=LOG_OF_ZERO))
+        breaks = kumaraswamy_log_prob(log_v, log_rest, a, b) - log_left
+        cells = breaks.sum(1) + limit_at_zero(order_at_zero(log_z, a, b))
+        return sum_over_cells(cells).to(log_z.dtype)
 
     def __repr__(self) -> str:
         return f"StickBreakingPosterior(a={tuple(self.a.shape)})"
@@ -133,10 +151,12 @@ class StickBreakingPrior:
 
     def log_prob_of_log(self, log_z: Tensor) -> Tensor:
         """Log density of exp(`log_z`), also where that underflows to 0."""
-        log_v, log_rest, log_left = log_shares_to_breaks(log_z.double())
+        log_v, log_rest, log_left = log_shares_to_breaks(log_z.double().clamp(min=LOG_OF_ZERO))
         b = self.b.double().view(1, -1, *(1,) * (log_z.dim() - 2))
-        cells = beta_log_prob(log_v, log_rest, torch.ones_like(b), b) - log_left
-        return sum_over_cells(cells.sum(1)).to(log_z.dtype)
+        a = torch.ones_like(b)
+        breaks = beta_log_prob(log_v, log_rest, a, b) - log_left
+        cells = breaks.sum(1) + limit_at_zero(order_at_zero(log_z, a, b))
+        return sum_over_cells(cells).to(log_z.dtype)
 
     def _mean(self) -> Tensor:
         v = 1 / (1 + self.b.double())
