@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a shell starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # children begin with the default: Ctrl-C reaches them
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
