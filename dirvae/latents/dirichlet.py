@@ -184,8 +184,17 @@ class Dirichlet(SimplexLatent):
 
 
 def read_concentration(head: nn.Module, features: Tensor, scale: float) -> Tensor:
-    """scale · softplus(head(features)) within [1e-3, 1e4], float32: half precisions cannot hold small ones."""
-    concentration = scale * F.softplus(head(features.float())) + MIN_CONCENTRATION
+    """scale · softplus(head(features)) within [1e-3, 1e4], float32: half precisions cannot hold small ones.
+
+    Raises ValueError for a head that puts out another shape than that of `features`.
+    """
+    raw = head(features.float())
+    if raw.shape != features.shape:
+        raise ValueError(
+            f"the concentration head made {tuple(raw.shape)}, but its features are {tuple(features.shape)}; give each "
+            "component its own concentration."
+        )
+    concentration = scale * F.softplus(raw) + MIN_CONCENTRATION
     return concentration.clamp(max=MAX_CONCENTRATION)
 
 

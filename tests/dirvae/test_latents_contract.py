@@ -193,3 +193,20 @@ def test_at_the_limits_of_a_prior_everything_is_finite(name: str, prior: float, 
 def test_an_unknown_latent_is_refused_with_the_names_that_exist() -> None:
     with pytest.raises(ValueError, match="'gamma'; use one of dirichlet, gaussian, logistic-normal"):
         make_latent("gamma", 4)
+
+
+def _dirichlet(head: torch.nn.Module) -> Latent:
+    return Dirichlet(4, head=head)
+
+
+def _scaled(head: torch.nn.Module) -> Latent:
+    return ScaledDirichlet(4, concentration_head=head)
+
+
+@pytest.mark.parametrize("make", [_dirichlet, _scaled])
+@pytest.mark.parametrize("num", [1, 3])
+def test_a_concentration_head_of_another_shape_is_refused_by_name(
+    make: Callable[[torch.nn.Module], Latent], num: int
+) -> None:
+    with pytest.raises(ValueError, match=rf"concentration head made \(2, {num}\), but its features are \(2, 4\)"):
+        make(torch.nn.Linear(4, num)).posterior(torch.randn(2, 4))
