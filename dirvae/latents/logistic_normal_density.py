@@ -79,7 +79,9 @@ def dirichlet_to_logits(concentration: Tensor) -> tuple[Tensor, Tensor]:
 def logistic_normal_moments(location: Tensor, scale: Tensor, *, num_points: int = 512) -> tuple[Tensor, Tensor]:
     """E[z] and E[z²] by quasi-Monte Carlo: each (batch, K, *grid), in the dtype of `location`.
 
-    Averages over fixed scrambled Sobol points and their mirror images, `num_points` in all.
+    Averages over fixed scrambled Sobol points and their mirror images, `num_points` in all. At 512 points the error
+    of a mean over the deviation of z, at scales from 0.3 to 10, is at most 0.03 in the root mean square over the
+    components and 0.12 at the worst one, up to K = 512; at K = 4096 it is 0.06 and 0.6.
     """
     size = location.shape[1]
     points = _normal_points(size, num_points // 2).to(location)
@@ -92,9 +94,15 @@ def logistic_normal_moments(location: Tensor, scale: Tensor, *, num_points: int 
     return mean / num_points, mean_square / num_points
 
 
-@lru_cache(maxsize=8)
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _normal_points(size: int, num: int) -> Tensor:
-    """`num` points of a scrambled Sobol sequence, carried to the standard normal: (num, size) float64 on the CPU."""
+    """`num` quasi-random standard normals: (num, size) float64 on the CPU; a constant to torch.compile."""
+    return _drawn_points(size, num)
+
+
+@lru_cache(maxsize=8)
+def _drawn_points(size: int, num: int) -> Tensor:
+    """Points of a scrambled Sobol sequence, carried to the standard normal."""
     sequence = torch.quasirandom.SobolEngine(size, scramble=True, seed=0)  # type: ignore[no-untyped-call]
     uniform: Tensor = sequence.draw(num, dtype=torch.float64)
     points: Tensor = torch.special.ndtri(uniform.clamp(1e-9, 1 - 1e-9))

@@ -144,6 +144,26 @@ def test_a_prior_is_given_as_the_dirichlet_it_approximates() -> None:
     np.testing.assert_allclose(prior.stddev, np.sqrt(witness.var()), rtol=0.02)
 
 
+@pytest.mark.parametrize(("size", "prior"), [(5, 1.0), (300, 0.01), (1024, 1e-3)])
+def test_a_prior_of_components_all_alike_has_the_same_mean_and_deviation_for_each(size: int, prior: float) -> None:
+    law = LogisticNormal(size, prior=prior).prior
+    assert law.mean.tolist() == [float(np.float32(1 / size))] * size
+    assert len(set(law.stddev.tolist())) == 1
+    z = law.sample(4000, generator=Generator().manual_seed(0)).double()
+    assert law.stddev[0].item() == pytest.approx(z.var(0).mean().sqrt().item(), rel=0.03)
+
+
+def test_the_mean_traces_without_a_graph_break() -> None:
+    posterior = LogisticNormalPosterior(*(value.float() for value in some(3, 6)))
+
+    def mean(location: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return LogisticNormalPosterior(location, scale).mean
+
+    torch.compiler.reset()
+    traced = torch.compile(mean, fullgraph=True, backend="eager")
+    torch.testing.assert_close(traced(posterior.location, posterior.scale), posterior.mean)
+
+
 def test_given_heads_are_used_as_they_are() -> None:
     features = torch.randn(3, 4, 2)
     posterior = LogisticNormal(4, location_head=nn.Identity(), scale_head=nn.Identity()).posterior(features)
