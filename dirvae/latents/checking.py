@@ -19,7 +19,8 @@ def assert_latent_keeps_its_promises(make: Callable[[], Latent]) -> None:
     """Make latents and hold them to the contract of `dirvae.latents.latent`; AssertionError names what is broken.
 
     Shapes on any grid, cells that do not meet, a KL divergence that is the mean log ratio of the densities, means that
-    draws have, gradients into every weight, a state that restores. Draws are seeded; takes about a second. A latent
+    draws have, gradients into every weight, a state that restores, a prior that moves with the module, float32 also
+    inside autocast. Draws are seeded; takes about a second. A latent
     whose `kl` is a bound on purpose, or whose draws are approximate, fails.
     """
     torch.manual_seed(0)
@@ -31,6 +32,8 @@ def assert_latent_keeps_its_promises(make: Callable[[], Latent]) -> None:
     check_means(latent)
     _check_gradients(latent)
     _check_state(latent, make())
+    _check_autocast(latent)
+    _check_device(make())
 
 
 def check_shapes(latent: Latent, grid: tuple[int, ...]) -> None:
@@ -127,6 +130,26 @@ def _check_state(latent: Latent, other: Latent) -> None:
             f"{name} is not restored from the state"
         )
     assert torch.equal(other.prior.mean, latent.prior.mean), "the prior is not restored from the state"
+
+
+def _check_autocast(latent: Latent) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        posterior = latent.posterior(torch.randn(4, latent.model_size).bfloat16())
+        values = {"a draw": posterior.rsample(), "kl": latent.kl(posterior), "the posterior's mean": posterior.mean}
+    for name, value in {**values, **posterior.parameters}.items():
+        assert value.dtype == torch.float32, f"{name} is {value.dtype} inside autocast; it should be float32"
+
+
+def _check_device(latent: Latent) -> None:
+    """On the meta device nothing is computed, but everything says where it would be."""
+    moved = latent.to("meta").prior
+    for name, value in (("mean", moved.mean), ("stddev", moved.stddev)):
+        assert value.device.type == "meta", f"the prior's {name} does not move with the latent; make it a buffer"
+    try:
+        place = moved.log_prob(torch.empty(2, latent.model_size, device="meta")).device.type
+    except RuntimeError as error:
+        raise AssertionError(f"the prior's log_prob fails once the latent has moved: {error}") from error
+    assert place == "meta", "the prior's log_prob does not move with the latent; make what it is made of a buffer"
 
 
 def _one_and_many(latent: Latent) -> tuple[Posterior, Posterior]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy.special import gammaln
 from torch import Generator, Tensor
+from torch.nn.functional import softplus
 
 from dirvae.latents import (
     LATENTS,
@@ -25,7 +26,7 @@ from dirvae.latents import (
 )
 from dirvae.latents.checking import assert_latent_keeps_its_promises
 from dirvae.latents.dirichlet import DirichletPosterior
-from dirvae.latents.gaussian import GaussianPosterior
+from dirvae.latents.gaussian import GaussianPosterior, GaussianPrior
 
 
 def with_rates_apart() -> Latent:
@@ -94,9 +95,26 @@ class _ForgottenState(Gaussian):
         return GaussianPosterior(posterior.mean + shift, posterior.scale)
 
 
+class _PriorLeftBehind(Gaussian):
+    def __init__(self) -> None:
+        super().__init__(6)
+        self.law = GaussianPrior(torch.zeros(6), torch.ones(6))
+
+    @property
+    def prior(self) -> GaussianPrior:
+        return self.law
+
+
+class _HalfInAutocast(Gaussian):
+    def posterior(self, features: Tensor) -> GaussianPosterior:
+        return GaussianPosterior(self.mean_head(features), softplus(self.scale_head(features)) + 1e-4)
+
+
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
+        (_PriorLeftBehind, "prior's mean does not move"),
+        (lambda: _HalfInAutocast(6), "is torch.bfloat16 inside autocast"),
         (lambda: _WrongKl(6), "kl is"),
         (lambda: _WrongMean(6), "kl is|mean of draws is off"),
         (lambda: _MixedCells(6), "not close"),
