@@ -45,8 +45,8 @@ class LogisticNormalPosterior:
 
         It has no closed form: a quasi-Monte Carlo average over 512 fixed points, so the same logits always have the
         same mean. Its error is a few hundredths of the posterior's own standard deviation on the average over the
-        components; a single component may be off by a tenth, and by half of it where there are thousands: see
-        `logistic_normal_moments`.
+        components; a single component may be off by a tenth or two, and by more than half where there are thousands:
+        see `logistic_normal_moments`.
         """
         return logistic_normal_moments(self.location, self.scale)[0]
 
