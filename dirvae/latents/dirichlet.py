@@ -165,11 +165,11 @@ class Dirichlet(SimplexLatent):
         In training mode a learned prior takes in what it sees here.
         """
         with torch.autocast(features.device.type, enabled=False):
-            posterior = DirichletPosterior(read_concentration(self.head, features, self.scale), self.estimator)
+            concentration = read_concentration(self.head, features, self.scale, model_size=self.model_size)
+            posterior = DirichletPosterior(concentration, self.estimator)
             if self.training and self.moment_prior is not None:
-                concentration = posterior.concentration.detach().double()
-                mean = concentration / concentration.sum(1, keepdim=True)
-                self.moment_prior.update(mean, dirichlet_mean_square(concentration))
+                seen = concentration.detach().double()
+                self.moment_prior.update(seen / seen.sum(1, keepdim=True), dirichlet_mean_square(seen))
             return posterior
 
     def kl(self, posterior: Posterior) -> Tensor:
@@ -183,16 +183,17 @@ class Dirichlet(SimplexLatent):
         return super().weighted_draw(posterior, generator)
 
 
-def read_concentration(head: nn.Module, features: Tensor, scale: float) -> Tensor:
+def read_concentration(head: nn.Module, features: Tensor, scale: float, *, model_size: int) -> Tensor:
     """scale · softplus(head(features)) within [1e-3, 1e4], float32: half precisions cannot hold small ones.
 
-    Raises ValueError for a head that puts out another shape than that of `features`.
+    Raises ValueError for a head that makes anything but (batch, model_size, *grid).
     """
     raw = head(features.float())
-    if raw.shape != features.shape:
+    due = (features.shape[0], model_size, *features.shape[2:])
+    if raw.shape != due:
         raise ValueError(
-            f"the concentration head made {tuple(raw.shape)}, but its features are {tuple(features.shape)}; give each "
-            "component its own concentration."
+            f"the concentration head made {tuple(raw.shape)} of features {tuple(features.shape)}; it must make {due}, "
+            "each component's own concentration."
         )
     concentration = scale * F.softplus(raw) + MIN_CONCENTRATION
     return concentration.clamp(max=MAX_CONCENTRATION)

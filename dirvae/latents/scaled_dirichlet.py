@@ -117,7 +117,9 @@ class ScaledDirichlet(SimplexLatent):
         Log rates are 7 · tanh(rate_head/7), less their mean over the components.
         """
         with torch.autocast(features.device.type, enabled=False):
-            concentration = read_concentration(self.concentration_head, features, self.scale)
+            concentration = read_concentration(
+                self.concentration_head, features, self.scale, model_size=self.model_size
+            )
             raw_rate = self.rate_head(features.float())
             if raw_rate.shape != concentration.shape:
                 raise ValueError(

@@ -226,5 +226,7 @@ def _scaled(head: torch.nn.Module) -> Latent:
 def test_a_concentration_head_of_another_shape_is_refused_by_name(
     make: Callable[[torch.nn.Module], Latent], num: int
 ) -> None:
-    with pytest.raises(ValueError, match=rf"concentration head made \(2, {num}\), but its features are \(2, 4\)"):
+    with pytest.raises(
+        ValueError, match=rf"concentration head made \(2, {num}\) of features \(2, 4\); it must make"
+    ):
         make(torch.nn.Linear(4, num)).posterior(torch.randn(2, 4))
