@@ -17,9 +17,9 @@ from dirvae.latents.logistic_normal_density import (
     dirichlet_to_logits,
     logistic_normal_kl,
     logistic_normal_log_prob,
-    logistic_normal_moments,
     logit_kl,
 )
+from dirvae.latents.logistic_normal_moments import logistic_normal_moments
 
 __all__ = ["LogisticNormal", "LogisticNormalPosterior", "LogisticNormalPrior"]
 
@@ -41,13 +41,7 @@ class LogisticNormalPosterior:
 
     @property
     def mean(self) -> Tensor:
-        """Expected point of the simplex: (batch, K, *grid), sums to 1 over axis 1.
-
-        It has no closed form: a quasi-Monte Carlo average over 512 fixed points, so the same logits always have the
-        same mean. Its error is a few hundredths of the posterior's own standard deviation on the average over the
-        components; a single component may be off by a tenth or two, and by more than half where there are thousands:
-        see `logistic_normal_moments`.
-        """
+        """Expected point of the simplex, by quadrature: (batch, K, *grid), sums to 1 over axis 1."""
         return logistic_normal_moments(self.location, self.scale)[0]
 
     def log_rsample(self, generator: Generator | None = None) -> Tensor:
@@ -80,12 +74,12 @@ class LogisticNormalPrior:
 
     @property
     def mean(self) -> Tensor:
-        """Expected share of each component: (K,), sums to 1; quasi-Monte Carlo, but for alike components exact."""
+        """Expected share of each component, by quadrature: (K,), sums to 1."""
         return self._moments()[0].float()
 
     @property
     def stddev(self) -> Tensor:
-        """Standard deviation of each component, by quasi-Monte Carlo: (K,)."""
+        """Standard deviation of each component, by quadrature: (K,)."""
         mean, mean_square = self._moments()
         return (mean_square - mean.square()).clamp(min=0).sqrt().float()
 
@@ -109,14 +103,9 @@ class LogisticNormalPrior:
         return self.over(log_z.shape[0], *log_z.shape[2:]).log_prob_of_log(log_z)
 
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """E[z] and E[z²], (K,) float64 each: what components that are all alike have is the same for each."""
-        moments = logistic_normal_moments(self.location[None].double(), self.scale[None].double(), num_points=8192)
-        mean, mean_square = moments[0][0], moments[1][0]
-        is_symmetric = (self.location == self.location[0]).all() & (self.scale == self.scale[0]).all()
-        by_symmetry = torch.full_like(mean, 1 / len(mean)), mean_square.mean().expand_as(mean_square)
-        return torch.where(is_symmetric, by_symmetry[0], mean), torch.where(
-            is_symmetric, by_symmetry[1], mean_square
-        )
+        """E[z] and E[z²]: each (K,) float64."""
+        mean, mean_square = logistic_normal_moments(self.location[None].double(), self.scale[None].double())
+        return mean[0], mean_square[0]
 
 
 class LogisticNormal(SimplexLatent):

@@ -1,4 +1,4 @@
-"""The logistic-normal: its density, divergences and moments against Gaussians of log ratios, quadrature and draws."""
+"""The logistic-normal: its density and divergences against the Gaussian of its log ratios, its heads and prior."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import integrate, special, stats
+from scipy import stats
 from torch import Generator, nn
 
 from dirvae.latents import LogisticNormal
@@ -93,44 +93,6 @@ def test_values_are_finite_and_right_for_tiny_and_huge_scales(scale: float) -> N
     assert latent.kl(posterior).item() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(("location", "scale"), [((0.3, -0.4), (0.5, 1.0)), ((4.0, -1.0), (2.0, 3.0))])
-def test_the_mean_of_two_components_is_that_of_quadrature(
-    location: tuple[float, float], scale: tuple[float, float]
-) -> None:
-    center, width = location[0] - location[1], math.hypot(*scale)
-    witness = stats.norm(center, width)
-    expected = integrate.quad(lambda y: special.expit(y) * witness.pdf(y), center - 9 * width, center + 9 * width)[
-        0
-    ]
-    posterior = LogisticNormalPosterior(torch.tensor([location]), torch.tensor([scale]))
-    assert posterior.mean[0, 0].item() == pytest.approx(expected, abs=2e-3)
-    assert posterior.mean.sum().item() == pytest.approx(1, abs=1e-6)
-
-
-def test_the_points_of_the_mean_mirror_each_other() -> None:
-    location, scale = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.5, 2.0]])
-    assert LogisticNormalPosterior(location, scale).mean[0, 0].item() == pytest.approx(0.5, abs=1e-6)
-
-
-def test_the_mean_of_many_components_is_within_hundredths_of_the_deviation() -> None:
-    location, scale = some(4, 50)
-    z = np.random.default_rng(5).normal(location.numpy(), scale.numpy(), (60_000, 4, 50))
-    z = special.softmax(z, axis=2)
-    ours = LogisticNormalPosterior(location, scale).mean.numpy()
-    off = np.abs(ours - z.mean(0)) / z.std(0)
-    assert off.max() < 0.2
-    assert np.sqrt((off**2).mean()) < 0.05
-
-
-def test_the_mean_is_the_same_each_time_and_for_each_batch_and_has_gradients() -> None:
-    location, scale = (value.float() for value in some(6, 5, 2))
-    whole = LogisticNormalPosterior(location.requires_grad_(), scale).mean
-    torch.testing.assert_close(whole[2:4], LogisticNormalPosterior(location[2:4], scale[2:4]).mean)
-    whole[:, 0].sum().backward()
-    assert (location.grad[:, 0] > 0).all()
-    assert (location.grad[:, 1:] < 0).all()
-
-
 def test_the_default_prior_is_the_standard_normal_on_the_logits() -> None:
     prior = LogisticNormal(50).prior
     assert prior.location.tolist() == [0.0] * 50
@@ -140,8 +102,8 @@ def test_the_default_prior_is_the_standard_normal_on_the_logits() -> None:
 def test_a_prior_is_given_as_the_dirichlet_it_approximates() -> None:
     prior = LogisticNormal(3, prior=[400.0, 900.0, 650.0]).prior
     witness = stats.dirichlet([400.0, 900.0, 650.0])
-    np.testing.assert_allclose(prior.mean, witness.mean(), rtol=2e-3)
-    np.testing.assert_allclose(prior.stddev, np.sqrt(witness.var()), rtol=0.02)
+    np.testing.assert_allclose(prior.mean, witness.mean(), rtol=1e-3)
+    np.testing.assert_allclose(prior.stddev, np.sqrt(witness.var()), rtol=2e-3)
 
 
 @pytest.mark.parametrize(("size", "prior"), [(5, 1.0), (300, 0.01), (1024, 1e-3)])
@@ -151,17 +113,6 @@ def test_a_prior_of_components_all_alike_has_the_same_mean_and_deviation_for_eac
     assert len(set(law.stddev.tolist())) == 1
     z = law.sample(4000, generator=Generator().manual_seed(0)).double()
     assert law.stddev[0].item() == pytest.approx(z.var(0).mean().sqrt().item(), rel=0.03)
-
-
-def test_the_mean_traces_without_a_graph_break() -> None:
-    posterior = LogisticNormalPosterior(*(value.float() for value in some(3, 6)))
-
-    def mean(location: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        return LogisticNormalPosterior(location, scale).mean
-
-    torch.compiler.reset()
-    traced = torch.compile(mean, fullgraph=True, backend="eager")
-    torch.testing.assert_close(traced(posterior.location, posterior.scale), posterior.mean)
 
 
 def test_given_heads_are_used_as_they_are() -> None:
