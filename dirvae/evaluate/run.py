@@ -24,6 +24,7 @@ from dirvae.training.errors import CheckpointError, ConfigError
 from dirvae.training.loading import choose_checkpoint, load_model
 from dirvae.training.logging import finite_or_none
 from dirvae.training.run_folder import read_config, write_json
+from dirvae.training.warm_start import WarmStart, read_warm_start
 
 __all__ = ["EvaluateConfig", "evaluate_run"]
 
@@ -70,7 +71,7 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     checkpoint = choose_checkpoint(run, config.which)
     model = load_model(run, device=config.device, which=checkpoint.step, model=model)
     data = open_run_data(settings, checkpoint, source=config.source, limit=config.limit, seed=config.seed)
-    notes = _notes(data)
+    notes = _notes(data, read_warm_start(run))
     fields = _fields(data, config)
     means = _latent_means(model, data.tested.data, checkpoint)
     likelihood, told = _likelihood(model, data.tested.data, config)
@@ -99,9 +100,11 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     return content
 
 
-def _notes(data: RunData) -> list[str]:
+def _notes(data: RunData, warm: WarmStart | None) -> list[str]:
     """Sentences on what the data lacks."""
     notes = []
+    if data.held_out is not None and warm is not None and warm.warning is not None:
+        notes.append(warm.warning)
     if data.appended:
         notes.append(
             f"{data.appended:,} examples were appended since the checkpoint was written; they are left out"

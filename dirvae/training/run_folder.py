@@ -3,6 +3,7 @@
 runs/image/          the first run         runs/image-2/, runs/image-3/ …   the ones after it
     config.json      its settings          checkpoints/                     see checkpoint.py
     metrics.jsonl    one line a look       summary.json, report.html, pictures/
+    warm_start.json  see warm_start.py
 """
 
 from __future__ import annotations

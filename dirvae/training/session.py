@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,14 @@ from dirvae.explore.report import ReportContent, write_report
 from dirvae.networks import ResNetVAE
 from dirvae.training.config import TrainConfig
 from dirvae.training.data import TrainingData, open_training_data
-from dirvae.training.errors import ConfigError
+from dirvae.training.errors import ConfigError, TrainingWarning
 from dirvae.training.evaluation import HeldOut, mean_image
 from dirvae.training.feed import to_device
-from dirvae.training.loading import choose_checkpoint
 from dirvae.training.precision import choose_device
 from dirvae.training.run_folder import write_config, write_json
 from dirvae.training.seeding import Stream, seeded, stream_seed
-from dirvae.training.states import load_model_tensors
 from dirvae.training.trainer import Trainer
+from dirvae.training.warm_start import begin_with, forget_warm_start, read_warm_start
 
 __all__ = ["Outcome", "build_model", "train_run"]
 
@@ -74,10 +74,8 @@ def train_run(
         trainer = Trainer(model, data.batches, config=config, evaluate=_evaluation(config, data), out=run)
         if resume and trainer.resume():
             tell(f"{run}: going on after step {trainer.step}.")
-        elif config.init_from is not None:
-            start = choose_checkpoint(Path(config.init_from), "best")
-            load_model_tensors(model, start.model_tensors(), origin=str(start.path))
-            tell(f"{run}: starting from the weights of {start.path}.")
+        else:
+            _begin(model, config, data, run, tell)
         write_config(run, config)
         tell(_opening(trainer, data, run))
         if config.kl_warmup > trainer.total_steps:
@@ -100,6 +98,19 @@ def train_run(
     return Outcome(trainer.step, trainer.total_steps, report)
 
 
+def _begin(
+    model: AutoEncoder, config: TrainConfig, data: TrainingData, run: Path, tell: Callable[[str], None]
+) -> None:
+    """Give a fresh run the weights it begins with, and have its folder say where they came from."""
+    forget_warm_start(run)
+    if config.init_from is None:
+        return
+    warm, start = begin_with(model, Path(config.init_from), run, data.training.source)
+    tell(f"{run}: starting from the weights of {start.path}.")
+    if data.held_out is not None and warm.warning is not None:
+        warnings.warn(f"{warm.warning}.", TrainingWarning, stacklevel=2)
+
+
 def _evaluation(config: TrainConfig, data: TrainingData) -> HeldOut | None:
     if data.held_out is None:
         return None
@@ -116,6 +127,7 @@ def _opening(trainer: Trainer, data: TrainingData, run: Path) -> str:
 
 
 def _summary(trainer: Trainer, data: TrainingData, run: Path) -> dict[str, Any]:
+    warm = read_warm_start(run)
     return {
         "version": 1,
         "run": run.name,
@@ -127,6 +139,7 @@ def _summary(trainer: Trainer, data: TrainingData, run: Path) -> dict[str, Any]:
         "skipped_updates": trainer.skipped_updates,
         "substituted_examples": data.batches.state_dict()["substitutions"],
         "data": data.facts,
+        "warm_start": None if warm is None else asdict(warm),
         "evaluation": trainer.evaluation,
         "best": trainer.best,
     }

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dirvae.evaluate.__main__ import main as evaluate_main
 from dirvae.train import _parser, _settings, main
 from dirvae.training import load_model
 from dirvae.training.checkpoint import CheckpointFolder
@@ -21,6 +22,7 @@ from dirvae.training.config import TrainConfig
 from dirvae.training.errors import CheckpointError, TrainingWarning
 from dirvae.training.logging import read_metrics
 from dirvae.training.run_folder import hold_run, new_run, newest_run, write_config
+from pipelines import make_shards
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--size", "16", "--batch-size", "8", "--model-size", "4", "--device", "cpu", "--threads", "2"]
@@ -192,6 +194,44 @@ def test_init_from_begins_with_the_weights_of_another_run(home, capsys):
         torch.testing.assert_close(second[name], value, atol=1e-9, rtol=0)
     fails_with(capsys, [*SHORT, "--model-size", "6", "--init-from", "first"], "weights are of another model")
     fails_with(capsys, [*SHORT, "--init-from", "nowhere"], "nowhere: holds no checkpoint")
+
+
+def test_a_warm_start_says_where_held_out_images_may_have_been_trained_on(home, capsys):
+    split = ["--held-out", "0.25", "--steps", "2"]
+    assert main([*SMALL, *split, "--out", "first"]) == 0
+    assert main([*SMALL, *split, "--init-from", "first", "--out", "same"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    evaluate = "--samples", "2", "--limit", "10"
+    assert (evaluate_main(["same", *evaluate]), "trained on there" in capsys.readouterr().out) == (0, False)
+    assert "which training never saw" in Path("same/report.html").read_text()
+    assert main([*SMALL, *split, "--seed", "1", "--init-from", "first", "--out", "other"]) == 0
+    assert "the first weights came from first, which was trained on other data" in capsys.readouterr().err
+    assert (evaluate_main(["other", *evaluate]), "trained on there" in capsys.readouterr().out) == (0, True)
+    page = Path("other/report.html").read_text()
+    assert "it may have seen these images" in page
+    assert "which training never saw" not in page
+    assert main([*SMALL, *split, "--seed", "1", "--init-from", "other", "--out", "third"]) == 0
+    assert "the first weights came from other" in capsys.readouterr().err  # what one has seen, those after it know
+    assert main([*SMALL, "--held-out", "0", "--steps", "1", "--init-from", "first", "--out", "whole"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    (home / "again").mkdir()
+    (home / "again/warm_start.json").write_text((home / "other/warm_start.json").read_text())
+    assert main([*SMALL, *split, "--out", "again"]) == 0
+    assert not Path("again/warm_start.json").exists()
+
+
+def test_a_warm_start_from_before_shards_were_appended_is_clean(home, capsys):
+    make_shards(home / "data/image", home / "shards")
+    split = ["--shards", "shards", "--held-out", "0.25", "--steps", "2"]
+    assert main([*SMALL, *split, "--out", "first"]) == 0
+    make_images(home / "more", 12, seed=7)
+    for number, path in enumerate(sorted((home / "more").iterdir())):
+        path.rename(home / f"data/image/z{number:03d}.jpg")
+    make_shards(home / "data/image", home / "shards", append=True)
+    capsys.readouterr()
+    assert main([*SMALL, *split, "--init-from", "first", "--out", "second"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert json.loads(Path("second/warm_start.json").read_text())["is_held_out_new"] is True
 
 
 def test_load_model_gives_the_best_the_last_or_a_named_step(home):
