@@ -54,6 +54,15 @@ def _which(text: str) -> str | int:
     return int(text) if is_step else text
 
 
+def _width(text: str) -> float | None:
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'auto'") from None
+
+
 def _print(lines: list[str]) -> int:
     """Print all lines: 0, or 141 where what reads them, such as `head`, has gone before the end."""
     try:
@@ -115,6 +124,7 @@ def _likelihood_lines(measured: dict[str, Any] | None) -> list[str]:
         _line("  reconstruction", _nats(measured["reconstruction"])),
         _line("  KL", _nats(measured["kl"])),
         _line("effective samples", _median(measured["effective_samples"])),
+        _line("  drawn with", f"{measured['proposal_width']:g} times the posterior's variance"),
     ]
 
 
@@ -142,6 +152,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dirvae.evaluate", description="Measure the model of a run.")
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/image")
     parser.add_argument("--samples", type=int, default=default.samples, help="importance samples an image (100)")
+    parser.add_argument(
+        "--width", type=_width, help="variance they are drawn with, in the posterior's; auto (default) is the best"
+    )
     parser.add_argument("--limit", type=int, default=default.limit, help="images looked at, of either part (2000)")
     parser.add_argument("--label", help="factor that nearest neighbours have to tell, such as shape")
     parser.add_argument(

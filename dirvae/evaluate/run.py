@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from dirvae.evaluate.collapse import usage
 from dirvae.evaluate.disentanglement import disentanglement
 from dirvae.evaluate.examples import RunData, open_run_data
 from dirvae.evaluate.factors import Association, associate, associate_by_chance, categories_of, factors_of, left_out
-from dirvae.evaluate.importance import estimate_likelihood
+from dirvae.evaluate.importance import choose_width, estimate_likelihood
 from dirvae.evaluate.neighbours import neighbour_errors
 from dirvae.losses import BernoulliLikelihood
 from dirvae.training.checkpoint import Checkpoint
@@ -39,12 +40,15 @@ LARGEST_CHUNK = 1 << 22
 class EvaluateConfig:
     """What to measure, and on how much.
 
-    `samples`: importance samples an example. `limit`: examples looked at, of the held-out ones and of those trained
-    on each. `label`: the factor that nearest neighbours have to tell. `circular`: factors that go round from 0 to 1.
-    `source`: where the data lies now, if not where it lay. `which`: "best", "last" or a step. Raises `ConfigError`.
+    `samples`: importance samples an example. `width`: variance of their proposal in units of the posterior's; None
+    for the one that makes the likelihood tightest, of some. `limit`: examples looked at, of the held-out ones and of
+    those trained on each. `label`: the factor that nearest neighbours have to tell. `circular`: factors that go round
+    from 0 to 1. `source`: where the data lies now, if not where it lay. `which`: "best", "last" or a step. Raises
+    `ConfigError`.
     """
 
     samples: int = 100
+    width: float | None = None
     limit: int = 2000
     label: str | None = None
     circular: tuple[str, ...] = ()
@@ -57,6 +61,8 @@ class EvaluateConfig:
         for name in ("samples", "limit"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+        if self.width is not None and not 0 < self.width < math.inf:
+            raise ConfigError(f"width is {self.width}; it must be a finite number above zero.")
 
 
 def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None = None) -> dict[str, Any]:
@@ -164,17 +170,21 @@ def _likelihood(model: AutoEncoder, x: Tensor, config: EvaluateConfig) -> tuple[
     """The likelihood's numbers and notes on them. Of coins over greys, which are no likelihood, the cross entropy."""
     if not model.likelihood.is_density:
         return None, []
-    device = next(model.parameters()).device
-    estimate = estimate_likelihood(model, x.to(device), samples=config.samples, rows=_rows(x), seed=config.seed)
+    x, rows = x.to(next(model.parameters()).device), _rows(x)
+    are_greys = isinstance(model.likelihood, BernoulliLikelihood) and not ((x == 0) | (x == 1)).all()
+    width = 1.0 if are_greys else config.width
+    if width is None:
+        width = choose_width(model, x, samples=config.samples, rows=rows, seed=config.seed)
+    estimate = estimate_likelihood(model, x, samples=config.samples, rows=rows, seed=config.seed, width=width)
     means = finite_or_none(estimate.means())
     notes = ["numbers of the likelihood that are not finite are left out"] if None in means.values() else []
     counts = {"samples": config.samples, "values": x[0].numel()}
-    if isinstance(model.likelihood, BernoulliLikelihood) and not ((x == 0) | (x == 1)).all():
+    if are_greys:
         notes.append(
             "the images are not of zeros and ones only: bernoulli gives a cross entropy of greys, no likelihood"
         )
         return {"cross_entropy_of_greys": means["reconstruction"], "kl": means["kl"], **counts}, notes
-    return {**means, **counts}, notes
+    return {**means, "proposal_width": width, **counts}, notes
 
 
 def _factors(latents: Tensor, fields: list[dict[str, Any]], config: EvaluateConfig) -> dict[str, Any]:

@@ -19,9 +19,9 @@ def assert_latent_keeps_its_promises(make: Callable[[], Latent]) -> None:
     """Make latents and hold them to the contract of `dirvae.latents.latent`; AssertionError names what is broken.
 
     Shapes on any grid, cells that do not meet, a KL divergence that is the mean log ratio of the densities, means that
-    draws have, gradients into every weight, a state that restores, a prior that moves with the module, float32 also
-    inside autocast. Draws are seeded; takes about a second. A latent
-    whose `kl` is a bound on purpose, or whose draws are approximate, fails.
+    draws have, `widened` posteriors if there are any, gradients into every weight, a state that restores, a prior that
+    moves with the module, float32 also inside autocast. Draws are seeded; takes about a second. A latent whose `kl` is
+    a bound on purpose, or whose draws are approximate, fails.
     """
     torch.manual_seed(0)
     latent = make().eval()
@@ -30,6 +30,7 @@ def assert_latent_keeps_its_promises(make: Callable[[], Latent]) -> None:
     check_cells(latent)
     check_kl(latent)
     check_means(latent)
+    _check_widened(latent)
     _check_gradients(latent)
     _check_state(latent, make())
     _check_autocast(latent)
@@ -108,6 +109,26 @@ def check_means(latent: Latent) -> None:
     off = (drawn.mean(0) - mean).abs() * NUM_DRAWS**0.5 / stddev
     assert (off < 6).all(), f"the mean of the prior's draws is off by {off.max():.1f} standard errors"
     torch.testing.assert_close(drawn.std(0), stddev, rtol=0.05, atol=0)
+
+
+def _check_widened(latent: Latent) -> None:
+    """A wider posterior, where the latent has one, is a law of its own that covers the posterior."""
+    one, posterior = _one_and_many(latent)
+    try:
+        wider = latent.widened(posterior, 2.0)
+    except NotImplementedError:
+        return
+    z = wider.rsample(torch.Generator().manual_seed(5)).detach()
+    ratio = (posterior.log_prob(z.double()) - wider.log_prob(z.double())).exp()
+    error = ratio.std() / NUM_DRAWS**0.5
+    assert (ratio.mean() - 1).abs() < 5 * error, (
+        f"densities of the widened posterior do not fit its draws: mean ratio {ratio.mean()} ± {error}"
+    )
+    narrow = posterior.rsample(torch.Generator().manual_seed(5)).detach()
+    assert z.var(0).sum() > narrow.var(0).sum(), "the widened posterior is no wider than the posterior"
+    check = latent.widened(one, 1.0).parameters
+    for name, value in one.parameters.items():
+        torch.testing.assert_close(check[name], value, rtol=1e-4, atol=1e-6)
 
 
 def _check_gradients(latent: Latent) -> None:

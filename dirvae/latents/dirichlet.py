@@ -23,7 +23,14 @@ from dirvae.latents.dirichlet_prior import MomentPrior, prior_concentration
 from dirvae.latents.estimators import Estimator, exact_log_gamma, find_estimator
 from dirvae.latents.latent import Posterior, SimplexLatent
 
-__all__ = ["Dirichlet", "DirichletPosterior", "DirichletPrior", "make_concentration_head", "read_concentration"]
+__all__ = [
+    "Dirichlet",
+    "DirichletPosterior",
+    "DirichletPrior",
+    "make_concentration_head",
+    "read_concentration",
+    "widened_concentration",
+]
 
 MIN_CONCENTRATION = 1e-3
 MAX_CONCENTRATION = 1e4
@@ -177,6 +184,11 @@ class Dirichlet(SimplexLatent):
         concentration = posterior.parameters["concentration"]
         return KLS[self.kl_name](concentration, along_components(self.prior.concentration, concentration))
 
+    def widened(self, posterior: Posterior, width: float) -> DirichletPosterior:
+        """The same mean, concentrations divided by `width`; none falls below 1e-3 by it."""
+        concentration = posterior.parameters["concentration"]
+        return DirichletPosterior(widened_concentration(concentration, width), self.estimator)
+
     def weighted_draw(self, posterior: Posterior, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         if isinstance(posterior, DirichletPosterior):  # the weight is that of a Dirichlet, so must the draw be
             posterior = replace(posterior, estimator=exact_log_gamma)
@@ -197,6 +209,11 @@ def read_concentration(head: nn.Module, features: Tensor, scale: float, *, model
         )
     concentration = scale * F.softplus(raw) + MIN_CONCENTRATION
     return concentration.clamp(max=MAX_CONCENTRATION)
+
+
+def widened_concentration(concentration: Tensor, width: float) -> Tensor:
+    """Concentrations divided by `width`, elementwise; one that would fall below 1e-3 stops there."""
+    return torch.maximum(concentration / width, concentration.clamp(max=MIN_CONCENTRATION))
 
 
 def make_concentration_head(model_size: int, scale: float) -> Dense:

@@ -100,6 +100,11 @@ class Gaussian(Latent):
             scale = F.softplus(self.scale_head(features)) + MIN_SCALE
             return GaussianPosterior(self.mean_head(features), scale)
 
+    def widened(self, posterior: Posterior, width: float) -> GaussianPosterior:
+        """The same means, `width` times the variance."""
+        mean, scale = (posterior.parameters[name] for name in ("mean", "scale"))
+        return GaussianPosterior(mean, scale * math.sqrt(width))
+
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence from the standard normal in nats, summed over the grid: (batch,) float32."""
         mean, scale = (posterior.parameters[name].double() for name in ("mean", "scale"))

@@ -112,6 +112,13 @@ class Latent(nn.Module):
         z = posterior.rsample(generator)
         return z, self.prior.log_prob(z.double()) - posterior.log_prob(z.double())
 
+    def widened(self, posterior: Posterior, width: float) -> Posterior:
+        """A law around the same place with about `width` times the variance: a proposal for importance sampling.
+
+        Optional: NotImplementedError for a latent that has none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no wider or narrower posteriors; use width 1.")
+
     def components_in_use(self, latents: Tensor) -> Tensor:
         """Which components of `latents` (num, model_size, *grid), means of posteriors, tell anything: (K,) bool."""
         return active_units(latents)

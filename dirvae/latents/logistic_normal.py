@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -154,6 +155,11 @@ class LogisticNormal(SimplexLatent):
             features = features.float()
             scale = F.softplus(self.scale_head(features)) + MIN_SCALE
             return LogisticNormalPosterior(self.location_head(features), scale)
+
+    def widened(self, posterior: Posterior, width: float) -> LogisticNormalPosterior:
+        """The same locations, `width` times the variance of the logits."""
+        location, scale = (posterior.parameters[name] for name in ("location", "scale"))
+        return LogisticNormalPosterior(location, scale * math.sqrt(width))
 
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence from the prior in nats, summed over the grid: (batch,) float32."""

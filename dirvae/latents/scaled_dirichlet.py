@@ -11,7 +11,12 @@ from torch import Generator, Tensor, nn
 
 from dirvae.latents.cells import along_components
 from dirvae.latents.dense import Dense
-from dirvae.latents.dirichlet import DirichletPrior, make_concentration_head, read_concentration
+from dirvae.latents.dirichlet import (
+    DirichletPrior,
+    make_concentration_head,
+    read_concentration,
+    widened_concentration,
+)
 from dirvae.latents.dirichlet_prior import prior_concentration
 from dirvae.latents.estimators import exact_log_gamma
 from dirvae.latents.latent import Posterior, SimplexLatent
@@ -128,6 +133,11 @@ class ScaledDirichlet(SimplexLatent):
                 )
             log_rate = MAX_LOG_RATE * torch.tanh(raw_rate / MAX_LOG_RATE)
             return ScaledDirichletPosterior(concentration, log_rate - log_rate.mean(1, keepdim=True))
+
+    def widened(self, posterior: Posterior, width: float) -> ScaledDirichletPosterior:
+        """The same rates, concentrations divided by `width`; none falls below 1e-3 by it."""
+        concentration, log_rate = (posterior.parameters[name] for name in ("concentration", "log_rate"))
+        return ScaledDirichletPosterior(widened_concentration(concentration, width), log_rate)
 
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence from the prior, or its bound, in nats, summed over the grid: (batch,) float32."""

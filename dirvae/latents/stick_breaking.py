@@ -205,6 +205,19 @@ class StickBreaking(SimplexLatent):
             a, b = (F.softplus(head(features.float())) + MIN_PARAMETER for head in (self.a_head, self.b_head))
             return StickBreakingPosterior(a.clamp(max=MAX_PARAMETER), b.clamp(max=MAX_PARAMETER))
 
+    def widened(self, posterior: Posterior, width: float) -> StickBreakingPosterior:
+        """Breaks of the same median and about `width` times the variance, a and b within [1e-3, 1e4].
+
+        a falls by √width, the spread of log v; b is the one that keeps the median, 1 - 2^(-1/b) = median^a.
+        """
+        a, b = (posterior.parameters[name].double() for name in ("a", "b"))
+        factor = math.sqrt(width)
+        log_power = log_complement(-math.log(2) / b) / factor
+        wider = a / factor, -math.log(2) / log_complement(log_power)
+        return StickBreakingPosterior(
+            *(value.clamp(MIN_PARAMETER, MAX_PARAMETER).to(posterior.parameters["a"].dtype) for value in wider)
+        )
+
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence from the prior in nats, summed over breaks and grid: (batch,) float32."""
         a, b = (posterior.parameters[name].double() for name in ("a", "b"))

@@ -26,6 +26,7 @@ class Stream(IntEnum):
     PICTURES = 4
     EPOCH = 5
     IMPORTANCE = 6
+    PROPOSAL = 7
 
 
 def stream_seed(seed: int, stream: Stream, index: int = 0) -> int:

@@ -54,6 +54,7 @@ def test_a_run_is_measured_on_its_held_out_images_and_the_table_says_what_the_fi
     assert set(content["neighbours"]["errors"]) == {"3", "5", "10"}
     measured = content["likelihood"]
     assert measured["nll"] < measured["negative_bound"]
+    assert f"drawn with                    {measured['proposal_width']:g} times the posterior's variance" in out
     assert f"{measured['nll']:,.2f} ± {measured['nll_standard_error']:.2f} nats" in out
     assert re.search(rf"components in use +{content['usage']['components_in_use']} of 4", out)
     for row in content["factors"]:
@@ -150,6 +151,7 @@ def test_a_bad_run_or_setting_ends_in_one_sentence(
     fails_with(capsys, [run, "--which", "17"], "no checkpoint of step 17; there are: 4")
     fails_with(capsys, [run, "--which", "worst"], "which is 'worst'")
     fails_with(capsys, [run, "--samples", "0"], "samples is 0; it must be 1 or more")
+    fails_with(capsys, [run, "--width", "-1"], "width is -1.0; it must be a finite number above zero")
     fails_with(capsys, [run, "--label", "mood"], "no factor is called 'mood'; the examples have shape, hue")
     fails_with(capsys, [run, "--circular", "mood"], "no factor is called 'mood'")
     fails_with(capsys, [run, "--circular", "shape"], "'shape' holds text")

@@ -11,8 +11,8 @@ from scipy import integrate, stats
 from torch import Tensor, nn
 
 from dirvae import AutoEncoder, Dirichlet
-from dirvae.evaluate import estimate_likelihood
-from dirvae.latents import LATENTS, Gaussian
+from dirvae.evaluate import choose_width, estimate_likelihood
+from dirvae.latents import LATENTS, Gaussian, Latent, make_latent
 from dirvae.losses import BernoulliLikelihood, GaussianLikelihood, Likelihood, SquaredError
 
 WEIGHTS = np.array([[0.8, -0.3], [0.2, 0.5], [-0.6, 0.1]])
@@ -129,6 +129,89 @@ def test_the_noise_belongs_to_the_seed_and_the_rows_and_to_no_generator_outside(
     twice = estimate_likelihood(model, x[:16].repeat(2, 1), samples=5, rows=16, seed=3).log_likelihood
     assert torch.equal(twice[:16], first[:16])
     assert not torch.isclose(twice[16:], first[:16]).any()
+
+
+@pytest.mark.parametrize("width", [0.7, 1.6])
+def test_a_proposal_of_another_width_gives_the_same_likelihood_and_the_posteriors_bound(width: float) -> None:
+    model, x = linear_gaussian(), data()
+    exact = stats.multivariate_normal(np.zeros(3), WEIGHTS @ WEIGHTS.T + SIGMA**2 * np.eye(3)).logpdf(x.numpy())
+    estimate = estimate_likelihood(model, x, samples=4000, width=width)
+    assert estimate.log_likelihood.mean().item() == pytest.approx(exact.mean(), abs=0.02)
+    plain = estimate_likelihood(model, x, samples=4000)
+    assert (estimate.bound.mean() - plain.bound.mean()).abs() < 0.05
+    assert not torch.equal(estimate.effective_samples, plain.effective_samples)
+
+
+BROAD = {
+    "dirichlet": {"head": -4.0},
+    "gaussian": {"scale_head": 1.5},
+    "logistic-normal": {"scale_head": 1.5},
+    "scaled-dirichlet": {"concentration_head": -4.0},
+}
+"""Biases of heads that make posteriors no narrower than the prior, so that no weight is huge."""
+
+
+@pytest.mark.parametrize("width", [0.8, 1.0, 1.5])
+@pytest.mark.parametrize("name", sorted(LATENTS))
+def test_every_latent_gives_the_chance_that_draws_of_its_prior_do(name: str, width: float) -> None:
+    """A coin whose logit is 6 z_0 - 1: its chance is a mean over the prior, which knows no posterior."""
+    torch.manual_seed(3)
+    model = AutoEncoder(
+        nn.Linear(1, 2),
+        Linear(np.array([[6.0, 0.0]]), np.array([-1.0])),
+        2,
+        latent=make_latent(name, 2),
+        decode_head=nn.Identity(),
+        likelihood="bernoulli",
+    )
+    with torch.no_grad():
+        drawn = torch.sigmoid(6 * model.latent.prior.sample(400_000)[:, 0].double() - 1)
+        for head, bias in BROAD.get(name, {}).items():
+            model.latent.get_submodule(head).bias.fill_(bias)
+    for side, chance in ((1.0, drawn), (0.0, 1 - drawn)):
+        estimate = estimate_likelihood(model, torch.full((8000, 1), side), samples=50, rows=8000, width=width)
+        error = chance.std() / len(chance) ** 0.5 + estimate.log_likelihood.exp().std() / 8000**0.5
+        assert (estimate.log_likelihood.exp().mean() - chance.mean()).abs() < 4 * error
+
+
+def test_the_width_that_is_chosen_is_that_of_the_true_posterior() -> None:
+    """The posterior of `linear_gaussian` has deviations of about 0.43 and 0.64; these are too large, or too small."""
+    model, x = linear_gaussian(), data(200)
+    for deviation, expected in ((0.25, {2.8}), (0.55, {0.7, 1.0, 1.4, 2.0}), (1.4, {0.25})):
+        with torch.no_grad():
+            model.latent.scale_head.bias.fill_(math.log(math.expm1(deviation)))
+        assert choose_width(model, x, samples=500) in expected
+
+
+def test_the_chosen_width_makes_the_likelihood_of_a_narrow_posterior_tighter() -> None:
+    model, x = linear_gaussian(), data()
+    with torch.no_grad():
+        model.latent.scale_head.bias.fill_(math.log(math.expm1(0.3)))
+    width = choose_width(model, x, samples=100, seed=5)
+    plain = estimate_likelihood(model, x, samples=100, seed=5)
+    wider = estimate_likelihood(model, x, samples=100, seed=5, width=width)
+    assert wider.effective_samples.median() > 2 * plain.effective_samples.median()
+    assert wider.log_likelihood.mean() > plain.log_likelihood.mean()
+
+
+class Unwidened(Gaussian):
+    """A latent that knows no wider posteriors, as one of a user's own."""
+
+    widened = Latent.widened
+
+
+def test_a_latent_that_cannot_be_widened_is_measured_with_its_posterior() -> None:
+    model, x = linear_gaussian(), data()
+    model.latent.__class__ = Unwidened
+    assert choose_width(model, x, samples=20) == 1.0
+    with pytest.raises(NotImplementedError, match="Unwidened has no wider or narrower posteriors; use width 1"):
+        estimate_likelihood(model, x, samples=20, width=2.0)
+
+
+@pytest.mark.parametrize("width", [0.0, -1.0, math.inf, math.nan])
+def test_a_width_that_is_none_is_refused(width: float) -> None:
+    with pytest.raises(ValueError, match="it must be a finite number above zero"):
+        estimate_likelihood(linear_gaussian(), data(), width=width)
 
 
 class Counting(Likelihood):

@@ -57,6 +57,11 @@ class _WrongKl(Gaussian):
         return super().kl(posterior) * 1.1
 
 
+class _WrongWidth(Gaussian):
+    def widened(self, posterior, width):
+        return super().widened(posterior, 1 / width)
+
+
 class _WrongMean(Gaussian):
     def posterior(self, features: Tensor) -> GaussianPosterior:
         posterior = super().posterior(features)
@@ -116,6 +121,7 @@ class _HalfInAutocast(Gaussian):
         (_PriorLeftBehind, "prior's mean does not move"),
         (lambda: _HalfInAutocast(6), "is torch.bfloat16 inside autocast"),
         (lambda: _WrongKl(6), "kl is"),
+        (lambda: _WrongWidth(6), "densities of the widened posterior|no wider"),
         (lambda: _WrongMean(6), "kl is|mean of draws is off"),
         (lambda: _MixedCells(6), "not close"),
         (lambda: _DoubleShape(6), "kl is torch.float64"),
