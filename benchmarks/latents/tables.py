@@ -97,11 +97,35 @@ def experiment_table(results: Path, *, dataset: str, epochs: int) -> str:
     return markdown(["model", "seeds", *MEASURES], cells)
 
 
+def tight_table(results: Path, *, dataset: str) -> str:
+    """A row a model, the lowest NLL first: NLLs by draws of the posterior, by as many of the best width, by more."""
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in results.glob(f"tight-{dataset}-*.json")]
+    if not rows:
+        return "Not run yet.\n"
+    rows.sort(key=lambda row: row["estimates"][-1]["nll"])
+    plain, same, more = (f"{one['samples']:,} draws" for one in rows[0]["estimates"])
+    cells = [
+        [
+            row["model"],
+            f"{row['negative_bound']:.2f}",
+            *(f"{one['nll']:.2f}" for one in row["estimates"][:1]),
+            f"{row['estimates'][1]['width']:g}",
+            *(f"{one['nll']:.2f}" for one in row["estimates"][1:]),
+            f"{row['estimates'][-1]['effective_samples']:.0f}",
+        ]
+        for row in rows
+    ]
+    head = ["model", "−ELBO", f"NLL, {plain}", "best width", f"NLL, {same} of it", f"NLL, {more} of it"]
+    return markdown([*head, "effective"], cells)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "mnist-030": lambda results: experiment_table(results, dataset="mnist", epochs=30),
     "mnist-100": lambda results: experiment_table(results, dataset="mnist", epochs=100),
     "omniglot-030": lambda results: experiment_table(results, dataset="omniglot", epochs=30),
     "omniglot-100": lambda results: experiment_table(results, dataset="omniglot", epochs=100),
+    "mnist-tight": lambda results: tight_table(results, dataset="mnist"),
+    "omniglot-tight": lambda results: tight_table(results, dataset="omniglot"),
     "gradients-50": lambda results: gradient_table(results, size=50),
     "gradients-3": lambda results: gradient_table(results, size=3),
     "scenes": lambda results: summary_table(results, model_size=16),

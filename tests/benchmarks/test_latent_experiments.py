@@ -27,6 +27,7 @@ import jobs  # noqa: E402
 import models  # noqa: E402
 import run  # noqa: E402
 import tables  # noqa: E402
+import tight  # noqa: E402
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
@@ -259,3 +260,27 @@ def test_the_table_has_means_over_seeds_and_the_lowest_nll_first(tmp_path: Path)
     assert [row[0] for row in rows[2:]] == ["dirichlet", "gaussian", "dirichlet-paper"]
     assert rows[2][1:4] == ["2", "93.50 ± 0.71", "98.50 ± 0.71"]
     assert rows[3][1:] == ["1", "95.00", "100.00", "7.00", "96.00", "5.00", "5.10", "5.25", "7", "7", "7"]
+
+
+@pytest.mark.usefixtures("_one_thread")
+def test_finished_runs_are_measured_again_more_tightly(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tight, "SHORT", 2)
+    where = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    arguments = ["--data", str(data), "--only", "dirichlet", "--samples", "4", "--images", "10", *where]
+    assert tight.main(arguments) == 1
+    assert "Train it with run.py first" in capsys.readouterr().err
+    loaded = digits.load_digits("mnist", data)
+    job = jobs.Job("mnist", "dirichlet", 2, 2)
+    experiment.train(job, loaded, tmp_path / "runs" / job.run_name)
+    assert tight.main(arguments) == 0
+    content = json.loads((tmp_path / "results" / "tight-mnist-dirichlet-002-seed2.json").read_text("utf-8"))
+    plain, same, more = content["estimates"]
+    assert (plain["samples"], same["samples"], more["samples"]) == (4, 4, 20)
+    assert (plain["width"], same["width"]) == (1.0, more["width"])
+    assert more["nll"] < plain["nll"] < content["negative_bound"]
+    row = tables.tight_table(tmp_path / "results", dataset="mnist").splitlines()[2]
+    assert [cell.strip() for cell in row.strip("|").split("|")][:3] == [
+        "dirichlet", f"{content['negative_bound']:.2f}", f"{plain['nll']:.2f}",
+    ]  # fmt: skip
