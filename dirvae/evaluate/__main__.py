@@ -76,7 +76,7 @@ def _print(lines: list[str]) -> int:
 
 def _table(content: dict[str, Any]) -> list[str]:
     kind = "held out" if content["is_held_out"] else "of training, none being held out"
-    lines = [f"step {content['step']}, {content['examples']:,} images {kind}"]
+    lines = [f"step {content['step']}, {_images(content['examples'])} {kind}"]
     lines += [f"note: {note}" for note in content["notes"]]
     lines += _likelihood_lines(content["likelihood"])
     used = content["usage"]
@@ -94,6 +94,10 @@ def _table(content: dict[str, Any]) -> list[str]:
     if content["factors"]:
         lines += _factor_lines(content)
     return lines
+
+
+def _images(num: int) -> str:
+    return "1 image" if num == 1 else f"{num:,} images"
 
 
 def _factor_lines(content: dict[str, Any]) -> list[str]:
@@ -124,7 +128,7 @@ def _likelihood_lines(measured: dict[str, Any] | None) -> list[str]:
         _line("  reconstruction", _nats(measured["reconstruction"])),
         _line("  KL", _nats(measured["kl"])),
         _line("effective samples", _median(measured["effective_samples"])),
-        _line("  drawn with", f"{measured['proposal_width']:g} times the posterior's variance"),
+        _line("  width they were drawn with", f"{measured['proposal_width']:g}, 1 being the posterior"),
     ]
 
 
@@ -153,7 +157,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/image")
     parser.add_argument("--samples", type=int, default=default.samples, help="importance samples an image (100)")
     parser.add_argument(
-        "--width", type=_width, help="variance they are drawn with, in the posterior's; auto (default) is the best"
+        "--width",
+        type=_width,
+        help="how wide they are drawn, 1 as the posterior; auto (default) tries eight widths",
     )
     parser.add_argument("--limit", type=int, default=default.limit, help="images looked at, of either part (2000)")
     parser.add_argument("--label", help="factor that nearest neighbours have to tell, such as shape")

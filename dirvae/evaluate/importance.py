@@ -1,9 +1,9 @@
 """Log likelihoods by importance sampling: what a model says of data, whatever its latent.
 
 log p(x) ≈ log mean over z ~ q(z|x) of p(x|z) p(z) / q(z|x), the posterior as proposal (Burda et al. 2015, arXiv
-1509.00519, equation 8): a lower bound in expectation that tightens with the number of draws. It stays one for any
-other q, and a posterior is rarely the best: trained to raise a bound it is too narrow, and one that was trained with
-draws of too little spread is too wide. A wider or narrower one, chosen on draws of its own, makes it tighter.
+1509.00519, equation 8): a lower bound in expectation that tightens with the number of draws. It stays one for other
+q, and a posterior is rarely the best: trained to raise a bound it is too narrow, and one that was trained with draws of
+too little spread is too wide. A wider or narrower one, chosen on draws of its own, makes it tighter.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.latents import Posterior
 from dirvae.training.seeding import Stream, stream_seed
 
-__all__ = ["ImportanceEstimate", "WIDTHS", "choose_width", "estimate_likelihood"]
+__all__ = ["ImportanceEstimate", "WIDTHS", "check_width", "choose_width", "estimate_likelihood"]
 
 WIDTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 """Variances of proposals that `choose_width` tries, in those of the posterior."""
+MIN_WIDTH, MAX_WIDTH = 1e-3, 1e3
+"""Beyond, float32 draws say too little of the place they were drawn from, and weights would be wrong by nats."""
 NUM_PILOTS = 200
 
 
@@ -70,17 +72,66 @@ def estimate_likelihood(
 ) -> ImportanceEstimate:
     """Estimate log p(x) and the bound for each of `x` (num, channel, *dims) with `samples` draws an example.
 
-    `width`: variance of the proposal in units of the posterior's, for instance that of `choose_width`. With another
-    than 1 the bound is measured on draws of its own, a tenth as many, but 20 at least if `samples` is no less.
+    `width`: how wide the proposal is, in units of the posterior's variance (see `Posterior`), for instance
+    that of `choose_width`. With another than 1 the bound is measured on draws of its own, a tenth as many, but 20 at
+    least if `samples` is no less.
     `rows` examples are decoded at a time, one draw of each, so memory does not grow with `samples` or num. The
     noise is keyed by (seed, first example of the rows): the result is a function of the arguments. Latents whose
     sampler is an approximation are drawn from exactly, or the weights would belong to another distribution.
     The model is measured in evaluation mode and left in the mode of each of its modules. ValueError for a likelihood
-    that is none, no example, fewer than one draw or row, or a width that is not a finite number above zero;
-    NotImplementedError for a latent of one's own that cannot be widened.
+    that is none, no example, fewer than one draw or row, or a width outside [0.001, 1000]; NotImplementedError for a
+    posterior of one's own without `widened`.
     """
-    if not 0 < width < math.inf:
-        raise ValueError(f"width is {width}; it must be a finite number above zero.")
+    check_width(width)
+    _check(model, x, samples, rows)
+    with _evaluation_mode(model):
+        return ImportanceEstimate.joined(list(_estimate_rows(model, x, samples, rows, seed, width)))
+
+
+@torch.inference_mode()
+def choose_width(
+    model: AutoEncoder,
+    x: Tensor,
+    *,
+    samples: int = 1000,
+    rows: int = 500,
+    seed: int = 0,
+    widths: Sequence[float] = WIDTHS,
+) -> float:
+    """The width, of some, that makes `estimate_likelihood` of the first 200 of `x` tightest with fewer draws.
+
+    Draws a tenth of `samples`, but 20 at least if `samples` is no less. Its noise, the same for every width, has
+    nothing in common with that of an estimate of the same `seed`, which so stays a lower bound in expectation. 1 for a
+    posterior without `widened`, and where no width gives a finite likelihood. ValueError as for
+    `estimate_likelihood`, and for no widths.
+    """
+    if not widths:
+        raise ValueError("no widths were given to choose from.")
+    for width in widths:
+        check_width(width)
+    _check(model, x, samples, rows)
+    pilot, few, found = x[:NUM_PILOTS], _fewer(samples), dict.fromkeys(widths, 0.0)
+    with _evaluation_mode(model):
+        for start in range(0, len(pilot), rows):
+            part = pilot[start : start + rows]
+            posterior = model.encode(part)
+            for width in widths:
+                if not hasattr(posterior, "widened"):
+                    return 1.0
+                generator = Generator(x.device).manual_seed(stream_seed(seed, Stream.PROPOSAL, start))
+                draws = _draw(model, part, _proposal(posterior, width), few, generator)
+                found[width] += float(draws.log_sum.sum())
+    finite = {width: total for width, total in found.items() if math.isfinite(total)}
+    return max(finite, key=finite.__getitem__, default=1.0)
+
+
+def check_width(width: float) -> None:
+    """ValueError for a width outside [0.001, 1000]."""
+    if not MIN_WIDTH <= width <= MAX_WIDTH:
+        raise ValueError(f"width is {width}; it must be a number from {MIN_WIDTH:g} to {MAX_WIDTH:g}.")
+
+
+def _check(model: AutoEncoder, x: Tensor, samples: int, rows: int) -> None:
     for name, count in (("samples", samples), ("rows", rows)):
         if count < 1:
             raise ValueError(f"{name} is {count}; it must be 1 or more.")
@@ -91,33 +142,15 @@ def estimate_likelihood(
             f"{type(model.likelihood).__name__} is no likelihood, so there is no log likelihood to estimate; train "
             "with one of the others."
         )
-    with _evaluation_mode(model):
-        return ImportanceEstimate.joined(list(_estimate_rows(model, x, samples, rows, seed, width)))
 
 
-def choose_width(
-    model: AutoEncoder,
-    x: Tensor,
-    *,
-    samples: int = 1000,
-    rows: int = 500,
-    seed: int = 0,
-    widths: Sequence[float] = WIDTHS,
-) -> float:
-    """The width, of some, that makes `estimate_likelihood` of the first 200 of `x` tightest with a tenth of the draws.
-
-    Its noise, the same for every width, has nothing in common with that of an estimate of the same `seed`, which so
-    stays a lower bound in expectation. 1 for a latent that cannot be widened. ValueError as for `estimate_likelihood`.
-    """
-    pilot, few, seed_of_pilot = x[:NUM_PILOTS], _fewer(samples), stream_seed(seed, Stream.PROPOSAL)
-    found: dict[float, float] = {}
-    for width in widths:
-        try:
-            estimate = estimate_likelihood(model, pilot, samples=few, rows=rows, seed=seed_of_pilot, width=width)
-        except NotImplementedError:
-            return 1.0
-        found[width] = float(estimate.log_likelihood.mean())
-    return max(found, key=found.__getitem__)
+def _proposal(posterior: Posterior, width: float) -> Posterior:
+    if width == 1:
+        return posterior
+    if not hasattr(posterior, "widened"):
+        raise NotImplementedError(f"{type(posterior).__name__} has no method `widened`; use width 1.")
+    proposal: Posterior = posterior.widened(width)
+    return proposal
 
 
 def _fewer(samples: int) -> int:
@@ -153,10 +186,8 @@ def _estimate_rows(
         part = x[start : start + rows]
         generator = Generator(x.device).manual_seed(stream_seed(seed, Stream.IMPORTANCE, start))
         posterior = model.encode(part)
-        if width == 1:
-            weighted = of_posterior = _draw(model, part, posterior, samples, generator)
-        else:
-            weighted = _draw(model, part, model.latent.widened(posterior, width), samples, generator)
+        weighted = of_posterior = _draw(model, part, _proposal(posterior, width), samples, generator)
+        if width != 1:
             of_posterior = _draw(model, part, posterior, _fewer(samples), generator)
         reconstruction, kl = (
             -total / of_posterior.num for total in (of_posterior.likelihoods, of_posterior.ratios)

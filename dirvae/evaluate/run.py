@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from dirvae.evaluate.collapse import usage
 from dirvae.evaluate.disentanglement import disentanglement
 from dirvae.evaluate.examples import RunData, open_run_data
 from dirvae.evaluate.factors import Association, associate, associate_by_chance, categories_of, factors_of, left_out
-from dirvae.evaluate.importance import choose_width, estimate_likelihood
+from dirvae.evaluate.importance import check_width, choose_width, estimate_likelihood
 from dirvae.evaluate.neighbours import neighbour_errors
 from dirvae.losses import BernoulliLikelihood
 from dirvae.training.checkpoint import Checkpoint
@@ -40,8 +39,8 @@ LARGEST_CHUNK = 1 << 22
 class EvaluateConfig:
     """What to measure, and on how much.
 
-    `samples`: importance samples an example. `width`: variance of their proposal in units of the posterior's; None
-    for the one that makes the likelihood tightest, of some. `limit`: examples looked at, of the held-out ones and of
+    `samples`: importance samples an example. `width`: how wide their proposal is, 1 being the posterior; None for
+    the tightest of some. `limit`: examples looked at, of the held-out ones and of
     those trained on each. `label`: the factor that nearest neighbours have to tell. `circular`: factors that go round
     from 0 to 1. `source`: where the data lies now, if not where it lay. `which`: "best", "last" or a step. Raises
     `ConfigError`.
@@ -61,8 +60,13 @@ class EvaluateConfig:
         for name in ("samples", "limit"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
-        if self.width is not None and not 0 < self.width < math.inf:
-            raise ConfigError(f"width is {self.width}; it must be a finite number above zero.")
+        if self.width is not None:
+            try:
+                check_width(self.width)
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed is {self.seed}; it must be 0 or more and below 2⁶³.")
 
 
 def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None = None) -> dict[str, Any]:
@@ -77,7 +81,7 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     checkpoint = choose_checkpoint(run, config.which)
     model = load_model(run, device=config.device, which=checkpoint.step, model=model)
     data = open_run_data(settings, checkpoint, source=config.source, limit=config.limit, seed=config.seed)
-    notes = _notes(data, read_warm_start(run))
+    notes = _notes(data, read_warm_start(run, settings))
     fields = _fields(data, config)
     means = _latent_means(model, data.tested.data, checkpoint)
     likelihood, told = _likelihood(model, data.tested.data, config)
@@ -109,7 +113,7 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
 def _notes(data: RunData, warm: WarmStart | None) -> list[str]:
     """Sentences on what the data lacks."""
     notes = []
-    if data.held_out is not None and warm is not None and warm.warning is not None:
+    if warm is not None and warm.warning is not None:
         notes.append(warm.warning)
     if data.appended:
         notes.append(

@@ -58,7 +58,7 @@ def write_report(run: Path, model: AutoEncoder, content: ReportContent, *, seed:
         config=content.config,
         summary=content.summary,
         is_held_out=is_held_out,
-        is_held_out_new=(content.summary.get("warm_start") or {}).get("is_held_out_new", True),
+        is_held_out_new=(content.summary.get("warm_start") or {}).get("is_held_out_new") is not False,
         are_shares=isinstance(model.latent, SimplexLatent),
         curves=[{"title": panel.title, "svg": Markup(draw_panel(panel))} for panel in panels],
         training=_uris(content.training),

@@ -55,6 +55,10 @@ class DirichletPosterior:
         """Expected point of the simplex: (batch, K, *grid), sums to 1 over axis 1."""
         return self.concentration / self.concentration.sum(1, keepdim=True)
 
+    def widened(self, width: float) -> DirichletPosterior:
+        """The same mean, concentrations divided by `width`; none falls below 1e-3 by it."""
+        return replace(self, concentration=widened_concentration(self.concentration, width))
+
     def log_rsample(self, generator: Generator | None = None) -> Tensor:
         """Log of one differentiable draw: (batch, K, *grid), finite even where the draw underflows to 0."""
         return log_dirichlet_rsample(self.concentration, estimator=self.estimator, generator=generator)
@@ -183,11 +187,6 @@ class Dirichlet(SimplexLatent):
         """KL divergence from the prior in nats, summed over the grid: (batch,) float32."""
         concentration = posterior.parameters["concentration"]
         return KLS[self.kl_name](concentration, along_components(self.prior.concentration, concentration))
-
-    def widened(self, posterior: Posterior, width: float) -> DirichletPosterior:
-        """The same mean, concentrations divided by `width`; none falls below 1e-3 by it."""
-        concentration = posterior.parameters["concentration"]
-        return DirichletPosterior(widened_concentration(concentration, width), self.estimator)
 
     def weighted_draw(self, posterior: Posterior, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         if isinstance(posterior, DirichletPosterior):  # the weight is that of a Dirichlet, so must the draw be

@@ -30,6 +30,10 @@ class GaussianPosterior:
         """Mean and scale by name."""
         return {"mean": self.mean, "scale": self.scale}
 
+    def widened(self, width: float) -> GaussianPosterior:
+        """The same means, `width` times the variance."""
+        return GaussianPosterior(self.mean, self.scale * math.sqrt(width))
+
     def rsample(self, generator: Generator | None = None) -> Tensor:
         """One differentiable draw: (batch, K, *grid)."""
         noise = torch.empty_like(self.mean).normal_(generator=generator)
@@ -99,11 +103,6 @@ class Gaussian(Latent):
             features = features.float()
             scale = F.softplus(self.scale_head(features)) + MIN_SCALE
             return GaussianPosterior(self.mean_head(features), scale)
-
-    def widened(self, posterior: Posterior, width: float) -> GaussianPosterior:
-        """The same means, `width` times the variance."""
-        mean, scale = (posterior.parameters[name] for name in ("mean", "scale"))
-        return GaussianPosterior(mean, scale * math.sqrt(width))
 
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence from the standard normal in nats, summed over the grid: (batch,) float32."""

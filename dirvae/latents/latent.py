@@ -15,7 +15,9 @@ __all__ = ["Latent", "Posterior", "Prior", "SimplexLatent", "SimplexPosterior", 
 class Posterior(Protocol):
     """What the encoder believes about each example: one distribution an example and grid cell.
 
-    Component k of the latent lies on axis 1, grid axes after it; everything is float32.
+    Component k of the latent lies on axis 1, grid axes after it; everything is float32. It may have one more method,
+    `widened(width)`: a law of the same kind around the same place, as a proposal for importance sampling. `width`
+    multiplies the variance of what it has one of: a normal's, or roughly that of the shares; 1 is the law itself.
     """
 
     @property
@@ -111,13 +113,6 @@ class Latent(nn.Module):
         """
         z = posterior.rsample(generator)
         return z, self.prior.log_prob(z.double()) - posterior.log_prob(z.double())
-
-    def widened(self, posterior: Posterior, width: float) -> Posterior:
-        """A law around the same place with about `width` times the variance: a proposal for importance sampling.
-
-        Optional: NotImplementedError for a latent that has none.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no wider or narrower posteriors; use width 1.")
 
     def components_in_use(self, latents: Tensor) -> Tensor:
         """Which components of `latents` (num, model_size, *grid), means of posteriors, tell anything: (K,) bool."""

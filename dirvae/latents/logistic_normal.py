@@ -45,6 +45,10 @@ class LogisticNormalPosterior:
         """Expected point of the simplex, by quadrature: (batch, K, *grid), sums to 1 over axis 1."""
         return logistic_normal_moments(self.location, self.scale)[0]
 
+    def widened(self, width: float) -> LogisticNormalPosterior:
+        """The same locations, `width` times the variance of the logits."""
+        return LogisticNormalPosterior(self.location, self.scale * math.sqrt(width))
+
     def log_rsample(self, generator: Generator | None = None) -> Tensor:
         """Log of one differentiable draw: (batch, K, *grid), finite even where the draw underflows to 0."""
         noise = torch.empty_like(self.location).normal_(generator=generator)
@@ -155,11 +159,6 @@ class LogisticNormal(SimplexLatent):
             features = features.float()
             scale = F.softplus(self.scale_head(features)) + MIN_SCALE
             return LogisticNormalPosterior(self.location_head(features), scale)
-
-    def widened(self, posterior: Posterior, width: float) -> LogisticNormalPosterior:
-        """The same locations, `width` times the variance of the logits."""
-        location, scale = (posterior.parameters[name] for name in ("location", "scale"))
-        return LogisticNormalPosterior(location, scale * math.sqrt(width))
 
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence from the prior in nats, summed over the grid: (batch,) float32."""

@@ -51,6 +51,10 @@ class ScaledDirichletPosterior:
         """Expected point of the simplex: (batch, K, *grid), sums to 1 over axis 1."""
         return scaled_dirichlet_mean(self.concentration, self.log_rate)
 
+    def widened(self, width: float) -> ScaledDirichletPosterior:
+        """The same rates, concentrations divided by `width`; none falls below 1e-3 by it."""
+        return ScaledDirichletPosterior(widened_concentration(self.concentration, width), self.log_rate)
+
     def log_rsample(self, generator: Generator | None = None) -> Tensor:
         """Log of one differentiable draw: (batch, K, *grid), finite even where the draw underflows to 0."""
         with torch.autocast(self.concentration.device.type, enabled=False):
@@ -133,11 +137,6 @@ class ScaledDirichlet(SimplexLatent):
                 )
             log_rate = MAX_LOG_RATE * torch.tanh(raw_rate / MAX_LOG_RATE)
             return ScaledDirichletPosterior(concentration, log_rate - log_rate.mean(1, keepdim=True))
-
-    def widened(self, posterior: Posterior, width: float) -> ScaledDirichletPosterior:
-        """The same rates, concentrations divided by `width`; none falls below 1e-3 by it."""
-        concentration, log_rate = (posterior.parameters[name] for name in ("concentration", "log_rate"))
-        return ScaledDirichletPosterior(widened_concentration(concentration, width), log_rate)
 
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence from the prior, or its bound, in nats, summed over the grid: (batch,) float32."""

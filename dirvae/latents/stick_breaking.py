@@ -89,6 +89,19 @@ class StickBreakingPosterior:
         log_v = log_kumaraswamy_moment(self.a.double(), self.b.double())
         return log_sticks_to_shares(log_v, log_complement(log_v)).exp().to(self.a.dtype)
 
+    def widened(self, width: float) -> StickBreakingPosterior:
+        """Breaks v of the same median and √width times the spread of log v, as long as a and b are within [1e-3, 1e4].
+
+        a over √width, and the b that keeps the median, 1 - 2^(-1/b) = median^a. Of small breaks, the variance of v
+        itself grows by more.
+        """
+        a, b, factor = self.a.double(), self.b.double(), math.sqrt(width)
+        log_power = log_complement(-math.log(2) / b) / factor
+        wider = a / factor, -math.log(2) / log_complement(log_power)
+        return StickBreakingPosterior(
+            *(value.clamp(MIN_PARAMETER, MAX_PARAMETER).to(self.a.dtype) for value in wider)
+        )
+
     def log_rsample(self, generator: Generator | None = None) -> Tensor:
         """Log of one differentiable draw: (batch, K, *grid), finite even where the draw underflows to 0."""
         log_v, log_rest = log_kumaraswamy_rsample(self.a.double(), self.b.double(), generator)
@@ -204,19 +217,6 @@ class StickBreaking(SimplexLatent):
         with torch.autocast(features.device.type, enabled=False):
             a, b = (F.softplus(head(features.float())) + MIN_PARAMETER for head in (self.a_head, self.b_head))
             return StickBreakingPosterior(a.clamp(max=MAX_PARAMETER), b.clamp(max=MAX_PARAMETER))
-
-    def widened(self, posterior: Posterior, width: float) -> StickBreakingPosterior:
-        """Breaks of the same median and about `width` times the variance, a and b within [1e-3, 1e4].
-
-        a falls by √width, the spread of log v; b is the one that keeps the median, 1 - 2^(-1/b) = median^a.
-        """
-        a, b = (posterior.parameters[name].double() for name in ("a", "b"))
-        factor = math.sqrt(width)
-        log_power = log_complement(-math.log(2) / b) / factor
-        wider = a / factor, -math.log(2) / log_complement(log_power)
-        return StickBreakingPosterior(
-            *(value.clamp(MIN_PARAMETER, MAX_PARAMETER).to(posterior.parameters["a"].dtype) for value in wider)
-        )
 
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence from the prior in nats, summed over breaks and grid: (batch,) float32."""

@@ -100,6 +100,11 @@ class Feed:
         self.close()
         self._epoch, self._count, self._state = state["epoch"], state["batches"], state["iterator"]
         if self._state is None:
+            if (self._epoch or self._count) and hasattr(self._batches, "state_dict"):
+                raise TrainingError(
+                    f"the run was saved with batches that have no state, but {type(self._batches).__name__} has one. "
+                    "Resume with the same kind of batches."
+                )
             return
         if not hasattr(self._batches, "load_state_dict"):
             raise TrainingError(

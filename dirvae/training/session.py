@@ -90,7 +90,7 @@ def train_run(
             tell(f"{run}: stopped and saved after step {trainer.step}; --resume goes on from there.")
         if trainer.evaluation is None:
             trainer.evaluate()
-        summary = _summary(trainer, data, run)
+        summary = _summary(trainer, config, data, run)
         write_json(run / "summary.json", summary)
         report = write_report(run, model, _content(config, data, summary), seed=config.seed)
     finally:
@@ -105,9 +105,10 @@ def _begin(
     forget_warm_start(run)
     if config.init_from is None:
         return
-    warm, start = begin_with(model, Path(config.init_from), run, data.training.source)
+    holds_out = data.held_out is not None
+    warm, start = begin_with(model, Path(config.init_from), run, data.training.source, holds_out=holds_out)
     tell(f"{run}: starting from the weights of {start.path}.")
-    if data.held_out is not None and warm.warning is not None:
+    if warm.warning is not None:
         warnings.warn(f"{warm.warning}.", TrainingWarning, stacklevel=2)
 
 
@@ -126,8 +127,8 @@ def _opening(trainer: Trainer, data: TrainingData, run: Path) -> str:
     )
 
 
-def _summary(trainer: Trainer, data: TrainingData, run: Path) -> dict[str, Any]:
-    warm = read_warm_start(run)
+def _summary(trainer: Trainer, config: TrainConfig, data: TrainingData, run: Path) -> dict[str, Any]:
+    warm = read_warm_start(run, config)
     return {
         "version": 1,
         "run": run.name,

@@ -1,12 +1,13 @@
 """Beginning a run with another's weights, and what that means for its held-out part.
 
-warm_start.json     which run and step the weights came from, what that run had trained on, and whether the images
-                    that this one holds out are known to be new to them
+warm_start.json     which run and step the weights came from, and whether the images that this run holds out are
+                    new to them, as far as the folders of the runs before it tell
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from typing import Any
 from torch import nn
 
 from dirvae.training.checkpoint import Checkpoint
-from dirvae.training.errors import ConfigError
+from dirvae.training.config import TrainConfig
+from dirvae.training.errors import ConfigError, TrainingWarning
 from dirvae.training.loading import choose_checkpoint
-from dirvae.training.run_folder import write_json
+from dirvae.training.run_folder import read_config, write_json
 from dirvae.training.states import load_model_tensors
 
 __all__ = ["WarmStart", "begin_with", "forget_warm_start", "read_warm_start"]
@@ -27,59 +29,81 @@ WARM_START_VERSION = 1
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Where a run's first weights came from.
+    """Where a run's first weights came from; `step` is None where that is not known.
 
     `is_held_out_new`: whether the run they came from, and those before it, trained on the same part of the same data
-    as this one does, so that no weight has seen what this one holds out.
+    as this one does, so that what this one holds out is new to the weights; None where it holds nothing out.
     """
 
     run: str
-    step: int
-    is_held_out_new: bool
+    step: int | None
+    is_held_out_new: bool | None
 
     @property
     def warning(self) -> str | None:
         """A sentence where held-out images may have been trained on, None where they were not."""
-        if self.is_held_out_new:
+        if self.is_held_out_new is not False:
             return None
         return (
-            f"the first weights came from {self.run}, which was trained on other data or another part of it: images "
-            "that are held out here may have been trained on there"
+            f"the first weights came from {self.run}, and that run, or one before it, may have trained on images that "
+            "are held out here"
         )
 
 
-def begin_with(model: nn.Module, origin: Path, run: Path, source: Any) -> tuple[WarmStart, Checkpoint]:
+def begin_with(
+    model: nn.Module, origin: Path, run: Path, source: Any, *, holds_out: bool
+) -> tuple[WarmStart, Checkpoint]:
     """Give `model` the best weights of the run `origin`, and note in the folder `run` where they came from.
 
-    `source`: the examples that the new run trains on. Raises `CheckpointError`.
+    `source`: the examples that the new run trains on. `holds_out`: whether it keeps others. Raises `CheckpointError`.
     """
     start = choose_checkpoint(origin, "best")
     load_model_tensors(model, start.model_tensors(), origin=str(start.path))
-    before = read_warm_start(origin)
-    is_new = _has_seen_only(start, source) and (before is None or before.is_held_out_new)
-    warm = WarmStart(str(origin), start.step, is_new)
+    before = _origin_of(origin)
+    is_new = _has_seen_only(start, source) and (before is None or before.is_held_out_new is True)
+    warm = WarmStart(str(origin), start.step, is_new if holds_out else None)
     write_json(run / WARM_START_NAME, {"version": WARM_START_VERSION, **asdict(warm)})
     return warm, start
 
 
-def read_warm_start(run: Path) -> WarmStart | None:
-    """Where a run's first weights came from, None if they were fresh. Raises `ConfigError` if it cannot be read."""
-    path = run / WARM_START_NAME
-    if not path.exists():
+def read_warm_start(run: Path, config: TrainConfig) -> WarmStart | None:
+    """Where a run's first weights came from, None if they were fresh.
+
+    Of a run whose `config` names another to begin with, but whose note is missing or cannot be read, nothing is known
+    to be new to them; the latter is warned of.
+    """
+    if config.init_from is None:
         return None
+    path = run / WARM_START_NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        version = content.pop("version")
-        if version == WARM_START_VERSION:
-            return WarmStart(**content)
-    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}). Restore the file.") from error
-    raise ConfigError(f"{path}: version {version!r}; this library reads {WARM_START_VERSION}. Update dirvae.")
+        if content["version"] != WARM_START_VERSION:
+            raise ValueError(f"version {content['version']!r}; this library reads {WARM_START_VERSION}")
+        if not isinstance(content["is_held_out_new"], bool | None):
+            raise ValueError(f"is_held_out_new is {content['is_held_out_new']!r}")
+        return WarmStart(str(content["run"]), int(content["step"]), content["is_held_out_new"])
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        warnings.warn(
+            f"{path}: cannot be read ({error}); so nothing is known of what the first weights have seen.",
+            TrainingWarning,
+            stacklevel=2,
+        )
+    return WarmStart(config.init_from, None, None if config.held_out is None else False)
 
 
 def forget_warm_start(run: Path) -> None:
     """Remove what an earlier beginning left in the folder of a run that has no checkpoint yet."""
     (run / WARM_START_NAME).unlink(missing_ok=True)
+
+
+def _origin_of(run: Path) -> WarmStart | None:
+    """Where the weights of a run that another begins with came from: None too for one without settings, from Python."""
+    try:
+        return read_warm_start(run, read_config(run))
+    except ConfigError:
+        return None
 
 
 def _has_seen_only(start: Checkpoint, source: Any) -> bool:

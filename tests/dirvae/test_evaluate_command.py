@@ -54,7 +54,7 @@ def test_a_run_is_measured_on_its_held_out_images_and_the_table_says_what_the_fi
     assert set(content["neighbours"]["errors"]) == {"3", "5", "10"}
     measured = content["likelihood"]
     assert measured["nll"] < measured["negative_bound"]
-    assert f"drawn with                    {measured['proposal_width']:g} times the posterior's variance" in out
+    assert re.search(rf"width they were drawn with +{measured['proposal_width']:g}, 1 being the posterior", out)
     assert f"{measured['nll']:,.2f} ± {measured['nll_standard_error']:.2f} nats" in out
     assert re.search(rf"components in use +{content['usage']['components_in_use']} of 4", out)
     for row in content["factors"]:
@@ -151,7 +151,8 @@ def test_a_bad_run_or_setting_ends_in_one_sentence(
     fails_with(capsys, [run, "--which", "17"], "no checkpoint of step 17; there are: 4")
     fails_with(capsys, [run, "--which", "worst"], "which is 'worst'")
     fails_with(capsys, [run, "--samples", "0"], "samples is 0; it must be 1 or more")
-    fails_with(capsys, [run, "--width", "-1"], "width is -1.0; it must be a finite number above zero")
+    fails_with(capsys, [run, "--width", "-1"], "width is -1.0; it must be a number from 0.001 to 1000")
+    fails_with(capsys, [run, "--seed", str(2**63)], "seed is 9223372036854775808; it must be 0 or more and below")
     fails_with(capsys, [run, "--label", "mood"], "no factor is called 'mood'; the examples have shape, hue")
     fails_with(capsys, [run, "--circular", "mood"], "no factor is called 'mood'")
     fails_with(capsys, [run, "--circular", "shape"], "'shape' holds text")

@@ -57,9 +57,14 @@ class _WrongKl(Gaussian):
         return super().kl(posterior) * 1.1
 
 
+class _Narrowed(GaussianPosterior):
+    def widened(self, width):
+        return super().widened(1 / width)
+
+
 class _WrongWidth(Gaussian):
-    def widened(self, posterior, width):
-        return super().widened(posterior, 1 / width)
+    def posterior(self, features):
+        return _Narrowed(**super().posterior(features).parameters)
 
 
 class _WrongMean(Gaussian):

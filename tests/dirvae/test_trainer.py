@@ -174,6 +174,15 @@ def test_logged_terms_are_the_means_of_the_steps_since_the_last_line(tmp_path):
     assert 0 <= lines[8]["wait_share"] <= 1
 
 
+@pytest.mark.parametrize(("before", "after"), [(images, Stateful), (Stateful, images)])
+def test_a_run_does_not_go_on_with_another_kind_of_batches(tmp_path, before, after):
+    """Neither could say where in the data the run stood, nor whether it is the same data."""
+    first = trainer(before(), tmp_path, changes={"steps": 9})
+    first.fit(should_stop=stop_after(first, 4))
+    with pytest.raises(TrainingError, match="Resume with the same kind of batches"):
+        trainer(after(), tmp_path, changes={"steps": 9}).resume()
+
+
 def test_resume_without_a_checkpoint_starts_fresh(tmp_path):
     fresh = trainer(images(), tmp_path)
     assert not fresh.resume()
