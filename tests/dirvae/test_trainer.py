@@ -74,6 +74,9 @@ class Stateful:
                 return
             yield self.Batch(batch, {"epoch": self._epoch, "position": self._position})
 
+    def state_dict(self):
+        return {"epoch": self._epoch, "position": self._position}
+
     def load_state_dict(self, state):
         self._epoch, self._position = json.loads(json.dumps(state)).values()
 
