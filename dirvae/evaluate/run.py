@@ -39,11 +39,10 @@ LARGEST_CHUNK = 1 << 22
 class EvaluateConfig:
     """What to measure, and on how much.
 
-    `samples`: importance samples an example. `width`: how wide their proposal is, 1 being the posterior; None for
-    the tightest of some. `limit`: examples looked at, of the held-out ones and of
-    those trained on each. `label`: the factor that nearest neighbours have to tell. `circular`: factors that go round
-    from 0 to 1. `source`: where the data lies now, if not where it lay. `which`: "best", "last" or a step. Raises
-    `ConfigError`.
+    `samples`: importance samples an example. `width`: how wide their proposal is, 1 being the posterior; None for the
+    tightest of some. `limit`: examples looked at, of the held-out ones and of those trained on each. `label`: the
+    factor that nearest neighbours have to tell. `circular`: factors that go round from 0 to 1. `source`: where the data
+    lies now, if not where it lay. `which`: "best", "last" or a step. Raises `ConfigError`.
     """
 
     samples: int = 100
