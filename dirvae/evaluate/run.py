@@ -31,6 +31,7 @@ __all__ = ["EvaluateConfig", "evaluate_run"]
 EVALUATION_NAME = "evaluation.json"
 EVALUATION_VERSION = 1
 NEIGHBOURS = (3, 5, 10)
+FEW_EFFECTIVE = 2.0
 LARGEST_CHUNK = 1 << 22
 """Values of data decoded at a time; a network needs some tens of times as much memory."""
 
@@ -187,6 +188,12 @@ def _likelihood(model: AutoEncoder, x: Tensor, config: EvaluateConfig) -> tuple[
             "the images are not of zeros and ones only: bernoulli gives a cross entropy of greys, no likelihood"
         )
         return {"cross_entropy_of_greys": means["reconstruction"], "kl": means["kl"], **counts}, notes
+    effective = means["effective_samples"]
+    if effective is not None and effective < min(FEW_EFFECTIVE, config.samples / 4):
+        notes.append(
+            f"of {config.samples:,} draws hardly more than one counts (see effective samples), so the NLL is an upper "
+            "bound that may lie many nats too high; more samples lower it"
+        )
     return {**means, "proposal_width": width, **counts}, notes
 
 
