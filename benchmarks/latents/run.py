@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +147,7 @@ def _run(job: Job, data: Digits, run: Path, options: argparse.Namespace, stop: S
 def _content(job: Job, measures: dict[str, Any], seconds: float, threads: int) -> dict[str, Any]:
     return {
         "version": 1,
-        "dataset": job.dataset,
-        "model": job.model,
-        "epochs": job.epochs,
-        "seed": job.seed,
+        **asdict(job),
         **measures,
         "training_seconds": round(seconds, 1),
         "threads": threads,

@@ -108,12 +108,14 @@ def tight_table(results: Path, *, dataset: str) -> str:
         [
             row["model"],
             f"{row['negative_bound']:.2f}",
-            *(f"{one['nll']:.2f}" for one in row["estimates"][:1]),
-            f"{row['estimates'][1]['width']:g}",
-            *(f"{one['nll']:.2f}" for one in row["estimates"][1:]),
-            f"{row['estimates'][-1]['effective_samples']:.0f}",
+            f"{one['nll']:.2f}",
+            f"{wide['width']:g}",
+            f"{wide['nll']:.2f}",
+            f"{many['nll']:.2f}",
+            f"{many['effective_samples']:.0f}",
         ]
         for row in rows
+        for one, wide, many in [row["estimates"]]
     ]
     head = ["model", "−ELBO", f"NLL, {plain}", "best width", f"NLL, {same} of it", f"NLL, {more} of it"]
     return markdown([*head, "effective"], cells)

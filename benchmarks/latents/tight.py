@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,7 @@ def _measured(job: Job, data: Digits, options: argparse.Namespace) -> dict[str, 
     estimates, bound = tight_estimates(model, x, samples=options.samples)
     return {
         "version": 1,
-        "dataset": job.dataset,
-        "model": job.model,
-        "epochs": job.epochs,
-        "seed": job.seed,
+        **asdict(job),
         "images": len(x),
         "negative_bound": bound,
         "estimates": estimates,
@@ -82,14 +80,15 @@ def _measured(job: Job, data: Digits, options: argparse.Namespace) -> dict[str, 
 def tight_estimates(model: AutoEncoder, x: Tensor, *, samples: int) -> tuple[list[dict[str, Any]], float]:
     """NLLs of images by draws of the posterior, by as many of the best width, and by more of these; and -ELBO."""
     width = choose_width(model, x, samples=samples, rows=ROWS, seed=TEST_SEED)
-    estimates: list[dict[str, Any]] = []
-    bound = 0.0
-    for count, one in ((samples, 1.0), (samples, width), (MORE * samples, width)):
-        estimate = estimate_likelihood(model, x, samples=count, rows=ROWS, seed=TEST_SEED, width=one).means()
-        bound = bound or estimate["negative_bound"]
-        kept = {name: estimate[name] for name in ("nll", "nll_standard_error", "effective_samples")}
-        estimates.append({"samples": count, "width": one, **kept})
-    return estimates, bound
+    plain, bound = _estimate(model, x, samples, 1.0)
+    same = plain if width == 1 else _estimate(model, x, samples, width)[0]
+    return [plain, same, _estimate(model, x, MORE * samples, width)[0]], bound
+
+
+def _estimate(model: AutoEncoder, x: Tensor, samples: int, width: float) -> tuple[dict[str, Any], float]:
+    means = estimate_likelihood(model, x, samples=samples, rows=ROWS, seed=TEST_SEED, width=width).means()
+    kept = {name: means[name] for name in ("nll", "nll_standard_error", "effective_samples")}
+    return {"samples": samples, "width": width, **kept}, means["negative_bound"]
 
 
 def _parser() -> argparse.ArgumentParser:

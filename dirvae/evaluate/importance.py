@@ -115,9 +115,9 @@ def choose_width(
         for start in range(0, len(pilot), rows):
             part = pilot[start : start + rows]
             posterior = model.encode(part)
+            if not hasattr(posterior, "widened"):
+                return 1.0
             for width in widths:
-                if not hasattr(posterior, "widened"):
-                    return 1.0
                 generator = Generator(x.device).manual_seed(stream_seed(seed, Stream.PROPOSAL, start))
                 draws = _draw(model, part, _proposal(posterior, width), few, generator)
                 found[width] += float(draws.log_sum.sum())

@@ -58,8 +58,8 @@ STRETCH = 14.0
 """Distance from the left end at which the steps begin to grow: what is sharp lies before, what comes later is wide."""
 LARGEST_OFFSET = 30.0
 """Beyond it exp(-w) is 0 for every logit that is averaged over its normal."""
-AT_A_TIME = 2048
-"""Logits at a time, so that memory does not grow with the batch."""
+AT_A_TIME, ON_A_DEVICE = 1024, 65_536
+"""Logits at a time, so that memory does not grow with the batch: few enough for a core's cache, many for a GPU."""
 
 
 def logistic_normal_moments(location: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,7 +74,8 @@ def logistic_normal_moments(location: Tensor, scale: Tensor) -> tuple[Tensor, Te
     location = location - location.detach().amax(1, keepdim=True)
     shape = location.movedim(1, -1).shape
     rows = [value.double().movedim(1, -1).reshape(-1, shape[-1]) for value in (location, scale)]
-    parts = zip(*(torch.split(value, max(1, AT_A_TIME // shape[-1])) for value in rows), strict=True)
+    at_a_time = max(1, (AT_A_TIME if location.is_cpu else ON_A_DEVICE) // shape[-1])
+    parts = zip(*(torch.split(value, at_a_time) for value in rows), strict=True)
     found = zip(*(_moments(*part) for part in parts), strict=True)
     mean, mean_square = (torch.cat(moment).view(shape).movedim(-1, 1).to(location.dtype) for moment in found)
     return mean, mean_square

@@ -18,7 +18,7 @@ from dirvae.training.checkpoint import Checkpoint
 from dirvae.training.config import TrainConfig
 from dirvae.training.errors import ConfigError, TrainingWarning
 from dirvae.training.loading import choose_checkpoint
-from dirvae.training.run_folder import read_config, write_json
+from dirvae.training.run_folder import CONFIG_NAME, read_config, write_json
 from dirvae.training.states import load_model_tensors
 
 __all__ = ["WarmStart", "begin_with", "forget_warm_start", "read_warm_start"]
@@ -99,11 +99,16 @@ def forget_warm_start(run: Path) -> None:
 
 
 def _origin_of(run: Path) -> WarmStart | None:
-    """Where the weights of a run that another begins with came from: None too for one without settings, from Python."""
+    """Where the weights of a run that another begins with came from; None, too, for one from Python, without settings.
+
+    Settings that cannot be read may have named another run: then nothing is known to be new.
+    """
+    if not (run / CONFIG_NAME).exists():
+        return None
     try:
         return read_warm_start(run, read_config(run))
     except ConfigError:
-        return None
+        return WarmStart(str(run), None, False)
 
 
 def _has_seen_only(start: Checkpoint, source: Any) -> bool:

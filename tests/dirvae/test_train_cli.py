@@ -243,6 +243,9 @@ def test_a_warm_start_without_a_readable_note_is_not_called_clean(home, capsys):
     assert "the first weights came from second" in capsys.readouterr().err
     assert evaluate_main(["second", "--samples", "2", "--limit", "10"]) == 0
     assert "note: the first weights came from first" in capsys.readouterr().out
+    (home / "first/config.json").write_text("{")  # it may have named a run before it
+    assert main([*SMALL, *split, "--init-from", "first", "--out", "fourth"]) == 0
+    assert "the first weights came from first" in capsys.readouterr().err
 
 
 def test_a_warm_start_from_before_shards_were_appended_is_clean(home, capsys):
