@@ -33,7 +33,7 @@ import zarr
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
 from zarr.codecs import BloscCodec, ZstdCodec
 
-from pipelines.array_iterator import ArrayIterator
+from pipelines.iterators.array import ArrayIterator
 
 CHUNK_ROWS, SIDE = 64, 64
 READY_BATCHES = 8

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipelines import Example
 from pipelines.decode import ImageDecoder
-from pipelines.randomness import Place
+from pipelines.order.randomness import Place
 
 ROOT = Path(__file__).resolve().parent.parent
 Decode = Callable[[bytes], Any]

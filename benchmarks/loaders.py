@@ -16,7 +16,7 @@ import numpy as np
 
 from pipelines import ImageIterator, mix, open_source
 from pipelines.decode import ImageDecoder
-from pipelines.randomness import Place
+from pipelines.order.randomness import Place
 
 Epoch = Callable[[], Iterator[int]]
 

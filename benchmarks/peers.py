@@ -20,7 +20,7 @@ from PIL import Image
 from benchmarks.loaders import Epoch, Setup
 from pipelines import Example
 from pipelines.decode import ImageDecoder
-from pipelines.randomness import Place
+from pipelines.order.randomness import Place
 
 Pixels = Callable[[bytes], np.ndarray]
 """Encoded bytes to (3, height, width) uint8."""

@@ -28,7 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipelines import ImageIterator, make_shards
-from pipelines.sharding.sample_scenes import make_sample_data
+from pipelines.samples.scenes import make_sample_data
 from pipelines.torch_bridge import TorchLoader
 
 

@@ -23,9 +23,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipelines import ImageIterator, make_shards, mix, open_source
-from pipelines.ledger import Ledger
-from pipelines.sharding.sample_scenes import make_sample_data
+from pipelines.samples.scenes import make_sample_data
 from pipelines.verify_resume import verify_resume, with_ranks_and_workers
+from pipelines.verify_resume.delivery_report import Ledger
 
 THREADS = [{"threads": threads} for threads in range(1, 9)]
 WORKERS = [{"num_workers": workers} for workers in range(5)]

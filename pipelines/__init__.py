@@ -4,18 +4,18 @@
 >>> images = ImageIterator("shards/image", size=256, batch_size=64, shuffle=True)
 """
 
-from .array_iterator import ArrayIterator
-from .audio_iterator import AudioIterator
-from .batch import Batch
-from .epochs import EpochLoader, RepeatedEpoch
+from .batching.batch import Batch
+from .batching.framework_loaders import EpochLoader, RepeatedEpoch
+from .batching.stats import Stats
 from .errors import ExampleError, PipelineError, ShardError, ShardingError, SourceError, StateError
-from .iterator import DataIterator
-from .media import ImageIterator
-from .mixture import MixedIterator, mix
+from .iterators.array import ArrayIterator
+from .iterators.audio import AudioIterator
+from .iterators.data import DataIterator
+from .iterators.image import ImageIterator
+from .iterators.mixture import MixedIterator, mix
 from .sharding import ShardWriter, make_shards
 from .sources import Example, FolderSource, ShardSource, Source, hold_out, open_source
-from .sources.arrays import ArraySource
-from .stats import Stats
+from .sources.arrays.array_source import ArraySource
 
 __all__ = [
     "ArrayIterator",

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
-from .batch import Batch
-from .ledger import Entry, Ledger, entries
+from .batching.batch import Batch
+from .verify_resume.delivery_report import Entry, Ledger, entries
 
 __all__ = ["Entry", "Ledger", "Resumable", "assert_resumes_exactly", "entries", "play_epoch"]
 

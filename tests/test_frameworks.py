@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines import ImageIterator, make_shards
-from pipelines.sharding.sample_scenes import make_sample_data
+from pipelines.samples.scenes import make_sample_data
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDE = (ROOT / "docs" / "frameworks.md").read_text(encoding="utf-8")

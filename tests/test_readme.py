@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import make_shards
-from pipelines.sharding.sample_scenes import make_sample_data
+from pipelines.samples.scenes import make_sample_data
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipelines.sharding.sample_data import main
+from pipelines.samples.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

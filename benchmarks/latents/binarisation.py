@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.order import permutation
-from pipelines.randomness import derive_key, philox_words
+from pipelines.order.epoch_order import permutation
+from pipelines.order.randomness import derive_key, philox_words
 
 __all__ = ["BinarisedBatches", "DrawnBatch", "binarise", "draw_all", "epoch_noise"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.order import permutation
+from pipelines.order.epoch_order import permutation
 
 __all__ = ["DATASETS", "Digits", "Part", "load_digits", "shrink"]
 

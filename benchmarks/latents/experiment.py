@@ -18,7 +18,7 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate import ImportanceEstimate, estimate_likelihood, neighbour_errors, usage
 from dirvae.training import FitConfig, Trainer
 from dirvae.training.seeding import Stream, seeded, stream_seed
-from pipelines.order import permutation
+from pipelines.order.epoch_order import permutation
 
 __all__ = ["LIKELIHOOD_IMAGES", "measure", "train"]
 

@@ -28,7 +28,7 @@ from dirvae.training.evaluation import HeldOut, mean_image
 from dirvae.training.run_folder import hold_run, write_config, write_json
 from dirvae.training.signals import StopSignals
 from pipelines import PipelineError, make_shards
-from pipelines.sharding.sample_scenes import make_sample_data
+from pipelines.samples.scenes import make_sample_data
 
 __all__ = ["RUNS", "main", "make_scenes"]
 

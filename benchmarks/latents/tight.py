@@ -27,7 +27,7 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate import choose_width, estimate_likelihood
 from dirvae.training import TrainingError
 from dirvae.training.run_folder import hold_run, write_json
-from pipelines.order import permutation
+from pipelines.order.epoch_order import permutation
 
 MORE = 5
 

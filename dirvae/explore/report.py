@@ -16,7 +16,7 @@ from dirvae.explore.gallery import Gallery, look_at
 from dirvae.explore.pictures import data_uri, save_sheet, to_pixels
 from dirvae.latents.latent import SimplexLatent
 from dirvae.training.logging import read_metrics
-from pipelines.durable import write_durably
+from pipelines.storage.durable_files import write_durably
 
 __all__ = ["ReportContent", "write_report"]
 

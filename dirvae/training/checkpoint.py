@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dirvae.training.errors import CheckpointError, SaveError, TrainingWarning
-from pipelines.durable import fsync_folder, fsync_path
+from pipelines.storage.durable_files import fsync_folder, fsync_path
 
 __all__ = ["CHECKPOINT_VERSION", "Checkpoint", "CheckpointFolder"]
 

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from dirvae.training.errors import TrainingWarning
-from pipelines.durable import write_durably
+from pipelines.storage.durable_files import write_durably
 
 __all__ = ["MetricsFile", "Progress", "finite_or_none", "read_metrics"]
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from dirvae.training.config import TrainConfig
 from dirvae.training.errors import ConfigError, TrainingError
-from pipelines.durable import write_durably
+from pipelines.storage.durable_files import write_durably
 
 __all__ = ["hold_run", "is_run", "new_run", "newest_run", "read_config", "write_config", "write_json"]
 

@@ -1,6 +1,6 @@
 """Encoded bytes to arrays."""
 
 from .decoder import Decoder, Details, FunctionDecoder
-from .image import ImageDecoder
+from .image.image_decoder import ImageDecoder
 
 __all__ = ["Decoder", "Details", "FunctionDecoder", "ImageDecoder"]

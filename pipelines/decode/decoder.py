@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..randomness import Place
+from ..order.randomness import Place
 from ..sources.source import Example
 
 __all__ = ["Decoder", "Details", "FunctionDecoder"]

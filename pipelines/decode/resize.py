@@ -67,7 +67,7 @@ def resolve_resizer(name: ResizerName) -> tuple[ResizerName, Resizer]:
         if name == "simd":
             raise ImportError("resizer='simd' needs cykooz-resizer: pip install cykooz-resizer.")
     try:
-        from ..torch_bridge import torch_resize
+        from ..torch_bridge.dataset import torch_resize
     except ImportError as error:
         if name == "auto":
             return "pillow", pillow_resize

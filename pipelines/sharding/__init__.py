@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .make import PackReport, make_shards
-from .packing_run import SetReport
+from .api import PackReport, make_shards
+from .set_job import SetReport
 from .writer import ShardWriter
 
 __all__ = ["PackReport", "SetReport", "ShardWriter", "make_shards"]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import ShardError, SourceError
-from .listing import SourceFile
+from ..storage.listing import SourceFile
 from .wording import printable
 
 __all__ = ["CLASSES_NAME", "class_of", "known_classes", "number_classes"]

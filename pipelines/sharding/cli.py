@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from ..errors import PipelineError
-from .make import PackReport, make_shards
-from .packing_run import SetReport
+from ..storage.walk import Failure
+from .api import PackReport, make_shards
+from .set_job import SetReport
 from .settings import PACKED_KINDS
 from .source_reader import PackingStoppedError
-from .walk import Failure
 from .wording import FILE_OF, a_kind, counted, printable
 
 __all__ = ["main"]

@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Protocol, TypeAlias
 
-from .pack import ShardResult, ShardTask, pack_shard
+from .shard_job import ShardResult, ShardTask, pack_shard
 from .source_reader import PackingStoppedError
 
 __all__ = ["Engine", "OnFile", "ProcessEngine", "SerialEngine", "make_engine"]

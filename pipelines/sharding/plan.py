@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from ..keys import KeyMaker
-from ..order import permutation
-from ..randomness import Domain, derive_key
-from ..tar import BLOCK, padded
+from ..order.epoch_order import permutation
+from ..order.randomness import Domain, derive_key
+from ..storage.keys import KeyMaker
+from ..storage.listing import Listing, SourceFile
+from ..storage.tar import BLOCK, padded
 from .classes import class_of, number_classes
-from .listing import Listing, SourceFile
 from .settings import PackSettings
 
 __all__ = ["Plan", "PlannedFile", "PlannedShard", "make_plan"]

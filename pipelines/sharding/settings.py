@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from ..errors import SourceError
-from .audio import AudioSettings
-from .image import ImageSettings
-from .modality import MediaSettings
+from .modalities.audio import AudioSettings
+from .modalities.image import ImageSettings
+from .packing import MediaSettings
 
 __all__ = ["PACKED_KINDS", "PackOptions", "PackSettings", "check_options", "settings_for"]
 

@@ -22,10 +22,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ..durable import fsync_folder
-from ..index import INDEX_DTYPE, INDEX_VERSION, IndexFlag, index_path, save_index
-from ..keys import split_member_name
-from ..tar import BLOCK, padded
+from ..storage.durable_files import fsync_folder
+from ..storage.index import INDEX_DTYPE, INDEX_VERSION, IndexFlag, index_path, save_index
+from ..storage.keys import split_member_name
+from ..storage.tar import BLOCK, padded
 
 __all__ = ["EncodedExample", "MediaFacts", "ShardFile", "ShardSummary", "encode_example"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..formats import SIDECAR_SUFFIXES, media_suffix
-from ..sidecars import owner_of
-from .walk import WalkedFile
+from ..storage.media_types import SIDECAR_SUFFIXES, media_suffix
+from ..storage.sidecars import owner_of
+from ..storage.walk import WalkedFile
 
 __all__ = ["Sidecars"]
 

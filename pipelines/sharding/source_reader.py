@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import ShardingError
-from .walk import Failure
+from ..storage.walk import Failure
 from .wording import printable
 
 __all__ = ["PackingStoppedError", "SourceReader", "UnpackableError"]

@@ -24,16 +24,16 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from ..durable import fsync_folder
 from ..errors import ShardError
-from ..index import INDEX_DTYPE, index_path, load_index
-from ..manifest import MANIFEST_NAME, NAMES_NAME, Manifest
+from ..storage.durable_files import fsync_folder
+from ..storage.index import INDEX_DTYPE, index_path, load_index
+from ..storage.locked_folder import LOCK_NAME
+from ..storage.manifest import MANIFEST_NAME, NAMES_NAME, Manifest
+from ..storage.walk import Failure
 from .classes import CLASSES_NAME, known_classes
-from .lock import LOCK_NAME
-from .modality import file_key
-from .pack import ShardResult
+from .packing import file_key
 from .shard_file import ShardSummary
-from .walk import Failure
+from .shard_job import ShardResult
 
 __all__ = ["Workspace"]
 

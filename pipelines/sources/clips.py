@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..clips import ClipSpec, Facts
 from ..errors import SourceError
-from .facts import FactsArray, Probe, cached_array
+from ..order.clip_arithmetic import ClipSpec, Facts
+from .lengths import FactsArray, Probe, cached_array
+from .located import LazyFields, StoredExample
 from .source import Example, Source, joined_fingerprint
-from .stored import LazyFields, StoredExample
 
 __all__ = ["Clip", "ClipSource"]
 

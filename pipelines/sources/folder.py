@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..clips import FACTS_DTYPE
 from ..errors import SourceError
-from ..formats import MEDIA_SUFFIXES, SIDECAR_SUFFIXES, is_media_name, media_suffix, sniff_file
-from ..sidecars import owner_of
-from ..storage import LocalFile
-from .facts import FactsArray, Probe, cached_array, measure_all
+from ..order.clip_arithmetic import FACTS_DTYPE
+from ..storage.blob import LocalFile
+from ..storage.media_types import MEDIA_SUFFIXES, SIDECAR_SUFFIXES, is_media_name, media_suffix, sniff_file
+from ..storage.sidecars import owner_of
+from .lengths import FactsArray, Probe, cached_array, measure_all
+from .located import Part, StoredExample, file_part
 from .source import Example, Source
-from .stored import Part, StoredExample, file_part
 
 __all__ = ["FolderSource", "walk_files"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from braceexpand import braceexpand
 
 from ..errors import SourceError
-from ..manifest import MANIFEST_NAME, Manifest
-from ..scan import is_gzip
-from .array_place import is_array
-from .arrays import ArraySource
+from ..storage.manifest import MANIFEST_NAME, Manifest
+from ..storage.tar_index import is_gzip
+from .arrays.array_place import is_array
+from .arrays.array_source import ArraySource
 from .folder import FolderSource
 from .shards import ShardSource
 from .source import Source

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ShardError, SourceError
-from ..index import Index, IndexFlag, spans_of
-from ..keys import header_key, split_member_name
-from ..manifest import Manifest, chain_hashes
-from ..scan import file_fingerprint, is_gzip, open_index, plain_tar
-from ..storage import LocalFile
-from ..tar import BLOCK, iter_members, padded
-from .facts import FactsArray, Probe, cached_array, facts_of_index, is_known, measure_all
+from ..storage.blob import LocalFile
+from ..storage.index import Index, IndexFlag, spans_of
+from ..storage.keys import header_key, split_member_name
+from ..storage.manifest import Manifest, chain_hashes
+from ..storage.tar import BLOCK, iter_members, padded
+from ..storage.tar_index import file_fingerprint, is_gzip, open_index, plain_tar
+from .lengths import FactsArray, Probe, cached_array, facts_of_index, is_known, measure_all
+from .located import Part, StoredExample
 from .source import Example, Source
-from .stored import Part, StoredExample
 
 __all__ = ["ShardSource"]
 

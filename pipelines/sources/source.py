@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ExampleError
-from .facts import FactsArray, Probe, measure_all
-from .stored import Part, StoredExample
+from .lengths import FactsArray, Probe, measure_all
+from .located import Part, StoredExample
 
 __all__ = ["Example", "Source", "joined_fingerprint"]
 

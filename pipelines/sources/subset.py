@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..clips import FACTS_DTYPE
 from ..errors import SourceError
-from ..order import DRAWN_WHOLE, Permutation
-from ..randomness import Domain, derive_key
-from .facts import FactsArray, Probe
+from ..order.clip_arithmetic import FACTS_DTYPE
+from ..order.epoch_order import DRAWN_WHOLE, Permutation
+from ..order.randomness import Domain, derive_key
+from .lengths import FactsArray, Probe
+from .located import StoredExample
 from .opening import SourceLike, open_source
 from .source import Example, Source, joined_fingerprint
-from .stored import StoredExample
 
 __all__ = ["HeldOutPart", "Selection", "hold_out"]
 

@@ -16,7 +16,7 @@ from dirvae.evaluate.__main__ import main
 from dirvae.metrics import effective_components
 from dirvae.train import main as train
 from pipelines import ImageIterator, hold_out, open_source
-from pipelines.sharding.sample_scenes import make_sample_data
+from pipelines.samples.scenes import make_sample_data
 
 SMALL = ["--size", "16", "--batch-size", "8", "--model-size", "4", "--device", "cpu", "--threads", "1"]
 FACTORS = ["shape", "hue", "x", "y", "size", "turn", "background", "horizon"]

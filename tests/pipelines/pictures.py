@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from pipelines import Example
 from pipelines.decode import ImageDecoder
-from pipelines.randomness import Place
+from pipelines.order.randomness import Place
 
 PLACE = Place(0, 0, 0)
 RESIZERS = ["exact", "pillow", "simd", "torch"]

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from pipelines import Source
-from pipelines.index import index_path
-from pipelines.manifest import MANIFEST_NAME, Manifest, ShardColumns
-from pipelines.scan import scan_tar
-from pipelines.storage import LocalFile
+from pipelines.storage.blob import LocalFile
+from pipelines.storage.index import index_path
+from pipelines.storage.manifest import MANIFEST_NAME, Manifest, ShardColumns
+from pipelines.storage.tar_index import scan_tar
 
 GOLDEN = Path(__file__).parent / "golden"
 JPEG = b"\xff\xd8\xff\xe0 not much of a picture"

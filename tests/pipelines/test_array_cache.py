@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines import SourceError
-from pipelines.sources.chunk_cache import ChunkCache
-from pipelines.sources.lookahead import Lookahead
+from pipelines.sources.arrays.chunk_cache import ChunkCache
+from pipelines.sources.arrays.lookahead import Lookahead
 
 
 def chunk(number: int, size: int = 100) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ import zarr
 from numcodecs import Zstd
 
 from pipelines import ArrayIterator, ArraySource, ExampleError, SourceError
-from pipelines.sources import zarr_node
+from pipelines.sources.arrays import zarr_node
 
 from .array_files import LAYOUTS, numbers, write_group, write_zarr
 

@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 from pipelines import ArrayIterator, ArraySource, StateError
-from pipelines.sources.zarr_fingerprint import sampled
+from pipelines.sources.arrays.zarr_fingerprint import sampled
 
 from .array_files import numbers, write_zarr
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipelines import ArrayIterator, ArraySource, SourceError, StateError, hold_out, mix
-from pipelines.sources.zarr_chunks import LocalChunks
+from pipelines.sources.arrays.zarr_chunks import LocalChunks
 from pipelines.testing import assert_resumes_exactly, play_epoch
 from pipelines.torch_bridge import TorchLoader
 from pipelines.verify_resume import verify_resume, with_ranks_and_workers

@@ -14,7 +14,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pipelines import ArraySource, SourceError, open_source
-from pipelines.sources.zarr_array import ZarrArray
+from pipelines.sources.arrays.zarr_array import ZarrArray
 
 from .array_files import LAYOUTS, READ_BY_ZARR, numbers, write_group, write_zarr
 

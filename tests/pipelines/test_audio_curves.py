@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pipelines import AudioIterator, ExampleError
-from pipelines.decode.curves import CurveError, curve_rows, cut_curve, tolerated_rows
-from pipelines.sources.stored import Part
+from pipelines.decode.audio.curves import CurveError, curve_rows, cut_curve, tolerated_rows
+from pipelines.sources.located import Part
 
 from .recordings import encoded, melody, reader, write_folder, write_tar
 

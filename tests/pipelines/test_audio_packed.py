@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipelines import AudioIterator, ShardError, hold_out, make_shards, open_source
-from pipelines.decode.listening import Listener
-from pipelines.sharding.sample_sounds import make_sample_sounds
+from pipelines.decode.audio.recording_reader import Listener
+from pipelines.samples.sounds import make_sample_sounds
 
 from .recordings import album, encoded, melody, write_folder
 

@@ -12,7 +12,7 @@ import soxr
 from scipy.signal import resample_poly
 
 from pipelines import AudioIterator
-from pipelines.decode.resampling import resample_window, source_stretch
+from pipelines.decode.audio.resampling import resample_window, source_stretch
 
 from .recordings import decoded, encoded, melody, write_folder
 
@@ -127,9 +127,9 @@ def test_random_offsets_are_those_of_the_output_rate(tmp_path: Path) -> None:
 def test_without_soxr_another_rate_is_explained_and_the_own_one_works() -> None:
     code = (
         "import sys; sys.modules['soxr'] = None\n"
-        "from pipelines.clips import ClipSpec\n"
-        "from pipelines.decode.audio import AudioDecoder\n"
-        "from pipelines.decode.listening import Listener\n"
+        "from pipelines.order.clip_arithmetic import ClipSpec\n"
+        "from pipelines.decode.audio.audio_decoder import AudioDecoder\n"
+        "from pipelines.decode.audio.recording_reader import Listener\n"
         "AudioDecoder(Listener(), ClipSpec(10, 10))\n"
         "try:\n    AudioDecoder(Listener(), ClipSpec(10, 10, 16000))\n"
         "except ImportError as error:\n    print(error)\n"

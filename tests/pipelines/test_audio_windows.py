@@ -11,14 +11,14 @@ import pytest
 import soundfile
 
 from pipelines import AudioIterator, Batch, DataIterator, Example, ExampleError, Source, SourceError
-from pipelines.clips import ClipSpec
-from pipelines.decode.audio import AudioDecoder
-from pipelines.decode.listening import Listener
-from pipelines.index import index_path, save_index
-from pipelines.randomness import Place
-from pipelines.scan import scan_tar
+from pipelines.decode.audio.audio_decoder import AudioDecoder
+from pipelines.decode.audio.recording_reader import Listener
+from pipelines.order.clip_arithmetic import ClipSpec
+from pipelines.order.randomness import Place
 from pipelines.sources.clips import ClipSource
-from pipelines.storage import LocalFile
+from pipelines.storage.blob import LocalFile
+from pipelines.storage.index import index_path, save_index
+from pipelines.storage.tar_index import scan_tar
 
 from .recordings import COMPRESSED, SUBTYPES, album, decoded, encoded, melody, write_folder, write_tar
 

@@ -24,11 +24,11 @@ from pipelines import (
     hold_out,
     open_source,
 )
-from pipelines.clips import FACTS_DTYPE, ClipSpec
-from pipelines.decode.listening import Listener
+from pipelines.decode.audio.recording_reader import Listener
+from pipelines.order.clip_arithmetic import FACTS_DTYPE, ClipSpec
 from pipelines.sources.clips import ClipSource
-from pipelines.sources.facts import FactsArray, Probe
-from pipelines.sources.stored import Part, StoredExample
+from pipelines.sources.lengths import FactsArray, Probe
+from pipelines.sources.located import Part, StoredExample
 
 from .recordings import album, encoded, melody, write_folder, write_tar
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pipelines.clips import FACTS_DTYPE, UNREADABLE, ClipSpec, Facts
+from pipelines.order.clip_arithmetic import FACTS_DTYPE, UNREADABLE, ClipSpec, Facts
 
 
 def facts_of(*frames: int, rate: int = 16_000) -> np.ndarray:

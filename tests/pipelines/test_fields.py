@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines import Example, ExampleError
-from pipelines.fields import Packed, absent_fields, gather_field, parse_field
+from pipelines.batching.fields import Packed, absent_fields, gather_field, parse_field
 
 
 def npy(array: Any) -> bytes:

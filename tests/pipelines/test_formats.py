@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.formats import MEDIA_SUFFIXES, is_media_name, media_suffix, sniff, sniff_file
+from pipelines.storage.media_types import MEDIA_SUFFIXES, is_media_name, media_suffix, sniff, sniff_file
 
 PILLOW_FORMATS = {
     "JPEG": "jpg",

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from pipelines import Example, ExampleError
 from pipelines.decode import ImageDecoder
-from pipelines.randomness import Place
+from pipelines.order.randomness import Place
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pipelines import ExampleError, ImageIterator, PipelineError, ShardError, open_source
-from pipelines.storage import LocalFile
+from pipelines.storage.blob import LocalFile
 
 from .children_under_limits import FIELDS, played_in_children
 from .conftest import png

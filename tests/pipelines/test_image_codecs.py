@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from pipelines import Example
-from pipelines.decode import ImageDecoder, codecs
-from pipelines.decode.codecs import decode_plain
+from pipelines.decode import ImageDecoder
+from pipelines.decode.image import codecs
+from pipelines.decode.image.codecs import decode_plain
 from pipelines.decode.scratch import KEPT_BYTES, Scratch
 
 from .pictures import FAST, PLACE, Pixels, decode, encode, smooth

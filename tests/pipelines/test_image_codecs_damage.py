@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pipelines import ExampleError
-from pipelines.decode import pillow
-from pipelines.decode.codecs import decode_plain
+from pipelines.decode.image import pillow
+from pipelines.decode.image.codecs import decode_plain
 from pipelines.decode.scratch import Scratch
 
 from .containers import insert_chunk, png_chunk, png_of_stream, stream_of_png, webp_file

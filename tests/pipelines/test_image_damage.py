@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipelines import ExampleError
-from pipelines.decode import pillow
-from pipelines.decode.jpeg import read_jpeg_header
+from pipelines.decode.image import pillow
+from pipelines.decode.image.jpeg import read_jpeg_header
 
 from .pictures import RESIZERS, decode, encode, smooth, with_orientation
 

@@ -12,7 +12,7 @@ from PIL import Image
 from pipelines import Example
 from pipelines.decode import ImageDecoder
 from pipelines.decode.geometry import frame
-from pipelines.randomness import Place
+from pipelines.order.randomness import Place
 
 from .pictures import FAST, PLACE, RESIZERS, by_pillow, decode, encode, psnr, smooth, with_orientation
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import ShardError
-from pipelines.index import (
+from pipelines.storage.index import (
     INDEX_DTYPE,
     INDEX_VERSION,
     Index,

@@ -8,8 +8,8 @@ import tarfile
 import pytest
 from webdataset.tariterators import base_plus_ext
 
-from pipelines.keys import KeyMaker, header_key, split_member_name
-from pipelines.tar import BLOCK
+from pipelines.storage.keys import KeyMaker, header_key, split_member_name
+from pipelines.storage.tar import BLOCK
 
 NAMES = [
     "a.jpg",

@@ -14,10 +14,10 @@ import pytest
 import zarr
 
 from pipelines import ArrayIterator, AudioIterator, ExampleError, PipelineError
-from pipelines.decode.curves import CurveError, cut_curve
-from pipelines.scan import cache_folder
-from pipelines.sources.chunk_cache import ChunkCache
-from pipelines.sources.stored import Part
+from pipelines.decode.audio.curves import CurveError, cut_curve
+from pipelines.sources.arrays.chunk_cache import ChunkCache
+from pipelines.sources.located import Part
+from pipelines.storage.tar_index import cache_folder
 
 from .recordings import encoded, melody, reader, write_folder
 

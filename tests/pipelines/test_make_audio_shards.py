@@ -16,10 +16,10 @@ import soundfile
 import soxr
 
 from pipelines import AudioIterator
-from pipelines.index import load_index
-from pipelines.manifest import Manifest
+from pipelines.samples.sounds import make_sample_sounds
 from pipelines.sharding import PackReport, make_shards
-from pipelines.sharding.sample_sounds import make_sample_sounds
+from pipelines.storage.index import load_index
+from pipelines.storage.manifest import Manifest
 
 from .wav_files import ENCODINGS, Forms, encoded, members, noise, packed, parts_of, read, tone, wav
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.manifest import Manifest
 from pipelines.sharding import make_shards
+from pipelines.storage.manifest import Manifest
 
 from .test_make_shards_killed import assert_a_manifest_means_a_whole_set, contents, run_and_die
 from .wav_files import encoded, noise, tone, wav
@@ -180,7 +180,7 @@ def test_a_recording_that_fails_half_way_leaves_none_of_its_segments(
     (source / "2.wav").unlink()
     make_shards(source, tmp_path / "without", workers=0, shuffle=None, segment=0.01)
     make_sounds(source, 3)
-    from pipelines.sharding.open_recording import OpenRecording
+    from pipelines.sharding.modalities.open_recording import OpenRecording
     from pipelines.sharding.source_reader import UnpackableError
 
     raw = OpenRecording.raw

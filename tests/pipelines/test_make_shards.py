@@ -16,9 +16,9 @@ from PIL import Image
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from pipelines.errors import ShardingError
-from pipelines.index import load_index
-from pipelines.manifest import Manifest
 from pipelines.sharding import PackReport, make_shards
+from pipelines.storage.index import load_index
+from pipelines.storage.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 

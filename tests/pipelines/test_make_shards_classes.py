@@ -11,8 +11,8 @@ import pytest
 
 from pipelines import ImageIterator
 from pipelines.errors import ShardError, SourceError
-from pipelines.manifest import Manifest
 from pipelines.sharding import PackReport, make_shards
+from pipelines.storage.manifest import Manifest
 
 from .conftest import png
 from .test_make_shards_killed import contents, run_and_die

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.index import load_index
-from pipelines.manifest import Manifest
 from pipelines.sharding.cli import main
 from pipelines.sharding.progress import Progress
+from pipelines.storage.index import load_index
+from pipelines.storage.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = ROOT / "tools" / "make_shards.py"

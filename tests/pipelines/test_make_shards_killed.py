@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.manifest import Manifest
 from pipelines.sharding import make_shards
+from pipelines.storage.manifest import Manifest
 
 from .wav_files import noise, wav
 

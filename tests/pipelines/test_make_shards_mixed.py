@@ -11,10 +11,10 @@ import pytest
 
 from pipelines import ImageIterator
 from pipelines.errors import ShardingError, SourceError
-from pipelines.manifest import Manifest
 from pipelines.sharding import make_shards
 from pipelines.sharding.cli import main
-from pipelines.sharding.listing import list_folder
+from pipelines.storage.listing import list_folder
+from pipelines.storage.manifest import Manifest
 
 from .conftest import png
 from .wav_files import encoded, noise, packed, tone, wav
@@ -234,7 +234,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     put("audio/a.wav", sound())
     put("audio/a.flac", encoded(tone(0.1), 16_000, "FLAC"))
     monkeypatch.setitem(sys.modules, package, None)
-    for name in ("pipelines.decode.resampling", "pipelines.decode.compressed"):
+    for name in ("pipelines.decode.audio.resampling", "pipelines.decode.audio.compressed"):
         for function in vars(sys.modules[name]).values():
             if hasattr(function, "cache_clear"):
                 function.cache_clear()

@@ -18,8 +18,8 @@ from PIL import Image
 
 from pipelines.errors import ShardError, ShardingError, SourceError
 from pipelines.sharding import PackReport, make_shards
-from pipelines.sharding.lock import LOCK_NAME, hold_folder
 from pipelines.sharding.source_reader import PackingStoppedError
+from pipelines.storage.locked_folder import LOCK_NAME, hold_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import ShardError
-from pipelines.manifest import MANIFEST_NAME, Manifest, ShardColumns, chain_hashes
+from pipelines.storage.manifest import MANIFEST_NAME, Manifest, ShardColumns, chain_hashes
 
 GOLDEN = Path(__file__).parent / "golden"
 HASHES = [hashlib.sha256(bytes([number])).hexdigest() for number in range(3)]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import npy
-from pipelines.index import INDEX_DTYPE
-from pipelines.npy import load_npy, read_npy_header
+from pipelines.storage import npy
+from pipelines.storage.index import INDEX_DTYPE
+from pipelines.storage.npy import load_npy, read_npy_header
 
 ARRAYS: list[Any] = [
     np.arange(7, dtype="<i8"),

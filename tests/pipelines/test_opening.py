@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from pipelines import ShardError, ShardSource, SourceError, open_source
-from pipelines.index import index_path
 from pipelines.sources import shards
-from pipelines.storage import LocalFile
+from pipelines.storage.blob import LocalFile
+from pipelines.storage.index import index_path
 
 from .shard_files import GOLDEN, keys, put, write_shard, write_shards
 

@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from pipelines.order import DRAWN_WHOLE, FEISTEL_ROUNDS, EpochOrder, Permutation, feistel, permutation
-from pipelines.randomness import Domain, derive_key, philox_words
+from pipelines.order.epoch_order import DRAWN_WHOLE, FEISTEL_ROUNDS, EpochOrder, Permutation, feistel, permutation
+from pipelines.order.randomness import Domain, derive_key, philox_words
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_orders_v1.json").read_text())
 NUM_KEYS = 100_000

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipelines import DataIterator, ExampleError, ImageIterator, ShardError, mix
-from pipelines.quarantine import add_to_quarantine, describe_failures
+from pipelines.batching.quarantine import add_to_quarantine, describe_failures
 from pipelines.testing import assert_resumes_exactly
 
 from .lettered import letters, rows

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.randomness import Domain, Place, derive_key, keyed_words, mix64, philox_words
+from pipelines.order.randomness import Domain, Place, derive_key, keyed_words, mix64, philox_words
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_orders_v1.json").read_text())
 MASK = (1 << 64) - 1

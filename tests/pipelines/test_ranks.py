@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.ranks import RankSplit
+from pipelines.order.ranks import RankSplit
 
 
 def splits(batch_size: int, world_size: int, groups: int, tail: Any) -> list[RankSplit]:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipelines.decode.compressed import CompressedStream
-from pipelines.decode.recording import UnreadableAudioError, probe_recording
+from pipelines.decode.audio.compressed import CompressedStream
+from pipelines.decode.audio.recording import UnreadableAudioError, probe_recording
 
 from .recordings import COMPRESSED, decoded, encoded, melody, reader
 
@@ -235,7 +235,7 @@ def test_an_error_in_reading_comes_out_as_itself(files: dict[str, bytes]) -> Non
 def test_without_soundfile_pcm_is_read_and_the_rest_explained() -> None:
     code = (
         "import sys, io, wave; sys.modules['soundfile'] = None\n"
-        "from pipelines.decode.recording import probe_recording\n"
+        "from pipelines.decode.audio.recording import probe_recording\n"
         "file = io.BytesIO()\n"
         "with wave.open(file, 'wb') as out:\n"
         "    out.setnchannels(1); out.setsampwidth(2); out.setframerate(8000); out.writeframes(bytes(200))\n"

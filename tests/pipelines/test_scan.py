@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from pipelines.errors import ShardError, SourceError
-from pipelines.scan import scan_tar
 from pipelines.sources import ShardSource, open_source
-from pipelines.storage import LocalFile
+from pipelines.storage.blob import LocalFile
+from pipelines.storage.tar_index import scan_tar
 
 from .foreign_tars import FORMATS, Entry, by_us, by_webdataset, ordinary, write_tar
 

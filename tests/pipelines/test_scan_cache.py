@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import scan
 from pipelines.errors import ShardError
-from pipelines.scan import cache_folder, open_index
 from pipelines.sources import ShardSource, open_source
-from pipelines.storage import LocalFile
+from pipelines.storage import tar_index
+from pipelines.storage.blob import LocalFile
+from pipelines.storage.tar_index import cache_folder, open_index
 
 from .foreign_tars import by_us, by_webdataset, ordinary, write_tar
 
@@ -32,7 +32,7 @@ def test_the_headers_are_scanned_once_and_the_cache_holds_no_path(
     first = by_us(path)
     assert len(cached()) == 1
     assert "secret" not in cached()[0]
-    monkeypatch.setattr(scan, "scan_tar", lambda *_, **__: pytest.fail("scanned again"))
+    monkeypatch.setattr(tar_index, "scan_tar", lambda *_, **__: pytest.fail("scanned again"))
     assert by_us(path) == first
 
 
@@ -89,7 +89,7 @@ def test_a_cache_that_runs_full_costs_a_scan_and_nothing_else(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(scan, "save_index", full)
+    monkeypatch.setattr(tar_index, "save_index", full)
     path = write_tar(tmp_path / "x.tar", ordinary(4))
     assert len(ShardSource([path])) == 4
     assert cached() == []
@@ -124,7 +124,7 @@ def test_damaged_gzip_is_refused_in_a_sentence(damage: str, tmp_path: Path) -> N
 def test_gzip_that_unpacks_to_more_than_there_is_room_for_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "MAX_INFLATED_BYTES", 100_000)
+    monkeypatch.setattr(tar_index, "MAX_INFLATED_BYTES", 100_000)
     path = tmp_path / "bomb.tar.gz"
     path.write_bytes(gzip.compress(bytes(50_000_000)))
     with pytest.raises(ShardError, match=r"bomb\.tar\.gz.*100,000 bytes.*DIRVAE_CACHE"):

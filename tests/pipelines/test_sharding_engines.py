@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.sharding import make, packing_run
+from pipelines.sharding import api, set_job
 from pipelines.sharding.engines import ProcessEngine, SerialEngine, make_engine
-from pipelines.sharding.listing import list_folder
-from pipelines.sharding.pack import ShardTask
 from pipelines.sharding.plan import make_plan
 from pipelines.sharding.settings import PackSettings
+from pipelines.sharding.shard_job import ShardTask
 from pipelines.sharding.source_reader import PackingStoppedError
+from pipelines.storage.listing import list_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,7 +31,7 @@ WORK = '''
 """Stands in for readers that crash; imported by the children as well."""
 import os, signal, time
 from pathlib import Path
-from pipelines.sharding.pack import pack_shard
+from pipelines.sharding.shard_job import pack_shard
 
 def crash(task, on_file):
     """Dies at every image named crash*, by the signal its name says; once only for those named flaky*."""
@@ -87,7 +87,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def use_engine(monkeypatch: pytest.MonkeyPatch, work: Callable[..., Any]) -> None:
-    monkeypatch.setattr(packing_run, "make_engine", lambda workers: ProcessEngine(workers, work=work))
+    monkeypatch.setattr(set_job, "make_engine", lambda workers: ProcessEngine(workers, work=work))
 
 
 def test_every_engine_writes_the_same_shards_and_tells_every_image(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_an_image_that_crashes_its_reader_is_a_failure_and_the_rest_is_packed(
     names = [f"{index}.png" for index in range(6)]
     source = make_source(tmp_path / "source", [*names, "crash-SIGSEGV-1.png", "crash-SIGABRT-2.png"])
     use_engine(monkeypatch, work.crash)
-    report = make.make_shards(source, tmp_path / "out", workers=workers, shard_examples=4)
+    report = api.make_shards(source, tmp_path / "out", workers=workers, shard_examples=4)
     assert [tuple(failure) for failure in report.failures] == [
         ("crash-SIGABRT-2.png", "its reader crashed (SIGABRT)"),
         ("crash-SIGSEGV-1.png", "its reader crashed (SIGSEGV)"),
@@ -125,7 +125,7 @@ def test_an_image_that_crashes_its_reader_is_a_failure_and_the_rest_is_packed(
     for name in ("crash-SIGSEGV-1.png", "crash-SIGABRT-2.png"):
         size = (source / name).stat().st_size
         (source / name).write_bytes((source / name).read_bytes()[:8] + bytes(size - 8))
-    make.make_shards(source, serial, workers=0, shard_examples=4)
+    api.make_shards(source, serial, workers=0, shard_examples=4)
     tars = {name: content for name, content in contents(tmp_path / "out").items() if ".tar" in name}
     assert tars == {name: content for name, content in contents(serial).items() if ".tar" in name}
 
@@ -133,9 +133,9 @@ def test_an_image_that_crashes_its_reader_is_a_failure_and_the_rest_is_packed(
 def test_a_child_that_dies_once_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Any) -> None:
     names = ["a.png", "b.png", "flaky.png"]
     source = make_source(tmp_path / "source", names)
-    make.make_shards(source, tmp_path / "undisturbed", workers=0)
+    api.make_shards(source, tmp_path / "undisturbed", workers=0)
     use_engine(monkeypatch, work.crash)
-    report = make.make_shards(source, tmp_path / "out", workers=1)
+    report = api.make_shards(source, tmp_path / "out", workers=1)
     assert (tmp_path / "seen-flaky.png").exists()
     assert (report.examples, report.failures) == (3, ())
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
@@ -190,12 +190,12 @@ def test_children_end_with_a_parent_that_is_killed_even_in_the_middle_of_an_imag
         import sys
         sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]
         import standing_in_for_work
-        from pipelines.sharding import make, packing_run
+        from pipelines.sharding import api, set_job
         from pipelines.sharding.engines import ProcessEngine
-        packing_run.make_engine = lambda workers: ProcessEngine(workers, work=standing_in_for_work.hang)
+        set_job.make_engine = lambda workers: ProcessEngine(workers, work=standing_in_for_work.hang)
         if __name__ == "__main__":
-            packing_run.Progress.on_file = lambda self, *place: print(place, flush=True)
-            make.make_shards({str(source)!r}, {str(tmp_path / "out")!r}, workers=2, shard_examples=1)
+            set_job.Progress.on_file = lambda self, *place: print(place, flush=True)
+            api.make_shards({str(source)!r}, {str(tmp_path / "out")!r}, workers=2, shard_examples=1)
         """)
     )
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as parent:

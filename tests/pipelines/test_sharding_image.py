@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pipelines.decode.pillow import UnreadableImageError
-from pipelines.sharding.image import prepare_image
+from pipelines.decode.image.pillow import UnreadableImageError
+from pipelines.sharding.modalities.image import prepare_image
 
 HOSTILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "hostile" / "image"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.sharding.listing import Contents, Listing, list_folder
 from pipelines.sharding.wording import printable
+from pipelines.storage.listing import Contents, Listing, list_folder
 
 
 def picture(kind: str = "JPEG", size: tuple[int, int] = (8, 6)) -> bytes:

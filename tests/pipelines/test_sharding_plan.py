@@ -7,11 +7,11 @@ import random
 
 import pytest
 
-from pipelines.keys import split_member_name
-from pipelines.sharding.image import ImageSettings
-from pipelines.sharding.listing import Listing, SourceFile
+from pipelines.sharding.modalities.image import ImageSettings
 from pipelines.sharding.plan import make_plan
 from pipelines.sharding.settings import PackSettings, settings_for
+from pipelines.storage.keys import split_member_name
+from pipelines.storage.listing import Listing, SourceFile
 
 
 def listing_of(*sizes: int, names: list[str] | None = None) -> Listing:

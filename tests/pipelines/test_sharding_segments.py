@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pipelines import AudioIterator
 from pipelines.sharding import PackReport, make_shards
-from pipelines.sharding.audio import AudioSettings
-from pipelines.sharding.segments import cut_blocks, exact_seconds, segment_start
+from pipelines.sharding.modalities.audio import AudioSettings
+from pipelines.sharding.modalities.segments import cut_blocks, exact_seconds, segment_start
 from pipelines.sharding.settings import settings_for
 from pipelines.sharding.source_reader import SourceReader
 

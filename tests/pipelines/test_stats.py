@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines import DataIterator, Stats
-from pipelines.stats import Counters
+from pipelines.batching.stats import Counters
 
 
 def test_sums_from_many_threads_lose_nothing() -> None:

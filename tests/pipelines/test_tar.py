@@ -12,7 +12,7 @@ from time import monotonic
 import pytest
 
 from pipelines.errors import ShardError
-from pipelines.tar import BLOCK, Member, TarTruncatedError, iter_members, padded
+from pipelines.storage.tar import BLOCK, Member, TarTruncatedError, iter_members, padded
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 MAX_READ = 2 << 20

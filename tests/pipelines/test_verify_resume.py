@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import Batch, legs, mix
-from pipelines.ledger import Ledger, entries
-from pipelines.legs import run_leg
-from pipelines.verify_resume import Verdict, describe, verify_resume, with_ranks_and_workers
+from pipelines import Batch, mix
+from pipelines.verify_resume import Verdict, describe, killed_runs, verify_resume, with_ranks_and_workers
+from pipelines.verify_resume.delivery_report import Ledger, entries
+from pipelines.verify_resume.killed_runs import run_leg
 
 from .lettered import letters
 
@@ -245,9 +245,9 @@ def test_a_leg_is_killed_with_every_process_it_started(tmp_path: Path) -> None:
 def test_a_line_that_was_cut_off_by_the_kill_was_not_delivered(tmp_path: Path) -> None:
     line = json.dumps({"examples": [["a", "1"]], "state": {"position": 1}, "seconds": 0.5})
     (tmp_path / "journal").write_text(f"{line}\n{line}\n{line}"[:-1])
-    leg = legs._read(tmp_path / "journal", finished=False)
+    leg = killed_runs._read(tmp_path / "journal", finished=False)
     assert leg.batches == [[("a", "1")], [("a", "1")]]
-    assert legs._read(tmp_path / "missing", finished=False).states == []
+    assert killed_runs._read(tmp_path / "missing", finished=False).states == []
 
 
 def is_running(process: int) -> bool:

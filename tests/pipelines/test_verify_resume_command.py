@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from pipelines.samples.sounds import make_sample_sounds
 from pipelines.sharding import make_shards
-from pipelines.sharding.sample_sounds import make_sample_sounds
 from pipelines.verify_resume import main
 
 Fixture = Callable[..., Any]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.decode.wav import WavHeader, pcm_to_float, read_wav_header
+from pipelines.decode.audio.wav import WavHeader, pcm_to_float, read_wav_header
 
 from .recordings import SUBTYPES, chunk, decoded, encoded, melody, pcm_format, reader, riff
 

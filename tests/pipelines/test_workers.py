@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.workers import PIECE, FillingThreads
+from pipelines.batching.threads import PIECE, FillingThreads
 
 
 class Recorder:

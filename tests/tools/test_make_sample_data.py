@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import ShardingError
+from pipelines.samples.command import main
+from pipelines.samples.scene_drawing import BACKGROUNDS, SHAPES, Scene, draw_scene, scene_of
+from pipelines.samples.scenes import make_sample_data
 from pipelines.sharding import make_shards
-from pipelines.sharding.sample_data import main
-from pipelines.sharding.sample_scenes import make_sample_data
-from pipelines.sharding.scene_drawing import BACKGROUNDS, SHAPES, Scene, draw_scene, scene_of
 
 GOLDEN = "cbe9fcd0178da188840cad6609693e61f3d326c525d3631905ce002294687bf3"
 LAUNCHER = Path(__file__).resolve().parents[2] / "tools" / "make_sample_data.py"

@@ -14,11 +14,11 @@ import scipy.signal
 import soundfile
 
 from pipelines.errors import ShardingError
+from pipelines.samples.command import main
+from pipelines.samples.loudness import a_weighting, loudness_curve
+from pipelines.samples.sound_synthesis import CONTROL_HZ, INSTRUMENTS, SAMPLE_HZ, sound_of, synthesise
+from pipelines.samples.sounds import make_sample_sounds
 from pipelines.sharding import make_shards
-from pipelines.sharding.loudness import a_weighting, loudness_curve
-from pipelines.sharding.sample_data import main
-from pipelines.sharding.sample_sounds import make_sample_sounds
-from pipelines.sharding.sound_synthesis import CONTROL_HZ, INSTRUMENTS, SAMPLE_HZ, sound_of, synthesise
 
 GOLDEN = "9cd94b82bb943c0694d906a1f43fcc4436c3e12e13bec00123957f6e3b6daf62"
 LAUNCHER = Path(__file__).resolve().parents[2] / "tools" / "make_sample_data.py"

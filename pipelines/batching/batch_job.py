@@ -1,0 +1,242 @@
+"""The work of one batch: read its examples, decode each into its slot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import repeat
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..decode.decoder import Decoder, Details
+from ..errors import ExampleError, PipelineError, ShardError, SourceError
+from ..order.randomness import Domain, Place, derive_key
+from ..sources.source import Example, Source
+from .batch import Batch
+from .fields import gather_field, parse_field
+from .stats import Counters
+
+__all__ = ["BatchJob", "Recipe", "Slots", "Transform"]
+
+MAX_TRIES = 16
+READ_ERRORS = (ExampleError, ShardError, SourceError)
+
+
+class Transform(Protocol):
+    """A user's own step for each example: array in, array out, randomness from `rng` alone."""
+
+    def __call__(self, array: NDArray[Any], rng: np.random.Generator, example: Example, /) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the examples of one stream become arrays; the same for every batch of an iterator."""
+
+    source: Source
+    seed: int
+    decoder: Decoder
+    fields: tuple[str, ...]
+    transform: Transform | None
+    substitute: bool
+    counters: Counters
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What stands in the slots of a batch, or of several: all arrays are (slots,).
+
+    Slot i holds the example at `indices[i]` of stream `streams[i]`, which stands at `positions[i]` of that stream's
+    epoch `epochs[i]` of `examples[i]` examples. `streams` is None where there is one stream.
+    """
+
+    indices: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    epochs: NDArray[np.int64]
+    examples: NDArray[np.int64]
+    streams: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def part(self, start: int, stop: int) -> Slots:
+        """Slots [start, stop)."""
+        streams = None if self.streams is None else self.streams[start:stop]
+        cut = slice(start, stop)
+        return Slots(self.indices[cut], self.positions[cut], self.epochs[cut], self.examples[cut], streams)
+
+
+class BatchJob:
+    """One batch in the making, from one stream or several of the same output shape."""
+
+    def __init__(
+        self, recipes: Sequence[Recipe], slots: Slots, mask: NDArray[np.bool_] | None, *, next_position: int
+    ) -> None:
+        self._recipes, self._slots, self._mask = recipes, slots, mask
+        self.next_position = next_position
+        self._substitute = any(recipe.substitute for recipe in recipes)
+        whole = all(recipe.transform is None for recipe in recipes)
+        self._data = recipes[0].decoder.allocate(len(slots)) if whole else None
+        self._arrays: list[NDArray[Any] | None] = [None] * len(slots)
+        self._details: list[Details] = [Details()] * len(slots)
+        self._keys = [""] * len(slots)
+        self._indices = [0] * len(slots)
+        self._fields = {name: [None] * len(slots) for name in recipes[0].fields}
+        self.failures: list[tuple[int, int, PipelineError]] = []
+        self._substituted = np.zeros(len(slots), np.bool_)
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @property
+    def num_substituted(self) -> int:
+        """Slots in which another example stands in; padding does not count."""
+        return int((self._substituted if self._mask is None else self._substituted & self._mask).sum())
+
+    def fill(self, start: int, stop: int) -> None:
+        """Read and decode the examples of slots [start, stop)."""
+        begun = perf_counter()
+        part = self._slots.part(start, stop)
+        examples = self._read(part)
+        decoding = perf_counter()
+        num_bytes = 0
+        streams = repeat(0, len(part)) if part.streams is None else part.streams.tolist()
+        places = zip(range(start, stop), streams, part.epochs.tolist(), part.positions.tolist(), strict=True)
+        for slot, stream, epoch, position in places:
+            example, examples[slot - start] = examples[slot - start], None
+            recipe = self._recipes[stream]
+            place = Place(recipe.seed, epoch, position)
+            num_bytes += len(example.media) if example is not None else 0
+            if example is None or recipe.substitute:
+                self._fill_or_substitute(recipe, slot, example, place)
+            else:
+                self._decode(recipe, slot, example, place)
+            num_bytes += self._details[slot].num_bytes
+        self._recipes[0].counters.add(
+            bytes=num_bytes, read_seconds=decoding - begun, decode_seconds=perf_counter() - decoding
+        )
+
+    def _read(self, part: Slots) -> list[Example | None]:
+        """The examples, all of a stream in one call; None for one that cannot be read and may be substituted."""
+        if part.streams is None:
+            return self._read_from(self._recipes[0], part.indices.tolist())
+        found: list[Example | None] = [None] * len(part)
+        for stream in np.unique(part.streams):
+            here = np.flatnonzero(part.streams == stream)
+            read = self._read_from(self._recipes[int(stream)], part.indices[here].tolist())
+            for slot, example in zip(here.tolist(), read, strict=True):
+                found[slot] = example
+        return found
+
+    @staticmethod
+    def _read_from(recipe: Recipe, indices: list[int]) -> list[Example | None]:
+        try:
+            return list(recipe.source.read(indices))
+        except READ_ERRORS:
+            if not recipe.substitute:
+                raise
+            return [None] * len(indices)
+
+    def _fill_or_substitute(self, recipe: Recipe, slot: int, example: Example | None, place: Place) -> None:
+        failures = []
+        for attempt in range(MAX_TRIES):
+            try:
+                if attempt or example is None:
+                    example = recipe.source.read([self._candidate(slot, place, attempt)])[0]
+                self._decode(recipe, slot, example, place)
+            except READ_ERRORS as error:
+                failures.append(error)
+                example = None
+                if attempt == 0 and (self._mask is None or self._mask[slot]):
+                    self.failures.append((place.epoch, place.position, error))
+            else:
+                self._substituted[slot] = attempt > 0
+                return
+        raise _without_substitute(failures[0])
+
+    def _candidate(self, slot: int, place: Place, attempt: int) -> int:
+        if attempt == 0:
+            return int(self._slots.indices[slot])
+        key = derive_key(place.seed, Domain.SUBSTITUTE, place.epoch, place.position, attempt)
+        return (key >> 1) % int(self._slots.examples[slot])
+
+    def _decode(self, recipe: Recipe, slot: int, example: Example, place: Place) -> None:
+        decoder, transform = recipe.decoder, recipe.transform
+        if self._data is not None:
+            details = decoder.decode_into(example, self._data[slot], place)
+        else:
+            array, details = _decode_alone(decoder, example, place)
+            self._arrays[slot] = array if transform is None else _transformed(transform, array, place, example)
+        self._details[slot] = details
+        self._keys[slot], self._indices[slot] = details.key or example.key, example.index
+        for name, values in self._fields.items():
+            values[slot] = details.fields[name] if name in details.fields else parse_field(name, example)
+
+    @property
+    def mixed_rates(self) -> str:
+        """Two examples whose own rates differ, in words; empty where all agree."""
+        first: dict[Fraction, str] = {}
+        for key, details in zip(self._keys, self._details, strict=True):
+            if details.rate is not None:
+                first.setdefault(details.rate, key)
+        return " and ".join([f"{key!r} has {float(rate):g} Hz" for rate, key in first.items()][:2]) * (
+            len(first) > 1
+        )
+
+    def batch(self, state: dict[str, Any]) -> Batch:
+        """The finished batch. Raises `ValueError` where arrays of different shapes cannot be stacked."""
+        data = self._data if self._data is not None else _stack([a for a in self._arrays if a is not None])
+        transforms = [details.transform for details in self._details]
+        lengths = [details.length for details in self._details]
+        return Batch(
+            data=data,
+            keys=self._keys,
+            indices=np.array(self._indices, np.int64),
+            state=state,
+            fields={name: gather_field(name, values) for name, values in self._fields.items()},
+            mask=self._mask,
+            lengths=_lengths(lengths, data),
+            substituted=self._substituted if self._substitute else None,
+            transform=None if None in transforms else np.array(transforms, np.float32).reshape(-1, 2, 3),
+        )
+
+
+def _without_substitute(error: PipelineError) -> PipelineError:
+    if not isinstance(error, ExampleError):
+        return error
+    reason = f"{error.reason}, and neither can any of {MAX_TRIES - 1} others drawn in its place"
+    return ExampleError(error.container, error.key, reason, offset=error.offset, remedy="Repair the data.")
+
+
+def _lengths(lengths: list[int | None], data: NDArray[Any]) -> NDArray[np.int64] | None:
+    """(batch,) valid steps of (batch, channel, time, …), None where all are whole."""
+    if all(length is None for length in lengths):
+        return None
+    return np.array([data.shape[2] if length is None else length for length in lengths], np.int64)
+
+
+def _transformed(transform: Transform, array: NDArray[Any], place: Place, example: Example) -> NDArray[Any]:
+    try:
+        return np.asarray(transform(array, place.lend_generator(), example))
+    except Exception as error:
+        error.add_note(f"in transform(array, rng, example), for example {example.key!r} of {example.container}")
+        raise
+
+
+def _decode_alone(decoder: Decoder, example: Example, place: Place) -> tuple[NDArray[Any], Details]:
+    slots = decoder.allocate(1)
+    if slots is None:
+        return decoder.decode(example, place)
+    details = decoder.decode_into(example, slots[0], place)
+    return slots[0], details
+
+
+def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    arrays = [np.asanyarray(array) for array in arrays]
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1:
+        raise ValueError(f"examples of shapes {sorted(shapes)} cannot share a batch. Give a size, or batch_size=1.")
+    return np.concatenate([array[None] for array in arrays])  # np.stack takes twice as long

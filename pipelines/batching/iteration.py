@@ -1,0 +1,289 @@
+"""Batches, one epoch a loop: what every iterator shares.
+
+a subclass says what stands in the slots ─▶ filling.py: one batch ─▶ workers.py: several, ahead, in order
+                                                                          │ one for each next()
+                   state: the position after the last batch that was handed over ◀──┘
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ExampleError
+from ..order.ranks import RankSplit
+from .batch import Batch
+from .batch_job import BatchJob, Recipe, Slots
+from .fields import absent_fields
+from .quarantine import add_to_quarantine, describe_failures
+from .stats import Counters, Stats
+from .threads import PIECE, FillingThreads
+
+__all__ = ["BatchIterator", "PlanSlots"]
+
+LOOK_AHEAD = 4096
+MAX_THREADS = 16
+
+PlanSlots = Callable[[NDArray[np.int64]], Slots]
+"""Positions of the epoch in progress → what stands in their slots."""
+
+
+class BatchIterator(ABC):
+    """The loop, the threads and the position; a subclass brings the order and the state.
+
+    Iterating goes on from the state: `break` leaves it after the last batch that was handed over; a second `iter`
+    ends the first. Nothing live (thread, open file) exists before the first batch or after `close()`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        recipes: Sequence[Recipe],
+        split: RankSplit,
+        *,
+        examples: int,
+        counters: Counters,
+        threads: int | None,
+        prefetch_bytes: int,
+        max_substitutions: int,
+        quarantine: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}; it must be at least 1.")
+        self.name, self._recipes, self._split, self._counters = name, recipes, split, counters
+        self.threads = threads or min(MAX_THREADS, _usable_cores())
+        self.prefetch_bytes, self.max_substitutions = prefetch_bytes, max_substitutions
+        self.quarantine = quarantine
+        if quarantine is not None and not Path(quarantine).parent.is_dir():
+            raise ValueError(f"quarantine is {str(quarantine)!r}; that folder is missing. Make it first.")
+        self._counters.set_threads(self.threads)
+        self._epoch = self._position = self._substitutions = 0
+        self._examples = examples
+        self._fields_seen = self._rates_seen = False
+        self._live: weakref.ref[_Epoch] | None = None
+        if not split.num_batches(0, examples):
+            raise ValueError(
+                f"{name}: {examples} examples do not fill one batch of {split.global_batch}, and tail='drop' "
+                "leaves none. Use a smaller batch or another tail."
+            )
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """The state after the last batch that was handed over: JSON, always the same keys."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state. Raises `StateError` for a state of other data or settings."""
+
+    @abstractmethod
+    def _plan(self) -> PlanSlots:
+        """The order of the epoch in progress."""
+
+    @abstractmethod
+    def _move(self, position: int) -> None:
+        """Move the state to a position of the epoch; its end is the beginning of the next one."""
+
+    @property
+    def batch_size(self) -> int:
+        """Examples of this rank in a batch."""
+        return self._split.batch_size
+
+    @property
+    def global_batch(self) -> int:
+        """Examples of all ranks in a batch."""
+        return self._split.global_batch
+
+    @property
+    def epoch(self) -> int:
+        """The epoch in progress, from 0."""
+        return self._epoch
+
+    @property
+    def position(self) -> int:
+        """Examples of the epoch delivered so far, over all ranks."""
+        return self._position
+
+    @property
+    def stats(self) -> Stats:
+        """What has been done since the iterator was made, and where the time went."""
+        return self._counters.stats()
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of a whole epoch, of which `len` are left."""
+        return self._split.num_batches(0, self._examples)
+
+    def __len__(self) -> int:
+        """Batches left in this epoch; all of the next where only an incomplete one is left and dropped."""
+        return self._split.num_batches(self._position, self._examples) or self.num_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.close_epoch()
+        self.begin_pass()
+        epoch = _Epoch(self)
+        self._live = weakref.ref(epoch)
+        return epoch
+
+    def superseded(self) -> RuntimeError:
+        """What a loop raises that something else has ended."""
+        return RuntimeError(
+            f"{self.name}: this loop was ended by another over the same iterator, or by close(), reset() or "
+            "load_state_dict(). Make an iterator for each loop that runs at the same time."
+        )
+
+    def begin_pass(self) -> None:
+        """Before a pass over what is left of the epoch: skip an incomplete batch that would be dropped."""
+        if not self._split.num_batches(self._position, self._examples):
+            self._move(self._examples)
+
+    def end_pass(self, epoch: int) -> None:
+        """After a pass over an epoch that took every batch, or a worker's share of them: on to the next epoch."""
+        if self._epoch == epoch:
+            self._move(self._examples)
+
+    def __getitem__(self, index: object) -> NoReturn:
+        raise TypeError(
+            f"{self.name}: batches are iterated over, not indexed. `open_source(data)[0]` is an example; for torch's "
+            "DataLoader there are `TorchLoader(iterator, num_workers)` and `TorchDataset`."
+        )
+
+    def close_epoch(self) -> None:
+        """End an iteration that is under way and its threads; the state stays where it is."""
+        epoch = self._live() if self._live is not None else None
+        if epoch is not None:
+            epoch.supersede()
+        self._live = None
+
+    def close(self) -> None:
+        """End everything live. The iterator can be used again; it opens what it needs."""
+        self.close_epoch()
+        for recipe in self._recipes:
+            recipe.source.close()
+
+    def jobs(self, *, worker: int = 0, num_workers: int = 1, skip: int = 0) -> Iterator[BatchJob]:
+        """The batches left in this epoch; of several workers in turn, those of one but for its first `skip`."""
+        split, num, plan = self._split, self._examples, self._plan()
+        starts = range(self._position, num, split.global_batch)[: split.num_batches(self._position, num)]
+        mine = starts[worker::num_workers][skip:]
+        done, together = 0, 1
+        while done < len(mine):
+            cuts = [split.positions(start, num) for start in mine[done : done + together]]
+            slots = plan(np.concatenate([positions for positions, _ in cuts]))
+            begin = 0
+            for start, (positions, mask) in zip(mine[done : done + together], cuts, strict=True):
+                stop = num if start == starts[-1] else start + split.global_batch
+                yield BatchJob(self._recipes, slots.part(begin, begin + len(positions)), mask, next_position=stop)
+                begin += len(positions)
+            done, together = done + together, max(1, LOOK_AHEAD // split.batch_size)
+
+    def hand_over(self, job: BatchJob, *, listed: bool = True) -> Batch:
+        """The finished batch; the state moves to after it. An error leaves the state before it.
+
+        Its failures go to the quarantine file now, or where they are not to be `listed` stay with the job.
+        """
+        substituted = self._substitutions + job.num_substituted
+        self.check_substitutions(substituted)
+        unfinished = job.batch({})
+        if listed:
+            self.list_failures(describe_failures(job.failures))
+        self._substitutions = substituted
+        self._move(job.next_position)
+        self._counters.add(examples=len(unfinished), substituted=job.num_substituted)
+        self._warn_of_absent_fields(unfinished)
+        self._warn_of_mixed_rates(job.mixed_rates)
+        return unfinished.replace(state=self.state_dict())
+
+    def _warn_of_absent_fields(self, batch: Batch) -> None:
+        """Once, at the first batch: a name may be misspelt."""
+        absent, self._fields_seen = [] if self._fields_seen else absent_fields(batch.fields), True
+        for name in absent:
+            what = f"{self.name}: no example of the first batch has a field {name!r}, so it is None"
+            warnings.warn(f"{what}. `list(open_source(data)[0].fields)` shows what there is.", stacklevel=3)
+
+    def _warn_of_mixed_rates(self, mixed: str) -> None:
+        """Once: whoever reads windows of recordings as sound will not expect two rates in one batch."""
+        if mixed and not self._rates_seen:
+            self._rates_seen = True
+            warnings.warn(f"{self.name}: {mixed}, in one batch. sample_rate=… resamples all alike.", stacklevel=3)
+
+    def list_failures(self, lines: str) -> None:
+        """Add lines of `describe_failures` to the quarantine file, if there is one."""
+        if lines and self.quarantine is not None:
+            add_to_quarantine(self.quarantine, lines)
+
+    def check_substitutions(self, num: int) -> None:
+        """Raise `ExampleError` where so many substitutes are more than are allowed."""
+        if num > self.max_substitutions:
+            reason = f"more than max_substitutions={self.max_substitutions} examples could not be decoded"
+            raise ExampleError(self.name, "…", reason, remedy="Repair the data, or allow more.")
+
+    def filling_threads(self, jobs: Iterator[BatchJob]) -> FillingThreads[BatchJob]:
+        """Threads that work on these jobs, as far ahead as `prefetch_bytes` allows."""
+        one = self._recipes[0].decoder.allocate(1)
+        ahead = self.ahead(self.batch_size * one.nbytes) if one is not None else 2  # until a batch has been seen
+        return FillingThreads(jobs, threads=self.threads, ahead=ahead)
+
+    def ahead(self, batch_bytes: int) -> int:
+        """How many batches of this size may be under way: enough for all threads, within `prefetch_bytes`."""
+        enough = 2 + 2 * self.threads * PIECE // self.batch_size
+        return max(1, min(enough, self.prefetch_bytes // max(1, batch_bytes)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_live": None}
+
+
+class _Epoch(Iterator[Batch]):
+    """One pass over what is left of an epoch. It moves its iterator's state with every batch it hands over."""
+
+    def __init__(self, owner: BatchIterator) -> None:
+        self._owner = owner
+        self._threads: FillingThreads[BatchJob] | None = None
+        self._closed = self._superseded = False
+        self._handed_over = 0.0
+
+    def __next__(self) -> Batch:
+        if self._superseded:
+            raise self._owner.superseded()
+        if self._closed:
+            raise StopIteration
+        entered = perf_counter()
+        try:
+            if self._threads is None:
+                self._threads = self._owner.filling_threads(self._owner.jobs())
+            ready = self._threads.num_ready
+            batch = self._owner.hand_over(next(self._threads))
+            self._threads.ahead = self._owner.ahead(batch.data.nbytes)
+        except BaseException:
+            self.close()
+            raise
+        left = perf_counter()
+        between = entered - self._handed_over if self._handed_over else 0.0
+        self._owner._counters.add(wait_seconds=left - entered, consumer_seconds=between, batches=1, ready=ready)
+        self._handed_over = left
+        return batch
+
+    def supersede(self) -> None:
+        """Stop before the end, from outside: iterating further is a mistake, and says so."""
+        self._superseded = not self._closed
+        self.close()
+
+    def close(self) -> None:
+        """Stop the threads; iterating further ends at once."""
+        self._closed = True
+        if self._threads is not None:
+            self._threads.close()
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,78 @@
+"""The state of an iterator as JSON, and the check that it belongs to the iterator it is loaded into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import StateError
+from ..order.epoch_order import ORDER_VERSION, Shuffle
+
+__all__ = ["STATE_VERSION", "Identity", "check_counts", "check_keys", "check_state", "state_dict"]
+
+STATE_VERSION = 1
+POSITION_KEYS = ("epoch", "position", "substitutions")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a position means nothing without: the order's settings and the data it runs over."""
+
+    seed: int
+    shuffle: Shuffle
+    shuffle_shards: int | None
+    groups: int
+    examples: int
+    data_hash: str
+    clips: dict[str, Any] | None = None
+
+
+def state_dict(identity: Identity, epoch: int, position: int, substitutions: int) -> dict[str, Any]:
+    """The state as a flat dictionary, the same keys in the same order always."""
+    return {
+        "version": STATE_VERSION,
+        "order_version": ORDER_VERSION,
+        "epoch": epoch,
+        "position": position,
+        "substitutions": substitutions,
+        **asdict(identity),
+    }
+
+
+def check_state(state: dict[str, Any], now: Identity, prefix_hash: Callable[[int], str | None], name: str) -> None:
+    """Raise `StateError`, naming what differs, unless the state goes on over this data in this order."""
+    expected = state_dict(now, 0, 0, 0)
+    check_keys(state, expected, name)
+    settings = ("seed", "shuffle", "shuffle_shards", "groups", "clips")
+    differing = [key for key in settings if state[key] != expected[key]]
+    if differing:
+        pairs = ", ".join(f"{key}={state[key]!r} (now {expected[key]!r})" for key in differing)
+        raise StateError(f"{name}: the state was saved with {pairs}. Make the iterator alike, or start anew.")
+    check_counts(state, (*POSITION_KEYS, "examples"), name)
+    known_hash = prefix_hash(state["examples"]) if state["examples"] <= now.examples else None
+    if known_hash is None or known_hash != state["data_hash"]:
+        raise StateError(
+            f"{name}: the state was saved over {state['examples']:,} examples ({state['data_hash']}), but here are "
+            f"{now.examples:,} others ({now.data_hash}). Restore the data, or start a new epoch without the state."
+        )
+    if state["position"] >= max(1, state["examples"]):
+        raise StateError(f"{name}: the state's position {state['position']:,} lies behind its epoch's end.")
+
+
+def check_keys(state: dict[str, Any], expected: dict[str, Any], name: str) -> None:
+    """Raise `StateError` unless the state has the expected keys, and versions that this library reads."""
+    if not isinstance(state, dict):
+        raise StateError(f"{name}: a state is a dictionary, not a {type(state).__name__}.")
+    if missing := [key for key in expected if key not in state]:
+        raise StateError(f"{name}: the state lacks {', '.join(missing)}. It is no state of this kind of iterator.")
+    for key in ("version", "order_version"):
+        if state[key] != expected[key]:
+            raise StateError(f"{name}: the state has {key} {state[key]!r}; this library reads {expected[key]!r}.")
+
+
+def check_counts(state: dict[str, Any], keys: Sequence[str], name: str) -> None:
+    """Raise `StateError` unless these values are whole numbers from 0 up."""
+    for key in keys:
+        if not isinstance(state[key], int) or isinstance(state[key], bool) or state[key] < 0:
+            raise StateError(f"{name}: the state's {key} is {state[key]!r}; it must be a whole number from 0 up.")

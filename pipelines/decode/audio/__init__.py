@@ -1,0 +1,5 @@
+"""Recordings to samples."""
+
+from .audio_decoder import AudioDecoder
+
+__all__ = ["AudioDecoder"]

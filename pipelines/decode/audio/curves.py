@@ -1,0 +1,84 @@
+"""Curves beside a recording (f0, loudness …), cut to a clip of it.
+
+recording  |================================|      a row every 1 / rate seconds, row 0 at its beginning
+curve      0 1 2 3 4 5 6 7 8 9 …            |
+clip                |=========|
+delivered           4 5 6 7 8 9                    from the row nearest to its beginning
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...sources.located import Part
+from ...storage.npy import read_npy_header
+
+__all__ = ["CurveError", "curve_rows", "cut_curve", "tolerated_rows"]
+
+HEADER_BYTES = 10_240
+LEAST_TOLERATED, MOST_TOLERATED, TOLERATED_SHARE = 4, 16, Fraction(1, 200)
+
+
+class CurveError(Exception):
+    """A curve that cannot be cut; `str()` is the reason, without place or name."""
+
+
+def curve_rows(start: int, window: int, *, curve_rate: Fraction, sample_rate: Fraction) -> range:
+    """The rows that belong to frames [start, start + window): window · curve_rate / sample_rate of them, rounded.
+
+    Halves are rounded up; rates are in rows and frames a second.
+    """
+    rows_a_frame = curve_rate / sample_rate
+    first = int(start * rows_a_frame + Fraction(1, 2))
+    return range(first, first + max(1, int(window * rows_a_frame + Fraction(1, 2))))
+
+
+def tolerated_rows(whole: Fraction) -> Fraction:
+    """By how many rows a curve may miss those of its recording: analyses differ by some at the ends.
+
+    Half a percent of `whole`, the rows the recording has, within 4 to 16: another rate makes a greater difference.
+    """
+    return min(Fraction(MOST_TOLERATED), max(Fraction(LEAST_TOLERATED), whole * TOLERATED_SHARE))
+
+
+def cut_curve(part: Part, rows: range, *, whole: Fraction) -> tuple[NDArray[Any], int]:
+    """These rows of a stored npy array, (rows, …), and the bytes that were read; only what is needed is.
+
+    Behind the curve's end its last row is repeated. `whole` is how many rows the recording has at the rate that was
+    named: a curve of another length by more than `tolerated_rows` is refused. Raises `CurveError`.
+    """
+    head = part.read(0, min(HEADER_BYTES, part.size))
+    shape, dtype, begin = _header(head)
+    num = shape[0]
+    row_bytes = dtype.itemsize * math.prod(shape[1:])
+    if abs(num - whole) > tolerated_rows(whole) or not num or not row_bytes:
+        raise CurveError(f"it has {num:,} rows, where {float(whole):,.0f} are as long as the recording")
+    if (missing := begin + num * row_bytes - part.size) > 0:
+        raise CurveError(f"it ends {missing:,} bytes early")
+    first, last = min(rows.start, num - 1), min(rows.stop, num)
+    stop = begin + max(last, first + 1) * row_bytes
+    first_byte = begin + first * row_bytes
+    raw = head[first_byte:stop] if stop <= len(head) else part.read(first_byte, stop - first_byte)
+    if len(raw) < stop - first_byte:
+        raise CurveError(f"it ends {stop - first_byte - len(raw):,} bytes early")
+    found = np.frombuffer(raw, dtype).reshape(-1, *shape[1:])
+    chosen = np.minimum(np.arange(rows.start, rows.stop), num - 1) - first
+    return found[chosen], len(head) + (0 if stop <= len(head) else len(raw))
+
+
+def _header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """(shape, dtype, offset of the values) of an npy file that begins so."""
+    file = io.BytesIO(head)
+    try:
+        shape, fortran_order, dtype = read_npy_header(file)
+    except ValueError as error:
+        raise CurveError(f"it is no npy array ({error})") from error
+    if not shape or dtype.hasobject or (fortran_order and len(shape) > 1):
+        raise CurveError(f"its first axis must be time, row after row; it is {dtype}{list(shape)}")
+    return shape, dtype, file.tell()

@@ -1,0 +1,5 @@
+"""Encoded pictures to pixels."""
+
+from .image_decoder import ImageDecoder, upright
+
+__all__ = ["ImageDecoder", "upright"]

@@ -1,0 +1,1 @@
+"""Procedural pictures and sounds, to try everything out on."""

@@ -1,0 +1,178 @@
+"""Procedural sounds: short melodies on synthetic instruments, whose pitch is known exactly. Pure functions.
+
+    organ   a few harmonics, steady
+    bowed   many harmonics, vibrato, glides between the notes
+    flute   three harmonics, vibrato, and breath: noise around them
+    string  plucked (Karplus & Strong 1983, Computer Music Journal 7(2)): it rings between two taps of a delay line
+
+Any of them may sound in a room: a reverb of decaying noise. Everything follows from a seed and a number.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..order.randomness import derive_key, philox_words
+
+__all__ = ["CONTROL_HZ", "INSTRUMENTS", "SAMPLE_HZ", "Note", "Sound", "sound_of", "synthesise"]
+
+Floats = NDArray[np.float64]
+
+INSTRUMENTS = ("organ", "bowed", "flute", "string")
+SAMPLE_HZ = 16_000
+CONTROL_HZ = 250
+CONTROL_SAMPLES = SAMPLE_HZ // CONTROL_HZ
+SCALE = (0, 2, 4, 7, 9)  # a pentatonic one, in semitones
+PEAK = 0.8
+SOUND_STREAM, NOISE_STREAM = 0x50D, 0x401
+BREATH, ROOM, PLUCK = 0, 1, 2  # what noise is for; a pluck's place is added
+
+
+@dataclass(frozen=True)
+class Note:
+    """A stretch of constant nominal pitch; its frequency is what sounds, vibrato and glides aside."""
+
+    start_seconds: float
+    seconds: float
+    f0_hz: float
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What a sound is made from. `noise` is the breath's level, the tone's being 1, `reverb_seconds` 0 for none."""
+
+    instrument: str
+    seconds: float
+    notes: tuple[Note, ...]
+    noise: float
+    reverb_seconds: float
+    seed: int
+
+    def describe(self) -> dict[str, Any]:
+        """The factors as JSON, with the rates of the samples and of the curves in Hz."""
+        return {**asdict(self), "sample_rate": SAMPLE_HZ, "control_rate": CONTROL_HZ}
+
+
+def sound_of(seed: int, index: int) -> Sound:
+    """The sound of a seed and a number: instruments in turn, 2 to 4 seconds, one to four notes."""
+    words = philox_words(16, derive_key(seed, SOUND_STREAM, index)).tolist()
+    unit = [(word >> 44) / (1 << 20) for word in words]
+    instrument = INSTRUMENTS[index % len(INSTRUMENTS)]
+    seconds = 2.0 + 0.5 * int(unit[0] * 5)
+    num = 1 + int(unit[1] * 4)
+    root = 48 + int(unit[2] * 12)
+    notes = []
+    for place in range(num):
+        step = int(unit[4 + place] * 2 * len(SCALE))
+        midi = root + 12 * (step // len(SCALE)) + SCALE[step % len(SCALE)]
+        start, stop = (round(seconds * CONTROL_HZ * edge / num) / CONTROL_HZ for edge in (place, place + 1))
+        notes.append(Note(start, stop - start, _playable(instrument, 440.0 * 2.0 ** ((midi - 69) / 12))))
+    noise = 0.05 + 0.1 * unit[8] if instrument == "flute" else 0.0
+    reverb = round(0.2 + 0.6 * unit[10], 3) if unit[9] < 0.5 else 0.0
+    return Sound(instrument, seconds, tuple(notes), round(noise, 4), reverb, int(words[11] >> 33))
+
+
+def synthesise(sound: Sound) -> tuple[Floats, Floats]:
+    """The samples, (time,) in [-1, 1], and the pitch, (row,) in Hz.
+
+    Row k stands at k / CONTROL_HZ seconds.
+    """
+    pitch = _pitch(sound)
+    dry = _plucked(sound) if sound.instrument == "string" else _additive(sound, pitch)
+    wet = _in_room(dry, sound) if sound.reverb_seconds else dry
+    return wet * (PEAK / np.abs(wet).max()), pitch[::CONTROL_SAMPLES]
+
+
+def _playable(instrument: str, f0_hz: float) -> float:
+    """The nearest frequency the instrument has: a string's delay is a whole number of samples and a half."""
+    if instrument == "string":
+        return SAMPLE_HZ / (round(SAMPLE_HZ / f0_hz - 0.5) + 0.5)
+    return round(f0_hz, 3)
+
+
+def _pitch(sound: Sound) -> Floats:
+    """Frequency at every sample in Hz."""
+    num = round(sound.seconds * SAMPLE_HZ)
+    time = np.arange(num) / SAMPLE_HZ
+    pitch = np.zeros(num)
+    for note in sound.notes:
+        pitch[_span(note)] = note.f0_hz
+    if sound.instrument == "bowed":
+        width = SAMPLE_HZ // 16
+        padded = np.pad(pitch, (width, width), mode="edge")
+        sums = np.concatenate([[0.0], np.cumsum(padded)])
+        pitch = ((sums[2 * width :] - sums[: -2 * width]) / (2 * width))[:num]
+    if sound.instrument in ("bowed", "flute"):
+        depth = 0.006 if sound.instrument == "bowed" else 0.003
+        pitch = pitch * (1 + depth * np.sin(2 * math.pi * 5.5 * time))
+    return pitch
+
+
+def _span(note: Note) -> slice:
+    return slice(round(note.start_seconds * SAMPLE_HZ), round((note.start_seconds + note.seconds) * SAMPLE_HZ))
+
+
+def _additive(sound: Sound, pitch: Floats) -> Floats:
+    """Harmonics of the pitch below half the sample rate, shaped note by note, and breath."""
+    slopes = {"organ": (1.0, 0.5, 0.35, 0.2, 0.15), "flute": (1.0, 0.3, 0.1)}
+    amplitudes = slopes.get(sound.instrument) or tuple(1 / (n + 1) for n in range(24))
+    phase = 2 * math.pi * np.cumsum(pitch) / SAMPLE_HZ
+    tone = np.zeros(len(pitch))
+    for harmonic, amplitude in enumerate(amplitudes, 1):
+        tone += np.where(harmonic * pitch < 0.45 * SAMPLE_HZ, amplitude, 0.0) * np.sin(harmonic * phase)
+    tone /= sum(amplitudes)
+    if sound.noise:
+        breath = np.convolve(_noise(sound.seed, BREATH, len(tone) + 7), np.full(8, 1 / 8), "valid")
+        tone += sound.noise * breath * float(np.std(tone) / np.std(breath))
+    return tone * _envelope(sound)
+
+
+def _envelope(sound: Sound) -> Floats:
+    """How loud each note is: a rise, a slight decay, and an end; each a little louder or softer than the last."""
+    envelope = np.zeros(round(sound.seconds * SAMPLE_HZ))
+    for place, note in enumerate(sound.notes):
+        span = _span(note)
+        time = np.arange(span.stop - span.start) / SAMPLE_HZ
+        shape = np.minimum(time / 0.05, 1.0) * np.minimum((note.seconds - time) / 0.08, 1.0)
+        envelope[span] = shape * np.exp(-0.6 * time) * (1.0 - 0.2 * (place % 2))
+    return envelope
+
+
+def _plucked(sound: Sound) -> Floats:
+    """y[n] = 0.998 · (y[n - N] + y[n - N - 1]) / 2, begun with N samples of noise: a period of N + 1/2 samples."""
+    played = np.zeros(round(sound.seconds * SAMPLE_HZ))
+    for place, note in enumerate(sound.notes):
+        span, delay = _span(note), round(SAMPLE_HZ / note.f0_hz - 0.5)
+        burst = _noise(sound.seed, PLUCK + place, delay)
+        string = np.concatenate([[0.0], burst - burst.mean()])
+        pieces, length = [string[1:]], delay
+        while length < span.stop - span.start:
+            following = 0.998 * 0.5 * (string[1:] + string[:-1])
+            string = np.concatenate([string[-1:], following])
+            pieces.append(following)
+            length += delay
+        ringing = np.concatenate(pieces)[: span.stop - span.start]
+        ringing[-80:] *= np.linspace(1.0, 0.0, 80)
+        played[span] = ringing
+    return played
+
+
+def _in_room(dry: Floats, sound: Sound) -> Floats:
+    """The sound and, more softly, its convolution with noise that decays by 60 dB in `reverb_seconds`."""
+    num = round(sound.reverb_seconds * SAMPLE_HZ)
+    response = _noise(sound.seed, ROOM, num) * 10.0 ** (-3.0 * np.arange(num) / num)
+    response /= math.sqrt(float(np.sum(response**2)))
+    size = 1 << (len(dry) + num - 1).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(dry, size) * np.fft.rfft(response, size), size)[: len(dry)]
+    return dry + 0.25 * wet
+
+
+def _noise(seed: int, use: int, num: int) -> Floats:
+    """White noise, uniform in [-1, 1), of its own for each use."""
+    words = philox_words(num, derive_key(seed, NOISE_STREAM, use))
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0

@@ -1,0 +1,126 @@
+"""make_shards: from a folder of media to finished sets of shards, whatever state those are found in."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Unpack
+
+from ..storage.walk import Failure
+from .set_job import Manner, SetReport, pack_set, strict_error
+from .settings import PACKED_KINDS, PackOptions, check_options, settings_for
+from .survey import FoundSet, survey
+
+__all__ = ["PackReport", "make_shards"]
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What is there now: a set of shards for each kind of media that was packed.
+
+    `skipped` files are neither media of these kinds nor sidecar files of one, `notes` are remarks on what was left
+    alone. The rest adds up over `sets`.
+    """
+
+    sets: tuple[SetReport, ...]
+    skipped: int
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def out(self) -> Path:
+        """The folder of the set; of several sets, the one they are in."""
+        return self.sets[0].out if len(self.sets) == 1 else self.sets[0].out.parent
+
+    @property
+    def examples(self) -> int:
+        """Examples in all shards."""
+        return sum(one.examples for one in self.sets)
+
+    @property
+    def shards(self) -> int:
+        """Shards of all sets."""
+        return sum(one.shards for one in self.sets)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all shards."""
+        return sum(one.bytes for one in self.sets)
+
+    @property
+    def new_shards(self) -> int:
+        """Shards that were made by this call."""
+        return sum(one.new_shards for one in self.sets)
+
+    @property
+    def was_complete(self) -> bool:
+        """Whether there was nothing to do."""
+        return all(one.was_complete for one in self.sets)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What could not be packed, set by set."""
+        return tuple(failure for one in self.sets for failure in one.failures)
+
+
+def make_shards(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    only: str | None = None,
+    workers: int | None = None,
+    strict: bool = False,
+    append: bool = False,
+    overwrite: bool = False,
+    progress: bool = False,
+    **options: Unpack[PackOptions],
+) -> PackReport:
+    """Pack a folder of images or recordings into webdataset tars with an index and a manifest.
+
+    The same folder and settings give the same bytes, however often it was interrupted and however many
+    processes took part. An interrupted run goes on when called again; a complete set is left alone.
+
+    out         default: the last part of `source` below ./shards; a folder of several kinds of media is packed into
+                a set for each, in ./shards/image and ./shards/audio, or below `out`.
+    only        "image" or "audio": pack that kind alone. A folder of such a name stands for it.
+    workers     processes; None: one a usable core, 0: all in this process.
+    strict      raise if any file cannot be packed, and do not finish the set.
+    append      to a finished set, add the files it does not hold in new shards; what is there stays as it is.
+    overwrite   remove the set that is there and make it anew.
+    progress    show it on standard error.
+    options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings` and `AudioSettings`.
+
+    Raises `SourceError` if there is nothing to pack; `ShardingError` if packing cannot start (another run,
+    other files or settings than the folder was begun with) or a package is missing; its subclass
+    `PackingStoppedError` if it cannot finish; `ValueError` for settings that make no sense.
+    """
+    began = time.monotonic()
+    settings = {kind: settings_for(kind, options) for kind in PACKED_KINDS}
+    if append and overwrite:
+        raise ValueError("append and overwrite exclude each other: keep what is there, or make it anew.")
+    manner = Manner(_check_workers(workers), strict, append, overwrite, sys.stderr if progress else None)
+    found = survey(source, out, only=only)
+    check_options([one.kind for one in found.sets], options, Path(source))
+    if strict:
+        _check_listings(found.sets)
+    remarks = [note for one in found.sets for note in settings[one.kind].media.check(one.listing.files)]
+    sets = [pack_set(one, settings[one.kind], manner) for one in found.sets]
+    gone = [note for one in sets for note in one.notes]
+    return PackReport(tuple(sets), found.skipped, (*found.notes, *remarks, *gone), time.monotonic() - began)
+
+
+def _check_workers(workers: int | None) -> int:
+    if workers is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers < 0:
+        raise ValueError(f"workers is {workers}; it must be at least 0.")
+    return workers
+
+
+def _check_listings(sets: tuple[FoundSet, ...]) -> None:
+    """With strict: raise before anything is packed where files are known to fail."""
+    if failures := tuple(failure for one in sets for failure in one.listing.failures):
+        raise strict_error(failures)

@@ -1,0 +1,172 @@
+"""What is to be done about a folder, from what is found in it: nothing, go on, add to it, begin, or refuse.
+
+found                                   asked for       done
+manifest of this listing and settings   anything        nothing: complete (overwrite: made anew)
+manifest of another listing             append          new files into new shards; goes on if interrupted
+manifest of another listing or settings nothing         refused
+unfinished run of this plan             anything        gone on with (overwrite: if that began it)
+unfinished run of another plan          nothing         refused
+shards without manifest or plan         nothing         refused
+any of the refused                      overwrite       all removed, made anew
+no shards                               anything        begun
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import ShardingError
+from ..storage.listing import Listing
+from ..storage.manifest import Manifest
+from .classes import known_classes
+from .plan import Plan, make_plan
+from .settings import PackSettings
+from .wording import counted, printable
+from .workspace import Workspace
+
+__all__ = ["Start", "choose_start", "complete_manifest"]
+
+ANEW = "make all shards anew with --overwrite"
+
+
+@dataclass(frozen=True)
+class Start:
+    """The plan to carry out, which is saved; None if the set is complete. `base` is the set that stays, if any."""
+
+    plan: Plan | None
+    base: Manifest | None
+    gone: int = 0  # files of the set that stays which are no longer in the folder
+
+
+def complete_manifest(out: Path, listing: Listing, settings: PackSettings) -> Manifest | None:
+    """The manifest of a folder in which nothing is left to do, found without writing; None for any other.
+
+    Raises `ShardError` for a manifest that cannot be read, or if shards of a complete set are missing.
+    """
+    workspace = Workspace(out)
+    manifest = workspace.manifest()
+    if manifest is None or workspace.has_unfinished() or not _is_same(manifest, listing, settings):
+        return None
+    if workspace.lacks_classes(manifest):
+        return None
+    workspace.check_present(manifest)
+    return manifest
+
+
+def choose_start(
+    workspace: Workspace, listing: Listing, settings: PackSettings, *, append: bool, overwrite: bool
+) -> Start:
+    """Decide, by the table above, and save the plan or leave the one that is saved.
+
+    Raises `ShardingError` where going on would mix two sets, `ShardError` for a manifest that cannot be read.
+    """
+    saved = workspace.saved_plan()
+    if overwrite:
+        plan = make_plan(listing, settings)
+        if saved != _description(plan, replaces=True):
+            workspace.wipe()
+            workspace.begin(_description(plan, replaces=True))
+        return Start(plan, None)
+    manifest = workspace.manifest()
+    if manifest is None:
+        plan = make_plan(listing, settings)
+        if saved is None:
+            _refuse_strays(workspace)
+            workspace.begin(_description(plan))
+        elif {**saved, "replaces": False} != _description(plan):
+            _refuse_unfinished(workspace.out, saved, settings)
+        return Start(plan, None)
+    if _is_same(manifest, listing, settings):
+        workspace.discard_unfinished(manifest)
+        workspace.check_present(manifest)
+        return Start(None, manifest)
+    plan = _plan_of_addition(workspace, manifest, listing, settings, append=append)
+    if saved != _description(plan):
+        workspace.discard_unfinished(manifest)
+        workspace.begin(_description(plan))
+    here = {file.path for file in listing.files}
+    return Start(plan, manifest, gone=len(workspace.names(manifest, cut=settings.media.cuts).keys() - here))
+
+
+def _plan_of_addition(
+    workspace: Workspace, manifest: Manifest, listing: Listing, settings: PackSettings, *, append: bool
+) -> Plan:
+    """The files that a finished set does not hold, into shards numbered after its own."""
+    out = workspace.out
+    if manifest.modality != settings.modality:
+        raise ShardingError(f"{out}: holds shards of {manifest.modality}. Name another folder with --out.")
+    if differences := settings.differences(manifest.settings):
+        raise ShardingError(
+            f"{out}: was packed with other settings ({', '.join(differences)}). Use those, or {ANEW}."
+        )
+    packed = workspace.names(manifest, cut=settings.media.cuts)
+    if not append:
+        here = {file.path for file in listing.files}
+        new = len(here - packed.keys() - {failure["path"] for failure in manifest.failures})
+        gone = len(packed.keys() - here)
+        if not new and not gone:
+            raise ShardingError(
+                f"{out}: a file, or a sidecar file of one, has changed since it was packed; none is new or gone. "
+                f"Restore what changed, add what was refused and is mended with --append, or {ANEW}."
+            )
+        raise ShardingError(
+            f"{out}: was packed from other files than are there now ({new:,} new, {gone:,} gone). Add the new ones "
+            f"with --append, or {ANEW}."
+        )
+    workspace.check_present(manifest)
+    if settings.media.keeps_files:
+        sizes = dict(zip(packed, workspace.packed_bytes(manifest), strict=True))
+        changed = [file.path for file in listing.files if sizes.get(file.path, file.size) != file.size]
+        if changed:
+            raise ShardingError(
+                f"{printable(changed[0])}: has another size than when it was packed, and so it is with "
+                f"{counted(len(changed) - 1, 'other file')}. Restore what changed, or {ANEW}."
+            )
+    _refuse_changed(listing, manifest, packed)
+    numbers = [int(found[1]) for name in manifest.shards.name if (found := re.search(r"-(\d+)\.tar$", name))]
+    return make_plan(
+        listing,
+        settings,
+        packed=packed,
+        base=manifest.data_hash,
+        first_shard=max(numbers, default=-1) + 1,
+        classes=known_classes(manifest.settings),
+    )
+
+
+def _refuse_changed(listing: Listing, manifest: Manifest, packed: dict[str, str]) -> None:
+    """Refuse to add to a set whose files or sidecars are others now; told where all of them are still there."""
+    old = [file for file in listing.files if file.path in packed]
+    if manifest.failures or len(old) < len(packed):
+        return
+    if replace(listing, files=old, failures=[]).fingerprint != manifest.listing:
+        raise ShardingError(
+            "A file that is packed already, or a sidecar file of one, has changed since. Restore what changed, or "
+            f"{ANEW}."
+        )
+
+
+def _is_same(manifest: Manifest, listing: Listing, settings: PackSettings) -> bool:
+    return manifest.listing == listing.fingerprint and not settings.differences(manifest.settings)
+
+
+def _description(plan: Plan, *, replaces: bool = False) -> dict[str, Any]:
+    """What is saved of a plan: an overwriting run that was interrupted goes on, and does not begin again."""
+    return {**plan.describe(), "replaces": replaces}
+
+
+def _refuse_strays(workspace: Workspace) -> None:
+    if strays := workspace.strays():
+        raise ShardingError(
+            f"{workspace.out}: holds {strays[0].name} but no manifest, so it is no set that could be gone on with. "
+            f"Name another folder with --out, or {ANEW}."
+        )
+
+
+def _refuse_unfinished(out: Path, saved: dict[str, Any], settings: PackSettings) -> None:
+    differences = settings.differences(saved.get("settings", {}))
+    was = f"other settings ({', '.join(differences)})" if differences else "other files than are there now"
+    raise ShardingError(f"{out}: holds an unfinished set begun with {was}. Go on with those, or {ANEW}.")

@@ -1,0 +1,1 @@
+"""What packing makes of the files of each modality."""

@@ -1,0 +1,195 @@
+"""One set of shards, from its listing to its manifest, in whatever state its folder is found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from ..errors import ShardingError
+from ..storage.listing import Listing
+from ..storage.locked_folder import hold_folder
+from ..storage.manifest import Manifest, ShardColumns
+from ..storage.walk import Failure
+from .decision import Start, choose_start, complete_manifest
+from .engines import make_engine
+from .packing import part_key
+from .plan import Plan
+from .progress import Progress
+from .settings import PackSettings
+from .shard_job import ShardResult, ShardTask
+from .source_reader import PackingStoppedError
+from .survey import FoundSet
+from .wording import FILE_OF, counted, printable
+from .workspace import Workspace
+
+__all__ = ["Manner", "SetReport", "pack_set", "strict_error"]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a set is made, none of which decides its bytes: see `make_shards`. `stream` shows the progress."""
+
+    workers: int
+    strict: bool
+    append: bool
+    overwrite: bool
+    stream: TextIO | None
+
+
+@dataclass(frozen=True)
+class SetReport:
+    """What is in one folder of shards now, and what of its source could not be packed.
+
+    `new_shards` were made by this call, in `seconds`; `was_complete` says that there was nothing to do. `is_cut` says
+    that a file may be several examples.
+    """
+
+    modality: str
+    out: Path
+    examples: int
+    shards: int
+    bytes: int
+    new_shards: int
+    was_complete: bool
+    failures: tuple[Failure, ...]
+    notes: tuple[str, ...]
+    seconds: float
+    is_cut: bool
+
+
+def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetReport:
+    """Make the shards of one kind of media, go on making them, or leave them alone. Raises as `make_shards` does."""
+    began = time.monotonic()
+    manifest = None if manner.overwrite else complete_manifest(found.out, found.listing, settings)
+    new_shards, was_complete, notes = 0, manifest is not None, tuple[str, ...]()
+    if manifest is None:
+        _make_folder(found.out)
+        try:
+            with hold_folder(found.out):
+                workspace = Workspace(found.out)
+                start = choose_start(
+                    workspace, found.listing, settings, append=manner.append, overwrite=manner.overwrite
+                )
+                was_complete = start.plan is None
+                if start.gone:
+                    gone = counted(start.gone, f"packed {FILE_OF[found.kind]}")
+                    notes = (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
+                job = _Job(found.source, workspace, found.listing, start)
+                new_shards = job.pack(manner.workers, manner.stream)
+                manifest = job.finish(strict=manner.strict)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise PackingStoppedError(
+                f"{found.out}: cannot be written to ({reason}). Finished shards are kept; mend it and run again."
+            ) from error
+    failures = tuple(Failure(failure["path"], failure["reason"]) for failure in manifest.failures)
+    if manner.strict and failures:
+        raise strict_error(failures)
+    return SetReport(
+        modality=found.kind,
+        out=found.out,
+        examples=manifest.examples,
+        shards=len(manifest.shards.name),
+        bytes=sum(manifest.shards.bytes),
+        new_shards=new_shards,
+        was_complete=was_complete,
+        failures=failures,
+        notes=notes,
+        seconds=time.monotonic() - began,
+        is_cut=settings.media.cuts,
+    )
+
+
+class _Job:
+    """Carries a plan out in a folder whose lock is held."""
+
+    def __init__(self, source: Path, workspace: Workspace, listing: Listing, start: Start) -> None:
+        self._source, self._workspace, self._listing = source, workspace, listing
+        self._plan, self._base = start.plan, start.base
+        self._results: dict[int, ShardResult] = {}
+
+    def pack(self, workers: int, stream: TextIO | None) -> int:
+        """Make the shards that are not finished; returns how many that were."""
+        if self._plan is None:
+            return 0
+        self._results = self._workspace.finished()
+        missing = [shard for shard in self._plan.shards if shard.number not in self._results]
+        total, settings = len(self._plan.files), self._plan.settings
+        counts = {shard.number: len(shard.files) for shard in missing}
+        done, noun = total - sum(counts.values()), FILE_OF[settings.modality] + "s"
+        with self._workspace.parts() as parts, Progress(total, done, stream=stream, noun=noun) as progress:
+            tasks = [ShardTask(shard, self._source, parts, settings) for shard in missing]
+            for result in make_engine(workers).run(tasks, progress.on_file):
+                self._workspace.publish(result, parts)
+                self._results[result.number] = result
+                progress.on_shard(result.number, counts[result.number])
+        return len(missing)
+
+    def finish(self, *, strict: bool) -> Manifest:
+        """Write names and manifest. With `strict` and failures, raises and leaves the set unfinished."""
+        if self._plan is None:
+            assert self._base is not None
+            return self._base
+        found = [failure for result in self._results.values() for failure in result.failures]
+        failures = tuple(sorted([*self._listing.failures, *found]))
+        if strict and failures:
+            raise strict_error(failures)
+        manifest = self._manifest(self._plan, failures)
+        if not manifest.examples:
+            self._workspace.wipe()
+            raise PackingStoppedError(
+                f"{self._source}: none of its {counted(len(failures), FILE_OF[self._plan.settings.modality])} can be "
+                f"packed: {printable(failures[0].path)} is refused: {failures[0].reason}.",
+                failures,
+            )
+        self._workspace.finish(manifest, self._names(self._plan), kept=self._base.examples if self._base else 0)
+        return manifest
+
+    def _names(self, plan: Plan) -> Iterator[tuple[str, str]]:
+        """Key and original path of every new example, in the order of the shards."""
+        for shard in plan.shards:
+            result = self._results[shard.number]
+            unpacked = {failure.path for failure in result.failures}
+            for place, planned in enumerate(shard.files):
+                path = planned.file.path
+                if plan.settings.media.cuts:
+                    yield from ((part_key(planned.key, part), path) for part in range(result.parts[place]))
+                elif path not in unpacked:
+                    yield planned.key, path
+
+    def _manifest(self, plan: Plan, failures: tuple[Failure, ...]) -> Manifest:
+        old = self._base.shards if self._base else ShardColumns()
+        made = [result.summary for _, result in sorted(self._results.items()) if result.summary.examples]
+        columns = ShardColumns(
+            name=old.name + [summary.name for summary in made],
+            examples=old.examples + [summary.examples for summary in made],
+            bytes=old.bytes + [summary.bytes for summary in made],
+            sha256=old.sha256 + [summary.sha256 for summary in made],
+        )
+        classes = {"classes": plan.classes} if plan.classes else {}
+        return Manifest(
+            modality=plan.settings.modality,
+            shards=columns,
+            listing=plan.listing,
+            settings={**plan.settings.describe(), **classes},
+            failures=[{"path": failure.path, "reason": failure.reason} for failure in failures],
+        )
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ShardingError(f"{out}: cannot be made ({error.strerror}). Name another folder with --out.") from error
+
+
+def strict_error(failures: tuple[Failure, ...]) -> PackingStoppedError:
+    """What strict runs end with where files cannot be packed."""
+    return PackingStoppedError(
+        f"{counted(len(failures), 'file')} cannot be packed. Repair or remove what is listed, "
+        "or go on without --strict.",
+        failures,
+    )

@@ -1,0 +1,116 @@
+"""The work of one process: the files of one planned shard, read, looked at and written.
+
+What comes out is a function of the task alone. A file that cannot be used is left out with its reason;
+anything wrong with the disk, or a source that changes meanwhile, stops the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..storage.walk import Failure
+from .packing import part_key
+from .plan import PlannedFile, PlannedShard
+from .settings import PackSettings
+from .shard_file import ShardFile, ShardSummary, encode_example
+from .source_reader import PackingStoppedError, SourceReader, UnpackableError
+from .writer import shard_name
+
+__all__ = ["ShardResult", "ShardTask", "pack_shard"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """A planned shard, where its files are, and where it is to be written, complete with its index.
+
+    `crashed` holds the places of files whose reader takes its process along, each with how it ended.
+    """
+
+    shard: PlannedShard
+    source: Path
+    target: Path
+    settings: PackSettings
+    crashed: dict[int, str] = field(default_factory=dict)
+
+    def without(self, place: int, reason: str) -> ShardTask:
+        """The same task, with one file counted as a failure unread."""
+        return replace(self, crashed={**self.crashed, place: reason})
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """A shard in `ShardTask.target`, or none there if `summary.examples` is 0; and what was left out.
+
+    `parts` says for each file of the shard how many examples it became; empty where files are not cut.
+    """
+
+    number: int
+    summary: ShardSummary
+    failures: tuple[Failure, ...]
+    parts: tuple[int, ...] = ()
+
+
+def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
+    """Write one shard. `on_file` is told the place of every file before it is touched.
+
+    Raises `PackingStoppedError` where the shard cannot be written or the source has changed since it was
+    listed.
+    """
+    settings, number = task.settings, task.shard.number
+    name = shard_name(settings.modality, number)
+    failures: list[Failure] = []
+    parts: list[int] = []
+    try:
+        shard = ShardFile(task.target / name)
+        try:
+            for place, planned in enumerate(task.shard.files):
+                on_file(place)
+                before = shard.examples
+                try:
+                    if place in task.crashed:
+                        raise UnpackableError(task.crashed[place])
+                    with shard.all_or_none():
+                        _add(shard, planned, task)
+                except UnpackableError as error:
+                    failures.append(Failure(planned.file.path, str(error)))
+                parts.append(shard.examples - before)
+            counts = tuple(parts) if settings.media.cuts else ()
+            if shard.examples:
+                return ShardResult(number, shard.finish(), tuple(failures), counts)
+            shard.abort()
+            return ShardResult(number, ShardSummary(name, 0, 0, ""), tuple(failures), counts)
+        except BaseException:
+            shard.abort()
+            raise
+    except OSError as error:
+        raise PackingStoppedError(
+            f"{task.target.parent.parent / name}: cannot be written ({error.strerror or error}). Make room, and "
+            "run the same command again: finished shards are kept."
+        ) from error
+
+
+def _add(shard: ShardFile, planned: PlannedFile, task: ShardTask) -> None:
+    """All examples of one file, which stay in the shard unless an exception leaves."""
+    file = planned.file
+    fields = {suffix.lower(): _read(task.source, f"{file.stem}.{suffix}", size) for suffix, size in file.sidecars}
+    if planned.label is not None:
+        fields["cls"] = b"%d" % planned.label
+    with SourceReader(task.source, file.path, file.size) as reader:
+        for made in task.settings.media.prepare(reader, file.suffix, fields):
+            shard.add(
+                encode_example(
+                    part_key(planned.key, made.part),
+                    made.media,
+                    made.suffix,
+                    media_bytes=made.media_bytes,
+                    fields=made.fields,
+                    facts=made.facts,
+                )
+            )
+
+
+def _read(source: Path, path: str, size: int) -> bytes:
+    with SourceReader(source, path, size) as file:
+        return file.content()

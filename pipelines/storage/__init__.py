@@ -1,0 +1,1 @@
+"""Bytes and files: tars, their indexes and manifests, folders, caches. Nothing of iterating."""

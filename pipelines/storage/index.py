@@ -1,0 +1,119 @@
+"""`NAME.tar.index.npy`: where each example of a tar lies, and how long it is.
+
+One fixed record an example, in the order of the tar, in NumPy's own file format, so that it can be memory-mapped
+and read by anything. The tar is the truth: the index can be rebuilt from it by one scan (`scan.py`).
+
+    tar     | header a.json | payload | header a.jpg | payload ........ | header b.json | ...
+            ^ offset                                  ^ data_offset
+            |<------------------- length ---------------------------->|
+                                                      |<-data_length->|
+"""
+
+from __future__ import annotations
+
+import os
+from enum import IntFlag
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ShardError
+from .npy import read_npy_header
+
+__all__ = [
+    "INDEX_DTYPE",
+    "INDEX_VERSION",
+    "Index",
+    "IndexFlag",
+    "index_path",
+    "load_index",
+    "save_index",
+    "spans_of",
+]
+
+INDEX_VERSION = 1
+
+INDEX_DTYPE = np.dtype(
+    [
+        ("offset", "<i8"),  # bytes from the start of the tar to the example's first header
+        ("length", "<i8"),  # bytes of the example's whole span: headers, payloads and their padding
+        ("data_offset", "<i8"),  # bytes from the start of the tar to the payload of the media member
+        ("data_length", "<i8"),  # bytes of that payload
+        ("frames", "<i8"),  # 1 for an image, sample frames of audio, decodable frames of video; 0 unknown
+        ("table_offset", "<i8"),  # video: first entry of the example in NAME.tar.frames.npy; else -1
+        ("rate_numerator", "<i4"),  # audio: samples a second; video: numerator of the time base; else 0
+        ("rate_denominator", "<i4"),  # audio: 1; video: denominator of the time base in seconds; else 0
+        ("width", "<i4"),  # pixels of the upright picture; 0 where unknown or meaningless
+        ("height", "<i4"),  # pixels of the upright picture; 0 where unknown or meaningless
+        ("channels", "<i4"),  # 1 gray, 3 RGB, 4 with alpha or CMYK; audio: channels; 0 unknown
+        ("flags", "<u4"),  # IndexFlag
+        ("crc32", "<u4"),  # zlib.crc32 of the whole span, if IndexFlag.HAS_CRC32
+        ("version", "<u4"),  # INDEX_VERSION
+    ]
+)
+
+Index: TypeAlias = NDArray[np.void]
+
+
+class IndexFlag(IntFlag):
+    """What else is known of an example."""
+
+    HAS_CRC32 = 1
+    HAS_FIELDS = 2  # the span holds members besides the media
+    NO_MEDIA = 4  # no member of the example is media: data_length is 0
+
+
+def index_path(tar: str | os.PathLike[str]) -> Path:
+    """Where the index of a tar lies: beside it, `NAME.tar.index.npy`."""
+    tar = Path(tar)
+    return tar.with_name(tar.name + ".index.npy")
+
+
+def save_index(path: str | os.PathLike[str], index: Index) -> None:
+    """Write an index and fsync it; the caller renames it into place. The same records give the same bytes."""
+    if index.dtype != INDEX_DTYPE or index.ndim != 1:
+        raise TypeError(f"an index is a one-dimensional array of INDEX_DTYPE, not {index.dtype}{index.shape}")
+    with open(path, "wb") as file:
+        np.lib.format.write_array(file, index, version=(1, 0), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_index(path: str | os.PathLike[str], *, tar_bytes: int | None = None) -> Index:
+    """Memory-map an index: (examples,) records of INDEX_DTYPE, read-only.
+
+    With `tar_bytes`, the size of the tar it describes, every span must lie inside the tar. Raises `ShardError`
+    for a file that is no index of a version this library reads, is truncated, or does not fit its tar.
+    """
+    try:
+        with open(path, "rb") as file:
+            shape, _, dtype = read_npy_header(file)
+            if dtype != INDEX_DTYPE or len(shape) != 1:
+                raise ShardError(f"{path}: not an index of version {INDEX_VERSION}. Delete it to have it rebuilt.")
+            index = np.memmap(file, dtype, "r", file.tell(), shape) if shape[0] else np.empty(0, dtype)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ShardError(f"{path}: not a readable index ({error}). Delete it to have it rebuilt.") from error
+    if len(index) and (index["version"] != INDEX_VERSION).any():
+        raise ShardError(f"{path}: index version {index['version'].max()}; this library reads {INDEX_VERSION}.")
+    if len(index) and not _spans_are_sound(index, tar_bytes):
+        of = "" if tar_bytes is None else f" of {tar_bytes:,} bytes"
+        raise ShardError(f"{path}: does not fit its tar{of}, which is cut off or was replaced. Restore the tar.")
+    return index
+
+
+def spans_of(index: Index) -> NDArray[np.int64]:
+    """Offset, length, data_offset and data_length of each example: (examples, 4) int64, a view."""
+    words: NDArray[np.int64] = np.asarray(index).view("<i8").reshape(len(index), INDEX_DTYPE.itemsize // 8)
+    return words[:, :4]
+
+
+def _spans_are_sound(index: Index, tar_bytes: int | None) -> bool:
+    start, stop = index["offset"], index["offset"] + index["length"]
+    media_start, media_stop = index["data_offset"], index["data_offset"] + index["data_length"]
+    inside = (media_start >= start) & (media_stop <= stop) & (index["data_length"] >= 0)
+    ordered = (start[1:] >= stop[:-1]).all() and start[0] >= 0 and (index["length"] > 0).all()
+    return bool(inside.all() and ordered and (tar_bytes is None or stop[-1] <= tar_bytes))
