@@ -42,7 +42,7 @@ class Batch:
 
     def to(self, device: Any, *, non_blocking: bool = True) -> Batch:
         """The same batch with `data`, `mask` and `lengths` as torch tensors on a device: a name or a `torch.device`."""
-        from ..torch_bridge.dataset import batch_to_device
+        from ..tensors import batch_to_device
 
         return batch_to_device(self, device, non_blocking=non_blocking)
 

@@ -3,7 +3,7 @@
 A resizer takes source (height, width, channel) and target (height, width, channel), both uint8, and fills the
 target. All of them are the triangle filter stretched to the scale of the reduction; they differ in speed and in
 the last bit: Pillow's own; the same arithmetic in vector instructions (cykooz-resizer, a binding of the Rust crate
-fast_image_resize), about four times as fast; and PyTorch's (`torch_bridge.py`), which is as fast.
+fast_image_resize), about four times as fast; and PyTorch's (`tensors.py`), which is as fast.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def resolve_resizer(name: ResizerName) -> tuple[ResizerName, Resizer]:
         if name == "simd":
             raise ImportError("resizer='simd' needs cykooz-resizer: pip install cykooz-resizer.")
     try:
-        from ..torch_bridge.dataset import torch_resize
+        from ..tensors import torch_resize
     except ImportError as error:
         if name == "auto":
             return "pillow", pillow_resize

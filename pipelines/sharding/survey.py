@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ShardingError, SourceError
+from ..modality import modalities
 from ..storage.listing import Contents, Listing, list_folder
-from ..storage.media_types import MEDIA_SUFFIXES, is_media_name
+from ..storage.media_types import is_media_name
 from .settings import PACKED_KINDS
 from .wording import FILE_OF, counted, printable
 
 __all__ = ["FoundSet", "Survey", "survey"]
 
+KNOWN = tuple(modality.name for modality in modalities())
 ONLY = "only images and audio are packed by this version"
 
 
@@ -85,7 +87,7 @@ def _survey_folders_of_kinds(folder: Path, kinds: list[str], out: Path, only: st
 
 def _survey_folder(folder: Path, out: Path | None, only: str | None) -> Survey:
     name = _last_part(folder)
-    if only is None and name in MEDIA_SUFFIXES and name not in PACKED_KINDS:
+    if only is None and name in KNOWN and name not in PACKED_KINDS:
         raise SourceError(f"{folder}: {name} is not packed by this version. Name a folder of images or audio.")
     asked = only or (name if name in PACKED_KINDS else None)
     wanted = PACKED_KINDS if asked is None else (asked,)
@@ -156,7 +158,7 @@ def _folders_of_kinds(folder: Path) -> list[str]:
         raise SourceError(f"{folder}: cannot be read ({error.strerror}).") from error
     names = sorted(path.name for path in visible if path.is_dir())
     has_media = any(is_media_name(path.name, kind) for path in visible for kind in PACKED_KINDS)
-    return names if all(name in MEDIA_SUFFIXES for name in names) and not has_media else []
+    return names if all(name in KNOWN for name in names) and not has_media else []
 
 
 def _has_files(folder: Path) -> bool:

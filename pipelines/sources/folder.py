@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SourceError
+from ..modality import modalities
 from ..order.clip_arithmetic import FACTS_DTYPE
 from ..storage.blob import LocalFile
-from ..storage.media_types import MEDIA_SUFFIXES, SIDECAR_SUFFIXES, is_media_name, media_suffix, sniff_file
+from ..storage.media_types import SIDECAR_SUFFIXES, is_media_name, media_suffix, sniff_file
 from ..storage.sidecars import owner_of
 from .lengths import FactsArray, Probe, cached_array, measure_all
 from .located import Part, StoredExample, file_part
@@ -77,7 +78,7 @@ class FolderSource(Source):
     def _what_instead(self) -> str:
         """What an error says of a folder without files of the modality: the media it does hold, or none."""
         names = [relative for relative, _ in walk_files(self.folder)]
-        for other in MEDIA_SUFFIXES:
+        for other in (modality.name for modality in modalities()):
             if any(self._is_wanted(name, other) for name in names):
                 return f', but {other} files. Open it with modality="{other}", or name another folder.'
         return ". Put some there, or name another folder."

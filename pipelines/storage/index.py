@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import os
 from enum import IntFlag
+from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,10 @@ from .npy import read_npy_header
 __all__ = [
     "INDEX_DTYPE",
     "INDEX_VERSION",
+    "UNREADABLE",
     "Index",
     "IndexFlag",
+    "Record",
     "index_path",
     "load_index",
     "save_index",
@@ -43,8 +46,8 @@ INDEX_DTYPE = np.dtype(
         ("data_length", "<i8"),  # bytes of that payload
         ("frames", "<i8"),  # 1 for an image, sample frames of audio, decodable frames of video; 0 unknown
         ("table_offset", "<i8"),  # video: first entry of the example in NAME.tar.frames.npy; else -1
-        ("rate_numerator", "<i4"),  # audio: samples a second; video: numerator of the time base; else 0
-        ("rate_denominator", "<i4"),  # audio: 1; video: denominator of the time base in seconds; else 0
+        ("rate_numerator", "<i4"),  # frames per second, as a fraction: of audio the sample rate; 0 where unknown
+        ("rate_denominator", "<i4"),  # of that fraction; 0 where there is no rate
         ("width", "<i4"),  # pixels of the upright picture; 0 where unknown or meaningless
         ("height", "<i4"),  # pixels of the upright picture; 0 where unknown or meaningless
         ("channels", "<i4"),  # 1 gray, 3 RGB, 4 with alpha or CMYK; audio: channels; 0 unknown
@@ -55,6 +58,34 @@ INDEX_DTYPE = np.dtype(
 )
 
 Index: TypeAlias = NDArray[np.void]
+"""(examples,) rows of INDEX_DTYPE."""
+
+UNREADABLE = -1
+"""In `frames`, in memory only: the example was looked at and cannot be decoded."""
+
+
+class Record(NamedTuple):
+    """What is known of one example: a row of an index as plain numbers, its fields those of INDEX_DTYPE, in order."""
+
+    offset: int = 0
+    length: int = 0
+    data_offset: int = 0
+    data_length: int = 0
+    frames: int = 1
+    table_offset: int = -1
+    rate_numerator: int = 0
+    rate_denominator: int = 0
+    width: int = 0
+    height: int = 0
+    channels: int = 0
+    flags: int = 0
+    crc32: int = 0
+    version: int = INDEX_VERSION
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames per second; None where it is not known."""
+        return Fraction(self.rate_numerator, self.rate_denominator) if self.rate_numerator > 0 else None
 
 
 class IndexFlag(IntFlag):

@@ -18,18 +18,15 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from ..sharding.sidecars import Sidecars
-from ..sharding.wording import a_kind
-from .media_types import MEDIA_SUFFIXES, SIDECAR_SUFFIXES, is_media_name, media_suffix, sniff
-from .sidecars import stem_of
+from ..modality import find_modality
+from .media_types import HEIF_BRANDS, SIDECAR_SUFFIXES, SNIFF_BYTES, is_media_name, media_suffix, sniff
+from .sidecars import Sidecars, stem_of
 from .walk import Failure, WalkedFile, walk
 
 __all__ = ["Contents", "Listing", "SourceFile", "list_folder"]
 
-HEAD_BYTES = 32
 SNIFF_THREADS = 16
 SNIFF_CHUNK = 512
-HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 SAME_FORMAT = {
     "jpg": ("jpeg", "jpe", "jfif"),
     "tif": ("tiff",),
@@ -129,7 +126,7 @@ def _read_head(path: Path) -> bytes | str:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            return os.read(handle, HEAD_BYTES)
+            return os.read(handle, SNIFF_BYTES)
         finally:
             os.close(handle)
     except OSError as error:
@@ -148,13 +145,14 @@ def _failure_reason(kind: str, file: WalkedFile, head: bytes | str, found: tuple
         return f"cannot be read ({head})"
     if not head:
         return "an empty file"
-    return f"not {a_kind(kind)} but {found[0]}" if found else f"not {a_kind(kind)}: it does not begin like one"
+    wanted = find_modality(kind).with_article
+    return f"not {wanted} but {found[0]}" if found else f"not {wanted}: it does not begin like one"
 
 
 def _suffix_in_tar(kind: str, file: WalkedFile, by_content: str) -> str:
     """The file's own suffix where it fits the content (webdataset decodes by suffix), else the usual one."""
     own = media_suffix(file.path)
-    is_same = own in SAME_FORMAT.get(by_content, ()) and own in MEDIA_SUFFIXES[kind]
+    is_same = own in SAME_FORMAT.get(by_content, ()) and own in find_modality(kind).suffixes
     return own if is_same else by_content
 
 

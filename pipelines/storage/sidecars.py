@@ -8,14 +8,14 @@ voice.wav   voice.json      the field json of voice.wav
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
-from .media_types import MEDIA_SUFFIXES
+from .media_types import SIDECAR_SUFFIXES, media_names, media_suffix
+from .walk import WalkedFile
 
-__all__ = ["owner_of", "stem_of"]
+__all__ = ["Sidecars", "owner_of", "stem_of"]
 
 FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-MEDIA_NAMES = frozenset[str]().union(*MEDIA_SUFFIXES.values())
 
 
 def stem_of(path: str) -> str:
@@ -30,7 +30,29 @@ def owner_of(path: str, stems: Set[str]) -> str | None:
     while stem not in stems:
         shorter = stem_of(stem)
         middle = stem[len(shorter) + 1 :]
-        if shorter == stem or not FIELD_NAME.fullmatch(middle) or middle.lower() in MEDIA_NAMES:
+        if shorter == stem or not FIELD_NAME.fullmatch(middle) or middle.lower() in media_names():
             return None
         stem = shorter
     return stem
+
+
+class Sidecars:
+    """The sidecar files among `files`, for media files of the `stems`; `unused` of them belong to none."""
+
+    def __init__(self, files: Sequence[WalkedFile], stems: set[str]) -> None:
+        self.unused = 0
+        self._found: dict[str, list[tuple[str, int]]] = {}
+        for file in sorted(files):
+            if media_suffix(file.path) not in SIDECAR_SUFFIXES:
+                continue
+            stem = owner_of(file.path, stems)
+            if stem is None:
+                self.unused += 1
+                continue
+            own, suffix = self._found.setdefault(stem, []), file.path[len(stem) + 1 :]
+            if suffix.lower() not in {name.lower() for name, _ in own}:
+                own.append((suffix, file.size))
+
+    def of(self, stem: str) -> tuple[tuple[str, int], ...]:
+        """(suffix, bytes) of each sidecar file of a stem; suffixes as they are written, no two alike in lower case."""
+        return tuple(self._found.get(stem, ()))

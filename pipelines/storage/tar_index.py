@@ -17,7 +17,7 @@ from ..errors import ShardError
 from .blob import LocalFile
 from .index import INDEX_DTYPE, INDEX_VERSION, Index, IndexFlag, index_path, load_index, save_index
 from .keys import split_member_name
-from .media_types import MEDIA_SUFFIXES, media_suffix
+from .media_types import media_names, media_suffix
 from .tar import Member, TarTruncatedError, iter_members
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "store_in_cache",
 ]
 
-KNOWN_SUFFIXES = frozenset[str]().union(*MEDIA_SUFFIXES.values())
 MAX_INFLATED_BYTES = 64 << 30
 
 
@@ -104,7 +103,7 @@ def scan_tar(read: Callable[[int, int], bytes], size: int, *, where: str, keep_w
 
 
 def _record(group: list[tuple[Member, str]]) -> tuple[int, ...]:
-    known = [member for member, suffix in group if media_suffix("." + suffix) in KNOWN_SUFFIXES]
+    known = [member for member, suffix in group if media_suffix("." + suffix) in media_names()]
     media = known[0] if known else max((member for member, _ in group), key=lambda member: member.data_length)
     flags = IndexFlag.HAS_FIELDS if len(group) > 1 else IndexFlag(0)
     start, stop = group[0][0].start, group[-1][0].stop

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Note", "SharedBytes"]
+__all__ = ["Note", "SharedBytes", "is_sibling"]
 
 HEADER_BYTES = 12
 
@@ -50,3 +52,15 @@ class Note:
             if int(header[0]) == ended:
                 return dict(json.loads(message))
             time.sleep(0)
+
+
+def is_sibling(worker: Any, process: int, seed: int) -> bool:
+    """Whether a process is a worker of the same pass as `worker` (torch's `WorkerInfo`, None outside of one).
+
+    It is where it runs, and has the seed that torch drew for the pass.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        if worker is not None and process and seed == worker.seed - worker.id:
+            os.kill(process, 0)
+            return True
+    return False

@@ -292,7 +292,7 @@ def with_ranks_and_workers(make: Make) -> Make:
         if world_size > 1:
             return AllRanks(make, world_size, {"tail": "pad", "threads": 1, **settings})
         if num_workers is not None:
-            from ..torch_bridge.dataset import TorchLoader
+            from ..torch_bridge import TorchLoader
 
             return TorchLoader(make(**{"threads": 1, **settings}), num_workers)
         return make(**settings)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.storage.media_types import MEDIA_SUFFIXES, is_media_name, media_suffix, sniff, sniff_file
+from pipelines.modality import modalities
+from pipelines.storage.media_types import is_media_name, media_suffix, sniff, sniff_file
 
 PILLOW_FORMATS = {
     "JPEG": "jpg",
@@ -140,5 +141,5 @@ def test_suffixes_are_read_from_the_base_name_in_lower_case() -> None:
 
 
 def test_no_suffix_belongs_to_two_modalities() -> None:
-    every = [suffix for suffixes in MEDIA_SUFFIXES.values() for suffix in suffixes]
+    every = [suffix for modality in modalities() for suffix in modality.suffixes]
     assert len(every) == len(set(every))

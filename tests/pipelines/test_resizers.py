@@ -43,7 +43,7 @@ def test_auto_is_the_first_that_is_installed(monkeypatch: pytest.MonkeyPatch) ->
     if found("torch") is not None:
         assert resolve_resizer("auto")[0] == "torch"
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "pipelines.torch_bridge", raising=False)
+    monkeypatch.delitem(sys.modules, "pipelines.tensors", raising=False)
     assert resolve_resizer("auto")[0] == "pillow"
     with pytest.raises(ImportError, match="pip install cykooz-resizer"):
         resolve_resizer("simd")

@@ -14,21 +14,19 @@ where they came from anything else.
 from __future__ import annotations
 
 import io
-import struct
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...decode.audio import wav_writing
 from ...decode.audio.wav import Encoding
 from ..source_reader import UnpackableError
 
-__all__ = ["Depth", "encode_flac", "encode_wav", "flac_bits", "import_soundfile", "wav_bytes", "wav_encoding"]
+__all__ = ["Depth", "encode_flac", "encode_wav", "flac_bits", "import_soundfile", "wav_encoding"]
 
 Depth = Literal["u8", "s16", "s24", "s32", "f32", "f64", "lossy"]
 """What samples are in the file they come from: an encoding of plain PCM, or what a lossy decoder made."""
-
-PCM_TAG, FLOAT_TAG = 1, 3
 
 
 def wav_encoding(depth: Depth, *, changed: bool) -> Encoding:
@@ -47,36 +45,10 @@ def flac_bits(depth: Depth, *, changed: bool) -> int | None:
     return 16 if depth in ("u8", "s16", "lossy") else 24
 
 
-def encode_wav(samples: NDArray[np.float32], sample_rate: int, encoding: Encoding) -> bytes:
-    """A wav of (time, channel) samples as floats or, rounded and clipped, as integers of 16 or 24 bits."""
-    if encoding == "f32":
-        raw = samples.astype("<f4").tobytes()
-    elif encoding == "s16":
-        raw = _integers(samples, 16).astype("<i2").tobytes()
-    else:
-        assert encoding == "s24", "bytes of any other encoding are cut, not made"
-        raw = np.ascontiguousarray(_integers(samples, 24), "<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
-    return wav_bytes(raw, sample_rate, samples.shape[1], encoding)
-
-
-def wav_bytes(raw: bytes, sample_rate: int, channels: int, encoding: Encoding) -> bytes:
-    """The header of a wav before its samples, which are in this encoding already."""
-    is_float, bits = encoding[0] == "f", int(encoding[1:])
-    block = bits // 8 * channels
-    tag = FLOAT_TAG if is_float else PCM_TAG
-    layout = struct.pack("<HHIIHH", tag, channels, sample_rate, sample_rate * block & 0xFFFFFFFF, block, bits)
-    head = b"WAVEfmt " + (struct.pack("<I", 18) + layout + b"\0\0" if is_float else struct.pack("<I", 16) + layout)
-    if is_float:
-        head += b"fact" + struct.pack("<II", 4, len(raw) // block)
-    head += b"data" + struct.pack("<I", len(raw))
-    pad = bytes(len(raw) % 2)
-    return b"".join((b"RIFF", struct.pack("<I", len(head) + len(raw) + len(pad)), head, raw, pad))
-
-
 def encode_flac(samples: NDArray[np.float32], sample_rate: int, bits: int) -> bytes:
     """A flac of (time, channel) float32 samples, rounded to `bits` (16 or 24) and clipped."""
     soundfile, target = import_soundfile(), io.BytesIO()
-    left_justified = _integers(samples, bits) << (32 - bits)
+    left_justified = _finite_integers(samples, bits) << (32 - bits)
     try:
         soundfile.write(target, left_justified, sample_rate, format="FLAC", subtype=f"PCM_{bits}")
     except soundfile.LibsndfileError as error:
@@ -93,11 +65,16 @@ def import_soundfile() -> Any:
     return soundfile
 
 
-def _integers(samples: NDArray[np.float32], bits: int) -> NDArray[np.int32]:
-    if not np.isfinite(samples).all():
-        raise UnpackableError("holds samples that are not finite")
-    full = 2.0 ** (bits - 1)
-    scaled: NDArray[np.int32] = np.clip(np.rint(samples.astype(np.float64) * full), -full, full - 1).astype(
-        np.int32
-    )
-    return scaled
+def encode_wav(samples: NDArray[np.float32], sample_rate: int, encoding: Encoding) -> bytes:
+    """`wav_writing.encode_wav`. Raises `UnpackableError` for samples that cannot be integers."""
+    try:
+        return wav_writing.encode_wav(samples, sample_rate, encoding)
+    except ValueError as error:
+        raise UnpackableError(str(error)) from error
+
+
+def _finite_integers(samples: NDArray[np.float32], bits: int) -> NDArray[np.int32]:
+    try:
+        return wav_writing.to_integers(samples, bits)
+    except ValueError as error:
+        raise UnpackableError(str(error)) from error

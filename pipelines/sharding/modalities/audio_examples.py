@@ -14,10 +14,11 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...decode.audio.wav_writing import wav_bytes
 from ..packing import Prepared
 from ..shard_file import MediaFacts
 from ..source_reader import SourceReader, UnpackableError
-from .audio_encoding import encode_flac, encode_wav, flac_bits, wav_bytes, wav_encoding
+from .audio_encoding import encode_flac, encode_wav, flac_bits, wav_encoding
 from .open_recording import OpenRecording, mixed, resampled
 from .segments import Curves, cut_blocks, exact_seconds, segment_start
 

@@ -1,0 +1,44 @@
+"""Arrays to torch tensors, and torch's resize: the only file outside `torch_bridge/` that knows torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .batching.batch import Batch
+
+__all__ = ["batch_to_device", "torch_resize"]
+
+
+def torch_resize(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+    """Fill the target with the source, antialiased bilinear: both (height, width, channel) uint8.
+
+    `torch.nn.functional.interpolate(..., mode="bilinear", antialias=True)` on uint8 in channels-last memory. That
+    has a fast path for memory it recognises as such: contiguous, and the stride of the one picture a whole picture.
+    """
+    picture = torch.from_numpy(np.ascontiguousarray(source).reshape(1, *source.shape)).permute(0, 3, 1, 2)
+    resized = F.interpolate(picture, size=target.shape[:2], mode="bilinear", antialias=True)
+    target[...] = resized[0].permute(1, 2, 0).numpy()
+
+
+def batch_to_device(
+    batch: Batch, device: str | torch.device = "cpu", *, non_blocking: bool = True, pin_memory: bool = False
+) -> Batch:
+    """The same batch with `data`, `mask` and `lengths` as tensors on a device; channels-last memory stays so.
+
+    With `pin_memory` the copy goes through page-locked memory, so that it can overlap with computation.
+    """
+
+    def move(array: Any) -> Any:
+        if isinstance(array, np.ndarray) and array.dtype.kind in "biuf":
+            array = torch.from_numpy(array)
+        if not isinstance(array, torch.Tensor):
+            return array
+        return (array.pin_memory() if pin_memory else array).to(device, non_blocking=non_blocking)
+
+    return batch.replace(data=move(batch.data), mask=move(batch.mask), lengths=move(batch.lengths))
