@@ -28,6 +28,7 @@ class Modality:
     suffixes        suffixes of its files, lower case, without a dot
     sniff           (first 32 bytes of a file) → the usual suffix, None for files of other kinds
     rate_unit       of an example's rate, for sentences: "Hz"; empty where examples have no rate
+    rate_setting    the iterator's setting that gives all examples one rate: "sample_rate"
     packing         its `MediaSettings` class; None where it cannot be packed
     add_arguments   (argument group) → None: adds the flags of its packing settings, named as their fields are
     iterator        its `DataIterator` class, called with a source and settings; None where there is none yet
@@ -40,6 +41,7 @@ class Modality:
     suffixes: tuple[str, ...]
     sniff: str | Callable[[bytes], str | None]
     rate_unit: str = ""
+    rate_setting: str = ""
     packing: str | type | None = None
     add_arguments: str | Callable[[Any], None] | None = None
     iterator: str | type | None = None
@@ -113,6 +115,7 @@ register(
         suffixes=("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "m4a", "aif", "aiff"),
         sniff=".storage.media_types:sniff_audio",
         rate_unit="Hz",
+        rate_setting="sample_rate",
         packing=".sharding.modalities.audio:AudioSettings",
         add_arguments=".sharding.modalities.audio:add_arguments",
         iterator=".iterators.audio:AudioIterator",
@@ -127,5 +130,6 @@ register(
         suffixes=("mp4", "m4v", "mkv", "webm", "mov", "avi", "mpg", "mpeg", "ts"),
         sniff=".storage.media_types:sniff_video",
         rate_unit="frames per second",
+        rate_setting="fps",
     )
 )

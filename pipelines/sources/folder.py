@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..errors import SourceError
 from ..modality import modalities
-from ..order.clip_arithmetic import FACTS_DTYPE
 from ..storage.blob import LocalFile
+from ..storage.cache import cached_array, stat_numbers
+from ..storage.index import INDEX_DTYPE, Index
+from ..storage.live_cache import LiveCache
 from ..storage.media_types import SIDECAR_SUFFIXES, is_media_name, media_suffix, sniff_file
 from ..storage.sidecars import owner_of
-from .lengths import FactsArray, Probe, cached_array, measure_all
-from .located import Part, StoredExample, file_part
+from .located import LocatedExample, Member, file_member
+from .records import Probe, measure_all
 from .source import Example, Source
 
 __all__ = ["FolderSource", "walk_files"]
@@ -58,7 +57,7 @@ class FolderSource(Source):
     def __init__(self, folder: str | os.PathLike[str], *, modality: str = "image") -> None:
         self.folder, self.modality = Path(folder), modality
         self.name = str(folder)
-        self._forget_live()
+        self._open_files = LiveCache[int, LocalFile](OPEN_FILES)
         if not self.folder.is_dir():
             raise SourceError(f"{folder}: no such folder.")
         digest = hashlib.sha256()
@@ -113,68 +112,47 @@ class FolderSource(Source):
             found.append(Example(int(index), key, media, str(path), fields=fields))
         return found
 
-    def locate(self, index: int) -> StoredExample:
+    def locate(self, index: int) -> LocatedExample:
         """Where a file and its sidecars lie; nothing of them is read."""
         path = self.folder / self._files[index]
         key = self._files[index].removesuffix(path.suffix)
         names = self._sidecars.get(key, ())
-        fields = {name: file_part(Path(f"{self.folder / key}.{name}")) for name in names}
-        media = Part(partial(self._read_file, index), self._open_file(index).size)
-        return StoredExample(index, key, media, str(path), fields=fields)
+        fields = {name: file_member(Path(f"{self.folder / key}.{name}")) for name in names}
+        media = Member(partial(self._read_file, index), self._open_files.get(index, self._open_file).size)
+        return LocatedExample(index, key, media, str(path), fields=fields)
 
     def _read_file(self, index: int, offset: int, length: int) -> bytes:
-        return self._open_file(index).read(offset, length)
+        return self._open_files.get(index, self._open_file).read(offset, length)
 
     def _open_file(self, index: int) -> LocalFile:
-        with self._lock:
-            file = self._open.get(index)
-            if file is not None:
-                self._open.move_to_end(index)
-                return file
-        file = LocalFile(self.folder / self._files[index])
-        with self._lock:
-            self._open[index] = file
-            while len(self._open) > OPEN_FILES:
-                self._open.popitem(last=False)
-        return file
+        return LocalFile(self.folder / self._files[index])
 
-    def facts(self, shard: int, probe: Probe) -> FactsArray:
+    def records(self, shard: int, probe: Probe) -> Index:
         """Every file is looked at once, and what is found kept in the cache until one of them changes."""
         num = len(self)
 
-        def measure() -> FactsArray:
+        def measure() -> Index:
             return measure_all(map(self.locate, range(num)), probe, num)
 
-        return cached_array(f"{self.fingerprint(shard)}\0{probe.kind}", measure, FACTS_DTYPE, num)
+        return cached_array(["records", self.fingerprint(shard), probe.kind], measure, INDEX_DTYPE, num)
 
     def fingerprint(self, shard: int) -> str:
-        """Over the path, size and time of change of every file."""
+        """Over the path and `stat_numbers` of every file."""
         digest = hashlib.sha256(str(self.folder.resolve()).encode("utf-8", "surrogateescape"))
         for relative in self._files:
             try:
                 status = (self.folder / relative).stat()
             except OSError as error:
                 path = self.folder / relative
-                raise SourceError(f"{path}: cannot be read ({error.strerror}). Restore it or list anew.") from error
-            told = f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\0"
-            digest.update(told.encode("utf-8", "surrogateescape"))
+                raise SourceError(
+                    f"{path}: cannot be read ({error.strerror}). Restore it or list again."
+                ) from error
+            digest.update(f"{relative}\0{stat_numbers(status)}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:32]
-
-    def _forget_live(self) -> None:
-        self._lock = threading.Lock()
-        self._open: OrderedDict[int, LocalFile] = OrderedDict()
 
     def close(self) -> None:
         """Let go of open files; they are opened again when read."""
-        with self._lock:
-            self._open.clear()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_open")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget_live()
+        self._open_files.clear()
 
     def __repr__(self) -> str:
         return f"FolderSource({self.name!r}, {len(self):,} examples)"

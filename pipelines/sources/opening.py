@@ -10,6 +10,7 @@ from pathlib import Path
 from braceexpand import braceexpand
 
 from ..errors import SourceError
+from ..storage.blob import LocalFile
 from ..storage.manifest import MANIFEST_NAME, Manifest
 from ..storage.tar_index import is_gzip
 from .arrays.array_place import is_array
@@ -92,11 +93,11 @@ def _open_tars(paths: list[Path], *, allow_truncated: bool, verify: bool) -> Sou
             raise SourceError(f"{path}: it is a folder, where tars were to be listed. Name the tars in it.")
         if not path.is_file():
             raise SourceError(f"{path}: no such file.")
-        if not path.name.endswith(TAR_SUFFIXES) and not is_gzip(path) and not _looks_like_tar(path):
+        if not path.name.endswith(TAR_SUFFIXES) and not _looks_like_tar(path):
             raise SourceError(f"{path}: not a tar. Name a tar, or the folder the files lie in.")
     return ShardSource(paths, allow_truncated=allow_truncated, verify=verify)
 
 
 def _looks_like_tar(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(262)[257:] == b"ustar"
+    blob = LocalFile(path)
+    return is_gzip(blob) or blob.read(257, 5) == b"ustar"

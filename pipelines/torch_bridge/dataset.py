@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..batching.batch import Batch
-from ..batching.iteration import BatchIterator
-from ..batching.quarantine import describe_failures
+from ..batching.iteration import BatchIterator, ThreadLoop
 from ..errors import StateError
 from ..tensors import batch_to_device
 from .pass_note import Note, is_sibling
@@ -85,15 +85,14 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
         iterator.begin_pass()
         epoch = iterator.epoch
         self._start, self._taken, self._skip, self._ended = iterator.state_dict(), self._skip or 0, None, False
-        jobs = iterator.jobs(worker=number, num_workers=num_workers, skip=self._taken)
-        threads = iterator.filling_threads(jobs)
+        jobs = partial(iterator.jobs, worker=number, num_workers=num_workers, skip=self._taken)
+        loop = ThreadLoop(iterator, jobs, listed=self.leads)
         try:
-            for job in threads:
-                batch = batch_to_device(iterator.hand_over(job, listed=self.leads))
-                self._taken, self.unlisted = self._taken + 1, describe_failures(job.failures)
-                yield batch
+            for batch in loop:
+                self._taken, self.unlisted = self._taken + 1, loop.unlisted
+                yield batch_to_device(batch)
         finally:
-            threads.close()
+            loop.close()
         iterator.end_pass(epoch)
         begun, self._start, self._taken, self._ended = self._start, iterator.state_dict(), 0, True
         if self.leads and number == 0 and self._note.read()["order"] == self._order:

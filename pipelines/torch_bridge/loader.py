@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from ..batching.batch import Batch
 from ..batching.iteration import BatchIterator
 from .dataset import TorchDataset
-from .worker_batches import Deliveries, Delivery, WorkerFailure, survives_pickle
+from .worker_batches import Delivery, WorkerFailure, WorkerLoop, survives_pickle
 
 __all__ = ["TorchLoader"]
 
@@ -50,7 +50,7 @@ class TorchLoader:
         sending = _Sending(self._dataset)
         self._make_loader = partial(DataLoader, sending, batch_size=None, num_workers=num_workers, **settings)
         self._loader = self._make_loader()
-        self._live: weakref.ref[Deliveries] | None = None
+        self._live: weakref.ref[WorkerLoop] | None = None
 
     @property
     def num_batches(self) -> int:
@@ -71,7 +71,7 @@ class TorchLoader:
     def __iter__(self) -> Iterator[Batch]:
         self._end_loop()
         self._dataset.go_to(self.iterator.state_dict())
-        loop = Deliveries(self.iterator, iter(self._loader))
+        loop = WorkerLoop(self.iterator, iter(self._loader))
         self._live = weakref.ref(loop)
         return loop
 

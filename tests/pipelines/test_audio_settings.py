@@ -67,7 +67,7 @@ def test_media_of_another_kind_are_named(folder: Path) -> None:
     with pytest.raises(SourceError, match=r'no image files in it, but audio files\. .*modality="audio"'):
         open_source(folder)
     make_shards(folder, folder.parent / "shards")
-    with pytest.raises(SourceError, match=r"it holds audio data\. Name pictures instead\."):
+    with pytest.raises(SourceError, match=r"it holds audio data\. Name images instead\."):
         ImageIterator(folder.parent / "shards")
 
 

@@ -11,10 +11,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ...storage.blob import BlobFile, Read
 from .mp3 import STEP_SAMPLES, Mp3Frames, scan_mp3
 from .ogg import last_page_start
-from .sound_file import MediaFile, steady_sound_file
-from .wav import Read
+from .sound_file import steady_sound_file
 
 __all__ = ["CompressedStream", "UnreadableAudioError"]
 
@@ -61,7 +61,7 @@ class CompressedStream:
         if self._mp3_frames is not None and (step or self._mp3_frames.made):
             read, size = self._mp3_frames.read_from(step, read, size)
             position = self._mp3_frames.begin_of(step)
-        self._file = MediaFile(read, size)
+        self._file = BlobFile(read, size)
         try:
             self._sound = steady_sound_file()(self._file)
         except RuntimeError as error:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...sources.located import Part
+from ...sources.located import Member
 from ...storage.npy import read_npy_header
 
 __all__ = ["CurveError", "curve_rows", "cut_curve", "tolerated_rows"]
@@ -47,29 +47,30 @@ def tolerated_rows(whole: Fraction) -> Fraction:
     return min(Fraction(MOST_TOLERATED), max(Fraction(LEAST_TOLERATED), whole * TOLERATED_SHARE))
 
 
-def cut_curve(part: Part, rows: range, *, whole: Fraction) -> tuple[NDArray[Any], int]:
-    """These rows of a stored npy array, (rows, …), and the bytes that were read; only what is needed is.
+def cut_curve(curve: Member, rows: range, *, whole: Fraction) -> NDArray[Any]:
+    """These rows of a stored npy array, (rows, …); only what is needed is read.
 
     Behind the curve's end its last row is repeated. `whole` is how many rows the recording has at the rate that was
     named: a curve of another length by more than `tolerated_rows` is refused. Raises `CurveError`.
     """
-    head = part.read(0, min(HEADER_BYTES, part.size))
+    head = curve.read(0, min(HEADER_BYTES, curve.size))
     shape, dtype, begin = _header(head)
     num = shape[0]
     row_bytes = dtype.itemsize * math.prod(shape[1:])
     if abs(num - whole) > tolerated_rows(whole) or not num or not row_bytes:
         raise CurveError(f"it has {num:,} rows, where {float(whole):,.0f} are as long as the recording")
-    if (missing := begin + num * row_bytes - part.size) > 0:
+    if (missing := begin + num * row_bytes - curve.size) > 0:
         raise CurveError(f"it ends {missing:,} bytes early")
     first, last = min(rows.start, num - 1), min(rows.stop, num)
     stop = begin + max(last, first + 1) * row_bytes
     first_byte = begin + first * row_bytes
-    raw = head[first_byte:stop] if stop <= len(head) else part.read(first_byte, stop - first_byte)
+    raw = head[first_byte:stop] if stop <= len(head) else curve.read(first_byte, stop - first_byte)
     if len(raw) < stop - first_byte:
         raise CurveError(f"it ends {stop - first_byte - len(raw):,} bytes early")
     found = np.frombuffer(raw, dtype).reshape(-1, *shape[1:])
     chosen = np.minimum(np.arange(rows.start, rows.stop), num - 1) - first
-    return found[chosen], len(head) + (0 if stop <= len(head) else len(raw))
+    cut: NDArray[Any] = found[chosen]
+    return cut
 
 
 def _header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:

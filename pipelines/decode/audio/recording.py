@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...storage.blob import Read
 from .compressed import CompressedStream, UnreadableAudioError
-from .wav import Read, WavHeader, read_wav_header
+from .wav import WavHeader, read_wav_header
 
 __all__ = ["Recording", "UnreadableAudioError", "probe_recording"]
 

@@ -11,19 +11,17 @@ and ITU-R BS.2088. Scaling is libsndfile's.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_CHANNELS", "Encoding", "Read", "WavHeader", "pcm_into", "pcm_to_float", "read_wav_header"]
+from ...storage.blob import Read
+
+__all__ = ["MAX_CHANNELS", "Encoding", "WavHeader", "pcm_into", "pcm_to_float", "read_wav_header"]
 
 Encoding = Literal["u8", "s16", "s24", "s32", "f32", "f64"]
-
-Read = Callable[[int, int], bytes]
-"""read(offset, length) → at most `length` bytes at `offset`; fewer at the end."""
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 SUBFORMAT_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # of a GUID that begins with a plain format tag
