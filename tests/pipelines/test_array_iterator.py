@@ -272,7 +272,7 @@ def test_read_in_order_the_next_chunk_is_decoded_ahead_of_time(place: Path, deco
     assert decoded == {0: 1, 1: 1}
     source.read([69])
     assert decoded == {0: 1, 1: 1, 4: 1}
-    source.expect(None)
+    source.expect(None, order="by_shard")
     source.read([33])
     assert decoded == {0: 1, 1: 1, 4: 1, 2: 1}
 

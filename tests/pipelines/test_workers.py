@@ -92,6 +92,27 @@ def test_threads_take_turns_where_slots_are_quick_and_not_where_they_are_slow() 
     assert any(most_at_once(0.0) == 1 for _ in range(10))  # a busy machine makes a quick slot look slow at times
 
 
+class Pieces(Recorder):
+    """A job that notes how many slots each task had."""
+
+    def __init__(self, number: int, size: int, *, delay: float = 0.0) -> None:
+        super().__init__(number, size, delay=delay)
+        self.pieces: list[int] = []
+
+    def fill(self, start: int, stop: int) -> None:
+        self.pieces.append(stop - start)
+        super().fill(start, stop)
+
+
+def test_where_a_slot_is_slow_each_is_a_task_and_a_small_job_is_shared_by_all_threads() -> None:
+    jobs = list(DecodeThreads((Pieces(number, 8, delay=0.02) for number in range(6)), threads=4, ahead=2))
+    assert jobs[0].pieces == [2, 2, 2, 2], "nothing is known yet: a job of eight for four threads"
+    assert jobs[-1].pieces == [1] * 8
+    assert len(jobs[-1].threads) == 4
+    (large,) = DecodeThreads(iter([Pieces(0, 64, delay=0.001)]), threads=2, ahead=1)
+    assert set(large.pieces) == {PIECE}
+
+
 def test_no_more_jobs_are_begun_than_asked_for() -> None:
     begun: list[int] = []
 
