@@ -122,19 +122,19 @@ class BatchIterator(ABC):
         return loop
 
     def superseded(self) -> RuntimeError:
-        """What a loop raises that something else has ended."""
+        """The error of a loop that something else has ended."""
         return RuntimeError(
             f"{self.name}: this loop was ended by another over the same iterator, or by close(), reset() or "
             "load_state_dict(). Make an iterator for each loop that runs at the same time."
         )
 
     def begin_pass(self) -> None:
-        """Before a pass over what is left of the epoch: skip an incomplete batch that would be dropped."""
+        """Before a pass over the rest of the epoch: skip an incomplete batch that would be dropped."""
         if not self._split.num_batches(self._position, self._examples):
             self._move(self._examples)
 
     def end_pass(self, epoch: int) -> None:
-        """After a pass over an epoch that took every batch, or a worker's share of them: on to the next epoch."""
+        """After a pass over an epoch that took every batch, or a worker's share of them: move to the next epoch."""
         if self._epoch == epoch:
             self._move(self._examples)
 
@@ -198,7 +198,7 @@ class BatchIterator(ABC):
             warnings.warn(f"{what}. `list(open_source(data)[0].fields)` shows what there is.", stacklevel=3)
 
     def _warn_of_mixed_rates(self, mixed: tuple[str, str] | None) -> None:
-        """Once: whoever reads clips of recordings will not expect two rates in one batch."""
+        """Once: clips of two rates in one batch are rarely meant."""
         if mixed is not None and not self._rates_seen:
             self._rates_seen = True
             media = find_modality(self._specs[0].source.modality or self.modality)
@@ -233,7 +233,7 @@ class BatchIterator(ABC):
 
 
 class BatchLoop(Iterator[Batch], ABC):
-    """One pass over what is left of an epoch. It moves its iterator's state with every batch it hands over.
+    """One pass over the rest of an epoch. It moves its iterator's state with every batch it hands over.
 
     The loop is over for good when something else ends it: continuing it then is a mistake, and raises `RuntimeError`.
     """

@@ -1,4 +1,4 @@
-"""One source in one order: what stands at (epoch, position), for every epoch."""
+"""One source in one order: the example at (epoch, position), for every epoch."""
 
 from __future__ import annotations
 
@@ -63,6 +63,6 @@ class OrderedSource:
         )
 
     def identity(self, prefix: DataPrefix) -> Identity:
-        """What a position in this stream means nothing without."""
+        """What gives a position in this order its meaning."""
         order = (self.seed, self.shuffle, self.shuffle_shards, self.groups)
         return Identity(*order, prefix.examples, prefix.data_hash, self.source.clip_spec)

@@ -17,7 +17,7 @@ POSITION_KEYS = ("epoch", "position", "substitutions")
 
 @dataclass(frozen=True)
 class Identity:
-    """What a position means nothing without: the order's settings and the data it runs over."""
+    """What gives a position its meaning: the order's settings and the data it runs over."""
 
     seed: int
     shuffle: Shuffle
@@ -41,7 +41,7 @@ def state_dict(identity: Identity, epoch: int, position: int, substitutions: int
 
 
 def check_state(state: dict[str, Any], now: Identity, prefix_hash: Callable[[int], str | None], name: str) -> None:
-    """Raise `StateError`, naming what differs, unless the state goes on over this data in this order."""
+    """Raise `StateError`, naming what differs, unless the state continues over this data in this order."""
     expected = state_dict(now, 0, 0, 0)
     check_keys(state, expected, name)
     settings = ("seed", "shuffle", "shuffle_shards", "groups", "clips")

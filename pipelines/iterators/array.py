@@ -26,7 +26,7 @@ class ArrayDecoder:
         self.shape, self.dtype, self.fields = shape, dtype, tuple(fields)
 
     def allocate(self, num: int) -> NDArray[Any] | None:
-        """A batch's array: (num, *shape). None for single numbers: a slot of their batch is no array."""
+        """A batch's array: (num, *shape). None for single numbers: a slot of their batch is not an array."""
         return np.empty((num, *self.shape), self.dtype) if self.shape else None
 
     def decode_into(self, example: Example, out: NDArray[Any], place: Place) -> Details:
@@ -54,7 +54,7 @@ class ArrayIterator(DataIterator):
     window, hop     windows of so many rows along the axis, beginning every `hop` rows (by default as many)
     axis        along which the rows lie; of a (channel, time) array, axis=1 gives windows (batch, channel, window)
     cache_bytes     bound on the decoded chunks that are kept
-    storage_options     for a URL: what its file system needs to be told
+    storage_options     for a URL: options of its file system
     fields      other arrays of the group, as long as this one: each comes as (batch, *row) or (batch, window, *row)
 
     Everything else is as in `DataIterator`; the "shards" of `shuffle_shards` are the array's chunks. shuffle=True is

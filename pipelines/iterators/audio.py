@@ -28,9 +28,9 @@ class AudioIterator(DataIterator):
                     None: as stored, all alike
     random_offset   clips begin anywhere instead of at multiples of the hop. The places where a window can begin are
                     shared out evenly among a recording's clips, and each draws from its share by its place in the
-                    run: an epoch hears all of a recording about once, every beginning is equally likely
-    short           what runs over a recording's end: "pad" fills up with zeros, and `batch.lengths` says how much is
-                    real; "skip" leaves it out, and with it recordings that are shorter than a window
+                    run: an epoch covers each recording about once, and every beginning is equally likely
+    short           the part of a window beyond the end of its recording: "pad" fills it with zeros, and `batch.lengths`
+                    gives the real length; "skip" leaves such windows out, and recordings shorter than a window
     curves          npy fields that are cut to the clip, and how many rows per second they have: {"f0.npy": 250}; they
                     are delivered like `fields`
 

@@ -102,7 +102,7 @@ class Place(NamedTuple):
     def lend_generator(self) -> np.random.Generator:
         """The same numbers as `generator`, from the calling thread's one generator, set to this place.
 
-        A twentieth of the time; what was lent before to the same thread moves along.
+        It takes a twentieth of the time; what was lent before to the same thread moves along.
         """
         return _lent.generator.at(_transform_key(self.seed, self.epoch), self.position)
 
@@ -133,7 +133,7 @@ class _LentGenerator:
 
 
 class _Lent(threading.local):
-    """One generator a thread."""
+    """One generator per thread."""
 
     def __init__(self) -> None:
         self.generator = _LentGenerator()

@@ -35,7 +35,7 @@ def open_source(
                 returned as it is.
     modality    "image", "audio" or "video": which files of a plain folder are meant.
     allow_truncated   of a tar that is cut off, read the whole examples instead of refusing it.
-    verify      hold every example of a shard against its checksum when it is read.
+    verify      compare every example of a shard with its checksum when it is read.
 
     Raises `SourceError` where there is nothing to read, `ShardError` for a damaged tar, index or manifest.
     """

@@ -51,7 +51,7 @@ class Example:
 class Source(ABC):
     """Random access to a fixed number of examples, safe to read from many threads at once.
 
-    A source of one's own needs `name`, `__len__` and `read`. What else is here tells an iterator about shards and
+    A source of your own needs `name`, `__len__` and `read`. Everything else here tells an iterator about shards and
     about growth; the defaults describe a single block of data that is identified by its name and its length.
     """
 
@@ -59,7 +59,7 @@ class Source(ABC):
     """Named in errors."""
 
     modality: str | None = None
-    """What the examples are ("image", "audio" …), None where nobody said."""
+    """What the examples are ("image", "audio" …), None where it is not known."""
 
     cuts_recordings: bool = False
     """Whether several examples are known to be segments of one recording."""
@@ -110,12 +110,12 @@ class Source(ABC):
 
     @property
     def file_counts(self) -> NDArray[np.int64] | None:
-        """Clips in each recording, in storage order: (recordings,); None where examples are no clips."""
+        """Clips in each recording, in storage order: (recordings,); None where examples are not clips."""
         return None
 
     @property
     def clip_spec(self) -> dict[str, Any] | None:
-        """How clips are cut, as JSON; None where examples are no clips."""
+        """How clips are cut, as JSON; None where examples are not clips."""
         return None
 
     def locate(self, index: int) -> LocatedExample:

@@ -28,7 +28,7 @@ def hold_out(source: SourceLike, fraction: float, *, seed: int = 0) -> tuple[Sou
     """(the rest, the held-out part): of each shard of n examples, ⌈fraction · n⌉ are held out, at least one.
 
     A pure function of (seed, shard, n): shards that are appended later do not move an example from one part to the
-    other. (Rows that are appended to an array fill up its last chunk; that chunk's are drawn anew.) Raises
+    other. (Rows that are appended to an array fill up its last chunk; that chunk is divided again.) Raises
     `ValueError` for a fraction outside (0, 1), `SourceError` where nothing would be left; warns where the examples are
     segments that recordings were cut into, since one recording may then be on both sides.
     """

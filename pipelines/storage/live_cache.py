@@ -1,4 +1,4 @@
-"""A few things that are dear to open, kept for whoever needs them next."""
+"""A few things that are expensive to open, kept for the next user."""
 
 from __future__ import annotations
 

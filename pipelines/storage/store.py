@@ -20,7 +20,7 @@ class Store(Protocol):
         """The blob of a name. Raises `SourceError` where there is none, or it cannot be opened."""
 
     def size_of(self, name: str) -> int | None:
-        """Its bytes; None where there is no such blob. Raises `SourceError` where that cannot be told."""
+        """Its bytes; None where there is no such blob. Raises `SourceError` where that cannot be found out."""
 
     def identity_of(self, name: str) -> str | None:
         """What changes whenever the bytes may have changed, for caches; None where nothing may be cached."""

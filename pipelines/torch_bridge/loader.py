@@ -40,8 +40,9 @@ class TorchLoader:
     num_workers   processes, each with the iterator's own `threads`; 0 stays in this process
     settings      anything else torch's `DataLoader` takes (`multiprocessing_context`, `prefetch_factor`, …)
 
-    One epoch a loop, going on from the state; `state_dict()` is that of the last batch handed over. What a worker
-    raises is raised here as itself, in its turn. A second loop ends the first.
+    One epoch per loop, continuing from the state; `state_dict()` is that of the last batch handed over. What a worker
+    raises is raised here, as itself and in its turn. Starting a second loop ends the first; continuing the first then
+    raises `RuntimeError`.
     """
 
     def __init__(self, iterator: BatchIterator, num_workers: int, **settings: Any) -> None:
@@ -65,7 +66,7 @@ class TorchLoader:
         return self.iterator.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, as the iterator would."""
+        """Continue from a saved state, as the iterator would."""
         self.iterator.load_state_dict(state)
 
     def __iter__(self) -> Iterator[Batch]:

@@ -5,7 +5,7 @@
                                  └─ state ─▶ fresh process, other threads ─────✕
                                                                                └─ state ─▶ …    what is delivered
 
-Each leg runs in a process of its own and is killed by SIGKILL; the next goes on from the state of the last batch
+Each leg runs in a process of its own and is killed by SIGKILL; the next continues from the state of the last batch
 that was written down, with other settings where the loader has them. What is due and what came are compared by key
 and by the contents of every array.
 """
@@ -61,7 +61,7 @@ def verify_resume(
     """Play chains of killed legs until `kills` have happened, and compare each chain with an undisturbed epoch.
 
     make         builds the loader, with the keyword arguments of a variation: an object that can be iterated, with
-                 `state_dict` and `load_state_dict`; batches are told apart as `ledger.entries` says
+                 `state_dict` and `load_state_dict`; batches are compared as `delivery_report.entries` says
     variations   settings that may change from leg to leg; the first is the undisturbed run's
     ordered      False where a variation may put the examples of one step in another order
     Legs are forked: nothing may be live in this process. A loader that fails ends it, with the reason in `failure`.

@@ -27,7 +27,7 @@ class AllRanks:
         self._ranks = [make(rank=rank, world_size=world_size, **settings) for rank in range(world_size)]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Every rank goes on from the same state."""
+        """Every rank continues from the same state."""
         for rank in self._ranks:
             rank.load_state_dict(state)
 

@@ -38,7 +38,7 @@ class AudioDecoder:
                     in a clip's share of the recording, by its place in the run
     channels        1: the mean of all; more: of a mono recording as many copies, of one with more its first ones;
                     None: as many as there are
-    curves          npy fields that are cut to the clip: suffix → rows a second
+    curves          npy fields that are cut to the clip: suffix → rows per second
     """
 
     def __init__(
@@ -167,10 +167,10 @@ class AudioDecoder:
 
 def _curve_rates(curves: Mapping[str, float]) -> dict[str, Fraction]:
     if not isinstance(curves, Mapping):
-        raise TypeError(f'curves is {curves!r}; it must say how many rows a second each has: {{"f0.npy": 250}}.')
+        raise TypeError(f'curves is {curves!r}; it must give the rows per second of each: {{"f0.npy": 250}}.')
     for name, rate in curves.items():
         if not isinstance(rate, int | float | Fraction) or not 0 < rate < float("inf"):
-            raise ValueError(f"curves[{name!r}] is {rate!r}; it must be a number of rows a second, above 0.")
+            raise ValueError(f"curves[{name!r}] is {rate!r}; it must be a number of rows per second, above 0.")
     return {name: Fraction(rate).limit_denominator(10**6) for name, rate in curves.items()}
 
 

@@ -1,7 +1,7 @@
 """Recordings that are not plain PCM (flac, ogg, mp3, aiff …), through libsndfile, from any place that can be read.
 
-Samples are a function of the file and the stretch alone, whoever read it before: where a library's decoder, after a
-seek, is not exactly where it would be had it played on, a stretch begins at a fresh decoder and some frames early.
+Samples are a function of the file and the stretch alone, whatever was read before: where a library's decoder, after a
+seek, is not exactly where it would be without one, a stretch begins at a fresh decoder and some frames early.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class UnreadableAudioError(Exception):
 
 
 class CompressedStream:
-    """One recording, open, and where its decoder stands. Not for several threads at once.
+    """One recording, open, and the position of its decoder. Not for several threads at once.
 
     `frames` is what the file claims until `count` has been asked. Raises `UnreadableAudioError` for what libsndfile
     does not open, `ImportError` without soundfile.

@@ -32,7 +32,7 @@ class CurveError(Exception):
 def curve_rows(start: int, window: int, *, curve_rate: Fraction, sample_rate: Fraction) -> range:
     """The rows that belong to frames [start, start + window): window · curve_rate / sample_rate of them, rounded.
 
-    Halves are rounded up; rates are in rows and frames a second.
+    Halves are rounded up; rates are in rows and frames per second.
     """
     rows_a_frame = curve_rate / sample_rate
     first = int(start * rows_a_frame + Fraction(1, 2))
@@ -79,7 +79,7 @@ def _header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     try:
         shape, fortran_order, dtype = read_npy_header(file)
     except ValueError as error:
-        raise CurveError(f"it is no npy array ({error})") from error
+        raise CurveError(f"it is not an npy array ({error})") from error
     if not shape or dtype.hasobject or (fortran_order and len(shape) > 1):
         raise CurveError(f"its first axis must be time, row after row; it is {dtype}{list(shape)}")
     return shape, dtype, file.tell()

@@ -12,7 +12,7 @@ __all__ = ["steady_sound_file"]
 def steady_sound_file() -> Any:
     """soundfile's `SoundFile`, playing on after a read. Raises `ImportError` with the command that installs it.
 
-    The original seeks after each read to where it stands, and decoders then begin anew from some frames before.
+    The original seeks after each read to where it stands, and decoders then start again some frames earlier.
     """
     try:
         import soundfile

@@ -121,7 +121,7 @@ class ImageDecoder:
         return chosen
 
     def _fill_by_pillow(self, data: bytes, target: Pixels, frame: Frame) -> Framing:
-        """The patient way: whatever Pillow opens."""
+        """The slow way: anything Pillow opens."""
         picture = as_rgb(open_image(data), gray=self.placement.grayscale)
         chosen = frame(picture.height, picture.width)
         if self.resizer == "exact":
@@ -142,7 +142,7 @@ class ImageDecoder:
         return chosen
 
     def _fill_from_jpeg(self, data: bytes, header: JpegHeader, target: Pixels, frame: Frame) -> Framing | None:
-        """The fast way; None where simplejpeg will not decode it and a more patient decoder should be asked."""
+        """The fast way; None where simplejpeg does not decode it and Pillow is to be asked."""
         check_pixels(header.width, header.height)
         turned = header.orientation >= 5
         height, width = (header.width, header.height) if turned else (header.height, header.width)

@@ -38,7 +38,7 @@ class ArraySource(Source):
                 the end fill no window and are left out
     axis        along which the rows lie
     cache_bytes     bound on the decoded chunks that are kept, in bytes; nothing is before the first read
-    storage_options     for a URL: what its file system needs to be told
+    storage_options     for a URL: options of its file system
 
     The other arrays of the group are the examples' fields. Opening reads metadata alone. Raises `SourceError` for
     what cannot be read, `ValueError` for windows that make no sense.
@@ -130,9 +130,9 @@ class ArraySource(Source):
         """Over what the first `examples` examples are made of: see `StoredArray.fingerprint`."""
         if not 0 < examples <= len(self):
             return None
-        told = self.array.fingerprint(self._span(examples - 1)[1])
+        identity = self.array.fingerprint(self._span(examples - 1)[1])
         cut = None if self.window is None else {"window": self.window, "hop": self.hop, "axis": self.array.axis}
-        return hashlib.sha256(f"{told}\0{examples}\0{cut}".encode()).hexdigest()[:32]
+        return hashlib.sha256(f"{identity}\0{examples}\0{cut}".encode()).hexdigest()[:32]
 
     def keys(self) -> list[str]:
         """The key of every example; nothing is read."""
