@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -24,6 +23,8 @@ from pipelines.sharding.settings import PackSettings
 from pipelines.sharding.shard_job import ShardTask
 from pipelines.sharding.source_reader import PackingStoppedError
 from pipelines.storage.listing import list_folder
+
+from .leftovers import children_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -149,7 +150,7 @@ def test_a_mistake_in_our_own_code_is_raised_and_not_blamed_on_an_image(tmp_path
 
 def test_a_child_that_dies_before_it_reads_anything_stops_the_run(tmp_path: Path, work: Any) -> None:
     source = make_source(tmp_path / "source", ["a.png"])
-    with pytest.raises(PackingStoppedError, match=r"exit code 4.*__main__"):
+    with pytest.raises(PackingStoppedError, match=r"exit code 4.*workers=0"):
         list(ProcessEngine(1, work=work.die_unread).run(tasks_of(source, tmp_path / "out"), lambda *_: None))
 
 
@@ -173,10 +174,10 @@ def test_leaving_the_iteration_early_ends_the_children(tmp_path: Path) -> None:
     source = make_source(tmp_path / "source", [f"{index}.png" for index in range(8)])
     running = ProcessEngine(2).run(tasks_of(source, tmp_path / "out"), lambda *_: None)
     next(running)
-    children = multiprocessing.active_children()
+    children = children_of(os.getpid())
     assert len(children) == 2
     running.close()  # type: ignore[attr-defined]
-    assert not any(_is_alive(child.pid or 0) for child in children)
+    assert not any(_is_alive(child) for child in children)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads the process table of Linux")
