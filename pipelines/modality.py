@@ -1,4 +1,4 @@
-"""The table of modalities: what packing, iterators and command lines ask of each kind of media.
+"""The table of modalities: what packing, iterators and command lines need to know of each kind of media.
 
 A modality of your own is one value and one call, from any package:
 
@@ -140,7 +140,7 @@ def register(modality: Modality) -> None:
 
 
 def unregister(name: str) -> None:
-    """Remove a modality; nothing happens where there is none of this name."""
+    """Remove a modality, if there is one of this name."""
     _table.pop(name, None)
 
 

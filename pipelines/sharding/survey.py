@@ -45,7 +45,7 @@ class Survey:
 def survey(
     source: str | os.PathLike[str], out: str | os.PathLike[str] | None, *, only: str | None = None
 ) -> Survey:
-    """Look through a folder, by the table above; `only` names the one modality to be packed.
+    """Find what a folder holds, by the table above; `only` names the one modality to be packed.
 
     Raises `SourceError` for a source that cannot be read or holds nothing to pack, `ShardingError` for an `out` that
     is the source itself, `ValueError` for a modality that cannot be packed.

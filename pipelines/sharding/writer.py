@@ -1,4 +1,4 @@
-"""ShardWriter: examples of any kind into numbered tar shards, with their index. For your own data and ours."""
+"""ShardWriter: examples of any modality into numbered tar shards, with their index. For your own data and ours."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class ShardWriter:
         `key` is without a dot in its base name, `suffix` without its leading dot ("jpg"); `fields` maps
         suffixes to the bytes of the example's other members. The rest goes to the index, 0 for unknown:
         `frames` is 1 for an image, sample frames of audio, decodable frames of video; `width` and `height` of
-        the upright picture in pixels; `rate` is the frames per second as a fraction, numerator first, of every
-        modality: of audio (16_000, 1), of video (30_000, 1_001).
+        the upright picture in pixels; `rate` is the number of frames per second, as numerator and denominator, for
+        every modality: (16_000, 1) for audio, (30_000, 1_001) for video.
         """
         numerator, denominator = rate
         record = Record(
@@ -100,7 +100,9 @@ class ShardWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / shard_name(self.prefix, self._number)
         if path.exists():
-            raise ShardingError(f"{path}: exists already. Remove it, or number on with first={self._number + 1}.")
+            raise ShardingError(
+                f"{path}: exists already. Remove it, or continue the numbers with first={self._number + 1}."
+            )
         self._number += 1
         return ShardFile(path)
 

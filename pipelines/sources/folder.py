@@ -132,7 +132,7 @@ class FolderSource(Source):
         return file
 
     def facts(self, shard: int, probe: Probe) -> FactsArray:
-        """Every file is looked at once, and what is found kept in the cache until one of them changes."""
+        """Every file is opened once, and what is found kept in the cache until one of them changes."""
         num = len(self)
 
         def measure() -> FactsArray:
@@ -151,8 +151,8 @@ class FolderSource(Source):
                 raise SourceError(
                     f"{path}: cannot be read ({error.strerror}). Restore it, or open the folder again."
                 ) from error
-            told = f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\0"
-            digest.update(told.encode("utf-8", "surrogateescape"))
+            text = f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\0"
+            digest.update(text.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:32]
 
     def _forget_live(self) -> None:

@@ -90,7 +90,7 @@ def list_folder(source: Path, wanted: Collection[str], *, exclude: Collection[Pa
     """
     walked = walk(source, modalities=wanted, exclude=exclude)
     found, listings, others, skipped = [], {name: Listing([], []) for name in wanted}, Counter[str](), 0
-    for file, head, format_ in _looked_at(source, walked.files):
+    for file, head, format_ in _detected(source, walked.files):
         if format_ and format_.modality in wanted:
             found.append((file, format_))
         elif failure := next(_failures(file, head, format_, wanted), None):
@@ -118,7 +118,7 @@ def list_examples(source: Path, modality: str) -> Examples:
     names = [one.name for one in modalities()]
     walked = walk(source, modalities=())
     found, others = [], Counter[str]()
-    for file, _, format_ in _looked_at(source, walked.files):
+    for file, _, format_ in _detected(source, walked.files):
         if format_ is None:
             named = modality if is_media_name(file.path, modality) else None
             named = named or next((name for name in names if is_media_name(file.path, name)), None)
@@ -139,9 +139,7 @@ class Format(NamedTuple):
     suffix: str
 
 
-def _looked_at(
-    source: Path, files: Sequence[WalkedFile]
-) -> Iterator[tuple[WalkedFile, bytes | str, Format | None]]:
+def _detected(source: Path, files: Sequence[WalkedFile]) -> Iterator[tuple[WalkedFile, bytes | str, Format | None]]:
     """Each file that may be media, its first bytes or why they cannot be read, and what it is by them."""
     candidates = [file for file in files if media_suffix(file.path) not in SIDECAR_SUFFIXES]
     for file, head in zip(candidates, _read_heads(source, candidates), strict=True):
@@ -195,5 +193,5 @@ def _source_file(file: WalkedFile, format_: Format, sidecars: Sidecars) -> Sourc
     return SourceFile(file.path, file.size, suffix, sidecars.of(stem_of(file.path)))
 
 
-def _line(parts: list[object]) -> bytes:
-    return json.dumps(parts, separators=(",", ":")).encode("ascii") + b"\n"
+def _line(entry: list[object]) -> bytes:
+    return json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n"

@@ -25,7 +25,7 @@ def sniff(head: bytes) -> tuple[str, str] | None:
 
 
 def sniff_file(path: str | os.PathLike[str]) -> str | None:
-    """The modality of a file, or None where it begins like none of them or cannot be read."""
+    """The modality of a file; None for one that begins like no format of any, or cannot be read."""
     try:
         with open(path, "rb") as file:
             found = sniff(file.read(SNIFF_BYTES))

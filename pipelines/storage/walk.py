@@ -17,7 +17,7 @@ Identity = tuple[int, int]
 
 
 class WalkedFile(NamedTuple):
-    """A regular file: path below the walked folder with `/` between parts, and bytes."""
+    """A regular file: path below the walked folder with `/` between names, and bytes."""
 
     path: str
     size: int

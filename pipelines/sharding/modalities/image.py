@@ -69,7 +69,7 @@ class ImageSettings:
         return ()
 
     def prepare(self, file: SourceReader, suffix: str, fields: Mapping[str, bytes]) -> Iterator[Prepared]:
-        """The one example that an image file is. Raises `UnpackableError` with the reason if it is none."""
+        """The one example that an image file is. Raises `UnpackableError` with the reason if it is not one."""
         try:
             yield prepare_image(
                 file.content(),
