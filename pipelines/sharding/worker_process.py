@@ -10,15 +10,17 @@ its modules where the parent does, because `sys.path` is handed over.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from multiprocessing.connection import Pipe
-from typing import TypeAlias
+from multiprocessing.connection import Connection, Pipe
+from typing import Any, TypeAlias
 
 from .shard_job import ShardResult, ShardTask
+from .source_reader import PackingStoppedError
 
 __all__ = ["Work", "WorkerProcess"]
 
@@ -35,19 +37,13 @@ class WorkerProcess:
     """A worker process and the task it has; `file` is the number of the file it has announced last."""
 
     def __init__(self, work: Work, task: ShardTask) -> None:
-        self.connection, theirs = Pipe()
-        their_end, self._lifeline = os.pipe()
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the worker inherits
         try:
-            self._process = _start(theirs.fileno(), their_end)
-        except BaseException:
-            self.connection.close()
-            os.close(self._lifeline)
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-            theirs.close()
-            os.close(their_end)
+            self._process, self.connection, self._lifeline = _start()
+        except OSError as error:
+            raise PackingStoppedError(
+                f"A worker process cannot be started ({error.strerror or error}). Ask for fewer with "
+                "workers=…; 0 packs in this process."
+            ) from error
         self.has_begun = False
         self._send(work)
         self.give(task)
@@ -101,7 +97,25 @@ class WorkerProcess:
             self._lifeline = -1
 
 
-def _start(connection: int, lifeline: int) -> subprocess.Popen[bytes]:
+def _start() -> tuple[subprocess.Popen[bytes], Connection[Any, Any], int]:
+    """The process, and our ends of the connection and the lifeline."""
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+        connection, their_connection = Pipe()
+        ours.callback(connection.close)
+        theirs.callback(their_connection.close)
+        their_lifeline, lifeline = os.pipe()
+        ours.callback(os.close, lifeline)
+        theirs.callback(os.close, their_lifeline)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the worker inherits
+        try:
+            process = _popen(their_connection.fileno(), their_lifeline)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        ours.pop_all()
+        return process, connection, lifeline
+
+
+def _popen(connection: int, lifeline: int) -> subprocess.Popen[bytes]:
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # -W, -X, -I: as multiprocessing
     path = [entry for entry in sys.path if isinstance(entry, str)]
     command = [

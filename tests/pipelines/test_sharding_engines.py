@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -251,6 +253,27 @@ def test_what_a_worker_cannot_import_is_one_sentence(tmp_path: Path, work: Any, 
         PackingStoppedError, match=r"cannot import what it needs \(.*standing_in_for_work.*workers=0"
     ):
         list(ProcessEngine(1, work=work.crash).run(tasks_of(source, tmp_path / "out"), lambda *_: None))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks for open files in /proc")
+@pytest.mark.parametrize("refused", [1, 2])
+def test_a_worker_that_cannot_be_started_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    popen, started = subprocess.Popen, itertools.count(1)
+
+    def start(*command: Any, **settings: Any) -> Any:
+        if next(started) == refused:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return popen(*command, **settings)
+
+    source = make_source(tmp_path / "source", ["a.png", "b.png"])
+    monkeypatch.setattr(subprocess, "Popen", start)
+    before = open_files()
+    with pytest.raises(PackingStoppedError, match=r"cannot be started \(Resource temporarily unavailable\)"):
+        api.make_shards(source, tmp_path / "out", workers=2, shard_examples=1)
+    assert children_of(os.getpid()) == []
+    assert open_files() == before
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks for open files in /proc")
