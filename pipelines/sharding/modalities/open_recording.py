@@ -36,7 +36,7 @@ DEPTHS: dict[str, Depth] = {
 class OpenRecording:
     """A recording of `frames` frames that can really be read, inside a `with`; `wav` says where in plain PCM they lie.
 
-    `claimed` is what its header says, where that can be more. Raises `UnpackableError` for what is none, and
+    `claimed` is what its header says, where that can be more. Raises `UnpackableError` for anything else, and
     `ShardingError` where soundfile is missing, which is not the file's fault.
     """
 
