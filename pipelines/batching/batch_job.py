@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..decode.decoder import Decoder, Details
 from ..errors import ExampleError, PipelineError, ShardError, SourceError
-from ..order.randomness import Domain, Place, derive_key
+from ..order.randomness import Place, Purpose, derive_key
 from ..sources.located import READ_CLOCK
 from ..sources.source import Example, Source
 from .batch import Batch
@@ -186,7 +186,7 @@ class BatchJob:
     def _candidate(self, slot: int, place: Place, attempt: int) -> int:
         if attempt == 0:
             return int(self._slots.indices[slot])
-        key = derive_key(place.seed, Domain.SUBSTITUTE, place.epoch, place.position, attempt)
+        key = derive_key(place.seed, Purpose.SUBSTITUTE, place.epoch, place.position, attempt)
         return (key >> 1) % int(self._slots.examples[slot])
 
     def _decode(self, spec: ExampleSpec, slot: int, example: Example, place: Place) -> None:

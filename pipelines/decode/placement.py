@@ -59,7 +59,7 @@ class Placement:
 
     def inner(self, target: Pixels, framing: Framing) -> Pixels:
         """The part of the target that is filled; the rest of it becomes black."""
-        left, top, right, bottom = framing.place
+        left, top, right, bottom = framing.target_box
         inner = target[top:bottom, left:right]
         if inner.shape != target.shape:
             target[...] = 0
@@ -84,7 +84,7 @@ class Placement:
     def mirror(self, target: Pixels, framing: Framing) -> None:
         """Mirror the part of the target that was filled, where the framing says so."""
         if framing.flip:
-            left, top, right, bottom = framing.place
+            left, top, right, bottom = framing.target_box
             inner = target[top:bottom, left:right]
             inner[...] = inner[:, ::-1].copy()
 

@@ -27,7 +27,7 @@ from ..batching.stats import Counters
 from ..errors import StateError
 from ..modality import find_modality
 from ..order.epoch_order import ORDER_VERSION, EpochOrder
-from ..order.randomness import Domain, derive_key
+from ..order.randomness import Purpose, derive_key
 from ..order.ranks import Tail
 from ..order.turns import BLOCK, Turns, quotas_of
 from .data import DataIterator
@@ -155,7 +155,7 @@ class MixedIterator(BatchIterator):
         self._origin = state["origin"] if tuple(state["quotas"]) == self.quotas else self._position
 
     def _turns_now(self) -> Turns:
-        now = (self.quotas, derive_key(self._seed, Domain.MIXTURE, self._epoch), self._origin)
+        now = (self.quotas, derive_key(self._seed, Purpose.MIXTURE, self._epoch), self._origin)
         if self._turns is None or self._turns.settings != now:
             self._turns = Turns(*now)
         return self._turns

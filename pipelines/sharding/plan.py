@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..order.epoch_order import permutation
-from ..order.randomness import Domain, derive_key
+from ..order.randomness import Purpose, derive_key
 from ..storage.keys import KeyMaker
 from ..storage.listing import Listing, SourceFile
 from ..storage.tar import BLOCK, padded
@@ -102,7 +102,7 @@ def make_plan(
         PlannedFile(keys.key(_storable(file.path)), file, numbers.get(class_of(file.path) or "")) for file in new
     ]
     if settings.shuffle is not None:
-        key = derive_key(settings.shuffle, Domain.PACKING, first_shard)
+        key = derive_key(settings.shuffle, Purpose.PACKING, first_shard)
         planned = [planned[index] for index in permutation(len(planned), key).tolist()]
     spans = [_span_bytes(one.file) for one in planned]
     limit = settings.shard_bytes or min(LARGEST_SHARD, max(SMALLEST_SHARD, sum(spans) // USUAL_SHARDS))

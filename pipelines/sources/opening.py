@@ -13,7 +13,7 @@ from ..errors import SourceError
 from ..storage.blob import LocalFile
 from ..storage.manifest import MANIFEST_NAME, Manifest
 from ..storage.tar_index import is_gzip
-from .arrays.array_place import is_array
+from .arrays.array_location import is_array
 from .arrays.array_source import ArraySource
 from .folder import FolderSource
 from .shards import ShardSource

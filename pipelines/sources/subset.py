@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import SourceError
 from ..order.epoch_order import DRAWN_WHOLE, Permutation
-from ..order.randomness import Domain, derive_key
+from ..order.randomness import Purpose, derive_key
 from ..storage.index import INDEX_DTYPE, Index
 from .opening import SourceLike, open_source
 from .records import Probe
@@ -86,7 +86,7 @@ class HeldOutPart(SourceView):
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def _rows_of(self, shard: int) -> NDArray[np.int64]:
-        order = Permutation(int(self._whole[shard]), derive_key(self.seed, Domain.HELD_OUT, shard))
+        order = Permutation(int(self._whole[shard]), derive_key(self.seed, Purpose.HELD_OUT, shard))
         begin = 0 if self.held_out else int(self._kept_back[shard])
         return np.sort(order(np.arange(begin, begin + int(self._counts[shard]))))
 
@@ -100,7 +100,7 @@ class HeldOutPart(SourceView):
             if self._whole[shard] <= DRAWN_WHOLE:
                 row = int(self._rows(shard)[row])
             else:
-                order = Permutation(int(self._whole[shard]), derive_key(self.seed, Domain.HELD_OUT, shard))
+                order = Permutation(int(self._whole[shard]), derive_key(self.seed, Purpose.HELD_OUT, shard))
                 row = int(order(np.array([row + (0 if self.held_out else int(self._kept_back[shard]))]))[0])
             found.append(start + row)
         return found

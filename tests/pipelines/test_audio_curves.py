@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pipelines import AudioIterator, ExampleError
-from pipelines.decode.audio.curves import CurveError, curve_rows, cut_curve, tolerated_rows
+from pipelines.decode.audio.curves import curve_rows, cut_curve, tolerated_rows
+from pipelines.decode.errors import UndecodableError
 from pipelines.sources.located import READ_CLOCK, Member
 
 from .recordings import encoded, melody, reader, write_folder, write_tar
@@ -121,7 +122,7 @@ def test_a_wrong_rate_shows_in_the_number_of_rows() -> None:
     assert [tolerated_rows(Fraction(rows)) for rows in (0, 500, 2000, 30_000)] == [4, 4, 10, 16]
     content = npy(np.arange(120 * 250))
     for rate in (240, 249, 251, 260):
-        with pytest.raises(CurveError, match="30,000 rows"):
+        with pytest.raises(UndecodableError, match="30,000 rows"):
             cut_curve(part_of(content), range(10), whole=Fraction(120 * rate))
     for whole in (29_984, 30_016):
         assert len(cut_curve(part_of(content), range(10), whole=Fraction(whole))) == 10
@@ -147,5 +148,5 @@ def test_only_the_rows_of_a_clip_are_read() -> None:
 def test_a_header_that_wants_more_than_numbers_is_refused(descr: str) -> None:
     header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': (500,), }}".ljust(117) + "\n"
     content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(4000)
-    with pytest.raises(CurveError):
+    with pytest.raises(UndecodableError):
         cut_curve(part_of(content), range(10), whole=Fraction(500))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def told() -> dict[str, Told]:
 
 
 @pytest.fixture
-def made(tmp_path: Path, picture_folder: Callable[..., Path]) -> dict[str, Any]:
+def made(tmp_path: Path, picture_folder: Callable[..., Path], toy: ModuleType) -> dict[str, Any]:
     """An iterator of every kind, with padding at the end of its epoch and a field where it has some."""
     pictures = picture_folder(11)
     for number in range(11):
@@ -73,6 +74,10 @@ def made(tmp_path: Path, picture_folder: Callable[..., Path]) -> dict[str, Any]:
     def numbers() -> DataIterator:
         return DataIterator(pictures, lambda example, rng: [len(example.media), example.index], **tail)
 
+    things = tmp_path / "things"
+    things.mkdir()
+    for number in range(11):
+        (things / f"{number}.toy").write_text(f"TOY1 {number}")
     together = {key: value for key, value in tail.items() if key != "shuffle"}
     return {
         "image": image(tmp_path / "packed"),
@@ -86,6 +91,7 @@ def made(tmp_path: Path, picture_folder: Callable[..., Path]) -> dict[str, Any]:
         "array, windows": rows(window=3, hop=2),
         "array, a mixture": mix([rows(), rows(seed=1)], **together),
         "your own": numbers(),
+        "your own, a modality": toy.ToyIterator(things, **tail),
         "your own, a mixture": mix([numbers(), numbers()], **together),
     }
 
@@ -94,7 +100,7 @@ KINDS = [
     *("image", "image, a folder", "image, a part", "image, a mixture"),
     *("audio", "audio, at random", "audio, a mixture"),
     *("array", "array, windows", "array, a mixture"),
-    *("your own", "your own, a mixture"),
+    *("your own", "your own, a modality", "your own, a mixture"),
 ]
 
 

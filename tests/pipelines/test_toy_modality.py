@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +12,7 @@ import pytest
 
 from pipelines import make_shards, mix, open_source
 from pipelines.errors import ExampleError, ShardingError, SourceError
-from pipelines.modality import find_modality, modalities, unregister
+from pipelines.modality import find_modality
 from pipelines.sharding.cli import main
 from pipelines.storage.index import load_index
 from pipelines.storage.manifest import Manifest
@@ -24,20 +21,6 @@ from pipelines.testing import assert_resumes_exactly, play_epoch
 
 from .conftest import png
 from .wav_files import noise, packed, wav
-
-
-@pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module, in a folder of its own, as another project would have it."""
-    project = tmp_path / "another_project"
-    project.mkdir()
-    shutil.copy(Path(__file__).with_name("toy_modality.py"), project / "toy_modality.py")
-    monkeypatch.syspath_prepend(str(project))
-    before = modalities()
-    yield importlib.import_module("toy_modality")
-    unregister("toy")
-    del sys.modules["toy_modality"]
-    assert modalities() == before
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from ...order.randomness import Place
 from ...sources.clips import Clip
 from ...sources.source import Example
 from ..decoder import Details
-from .curves import CurveError, curve_rows, cut_curve
-from .recording import UnreadableAudioError
+from ..errors import UndecodableError
+from .curves import curve_rows, cut_curve
 from .recording_reader import RecordingReader
 from .resampling import MOST_RATIO, import_soxr, resample_window
 from .wav import MAX_CHANNELS
@@ -77,7 +77,7 @@ class AudioDecoder:
         try:
             start, length = self._stretch(clip, place)
             self._fill(clip, start, out[:, :length])
-        except UnreadableAudioError as error:
+        except UndecodableError as error:
             raise example.error(str(error)) from error
         out[:, length:] = 0
         return self._details(clip, start, length)
@@ -113,7 +113,7 @@ class AudioDecoder:
         to_rate = rate.numerator * record.rate_denominator
         ratio = Fraction(from_rate, to_rate)
         if not Fraction(1, MOST_RATIO) <= ratio <= MOST_RATIO:
-            raise UnreadableAudioError(
+            raise UndecodableError(
                 f"its sample rate of {float(ratio * rate):,g} Hz is too far from {float(rate):,g} Hz"
             )
 
@@ -134,7 +134,7 @@ class AudioDecoder:
             return mean
         if found > channels:
             return samples[:, :channels]
-        raise UnreadableAudioError(f"it has {found} channels, {channels} were asked for")
+        raise UndecodableError(f"it has {found} channels, {channels} were asked for")
 
     def _details(self, clip: Clip, start: int, length: int) -> Details:
         key = self.spec.key(clip.located.key, start, clip.record) if self.spec.random_offset else None
@@ -155,7 +155,7 @@ class AudioDecoder:
         rows = curve_rows(start, self.spec.window, curve_rate=rate, sample_rate=sample_rate)
         try:
             return cut_curve(curve, rows, whole=record.frames / own_rate * rate)
-        except CurveError as error:
+        except UndecodableError as error:
             raise clip.error(f"its curve {name!r} does not fit {float(rate):g} rows per second: {error}") from error
 
     def __repr__(self) -> str:

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...storage.blob import BlobFile, Read
+from ..errors import UndecodableError
 from .mp3 import STEP_SAMPLES, Mp3Frames, scan_mp3
 from .ogg import last_page_start
 from .sound_file import steady_sound_file
 
-__all__ = ["CompressedStream", "UnreadableAudioError"]
+__all__ = ["CompressedStream"]
 
 AT_ONCE = 65_536
 """Samples that are decoded at a time when they are only counted or passed over."""
@@ -31,14 +32,10 @@ MAX_FRAMES_A_BYTE = 8192
 MAX_FRAMES = 1 << 36
 
 
-class UnreadableAudioError(Exception):
-    """A recording that cannot be decoded; `str()` is the reason, without place or name."""
-
-
 class CompressedStream:
     """One recording, open, and the position of its decoder. Not for several threads at once.
 
-    `frames` is what the file claims until `count` has been asked. Raises `UnreadableAudioError` for what libsndfile
+    `frames` is what the file claims until `count` has been asked. Raises `UndecodableError` for what libsndfile
     does not open, `ImportError` without soundfile.
     """
 
@@ -133,7 +130,7 @@ class CompressedStream:
     def _has_last_frame(self) -> bool:
         try:
             return len(self.read(self.frames - 1, self.frames)) == 1
-        except UnreadableAudioError:
+        except UndecodableError:
             return False
         finally:
             self._open()
@@ -150,14 +147,14 @@ class CompressedStream:
                 while num := self._decode(scratch):
                     counted += num
                     if counted > limit:
-                        raise UnreadableAudioError(f"more than {limit:,} frames in {self._size:,} bytes")
+                        raise UndecodableError(f"more than {limit:,} frames in {self._size:,} bytes")
                 break
-            except UnreadableAudioError as error:
+            except UndecodableError as error:
                 damage = error
                 if counted > limit:
                     raise
         if not counted and (damage is not None or self.frames):
-            raise damage or UnreadableAudioError("none of its frames can be decoded")
+            raise damage or UndecodableError("none of its frames can be decoded")
         self._open()
         return counted
 
@@ -165,10 +162,10 @@ class CompressedStream:
         """Let go of the decoder."""
         self._sound.close()
 
-    def _unreadable(self, error: Exception) -> UnreadableAudioError:
+    def _unreadable(self, error: Exception) -> UndecodableError:
         if self._file.failure is not None:
             raise self._file.failure
         said = str(getattr(error, "error_string", error)).rstrip(". ")
         if getattr(error, "code", 0) == 1:
             said = "not a recording in any format known here"
-        return UnreadableAudioError(said[:1].lower() + said[1:])
+        return UndecodableError(said[:1].lower() + said[1:])

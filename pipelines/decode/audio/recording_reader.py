@@ -13,7 +13,8 @@ from ...storage.blob import MemoryBlob
 from ...storage.index import Record
 from ...storage.live_cache import LiveCache
 from ..decoder_pool import DecoderPool
-from .compressed import CompressedStream, UnreadableAudioError
+from ..errors import UndecodableError
+from .compressed import CompressedStream
 from .recording import probe_recording
 from .wav import WavHeader, pcm_into, read_wav_header
 
@@ -43,16 +44,16 @@ class RecordingReader:
         """How long a recording is; frames are UNREADABLE where it cannot be decoded."""
         try:
             found = probe_recording(located.media.read, located.media.size)
-        except UnreadableAudioError:
+        except UndecodableError:
             return Record(frames=UNREADABLE, rate_numerator=1, rate_denominator=1)
         return Record(
             frames=found.frames, rate_numerator=found.sample_rate, rate_denominator=1, channels=found.channels
         )
 
     def refuse(self, located: LocatedExample) -> None:
-        """Raise `UnreadableAudioError` for a recording that was found to be unreadable, with the reason."""
+        """Raise `UndecodableError` for a recording that was found to be unreadable, with the reason."""
         probe_recording(located.media.read, located.media.size)
-        raise UnreadableAudioError("it could not be decoded when its length was looked up, and has changed since")
+        raise UndecodableError("it could not be decoded when its length was looked up, and has changed since")
 
     def header(self, located: LocatedExample) -> WavHeader | None:
         """The header of plain PCM, None for anything else."""
@@ -61,20 +62,20 @@ class RecordingReader:
     def read_pcm(self, located: LocatedExample, header: WavHeader, span: range, out: NDArray[np.float32]) -> None:
         """The frames of `span` into (time, channel) float32; their bytes are all that is read.
 
-        Raises `UnreadableAudioError` where they are not there.
+        Raises `UndecodableError` where they are not there.
         """
         if not 0 <= span.start <= span.stop <= header.frames:
-            raise UnreadableAudioError(f"it has {header.frames:,} frames, {span.stop:,} were expected")
+            raise UndecodableError(f"it has {header.frames:,} frames, {span.stop:,} were expected")
         start, num = header.data_offset + span.start * header.frame_bytes, len(span) * header.frame_bytes
         raw = located.media.read(start, num)
         if len(raw) < num:
-            raise UnreadableAudioError(f"it ends {num - len(raw):,} bytes early")
+            raise UndecodableError(f"it ends {num - len(raw):,} bytes early")
         pcm_into(raw, header, out)
 
     def read(self, located: LocatedExample, span: range) -> NDArray[np.float32]:
         """The frames of `span` as (time, channel) float32.
 
-        Raises `UnreadableAudioError` for what cannot be decoded, or has fewer frames.
+        Raises `UndecodableError` for what cannot be decoded, or has fewer frames.
         """
         header = self.header(located)
         if header is not None:
@@ -86,7 +87,7 @@ class RecordingReader:
         samples = stream.read(span.start, span.stop)
         self._streams.put_back(name, stream)
         if len(samples) < len(span):
-            raise UnreadableAudioError(f"it ends after {span.start + len(samples):,} frames, before {span.stop:,}")
+            raise UndecodableError(f"it ends after {span.start + len(samples):,} frames, before {span.stop:,}")
         return samples
 
     def close(self) -> None:

@@ -19,13 +19,14 @@ from ...order.randomness import Place
 from ...sources.source import Example
 from ..channels import with_channels
 from ..decoder import Details
+from ..errors import UndecodableError
 from ..geometry import Crop, Fit, Framing, Size
 from ..placement import Placement
 from ..resize import Pixels, ResizerName
 from ..scratch import Scratch
 from .codecs import decode_plain
 from .jpeg import JpegHeader, read_jpeg_header
-from .pillow import UnreadableImageError, as_rgb, check_pixels, open_image
+from .pillow import as_rgb, check_pixels, open_image
 
 __all__ = ["ImageDecoder", "upright"]
 
@@ -77,7 +78,7 @@ class ImageDecoder:
         """Fill a slot (channel, height, width). Raises `ExampleError` for a picture that cannot be decoded."""
         try:
             framing = self._fill(example.media, out.transpose(1, 2, 0), place)
-        except UnreadableImageError as error:
+        except UndecodableError as error:
             raise example.error(str(error)) from error
         return Details(transform=framing.transform())
 
@@ -85,7 +86,7 @@ class ImageDecoder:
         """The picture in its own size, (channel, height, width). Raises `ExampleError`."""
         try:
             pixels = self._whole(example.media)
-        except UnreadableImageError as error:
+        except UndecodableError as error:
             raise example.error(str(error)) from error
         flipped = self.placement.flip and bool(place.words(3)[2] >> 63)
         whole = (0, 0, pixels.shape[1], pixels.shape[0])
@@ -134,7 +135,7 @@ class ImageDecoder:
         if chosen.box != (0, 0, *picture.size):
             picture = picture.crop(chosen.box)
         if self.resizer == "pillow":
-            left, top, right, bottom = chosen.place
+            left, top, right, bottom = chosen.target_box
             picture = picture.resize((right - left, bottom - top), Image.Resampling.BILINEAR)
         source = self._scratch.raster(picture.height, picture.width, self.channels)
         source[...] = np.asarray(picture).reshape(source.shape)

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-from ...decode.image.pillow import UnreadableImageError, as_rgb, open_image, orientation_of
+from ...decode.errors import UndecodableError
+from ...decode.image.pillow import as_rgb, open_image, orientation_of
 from ...storage.index import Record
 from ...storage.listing import SourceFile
 from ..packing import Prepared
@@ -79,7 +80,7 @@ class ImageSettings:
                 quality=self.quality or 90,
                 fields=fields,
             )
-        except UnreadableImageError as error:
+        except UndecodableError as error:
             raise UnpackableError(str(error)) from error
 
 
@@ -103,7 +104,7 @@ def prepare_image(
     `decode` decodes all of it, to be sure. `resize` makes an upright RGB JPEG of `quality` whose shorter side
     is `resize` pixels (smaller images keep their size); otherwise the bytes stay as they are.
 
-    Raises `UnreadableImageError`, with the reason, for anything that the iterators could not read either.
+    Raises `UndecodableError`, with the reason, for anything that the iterators could not read either.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd EXIF blocks and large pictures, which are fine
@@ -116,7 +117,7 @@ def prepare_image(
                     as_rgb(image)
                 return Prepared(content, suffix, record, fields)
         except Exception as error:  # damaged files make Pillow's readers raise almost anything
-            raise UnreadableImageError(_reason(error)) from error
+            raise UndecodableError(_reason(error)) from error
 
 
 def _record(image: Image.Image) -> Record:

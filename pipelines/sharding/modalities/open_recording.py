@@ -8,9 +8,10 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ...decode.audio.compressed import CompressedStream, UnreadableAudioError
+from ...decode.audio.compressed import CompressedStream
 from ...decode.audio.resampling import MOST_RATIO, import_soxr
 from ...decode.audio.wav import pcm_to_float, read_wav_header
+from ...decode.errors import UndecodableError
 from ...errors import ShardingError
 from ..source_reader import SourceReader, UnpackableError
 from ..wording import printable
@@ -57,7 +58,7 @@ class OpenRecording:
         try:
             stream = self._stream = CompressedStream(self._file.read, self._file.size)
             self.claimed, self.frames = stream.frames, stream.count()
-        except UnreadableAudioError as error:
+        except UndecodableError as error:
             raise UnpackableError(str(error)) from error
         except ImportError as error:
             raise ShardingError(
@@ -76,7 +77,7 @@ class OpenRecording:
             stop = min(start + step, self.frames)
             try:
                 block = self._block(start, stop)
-            except UnreadableAudioError as error:
+            except UndecodableError as error:
                 raise UnpackableError(f"damaged after frame {start:,} of {self.frames:,} ({error})") from error
             if len(block) < stop - start:
                 raise UnpackableError(f"damaged: {start + len(block):,} of {self.frames:,} frames can be decoded")

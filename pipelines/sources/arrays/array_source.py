@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...errors import ExampleError, SourceError
 from ..source import Example, ReadOrder, Source
-from .array_place import open_array
+from .array_location import open_array
 from .row_reader import RowReader
 from .stored_array import MAX_CHUNK_BYTES, StoredArray, unreadable
 

@@ -11,7 +11,7 @@ from ...errors import SourceError
 from .stored_array import MAX_CHUNK_BYTES, StoredArray, checked_axis, checked_dtype, checked_shape, unreadable
 from .zarr_chunks import LocalChunks
 from .zarr_fingerprint import describe_files, fingerprint
-from .zarr_node import ZarrPlace, first_line
+from .zarr_node import ZarrLocation, first_line
 from .zarr_shards import INDEX_BYTES
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ZarrArray(StoredArray):
 
     cached = True
 
-    def __init__(self, place: ZarrPlace, array_name: str | None = None, *, axis: int = 0) -> None:
+    def __init__(self, place: ZarrLocation, array_name: str | None = None, *, axis: int = 0) -> None:
         self.place, self.array_name = place, array_name
         self.name = place.named(array_name)
         array, stored = place.array(array_name)

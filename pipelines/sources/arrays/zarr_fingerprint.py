@@ -11,7 +11,7 @@ from typing import Any
 
 from .zarr_layout import ChunkKeys
 
-__all__ = ["fingerprint", "sampled", "describe_files"]
+__all__ = ["describe_files", "fingerprint", "sampled"]
 
 DENSE = 64
 SAMPLE_BYTES = 4096

@@ -17,14 +17,14 @@ from ...errors import SourceError
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["ZarrPlace", "first_line", "is_zarr", "listed", "zarr_or_explain"]
+__all__ = ["ZarrLocation", "first_line", "is_zarr", "listed", "zarr_or_explain"]
 
 METADATA_BYTES = 64 << 20
 MARKS = ("zarr.json", ".zarray", ".zgroup")
 
 
 @dataclass(frozen=True)
-class ZarrPlace:
+class ZarrLocation:
     """Where an array or a group lies: a folder, a zip, or a URL with the options of its file system."""
 
     location: str
