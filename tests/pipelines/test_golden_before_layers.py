@@ -1,6 +1,6 @@
 """What the version before the layers wrote is read: sets, arrays, and states in the middle of an epoch.
 
-`golden/make_before_layers.py` says how the files were made, with that version's code.
+`make_golden_before_layers.py` says how the files were made, with that version's code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipelines import make_shards, open_source
 
 from .golden_runs import build, play
 
-GOLDEN = Path(__file__).parent / "golden" / "before_layers"
+GOLDEN = Path(__file__).parent / "golden_before_layers"
 STATES: dict[str, dict[str, Any]] = json.loads((GOLDEN / "states.json").read_text())
 
 

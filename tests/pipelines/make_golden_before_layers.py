@@ -1,10 +1,10 @@
-"""Writes `before_layers/`: packed sets, a folder, arrays, and states in the middle of epochs.
+"""Writes `golden_before_layers/`: packed sets, a folder, arrays, and states in the middle of epochs.
 
 Run with the version whose files are wanted, from an empty folder to be made:
 
-    PYTHONPATH=CHECKOUT_OF_THAT_VERSION python tests/pipelines/golden/make_before_layers.py OUT
+    PYTHONPATH=CHECKOUT_OF_THAT_VERSION python tests/pipelines/make_golden_before_layers.py OUT
 
-What is in `before_layers/` was written at 6ac3390, before the files of `pipelines` were moved into layers. It is not
+What is in `golden_before_layers/` was written at 6ac3390, before the files of `pipelines` moved into layers. It is not
 written again: this file says how it was made.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 import zarr
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 from golden_runs import build, play
 
 from pipelines import make_shards
