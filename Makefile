@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_FLAGS ?= --steps 800
 
-.PHONY: demo test check lint bench verify clean
+.PHONY: demo test check lint bench verify gpu clean
 
 .venv/pyvenv.cfg:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dirvae needs Python 3.11 or newer; this is %s. Name another one: make PYTHON=python3.12" % sys.version.split()[0])'
@@ -27,7 +27,7 @@ demo: .venv/installed-train
 	$(BIN)/python -m dirvae.train --shards $(DEMO_FLAGS)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not heavy"
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check
@@ -44,7 +44,11 @@ bench: .venv/installed-peers
 	$(BIN)/python benchmarks/images.py
 
 verify: .venv/installed-dev
+	$(BIN)/python -m pytest -m heavy
 	$(BIN)/python benchmarks/verify.py
+
+gpu: .venv/installed-dev
+	$(BIN)/python benchmarks/gpu.py
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         for layout in options.layouts:
             path = Path(scratch) / f"{layout}.zarr"
-            stored = _write(path, options.rows, LAYOUTS[layout])
+            stored = write_array(path, options.rows, LAYOUTS[layout])
             contestants = _line_up(path, options)
             for contestant in contestants:
                 contestant.run(options.seconds)
@@ -129,7 +129,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _write(path: Path, rows: int, settings: dict[str, Any]) -> str:
+def write_array(path: Path, rows: int, settings: dict[str, Any]) -> str:
     """Make the array; returns what it takes on the disk."""
     shape = (rows, SIDE, SIDE)
     array = zarr.create_array(path, shape=shape, chunks=(CHUNK_ROWS, SIDE, SIDE), **settings)

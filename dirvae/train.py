@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.config import LATENTS, LIKELIHOODS, ON_ERROR, PRECISIONS, PRESETS, TrainConfig
@@ -107,7 +106,12 @@ def _resumed_config(run: Path, settings: dict[str, Any]) -> TrainConfig:
 
 
 def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:
-    tqdm.write(f"warning: {message}", file=sys.stderr)
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        tqdm.write(f"warning: {message}", file=sys.stderr)
 
 
 def _fail(sentence: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +12,29 @@ import pytest
 
 from pipelines.modality import modalities, register, unregister
 
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # torch is imported later, in children too
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a shell starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # children begin with the default: Ctrl-C reaches them
 
+WHOLE_FILE_IS_HEAVY = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.heavy", re.MULTILINE)
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A process of pytest-xdist has a second thread, so newer Pythons warn of every fork in it."""
+    if hasattr(config, "workerinput"):
+        config.addinivalue_line("filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files without a test that was asked for are not imported: their packages are slow to import, or absent."""
+    wanted = config.option.markexpr.split(" and ")[0]
+    if collection_path.suffix != ".py" or wanted not in ("gpu", "heavy", "not heavy"):
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    is_unwanted = WHOLE_FILE_IS_HEAVY.search(text) if wanted == "not heavy" else f"mark.{wanted}" not in text
+    return True if is_unwanted else None
 
 
 @pytest.fixture(autouse=True)

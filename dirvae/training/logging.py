@@ -8,13 +8,15 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, TextIO
 
 from dirvae.training.errors import TrainingWarning
 from pipelines.storage.durable_files import write_durably
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 __all__ = ["MetricsFile", "Progress", "finite_or_none", "read_metrics"]
 
@@ -63,7 +65,7 @@ def finite_or_none(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Progress:
-    """A bar where a person watches, plain lines elsewhere. Loss terms, examples a second, share of time waiting."""
+    """Loss terms, examples per second, share of time waiting: in tqdm's bar on a terminal, else in plain lines."""
 
     def __init__(self, total: int, *, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stderr
@@ -73,9 +75,12 @@ class Progress:
     def start(self, step: int) -> None:
         """Begin to show, at a step."""
         if self._stream.isatty():
-            self._bar = tqdm(
-                total=self._total, initial=step, unit="step", file=self._stream, dynamic_ncols=True, leave=False
-            )
+            with suppress(ImportError):
+                from tqdm import tqdm
+
+                self._bar = tqdm(
+                    total=self._total, initial=step, unit="step", file=self._stream, dynamic_ncols=True, leave=False
+                )
 
     def advance(self) -> None:
         """One step is done."""

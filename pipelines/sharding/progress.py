@@ -1,12 +1,14 @@
-"""How far packing has come: a bar on a terminal, a line every ten seconds in a log."""
+"""How far packing has come: a bar on a terminal where tqdm is installed, else a line every ten seconds."""
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from types import TracebackType
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 __all__ = ["Progress"]
 
@@ -23,7 +25,10 @@ class Progress:
         self._first = done
         self._bar: tqdm[NoReturn] | None = None
         if stream is not None and stream.isatty():
-            self._bar = tqdm(total=total, initial=done, unit=f" {noun}", file=stream, smoothing=0.1)
+            with suppress(ImportError):
+                from tqdm import tqdm
+
+                self._bar = tqdm(total=total, initial=done, unit=f" {noun}", file=stream, smoothing=0.1)
 
     def on_file(self, number: int, file: int) -> None:
         """File number `file` of a shard is about to be read."""

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 
-from braceexpand import braceexpand
-
 from ..errors import SourceError
 from ..storage.blob import LocalFile
 from ..storage.manifest import MANIFEST_NAME, Manifest
@@ -61,14 +59,28 @@ def open_source(
         return _open_folder(path, modality, allow_truncated=allow_truncated, verify=verify)
     if path.exists():
         return _open_tars([path], allow_truncated=allow_truncated, verify=verify)
-    try:
-        parts = list(braceexpand(text))
-    except ValueError as error:
-        raise SourceError(f"{text}: not a pattern that can be expanded ({error}).") from error
-    expanded = [name for part in parts for name in (sorted(glob(part)) if has_magic(part) else [part])]
+    expanded = [
+        name for part in _expand_braces(text) for name in (sorted(glob(part)) if has_magic(part) else [part])
+    ]
     if expanded == [text] or not expanded:
         raise SourceError(f"{text}: no such file or folder." if expanded else f"{text}: no file matches it.")
     return _open_tars([Path(name) for name in expanded], allow_truncated=allow_truncated, verify=verify)
+
+
+def _expand_braces(text: str) -> list[str]:
+    """The paths and glob patterns that a pattern with braces stands for. Raises `SourceError`."""
+    try:
+        from braceexpand import braceexpand
+    except ImportError as error:
+        if "{" not in text:
+            return [text]
+        raise SourceError(
+            f"{text}: a pattern with braces needs braceexpand: pip install braceexpand. Or list the tars, or use *."
+        ) from error
+    try:
+        return list(braceexpand(text))
+    except ValueError as error:
+        raise SourceError(f"{text}: not a pattern that can be expanded ({error}).") from error
 
 
 def _open_folder(folder: Path, modality: str, *, allow_truncated: bool, verify: bool) -> Source:

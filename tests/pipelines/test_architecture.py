@@ -20,8 +20,8 @@ import pipelines
 ROOT = Path(pipelines.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
-ALWAYS = {"numpy", "PIL", "simplejpeg", "braceexpand", "tqdm"}
-"""What the core install brings; anything else is imported inside the function that needs it."""
+ALWAYS = {"numpy", "PIL"}
+"""What a file may import at once; anything else is imported inside the function that needs it."""
 
 
 def imports(tree: ast.AST, *, inside_functions: bool = True) -> Iterator[ast.Import | ast.ImportFrom]:

@@ -94,7 +94,7 @@ def test_a_recording_without_the_curve_has_none(tmp_path: Path) -> None:
     ("rate", "content", "reason"),
     [
         (100, None, "it has 500 rows, where 200 are as long as the recording"),
-        (250, b"no array at all", "it is no npy array"),
+        (250, b"no array at all", "it is not an npy array"),
         (250, npy(np.zeros((500, 2), order="F")), "row after row"),
         (250, npy(np.float32(3)), "row after row"),
         (250, npy(np.zeros(500))[:-100], "it ends 100 bytes early"),

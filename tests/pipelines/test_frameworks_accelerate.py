@@ -15,6 +15,7 @@ from .lettered import epochs_of, letters, two_sources
 accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed: pip install accelerate")
 
 pytestmark = [
+    pytest.mark.heavy,
     pytest.mark.filterwarnings("ignore:This DataLoader will create .* worker processes:UserWarning"),
     pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning"),  # torchdata 0.11, torch 2.13
 ]

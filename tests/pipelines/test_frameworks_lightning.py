@@ -18,6 +18,7 @@ from .lettered import Row, epochs_of, letters, rows, two_sources
 L = pytest.importorskip("lightning", reason="lightning is not installed: pip install lightning")
 
 pytestmark = [
+    pytest.mark.heavy,
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*deprecated:FutureWarning"),  # Lightning 2.6, torch 2.13
     pytest.mark.filterwarnings("ignore:This DataLoader will create .* worker processes:UserWarning"),
 ]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torchdata.nodes import Loader, Mapper, Prefetcher
 
 from pipelines import DataIterator, ExampleError
 from pipelines.testing import assert_resumes_exactly
@@ -113,6 +112,8 @@ def test_on_a_gpu_a_broken_loop_is_gone_on_with() -> None:
 
 
 def loader_over(iterator: DataIterator, **settings: Any) -> Any:
+    from torchdata.nodes import Loader
+
     return Loader(torchdata_node(iterator), **settings)
 
 
@@ -120,9 +121,17 @@ def test_a_node_plays_epoch_after_epoch() -> None:
     assert epochs_of(loader_over(letters()), 3) == epochs_of(letters(), 3)
 
 
-@pytest.mark.parametrize("wrap", [lambda node: node, lambda node: Prefetcher(node, 3)], ids=["bare", "prefetched"])
+def prefetched(node: Any) -> Any:
+    from torchdata.nodes import Prefetcher
+
+    return Prefetcher(node, 3)
+
+
+@pytest.mark.parametrize("wrap", [lambda node: node, prefetched], ids=["bare", "prefetched"])
 @pytest.mark.parametrize("stop", [1, 3, 5, 6])
 def test_a_nodes_state_goes_on_in_another_loader(stop: int, wrap: Callable[[Any], Any]) -> None:
+    from torchdata.nodes import Loader
+
     expected = epochs_of(letters(), 3)
     loader = Loader(wrap(torchdata_node(letters())))
     first = iter(loader)
@@ -136,6 +145,8 @@ def test_a_nodes_state_goes_on_in_another_loader(stop: int, wrap: Callable[[Any]
 
 
 def test_a_node_below_others_resumes_with_them() -> None:
+    from torchdata.nodes import Loader, Mapper
+
     def make() -> Any:
         return Loader(Mapper(torchdata_node(letters()), lambda batch: rows([batch])))
 

@@ -1,17 +1,17 @@
 """Encoded pictures to uint8 pixels of one size, written straight into a batch's slot.
 
-bytes ─▶ decode (simplejpeg, at 1/2, 1/4 or 1/8 where that loses nothing; imagecodecs for plain PNG and WebP, where
-         it is installed; Pillow for the rest)
+bytes ─▶ decode (simplejpeg, at 1/2, 1/4 or 1/8 where that loses nothing; imagecodecs for plain PNG and WebP;
+         Pillow for the rest, and where one of them is not installed)
       ─▶ crop at whole pixels ─▶ antialiased resize ─▶ upright ─▶ slot
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -144,13 +144,16 @@ class ImageDecoder:
 
     def _fill_from_jpeg(self, data: bytes, header: JpegHeader, target: Pixels, frame: Frame) -> Framing | None:
         """The fast way; None where simplejpeg does not decode it and Pillow is to be asked."""
+        decode_jpeg = _simplejpeg()
+        if decode_jpeg is None:
+            return None
         check_pixels(header.width, header.height)
         turned = header.orientation >= 5
         height, width = (header.width, header.height) if turned else (header.height, header.width)
         chosen = frame(height, width)
         scale = chosen.scale if header.orientation == 1 else 1
         try:
-            pixels = simplejpeg.decode_jpeg(
+            pixels = decode_jpeg(
                 data,
                 colorspace="GRAY" if self.placement.grayscale else "RGB",
                 min_height=-(-header.height // scale),
@@ -178,6 +181,17 @@ class ImageDecoder:
 
     def __repr__(self) -> str:
         return f"ImageDecoder({self.placement!r})"
+
+
+@cache
+def _simplejpeg() -> Callable[..., Any] | None:
+    """simplejpeg's decoder; None where it is not installed. Looked for once, not for each picture."""
+    try:
+        from simplejpeg import decode_jpeg
+    except ImportError:
+        return None
+    found: Callable[..., Any] = decode_jpeg
+    return found
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
