@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from dirvae.run.folder import hold_run, is_run, new_run, newest_run, read_config
+from dirvae.run.session import Outcome, train_run
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.config import LATENTS, LIKELIHOODS, ON_ERROR, PRECISIONS, PRESETS, TrainConfig
 from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
-from dirvae.training.run_folder import hold_run, is_run, new_run, newest_run, read_config
-from dirvae.training.session import Outcome, train_run
 from dirvae.training.signals import StopSignals
 from pipelines import ExampleError, PipelineError, StateError
 

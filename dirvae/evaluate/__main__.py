@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from dirvae.evaluate.run import EVALUATION_NAME, EvaluateConfig, evaluate_run
+from dirvae.run.evaluation import EVALUATION_NAME, EvaluateConfig, evaluate_run
+from dirvae.run.folder import is_run
 from dirvae.training.errors import TrainingError
-from dirvae.training.run_folder import is_run
 from pipelines import PipelineError
 
 __all__ = ["main"]

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from dirvae.training.seeding import Stream, stream_seed
+from dirvae.seeding import Stream, stream_seed
 
 __all__ = [
     "Association",

@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.latents import Posterior
-from dirvae.training.seeding import Stream, stream_seed
+from dirvae.seeding import Stream, stream_seed
 
 __all__ = ["ImportanceEstimate", "WIDTHS", "check_width", "choose_width", "estimate_likelihood"]
 

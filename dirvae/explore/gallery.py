@@ -9,9 +9,8 @@ from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.explore.traversals import component_latents, farthest_pair, interpolate, seen_strength
-from dirvae.metrics import active_units, components_in_use, psnr
-from dirvae.training.evaluation import is_simplex
-from dirvae.training.seeding import Stream, seeded, stream_seed
+from dirvae.metrics import active_units, components_in_use, is_simplex, psnr
+from dirvae.seeding import Stream, seeded, stream_seed
 
 __all__ = ["Component", "Gallery", "look_at"]
 

@@ -1,5 +1,6 @@
 """Training: the loop, its checkpoints, and what it is told to do."""
 
+from dirvae.run.loading import load_model
 from dirvae.training.config import FitConfig, TrainConfig
 from dirvae.training.errors import (
     CheckpointError,
@@ -10,7 +11,6 @@ from dirvae.training.errors import (
     TrainingWarning,
 )
 from dirvae.training.feed import FeedBatch
-from dirvae.training.loading import load_model
 from dirvae.training.trainer import Trainer
 
 __all__ = [

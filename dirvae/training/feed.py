@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dirvae.seeding import Stream, seeded, stream_seed
 from dirvae.training.errors import TrainingError
-from dirvae.training.seeding import Stream, seeded, stream_seed
 
 __all__ = ["Feed", "FeedBatch", "to_device"]
 

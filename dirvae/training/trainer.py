@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from dirvae.seeding import Stream, seed_generators, seeded, stream_seed
 from dirvae.training.checkpoint import Checkpoint, CheckpointFolder
 from dirvae.training.config import FitConfig
 from dirvae.training.errors import ConfigError, SaveError, TrainingWarning
@@ -27,7 +28,6 @@ from dirvae.training.logging import finite_or_none
 from dirvae.training.objective import Bound, Loss, split_terms
 from dirvae.training.precision import Precision, choose_device
 from dirvae.training.recorder import Recorder
-from dirvae.training.seeding import Stream, seed_generators, seeded, stream_seed
 from dirvae.training.states import (
     load_model_tensors,
     load_optimizer_state,

@@ -14,12 +14,12 @@ from PIL import Image
 from torch import nn
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.evaluate.held_out import HeldOut, mean_image
 from dirvae.explore import ReportContent, write_report
 from dirvae.explore.curves import Curve, Panel, draw_panel, run_panels
 from dirvae.explore.gallery import look_at
 from dirvae.explore.pictures import data_uri, save_sheet, to_pixels
 from dirvae.losses import make_likelihood
-from dirvae.training.evaluation import HeldOut, mean_image
 from dirvae.training.logging import MetricsFile, read_metrics
 
 HOSTILE = "<script>alert('x')</script>\"&"

@@ -15,13 +15,13 @@ import torch
 from PIL import Image
 
 from dirvae.evaluate.__main__ import main as evaluate_main
+from dirvae.run.folder import hold_run, new_run, newest_run, write_config
 from dirvae.train import _parser, _settings, main
 from dirvae.training import load_model
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.config import TrainConfig
 from dirvae.training.errors import CheckpointError, TrainingWarning
 from dirvae.training.logging import read_metrics
-from dirvae.training.run_folder import hold_run, new_run, newest_run, write_config
 from pipelines import make_shards
 
 ROOT = Path(__file__).resolve().parents[2]

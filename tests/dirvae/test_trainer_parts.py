@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from dirvae.seeding import Stream, seed_generators, stream_seed
 from dirvae.training import FitConfig, Trainer
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.feed import Feed, to_device
 from dirvae.training.learning_rate import learning_rate_factor
 from dirvae.training.logging import Progress
-from dirvae.training.seeding import Stream, seed_generators, stream_seed
 
 CPU = torch.device("cpu")
 

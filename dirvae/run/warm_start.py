@@ -14,11 +14,11 @@ from typing import Any
 
 from torch import nn
 
+from dirvae.run.folder import CONFIG_NAME, read_config, write_json
+from dirvae.run.loading import choose_checkpoint
 from dirvae.training.checkpoint import Checkpoint
 from dirvae.training.config import TrainConfig
 from dirvae.training.errors import ConfigError, TrainingWarning
-from dirvae.training.loading import choose_checkpoint
-from dirvae.training.run_folder import CONFIG_NAME, read_config, write_json
 from dirvae.training.states import load_model_tensors
 
 __all__ = ["WarmStart", "begin_with", "forget_warm_start", "read_warm_start"]

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.evaluate.held_out import HeldOut, mean_image
 from dirvae.explore.report import ReportContent, write_report
 from dirvae.networks import ResNetVAE
+from dirvae.run.folder import write_config, write_json
+from dirvae.run.warm_start import begin_with, forget_warm_start, read_warm_start
+from dirvae.seeding import Stream, seeded, stream_seed
+from dirvae.tasks.data import TrainingData, open_training_data
 from dirvae.training.config import TrainConfig
-from dirvae.training.data import TrainingData, open_training_data
 from dirvae.training.errors import ConfigError, TrainingWarning
-from dirvae.training.evaluation import HeldOut, mean_image
 from dirvae.training.feed import to_device
 from dirvae.training.precision import choose_device
-from dirvae.training.run_folder import write_config, write_json
-from dirvae.training.seeding import Stream, seeded, stream_seed
 from dirvae.training.trainer import Trainer
-from dirvae.training.warm_start import begin_with, forget_warm_start, read_warm_start
 
 __all__ = ["Outcome", "build_model", "train_run"]
 

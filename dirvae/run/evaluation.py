@@ -14,17 +14,17 @@ from torch import Tensor
 from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate.collapse import usage
 from dirvae.evaluate.disentanglement import disentanglement
-from dirvae.evaluate.examples import RunData, open_run_data
 from dirvae.evaluate.factors import Association, associate, associate_by_chance, categories_of, factors_of, left_out
 from dirvae.evaluate.importance import check_width, choose_width, estimate_likelihood
 from dirvae.evaluate.neighbours import neighbour_errors
 from dirvae.losses import BernoulliLikelihood
+from dirvae.run.folder import read_config, write_json
+from dirvae.run.loading import choose_checkpoint, load_model
+from dirvae.run.warm_start import WarmStart, read_warm_start
+from dirvae.tasks.run_data import RunData, open_run_data
 from dirvae.training.checkpoint import Checkpoint
 from dirvae.training.errors import CheckpointError, ConfigError
-from dirvae.training.loading import choose_checkpoint, load_model
 from dirvae.training.logging import finite_or_none
-from dirvae.training.run_folder import read_config, write_json
-from dirvae.training.warm_start import WarmStart, read_warm_start
 
 __all__ = ["EvaluateConfig", "evaluate_run"]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.metrics import active_units, components_in_use, effective_components, is_simplex, psnr
+from dirvae.seeding import Stream, seeded, stream_seed
 from dirvae.training.feed import to_device
-from dirvae.training.seeding import Stream, seeded, stream_seed
 
 __all__ = ["HeldOut", "is_simplex", "mean_image"]
 

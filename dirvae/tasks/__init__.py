@@ -1,0 +1,1 @@
+"""What `python -m dirvae.train --type` can train: one file per type."""
