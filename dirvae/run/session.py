@@ -1,35 +1,27 @@
-"""One run of `python -m dirvae.train`, from settings to report, without the command line around it."""
+"""One training run, from settings to report, without the command line around it."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
-from dirvae.evaluate.held_out import HeldOut, mean_image
-from dirvae.explore.report import ReportContent, write_report
-from dirvae.networks import ResNetVAE
-from dirvae.run.folder import write_config, write_json
-from dirvae.run.warm_start import begin_with, forget_warm_start, read_warm_start
-from dirvae.seeding import Stream, seeded, stream_seed
-from dirvae.tasks.data import TrainingData, open_training_data
-from dirvae.training.config import TrainConfig
+from dirvae.run.config import RunConfig, read_config, write_config
+from dirvae.run.folder import CONFIG_NAME, write_json
+from dirvae.run.warm_start import forget_warm_start, read_warm_start, start_from
+from dirvae.seeding import Purpose, derive_seed, seeded
+from dirvae.tasks.data import TaskData, open_data
+from dirvae.tasks.task import RunFacts
+from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.errors import ConfigError, TrainingWarning
-from dirvae.training.feed import to_device
-from dirvae.training.precision import choose_device
 from dirvae.training.trainer import Trainer
 
-__all__ = ["Outcome", "build_model", "train_run"]
-
-NUM_THUMBNAILS = 12
-NUM_LOOKED_AT = 256
+__all__ = ["Outcome", "build_model", "refuse_changes", "train_run"]
 
 
 @dataclass(frozen=True)
@@ -41,100 +33,108 @@ class Outcome:
     report: Path
 
 
-def build_model(config: TrainConfig) -> AutoEncoder:
+def build_model(config: RunConfig) -> AutoEncoder:
     """The fresh model of a config, a function of its settings and seed. Raises `ConfigError` for an odd size."""
-    with seeded(stream_seed(config.seed, Stream.WEIGHTS), torch.device("cpu")):
-        try:
-            return ResNetVAE(
-                size=config.size,
-                model_size=config.model_size,
-                grid=config.grid,
-                preset=config.preset,
-                latent=config.latent,
-                prior=config.prior,
-                likelihood=config.likelihood,
-                fixed_scale=config.fixed_scale,
-            )
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+    with seeded(derive_seed(config.fit.seed, Purpose.WEIGHTS), torch.device("cpu")):
+        return config.task.build_model(config.data, config.model)
+
+
+def refuse_changes(run: Path, config: RunConfig) -> None:
+    """Raise `ConfigError` if a run that has a checkpoint was started with settings that may not change."""
+    if not (run / CONFIG_NAME).exists() or not CheckpointFolder(run / "checkpoints").steps():
+        return
+    if changes := config.changes_since(read_config(run)):
+        raise ConfigError(
+            f"{run}: the run was started with other settings ({'; '.join(changes)}). Resume without these flags, or "
+            "start a new run without --resume."
+        )
 
 
 def train_run(
-    config: TrainConfig,
+    config: RunConfig,
     run: Path,
     *,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
-    tell: Callable[[str], None] = print,
+    say: Callable[[str], None] = print,
 ) -> Outcome:
     """Train, evaluate and report in a run folder. The errors of data, settings and checkpoints pass through."""
+    if resume:
+        refuse_changes(run, config)
     model = build_model(config)
-    data = open_training_data(config, quarantine=run / "quarantine.jsonl")
+    data = open_data(
+        config.task.open_iterator,
+        config.data,
+        modality=config.type,
+        seed=config.fit.seed,
+        quarantine=run / "quarantine.jsonl",
+    )
     try:
-        trainer = Trainer(model, data.batches, config=config, evaluate=_evaluation(config, data), out=run)
+        evaluate = None if data.held_out is None else config.task.make_evaluation(data, config.fit.seed)
+        trainer = Trainer(model, data.batches, config=config.fit, evaluate=evaluate, out=run)
         if resume and trainer.resume():
-            tell(f"{run}: going on after step {trainer.step}.")
+            say(f"{run}: continuing after step {trainer.step}.")
         else:
-            _begin(model, config, data, run, tell)
+            _prepare(model, config, data, run, say)
         write_config(run, config)
-        tell(_opening(trainer, data, run))
-        if config.kl_warmup > trainer.total_steps:
-            tell(
-                f"the weight of the KL term rises over {config.kl_warmup:,} steps and this run has "
-                f"{trainer.total_steps:,}: it will not train its bound. --kl-warmup 0 does from the start."
-            )
+        _describe(trainer, config, data, run, say)
         trainer.fit(should_stop=should_stop)
-        if substituted := data.batches.stats.substituted:
-            tell(f"examples that were replaced, being damaged: {substituted}; see {run / 'quarantine.jsonl'}.")
+        if num := data.batches.stats.substituted:
+            examples = "1 damaged example was" if num == 1 else f"{num:,} damaged examples were"
+            say(f"{examples} replaced; see {run / 'quarantine.jsonl'}.")
         if trainer.step < trainer.total_steps:
-            tell(f"{run}: stopped and saved after step {trainer.step}; --resume goes on from there.")
+            say(f"{run}: stopped and saved after step {trainer.step}; --resume continues from there.")
         if trainer.evaluation is None:
             trainer.evaluate()
         summary = _summary(trainer, config, data, run)
         write_json(run / "summary.json", summary)
-        report = write_report(run, model, _content(config, data, summary), seed=config.seed)
+        facts = RunFacts(config.settings(), summary, config.fit.seed)
+        report = config.task.write_report(run, model, data, facts)
     finally:
         data.close()
     return Outcome(trainer.step, trainer.total_steps, report)
 
 
-def _begin(
-    model: AutoEncoder, config: TrainConfig, data: TrainingData, run: Path, tell: Callable[[str], None]
-) -> None:
-    """Give a fresh run the weights it begins with, and have its folder say where they came from."""
+def _prepare(model: AutoEncoder, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:
+    """Give a new run its first weights, and note in its folder where they came from."""
     forget_warm_start(run)
     if config.init_from is None:
         return
     holds_out = data.held_out is not None
-    warm, start = begin_with(model, Path(config.init_from), run, data.training.source, holds_out=holds_out)
-    tell(f"{run}: starting from the weights of {start.path}.")
-    if warm.warning is not None:
-        warnings.warn(f"{warm.warning}.", TrainingWarning, stacklevel=2)
+    warm, start = start_from(model, Path(config.init_from), run, data.training.source, holds_out=holds_out)
+    say(f"{run}: starting from the weights of {start.path}.")
+    if (warning := warm.warning(config.task.plural)) is not None:
+        warnings.warn(f"{warning}.", TrainingWarning, stacklevel=2)
 
 
-def _evaluation(config: TrainConfig, data: TrainingData) -> HeldOut | None:
-    if data.held_out is None:
-        return None
-    return HeldOut(data.held_out, mean=mean_image(data.training), seed=config.seed)
-
-
-def _opening(trainer: Trainer, data: TrainingData, run: Path) -> str:
-    parameters = sum(value.numel() for value in trainer.model.parameters())
-    facts = data.facts
-    return (
-        f"{run}: {facts['training_examples']:,} images to train on, {facts['held_out_examples']:,} held out; "
-        f"{parameters:,} parameters on {trainer.device} in {trainer.precision.name}; {trainer.total_steps:,} steps."
+def _describe(trainer: Trainer, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:
+    """Say what the run is about to do, and warn of a warm-up that it is too short for."""
+    facts, kl_warmup = data.facts, config.fit.kl_warmup
+    say(
+        f"{run}: {config.task.count(facts['training_examples'])} to train on, {facts['held_out_examples']:,} held "
+        f"out; {_num_parameters(trainer):,} parameters on {trainer.device} in {trainer.precision.name}; "
+        f"{trainer.total_steps:,} steps."
     )
+    if kl_warmup > trainer.total_steps:
+        say(
+            f"{run}: the run ends after {trainer.total_steps:,} steps, before the KL weight reaches its full value "
+            f"at step {kl_warmup:,}; set --kl-warmup 0 for the full weight from the start."
+        )
 
 
-def _summary(trainer: Trainer, config: TrainConfig, data: TrainingData, run: Path) -> dict[str, Any]:
+def _num_parameters(trainer: Trainer) -> int:
+    return sum(value.numel() for value in trainer.model.parameters())
+
+
+def _summary(trainer: Trainer, config: RunConfig, data: TaskData, run: Path) -> dict[str, Any]:
     warm = read_warm_start(run, config)
     return {
         "version": 1,
         "run": run.name,
+        "type": config.type,
         "step": trainer.step,
         "total_steps": trainer.total_steps,
-        "parameters": sum(value.numel() for value in trainer.model.parameters()),
+        "parameters": _num_parameters(trainer),
         "device": str(trainer.device),
         "precision": trainer.precision.name,
         "skipped_updates": trainer.skipped_updates,
@@ -144,23 +144,3 @@ def _summary(trainer: Trainer, config: TrainConfig, data: TrainingData, run: Pat
         "evaluation": trainer.evaluation,
         "best": trainer.best,
     }
-
-
-def _content(config: TrainConfig, data: TrainingData, summary: dict[str, Any]) -> ReportContent:
-    return ReportContent(
-        training=_first(data.training, NUM_THUMBNAILS),
-        held_out=None if data.held_out is None else _first(data.held_out, NUM_LOOKED_AT),
-        data=data.facts,
-        config=config.to_json(),
-        summary=summary,
-    )
-
-
-def _first(batches: Iterable[Any], num: int) -> Tensor:
-    """The first examples of batches, on the CPU: (num or fewer, channel, height, width) float32 in [0, 1]."""
-    parts: list[Tensor] = []
-    for batch in islice(batches, num):
-        parts.append(to_device(batch.data, choose_device("cpu")))
-        if sum(map(len, parts)) >= num:
-            break
-    return torch.cat(parts)[:num]
