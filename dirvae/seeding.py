@@ -1,7 +1,7 @@
-"""Seeds as a function of where training stands, so that no generator's state has to be saved.
+"""Seeds as a function of the place in a run, so that no generator's state has to be saved.
 
-Every step, every evaluation batch and every picture has a seed of its own, an integer hash of
-(run seed, stream, index); resuming at a step needs that step's number and nothing else.
+Every step, every evaluation batch and every picture has its own seed, an integer hash of (run seed, purpose, index);
+resuming at a step needs only the number of that step.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from enum import IntEnum
 
 import torch
 
-__all__ = ["Stream", "seed_generators", "seeded", "stream_seed"]
+__all__ = ["Purpose", "derive_seed", "seed_generators", "seeded"]
 
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
 
 
-class Stream(IntEnum):
+class Purpose(IntEnum):
     """What a seed is for. The numbers are part of what makes a run repeatable: append, never renumber."""
 
     WEIGHTS = 1
@@ -29,20 +29,20 @@ class Stream(IntEnum):
     PROPOSAL = 7
 
 
-def stream_seed(seed: int, stream: Stream, index: int = 0) -> int:
-    """The 64-bit seed of one place: a chain of SplitMix64 finalisers over (seed, stream, index).
+def derive_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
+    """The 64-bit seed of one place: a chain of SplitMix64 finalisers over (seed, purpose, index).
 
     Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
     """
     word = 0
-    for part in (seed, int(stream), index):
+    for part in (seed, int(purpose), index):
         word = _finalise((word ^ (part & _WORD)) + 0x9E37_79B9_7F4A_7C15)
     return word
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Run a block with torch's generators (CPU and `device`) seeded; the caller's come back afterwards."""
+    """Run a block with torch's generators (CPU and `device`) seeded; the caller's are restored afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         seed_generators(seed, device)
@@ -52,8 +52,8 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 def seed_generators(seed: int, device: torch.device) -> None:
     """Seed torch's generators of the CPU and `device`, as `torch.manual_seed` does.
 
-    For the CPU alone a hundred times as fast: where other devices are not in use yet, `torch.manual_seed` writes down a
-    stack for each of them, to seed it later.
+    For the CPU alone this is a hundred times as fast: for each other device that is not in use yet, `torch.manual_seed`
+    records a stack trace, to seed it later.
     """
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""From a run folder back to a model."""
+"""From a run folder to the model that it trained."""
 
 from __future__ import annotations
 
