@@ -36,7 +36,7 @@ def number_classes(files: Iterable[SourceFile], known: Mapping[str, int]) -> dic
     if not found and not known:
         raise SourceError("No sub-folder holds a file, so there are no classes. Leave out --classes.")
     first = max(known.values(), default=-1) + 1
-    return {**known, **{name: first + rank for rank, name in enumerate(sorted(found - known.keys()))}}
+    return {**known, **{name: first + number for number, name in enumerate(sorted(found - known.keys()))}}
 
 
 def class_of(path: str) -> str | None:

@@ -27,13 +27,13 @@ from .settings import PackSettings
 from .wording import counted, printable
 from .workspace import Workspace
 
-__all__ = ["Start", "choose_start", "complete_manifest"]
+__all__ = ["Decision", "complete_manifest", "decide"]
 
 AGAIN = "make all shards again with --overwrite"
 
 
 @dataclass(frozen=True)
-class Start:
+class Decision:
     """The plan to carry out, which is saved; None if the set is complete. `base` is the set that stays, if any."""
 
     plan: Plan | None
@@ -56,9 +56,9 @@ def complete_manifest(out: Path, listing: Listing, settings: PackSettings) -> Ma
     return manifest
 
 
-def choose_start(
+def decide(
     workspace: Workspace, listing: Listing, settings: PackSettings, *, append: bool, overwrite: bool
-) -> Start:
+) -> Decision:
     """Decide, by the table above, and save the plan or leave the one that is saved.
 
     Raises `ShardingError` where continuing would mix two sets, `ShardError` for a manifest that cannot be read.
@@ -69,7 +69,7 @@ def choose_start(
         if saved != _description(plan, replaces=True):
             workspace.wipe()
             workspace.begin(_description(plan, replaces=True))
-        return Start(plan, None)
+        return Decision(plan, None)
     manifest = workspace.manifest()
     if manifest is None:
         plan = make_plan(listing, settings)
@@ -78,17 +78,17 @@ def choose_start(
             workspace.begin(_description(plan))
         elif {**saved, "replaces": False} != _description(plan):
             _refuse_unfinished(workspace.out, saved, settings)
-        return Start(plan, None)
+        return Decision(plan, None)
     if _is_same(manifest, listing, settings):
         workspace.discard_unfinished(manifest)
         workspace.check_present(manifest)
-        return Start(None, manifest)
+        return Decision(None, manifest)
     plan = _plan_of_addition(workspace, manifest, listing, settings, append=append)
     if saved != _description(plan):
         workspace.discard_unfinished(manifest)
         workspace.begin(_description(plan))
     here = {file.path for file in listing.files}
-    return Start(plan, manifest, gone=len(workspace.names(manifest, cut=settings.media.cuts).keys() - here))
+    return Decision(plan, manifest, gone=len(workspace.names(manifest, cut=settings.media.cuts).keys() - here))
 
 
 def _plan_of_addition(

@@ -13,7 +13,7 @@ from ..modality import find_modality
 from ..storage.listing import Listing
 from ..storage.manifest import Manifest, ShardColumns
 from ..storage.walk import Failure
-from .decision import Start, choose_start, complete_manifest
+from .decision import Decision, complete_manifest, decide
 from .engines import make_engine
 from .packing import example_key
 from .plan import Plan
@@ -70,14 +70,14 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
         try:
             with hold_workspace(found.out):
                 workspace = Workspace(found.out)
-                start = choose_start(
+                decision = decide(
                     workspace, found.listing, settings, append=manner.append, overwrite=manner.overwrite
                 )
-                was_complete = start.plan is None
-                if start.gone:
-                    gone = counted(start.gone, f"packed {find_modality(found.modality).noun}")
+                was_complete = decision.plan is None
+                if decision.gone:
+                    gone = counted(decision.gone, f"packed {find_modality(found.modality).noun}")
                     notes = (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
-                job = _Job(found.source, workspace, found.listing, start)
+                job = _Job(found.source, workspace, found.listing, decision)
                 new_shards = job.pack(manner.workers, manner.stream)
                 manifest = job.finish(strict=manner.strict)
         except OSError as error:
@@ -106,9 +106,9 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
 class _Job:
     """Carries a plan out in a folder whose lock is held."""
 
-    def __init__(self, source: Path, workspace: Workspace, listing: Listing, start: Start) -> None:
+    def __init__(self, source: Path, workspace: Workspace, listing: Listing, decision: Decision) -> None:
         self._source, self._workspace, self._listing = source, workspace, listing
-        self._plan, self._base = start.plan, start.base
+        self._plan, self._base = decision.plan, decision.base
         self._results: dict[int, ShardResult] = {}
 
     def pack(self, workers: int, stream: TextIO | None) -> int:

@@ -90,17 +90,17 @@ def list_folder(source: Path, wanted: Collection[str], *, exclude: Collection[Pa
     """
     walked = walk(source, modalities=wanted, exclude=exclude)
     found, listings, others, skipped = [], {name: Listing([], []) for name in wanted}, Counter[str](), 0
-    for file, head, format_ in _detected(source, walked.files):
-        if format_ and format_.modality in wanted:
-            found.append((file, format_))
-        elif failure := next(_failures(file, head, format_, wanted), None):
+    for file, head, detected in _detected(source, walked.files):
+        if detected and detected.modality in wanted:
+            found.append((file, detected))
+        elif failure := next(_failures(file, head, detected, wanted), None):
             listings[failure[0]].failures.append(failure[1])
         else:
             skipped += 1
-            others.update([format_.modality] if format_ else [])
+            others.update([detected.modality] if detected else [])
     sidecars = Sidecars(walked.files, {stem_of(file.path) for file, _ in found})
-    for file, format_ in found:
-        listings[format_.modality].files.append(_source_file(file, format_, sidecars))
+    for file, detected in found:
+        listings[detected.modality].files.append(_source_file(file, detected, sidecars))
     for name, listing in listings.items():
         listing.files.sort(key=lambda file: file.path)
         listing.failures.extend(walked.unreadable_folders)
@@ -112,39 +112,41 @@ def list_folder(source: Path, wanted: Collection[str], *, exclude: Collection[Pa
 def list_examples(source: Path, modality: str) -> Examples:
     """The files below a folder that are examples of a modality.
 
-    They are the files that `list_folder` finds, and those that are named like one and are of no known format: whoever
-    reads them is told.
+    They are the files that `list_folder` finds, and those that are named like one and are of no known format, which
+    raise the decoder's error when they are read.
     """
     names = [one.name for one in modalities()]
     walked = walk(source, modalities=())
     found, others = [], Counter[str]()
-    for file, _, format_ in _detected(source, walked.files):
-        if format_ is None:
+    for file, _, detected in _detected(source, walked.files):
+        if detected is None:
             named = modality if is_media_name(file.path, modality) else None
             named = named or next((name for name in names if is_media_name(file.path, name)), None)
-            format_ = Format(named, media_suffix(file.path)) if named else None
-        if format_ and format_.modality == modality:
-            found.append((file, format_))
-        elif format_:
-            others[format_.modality] += 1
+            detected = Detected(named, media_suffix(file.path)) if named else None
+        if detected and detected.modality == modality:
+            found.append((file, detected))
+        elif detected:
+            others[detected.modality] += 1
     sidecars = Sidecars(walked.files, {stem_of(file.path) for file, _ in found})
-    files = sorted((_source_file(file, format_, sidecars) for file, format_ in found), key=lambda file: file.path)
+    files = sorted((_source_file(file, detected, sidecars) for file, detected in found), key=lambda file: file.path)
     return Examples(files, {name: others[name] for name in names if others[name]}, walked.unreadable_folders)
 
 
-class Format(NamedTuple):
-    """What a file is: its modality, and the usual suffix of its format."""
+class Detected(NamedTuple):
+    """What a file was found to be: its modality, and the usual suffix of its format."""
 
     modality: str
     suffix: str
 
 
-def _detected(source: Path, files: Sequence[WalkedFile]) -> Iterator[tuple[WalkedFile, bytes | str, Format | None]]:
+def _detected(
+    source: Path, files: Sequence[WalkedFile]
+) -> Iterator[tuple[WalkedFile, bytes | str, Detected | None]]:
     """Each file that may be media, its first bytes or why they cannot be read, and what it is by them."""
     candidates = [file for file in files if media_suffix(file.path) not in SIDECAR_SUFFIXES]
     for file, head in zip(candidates, _read_heads(source, candidates), strict=True):
         found = sniff(head) if isinstance(head, bytes) else None
-        yield file, head, Format(*found) if found else None
+        yield file, head, Detected(*found) if found else None
 
 
 def _read_heads(source: Path, files: Sequence[WalkedFile]) -> list[bytes | str]:
@@ -169,7 +171,7 @@ def _read_head(path: str) -> bytes | str:
 
 
 def _failures(
-    file: WalkedFile, head: bytes | str, found: Format | None, wanted: Collection[str]
+    file: WalkedFile, head: bytes | str, found: Detected | None, wanted: Collection[str]
 ) -> Iterator[tuple[str, Failure]]:
     """For each modality that a file should be of, by its name or its content, why it is not."""
     for name in wanted:
@@ -187,9 +189,9 @@ def _failures(
         yield name, Failure(file.path, refusal)
 
 
-def _source_file(file: WalkedFile, format_: Format, sidecars: Sidecars) -> SourceFile:
+def _source_file(file: WalkedFile, detected: Detected, sidecars: Sidecars) -> SourceFile:
     """With the file's own suffix where it fits the content (webdataset decodes by suffix), else the usual one."""
-    suffix = find_modality(format_.modality).kept_suffix(format_.suffix, media_suffix(file.path))
+    suffix = find_modality(detected.modality).kept_suffix(detected.suffix, media_suffix(file.path))
     return SourceFile(file.path, file.size, suffix, sidecars.of(stem_of(file.path)))
 
 

@@ -37,8 +37,8 @@ def test_sizes_are_those_of_the_upright_picture(orientation: int) -> None:
     content = encoded(gradient(40, 30), exif=exif)
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).size
     prepared = prepare_image(content, "jpg")
-    assert (prepared.facts.width, prepared.facts.height) == expected
-    assert (prepared.media, prepared.suffix, prepared.facts.channels) == (content, "jpg", 3)
+    assert (prepared.record.width, prepared.record.height) == expected
+    assert (prepared.media, prepared.suffix, prepared.record.channels) == (content, "jpg", 3)
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_sizes_are_those_of_the_upright_picture(orientation: int) -> None:
 )
 def test_channels_follow_the_mode(mode: str, kind: str, channels: int) -> None:
     content = encoded(Image.new(mode, (8, 6)), kind)
-    assert prepare_image(content, "x").facts.channels == channels
+    assert prepare_image(content, "x").record.channels == channels
 
 
 def test_a_truncated_header_is_refused_and_a_truncated_body_only_when_decoded() -> None:
     content = encoded(gradient(256, 256))
     with pytest.raises(UndecodableError):
         prepare_image(content[:100], "jpg")
-    assert prepare_image(content[: len(content) // 2], "jpg").facts.width == 256
+    assert prepare_image(content[: len(content) // 2], "jpg").record.width == 256
     with pytest.raises(UndecodableError, match="truncated"):
         prepare_image(content[: len(content) // 2], "jpg", decode=True)
     assert prepare_image(content, "jpg", decode=True).media == content
@@ -92,7 +92,7 @@ def test_resize_sets_the_shorter_side_and_never_enlarges(size: tuple[int, int], 
     prepared = prepare_image(encoded(gradient(*size)), "jpg", resize=96)
     with Image.open(io.BytesIO(prepared.media)) as image:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", expected)
-    assert (prepared.facts.width, prepared.facts.height) == expected
+    assert (prepared.record.width, prepared.record.height) == expected
 
 
 def test_resized_pictures_are_upright_and_look_like_the_original() -> None:
