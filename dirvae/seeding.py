@@ -12,6 +12,8 @@ from enum import IntEnum
 
 import torch
 
+from pipelines.order.randomness import mix_word
+
 __all__ = ["Purpose", "derive_seed", "seed_generators", "seeded"]
 
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
@@ -36,7 +38,7 @@ def derive_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
     """
     word = 0
     for part in (seed, int(purpose), index):
-        word = _finalise((word ^ (part & _WORD)) + 0x9E37_79B9_7F4A_7C15)
+        word = mix_word((word ^ (part & _WORD)) + 0x9E37_79B9_7F4A_7C15)
     return word
 
 
@@ -59,10 +61,3 @@ def seed_generators(seed: int, device: torch.device) -> None:
         torch.default_generator.manual_seed(seed)
     else:
         torch.manual_seed(seed)
-
-
-def _finalise(word: int) -> int:
-    word &= _WORD
-    word = ((word ^ (word >> 30)) * 0xBF58_476D_1CE4_E5B9) & _WORD
-    word = ((word ^ (word >> 27)) * 0x94D0_49BB_1331_11EB) & _WORD
-    return word ^ (word >> 31)

@@ -8,18 +8,16 @@ runs/image/          the first run               runs/image-2/, runs/image-3/ â€
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 import re
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from dirvae.training.errors import TrainingError
 from pipelines.storage.durable_files import write_durably
+from pipelines.storage.locked_folder import hold_folder
 
 __all__ = ["CONFIG_NAME", "hold_run", "is_run", "new_run", "newest_run", "write_json"]
 
@@ -57,17 +55,6 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_durably(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-@contextlib.contextmanager
-def hold_run(run: Path) -> Iterator[None]:
+def hold_run(run: Path) -> AbstractContextManager[None]:
     """Keep other processes out of a run; the kernel ends the lock with this process. Raises `TrainingError`."""
-    descriptor = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TrainingError(
-                f"{run}: another process is training in it. Wait for it, or name another folder with --out."
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)
+    return hold_folder(run, ".lock", error=TrainingError, doing="training in it")

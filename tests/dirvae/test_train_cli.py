@@ -321,7 +321,7 @@ def test_an_image_that_cannot_be_decoded_is_replaced_if_wished_and_told_of(home,
 def test_two_processes_do_not_train_in_one_folder(home, capsys):
     assert main(SHORT) == 0
     with hold_run(Path("runs/image")):
-        fails_with(capsys, ["--resume"], "another process is training in it")
+        fails_with(capsys, ["--resume"], r"process \d+ is training in it\. Wait")
 
 
 EVERY_FLAG = """

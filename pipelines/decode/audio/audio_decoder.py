@@ -19,6 +19,7 @@ from ...sources.clips import Clip
 from ...sources.source import Example
 from ..decoder import Details
 from ..errors import UndecodableError
+from .channels import to_channels
 from .curves import curve_rows, cut_curve
 from .recording_reader import RecordingReader
 from .resampling import MOST_RATIO, import_soxr, resample_window
@@ -107,7 +108,7 @@ class AudioDecoder:
             if header is not None and header.channels == len(out):
                 self.reader.read_pcm(clip.located, header, span, out.T)
             else:
-                out.T[...] = self._mixed(self.reader.read(clip.located, span), len(out))
+                out.T[...] = to_channels(self.reader.read(clip.located, span), len(out))
             return
         from_rate = record.rate_numerator * rate.denominator
         to_rate = rate.numerator * record.rate_denominator
@@ -118,23 +119,10 @@ class AudioDecoder:
             )
 
         def read(begin: int, end: int) -> Samples:
-            return self._mixed(self.reader.read(clip.located, range(begin, end)), len(out))
+            return to_channels(self.reader.read(clip.located, range(begin, end)), len(out))
 
         window = resample_window(read, start, length, frames=record.frames, from_rate=from_rate, to_rate=to_rate)
-        out.T[...] = self._mixed(window, len(out))
-
-    @staticmethod
-    def _mixed(samples: Samples, channels: int) -> Samples:
-        """(time, some) to (time, channels)."""
-        found = samples.shape[1]
-        if found == channels or found == 1:
-            return samples  # one channel is copied to all by broadcasting
-        if channels == 1:
-            mean: Samples = samples.mean(axis=1, keepdims=True, dtype=np.float32)
-            return mean
-        if found > channels:
-            return samples[:, :channels]
-        raise UndecodableError(f"it has {found} channels, {channels} were asked for")
+        out.T[...] = to_channels(window, len(out))
 
     def _details(self, clip: Clip, start: int, length: int) -> Details:
         key = self.spec.key(clip.located.key, start, clip.record) if self.spec.random_offset else None

@@ -8,6 +8,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from ...decode.audio.channels import to_channels
 from ...decode.audio.compressed import CompressedStream
 from ...decode.audio.resampling import MOST_RATIO, import_soxr
 from ...decode.audio.wav import pcm_to_float, read_wav_header
@@ -106,22 +107,12 @@ class OpenRecording:
 
 
 def mixed(blocks: Iterable[NDArray[np.float32]], channels: int) -> Iterator[NDArray[np.float32]]:
-    """(time, channel) blocks with another number of channels: their mean for one, one repeated, else the first.
-
-    Raises `UnpackableError` where there are some, but fewer than asked for.
-    """
+    """(time, channel) blocks with another number of channels: see `to_channels`. Raises `UnpackableError`."""
     for block in blocks:
-        found = block.shape[1]
-        if found == channels:
-            yield block
-        elif channels == 1:
-            yield block.mean(axis=1, keepdims=True, dtype=np.float32)
-        elif found == 1:
-            yield np.repeat(block, channels, axis=1)
-        elif found > channels:
-            yield np.ascontiguousarray(block[:, :channels])
-        else:
-            raise UnpackableError(f"has {found} channels, and {channels} cannot be made of them")
+        try:
+            yield np.ascontiguousarray(to_channels(block, channels))
+        except UndecodableError as error:
+            raise UnpackableError(str(error)) from error
 
 
 def resampled(
