@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import sys
 import types
@@ -71,12 +72,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     module.STAMP = STAMP  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "stamps", module)
     monkeypatch.setitem(TASKS, "stamp", "stamps:STAMP")
-    monkeypatch.setattr(modality, "_table", dict(modality._table))
-    modality.register(
-        modality.Modality(
-            name="stamp", noun="stamp", suffixes=("ppm",), sniff=lambda head: "ppm" if head[:2] == b"P6" else None
-        )
-    )
+    image = modality.find_modality("image")
+    monkeypatch.setattr(modality, "_table", {})
+    modality.register(dataclasses.replace(image, name="stamp", noun="stamp"))  # the first one that a file fits
+    modality.register(image)
     folder = tmp_path / "data" / "stamp"
     folder.mkdir(parents=True)
     for number in range(12):
