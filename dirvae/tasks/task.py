@@ -32,7 +32,7 @@ class RunFacts:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
-    """What `python -m dirvae.train --type NAME` trains on, and how it looks at the result.
+    """What `python -m dirvae.train --type NAME` trains on, and how it shows the result.
 
     name            of the type, which is that of a modality: "image"
     data, model     the classes of its settings; no name may occur twice in them and in `FitConfig`
