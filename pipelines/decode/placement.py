@@ -10,8 +10,8 @@ from typing import Any, get_args
 import numpy as np
 
 from ..order.randomness import Place
-from .channels import with_channels
 from .geometry import Crop, Fit, Framing, Size, frame, parse_size
+from .pixel_channels import with_channels
 from .resize import Pixels, ResizerName, resolve_resizer
 
 __all__ = ["Placement"]

@@ -18,8 +18,8 @@ from ..decode.decoder import Decoder, FunctionDecoder
 from ..errors import SourceError
 from ..modality import find_modality
 from ..sources.opening import SourceLike, open_source
+from ..sources.selection import Selection
 from ..sources.source import Source
-from ..sources.subset import Selection
 
 __all__ = ["DataIterator", "chosen", "opened_as"]
 

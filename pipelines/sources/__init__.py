@@ -1,10 +1,11 @@
 """Random access to examples, wherever they lie."""
 
 from .folder import FolderSource
+from .held_out import HeldOutPart, hold_out
 from .opening import SourceLike, open_source
+from .selection import Selection
 from .shards import ShardSource
 from .source import Example, Source
-from .subset import HeldOutPart, Selection, hold_out
 
 __all__ = [
     "Example",

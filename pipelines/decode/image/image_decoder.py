@@ -17,10 +17,10 @@ from PIL import Image
 
 from ...order.randomness import Place
 from ...sources.source import Example
-from ..channels import with_channels
 from ..decoder import Details
 from ..errors import UndecodableError
 from ..geometry import Crop, Fit, Framing, Size
+from ..pixel_channels import with_channels
 from ..placement import Placement
 from ..resize import Pixels, ResizerName
 from ..scratch import Scratch

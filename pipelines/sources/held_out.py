@@ -1,4 +1,4 @@
-"""Part of a source: the held-out examples, the rest, or any selection."""
+"""The two parts of a source: the examples that are held out, and the rest."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from ..errors import SourceError
 from ..order.epoch_order import DRAWN_WHOLE, Permutation
 from ..order.randomness import Purpose, derive_key
-from ..storage.index import INDEX_DTYPE, Index
+from ..storage.index import Index
 from .opening import SourceLike, open_source
 from .records import Probe
-from .source import Source, joined_fingerprint
+from .source import Source
 from .view import SourceView
 
-__all__ = ["HeldOutPart", "Selection", "hold_out"]
+__all__ = ["HeldOutPart", "hold_out"]
 
 
 def hold_out(source: SourceLike, fraction: float, *, seed: int = 0) -> tuple[Source, Source]:
@@ -122,55 +122,3 @@ class HeldOutPart(SourceView):
     def __repr__(self) -> str:
         part = "held out" if self.held_out else "rest"
         return f"{self.source!r} [{part} {self.fraction:g}, {len(self):,} examples]"
-
-
-class Selection(SourceView):
-    """The examples of a source at chosen indices, in that order; a `range` costs no memory.
-
-    Raises `IndexError` for an index outside the source, `SourceError` for an empty selection.
-    """
-
-    def __init__(self, source: Source, indices: Sequence[int]) -> None:
-        super().__init__(source, f"{source.name} (selection)")
-        self._indices = indices if isinstance(indices, range) else np.asarray(indices, np.int64)
-        if not len(self._indices):
-            raise SourceError(f"{source.name}: the selection is empty.")
-        ends = (self._indices[0], self._indices[-1])  # of a range, the lowest and the highest
-        within = ends if isinstance(self._indices, range) else (self._indices.min(), self._indices.max())
-        lowest, highest = int(min(within)), int(max(within))
-        if lowest < 0 or highest >= len(source):
-            wrong = lowest if lowest < 0 else highest
-            raise IndexError(f"{source.name}: example {wrong} of {len(source)}.")
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def prefix_hash(self, examples: int) -> str | None:
-        """The hash of the whole source and the chosen indices."""
-        if examples != len(self):
-            return None
-        chosen = self._indices
-        text = repr(chosen).encode() if isinstance(chosen, range) else chosen.tobytes()
-        return hashlib.sha256(self.source.data_hash.encode() + b"\0" + text).hexdigest()[:32]
-
-    def parent_indices(self, indices: Sequence[int]) -> list[int]:
-        """Where these examples stand in the whole source."""
-        return [int(self._indices[index]) for index in indices]
-
-    def records(self, shard: int, probe: Probe) -> Index:
-        """Those of the chosen examples, from all the shards they lie in."""
-        chosen, stops = np.asarray(self._indices), np.cumsum(self.source.shard_counts)
-        shards = np.searchsorted(stops, chosen, side="right")
-        found = np.empty(len(chosen), INDEX_DTYPE)
-        for number in np.unique(shards).tolist():
-            here = shards == number
-            begin = stops[number] - self.source.shard_counts[number]
-            found[here] = self.source.records(number, probe)[chosen[here] - begin]
-        return found
-
-    def fingerprint(self, shard: int) -> str | None:
-        """Over those of all shards."""
-        return joined_fingerprint(self.source)
-
-    def __repr__(self) -> str:
-        return f"{self.source!r} [{len(self):,} selected]"
