@@ -97,11 +97,11 @@ except SourceError as error:
 def test_progress_on_a_terminal_is_plain_lines(tmp_path: Path) -> None:
     code = f"""{ABSENT}{TERMINAL}
 import time
-from pipelines.sharding import progress
+from pipelines.sharding import progress_bar
 from dirvae.training import logging
 packing, training = Terminal(), Terminal()
-progress.SECONDS_BETWEEN_LINES = -1.0
-with progress.Progress(10, 0, stream=packing) as shown:
+progress_bar.SECONDS_BETWEEN_LINES = -1.0
+with progress_bar.Progress(10, 0, stream=packing) as shown:
     time.sleep(0.01)
     shown.on_shard(0, 5)
 shown = logging.Progress(10, stream=training)

@@ -13,17 +13,17 @@ from ..modality import find_modality
 from ..storage.listing import Listing
 from ..storage.manifest import Manifest, ShardColumns
 from ..storage.walk import Failure
-from .decision import Decision, complete_manifest, decide
 from .engines import make_engine
 from .packing import example_key
+from .packing_state import PackingState, hold_folder_of_shards
 from .plan import Plan
-from .progress import Progress
+from .progress_bar import Progress
+from .resume_decision import Decision, complete_manifest, decide
 from .settings import PackSettings
 from .shard_job import ShardResult, ShardTask
 from .source_reader import PackingStoppedError
 from .survey import FoundSet
 from .wording import counted, printable
-from .workspace import Workspace, hold_workspace
 
 __all__ = ["Manner", "SetReport", "pack_set", "strict_error"]
 
@@ -68,16 +68,14 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
     if manifest is None:
         _make_folder(found.out)
         try:
-            with hold_workspace(found.out):
-                workspace = Workspace(found.out)
-                decision = decide(
-                    workspace, found.listing, settings, append=manner.append, overwrite=manner.overwrite
-                )
+            with hold_folder_of_shards(found.out):
+                state = PackingState(found.out)
+                decision = decide(state, found.listing, settings, append=manner.append, overwrite=manner.overwrite)
                 was_complete = decision.plan is None
                 if decision.gone:
                     gone = counted(decision.gone, f"packed {find_modality(found.modality).noun}")
                     notes = (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
-                job = _Job(found.source, workspace, found.listing, decision)
+                job = _Job(found.source, state, found.listing, decision)
                 new_shards = job.pack(manner.workers, manner.stream)
                 manifest = job.finish(strict=manner.strict)
         except OSError as error:
@@ -106,8 +104,8 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
 class _Job:
     """Carries a plan out in a folder whose lock is held."""
 
-    def __init__(self, source: Path, workspace: Workspace, listing: Listing, decision: Decision) -> None:
-        self._source, self._workspace, self._listing = source, workspace, listing
+    def __init__(self, source: Path, state: PackingState, listing: Listing, decision: Decision) -> None:
+        self._source, self._state, self._listing = source, state, listing
         self._plan, self._base = decision.plan, decision.base
         self._results: dict[int, ShardResult] = {}
 
@@ -115,15 +113,15 @@ class _Job:
         """Make the shards that are not finished; returns how many that were."""
         if self._plan is None:
             return 0
-        self._results = self._workspace.finished()
+        self._results = self._state.finished()
         missing = [shard for shard in self._plan.shards if shard.number not in self._results]
         total, settings = len(self._plan.files), self._plan.settings
         counts = {shard.number: len(shard.files) for shard in missing}
         done, noun = total - sum(counts.values()), find_modality(settings.modality).plural
-        with self._workspace.scratch() as scratch, Progress(total, done, stream=stream, noun=noun) as progress:
+        with self._state.scratch() as scratch, Progress(total, done, stream=stream, noun=noun) as progress:
             tasks = [ShardTask(shard, self._source, scratch, settings) for shard in missing]
             for result in make_engine(workers).run(tasks, progress.on_file):
-                self._workspace.publish(result, scratch)
+                self._state.publish(result, scratch)
                 self._results[result.number] = result
                 progress.on_shard(result.number, counts[result.number])
         return len(missing)
@@ -139,14 +137,14 @@ class _Job:
             raise strict_error(failures)
         manifest = self._manifest(self._plan, failures)
         if not manifest.examples:
-            self._workspace.wipe()
+            self._state.wipe()
             noun = find_modality(self._plan.settings.modality).noun
             raise PackingStoppedError(
                 f"{self._source}: none of its {counted(len(failures), noun)} can be "
                 f"packed: {printable(failures[0].path)} is refused: {failures[0].reason}.",
                 failures,
             )
-        self._workspace.finish(manifest, self._names(self._plan), kept=self._base.examples if self._base else 0)
+        self._state.finish(manifest, self._names(self._plan), kept=self._base.examples if self._base else 0)
         return manifest
 
     def _names(self, plan: Plan) -> Iterator[tuple[str, str]]:

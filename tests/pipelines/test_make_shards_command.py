@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from pipelines.sharding.cli import main
-from pipelines.sharding.progress import Progress
+from pipelines.sharding.progress_bar import Progress
 from pipelines.storage.index import load_index
 from pipelines.storage.manifest import Manifest
 

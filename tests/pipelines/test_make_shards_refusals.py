@@ -18,8 +18,8 @@ from PIL import Image
 
 from pipelines.errors import ShardError, ShardingError, SourceError
 from pipelines.sharding import PackReport, make_shards
+from pipelines.sharding.packing_state import LOCK_NAME, hold_folder_of_shards
 from pipelines.sharding.source_reader import PackingStoppedError
-from pipelines.sharding.workspace import LOCK_NAME, hold_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,7 +127,10 @@ def test_strict_refuses_before_packing_or_leaves_the_set_unfinished(source: Path
 def test_a_second_run_is_refused_while_the_first_holds_the_folder(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with hold_workspace(out), pytest.raises(ShardingError, match=rf"process {os.getpid()} is packing into it"):
+    with (
+        hold_folder_of_shards(out),
+        pytest.raises(ShardingError, match=rf"process {os.getpid()} is packing into it"),
+    ):
         pack(source, out)
     assert not (out / LOCK_NAME).exists()
     (out / LOCK_NAME).write_text("12345\n")
@@ -148,10 +151,10 @@ def test_a_lock_file_that_its_holder_just_removed_locks_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", flock_after_the_holder_left)
-        with hold_workspace(tmp_path):
+        with hold_folder_of_shards(tmp_path):
             assert removed
             assert path.read_text() == f"{os.getpid()}\n"
-            with pytest.raises(ShardingError), hold_workspace(tmp_path):
+            with pytest.raises(ShardingError), hold_folder_of_shards(tmp_path):
                 raise AssertionError
 
 

@@ -22,10 +22,10 @@ from ..errors import ShardingError
 from ..storage.listing import Listing
 from ..storage.manifest import Manifest
 from .classes import known_classes
+from .packing_state import PackingState
 from .plan import Plan, make_plan
 from .settings import PackSettings
 from .wording import counted, printable
-from .workspace import Workspace
 
 __all__ = ["Decision", "complete_manifest", "decide"]
 
@@ -46,63 +46,63 @@ def complete_manifest(out: Path, listing: Listing, settings: PackSettings) -> Ma
 
     Raises `ShardError` for a manifest that cannot be read, or if shards of a complete set are missing.
     """
-    workspace = Workspace(out)
-    manifest = workspace.manifest()
-    if manifest is None or workspace.has_unfinished() or not _is_same(manifest, listing, settings):
+    state = PackingState(out)
+    manifest = state.manifest()
+    if manifest is None or state.has_unfinished() or not _is_same(manifest, listing, settings):
         return None
-    if workspace.lacks_classes(manifest):
+    if state.lacks_classes(manifest):
         return None
-    workspace.check_present(manifest)
+    state.check_present(manifest)
     return manifest
 
 
 def decide(
-    workspace: Workspace, listing: Listing, settings: PackSettings, *, append: bool, overwrite: bool
+    state: PackingState, listing: Listing, settings: PackSettings, *, append: bool, overwrite: bool
 ) -> Decision:
     """Decide, by the table above, and save the plan or leave the one that is saved.
 
     Raises `ShardingError` where continuing would mix two sets, `ShardError` for a manifest that cannot be read.
     """
-    saved = workspace.saved_plan()
+    saved = state.saved_plan()
     if overwrite:
         plan = make_plan(listing, settings)
         if saved != _description(plan, replaces=True):
-            workspace.wipe()
-            workspace.begin(_description(plan, replaces=True))
+            state.wipe()
+            state.begin(_description(plan, replaces=True))
         return Decision(plan, None)
-    manifest = workspace.manifest()
+    manifest = state.manifest()
     if manifest is None:
         plan = make_plan(listing, settings)
         if saved is None:
-            _refuse_strays(workspace)
-            workspace.begin(_description(plan))
+            _refuse_strays(state)
+            state.begin(_description(plan))
         elif {**saved, "replaces": False} != _description(plan):
-            _refuse_unfinished(workspace.out, saved, settings)
+            _refuse_unfinished(state.out, saved, settings)
         return Decision(plan, None)
     if _is_same(manifest, listing, settings):
-        workspace.discard_unfinished(manifest)
-        workspace.check_present(manifest)
+        state.discard_unfinished(manifest)
+        state.check_present(manifest)
         return Decision(None, manifest)
-    plan = _plan_of_addition(workspace, manifest, listing, settings, append=append)
+    plan = _plan_of_addition(state, manifest, listing, settings, append=append)
     if saved != _description(plan):
-        workspace.discard_unfinished(manifest)
-        workspace.begin(_description(plan))
+        state.discard_unfinished(manifest)
+        state.begin(_description(plan))
     here = {file.path for file in listing.files}
-    return Decision(plan, manifest, gone=len(workspace.names(manifest, cut=settings.media.cuts).keys() - here))
+    return Decision(plan, manifest, gone=len(state.names(manifest, cut=settings.media.cuts).keys() - here))
 
 
 def _plan_of_addition(
-    workspace: Workspace, manifest: Manifest, listing: Listing, settings: PackSettings, *, append: bool
+    state: PackingState, manifest: Manifest, listing: Listing, settings: PackSettings, *, append: bool
 ) -> Plan:
     """The files that a finished set does not hold, into shards numbered after its own."""
-    out = workspace.out
+    out = state.out
     if manifest.modality != settings.modality:
         raise ShardingError(f"{out}: holds shards of {manifest.modality}. Name another folder with --out.")
     if differences := settings.differences(manifest.settings):
         raise ShardingError(
             f"{out}: was packed with other settings ({', '.join(differences)}). Use those, or {AGAIN}."
         )
-    packed = workspace.names(manifest, cut=settings.media.cuts)
+    packed = state.names(manifest, cut=settings.media.cuts)
     if not append:
         here = {file.path for file in listing.files}
         new = len(here - packed.keys() - {failure["path"] for failure in manifest.failures})
@@ -116,9 +116,9 @@ def _plan_of_addition(
             f"{out}: was packed from other files than are there now ({new:,} new, {gone:,} gone). Add the new ones "
             f"with --append, or {AGAIN}."
         )
-    workspace.check_present(manifest)
+    state.check_present(manifest)
     if settings.media.keeps_files:
-        sizes = dict(zip(packed, workspace.packed_bytes(manifest), strict=True))
+        sizes = dict(zip(packed, state.packed_bytes(manifest), strict=True))
         changed = [file.path for file in listing.files if sizes.get(file.path, file.size) != file.size]
         if changed:
             raise ShardingError(
@@ -158,10 +158,10 @@ def _description(plan: Plan, *, replaces: bool = False) -> dict[str, Any]:
     return {**plan.describe(), "replaces": replaces}
 
 
-def _refuse_strays(workspace: Workspace) -> None:
-    if strays := workspace.strays():
+def _refuse_strays(state: PackingState) -> None:
+    if strays := state.strays():
         raise ShardingError(
-            f"{workspace.out}: holds {strays[0].name} but no manifest, so it is not a set that could be continued. "
+            f"{state.out}: holds {strays[0].name} but no manifest, so it is not a set that could be continued. "
             f"Name another folder with --out, or {AGAIN}."
         )
 

@@ -37,17 +37,17 @@ from .packing import file_key
 from .shard_file import ShardSummary
 from .shard_job import ShardResult
 
-__all__ = ["LOCK_NAME", "Workspace", "hold_workspace"]
+__all__ = ["LOCK_NAME", "PackingState", "hold_folder_of_shards"]
 
 LOCK_NAME = ".make_shards.lock"
 
 
-def hold_workspace(out: Path) -> AbstractContextManager[None]:
+def hold_folder_of_shards(out: Path) -> AbstractContextManager[None]:
     """Keep other runs out of an output folder. Raises `ShardingError` if another run holds it."""
     return hold_folder(out, LOCK_NAME, error=ShardingError, doing="packing into it")
 
 
-class Workspace:
+class PackingState:
     """Reading and changing the state of one output folder, which exists and whose lock is held."""
 
     def __init__(self, out: Path) -> None:
