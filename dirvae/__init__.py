@@ -3,7 +3,8 @@
 from dirvae.autoencoder import AutoEncoder, Output, autoencoder
 from dirvae.latents import Dirichlet, Gaussian, Latent
 from dirvae.networks import MLPVAE, ResNetVAE
-from dirvae.training import Trainer, load_model
+from dirvae.run.loading import load_model
+from dirvae.training import Trainer
 
 __all__ = [
     "AutoEncoder",

@@ -1,4 +1,4 @@
-"""`python -m dirvae.train`: from shards, or a folder of images, to a trained model and its report."""
+"""`python -m dirvae.train`: from shards, or a folder of files, to a trained model and its report."""
 
 from __future__ import annotations
 
@@ -8,34 +8,39 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dirvae.training.checkpoint import CheckpointFolder
-from dirvae.training.config import LATENTS, LIKELIHOODS, ON_ERROR, PRECISIONS, PRESETS, TrainConfig
+from dirvae.run.config import RunConfig, read_config
+from dirvae.run.folder import hold_run, is_run, new_run, newest_run
+from dirvae.run.session import Outcome, refuse_changes, train_run
+from dirvae.run.shard_sets import choose_set, find_sets, read_set, refuse_without_task
+from dirvae.tasks import TASKS, Task, find_task
+from dirvae.tasks.data import ON_ERROR
+from dirvae.tasks.task import AddFlag
+from dirvae.training.config import PRECISIONS
 from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
-from dirvae.training.run_folder import hold_run, is_run, new_run, newest_run, read_config
-from dirvae.training.session import Outcome, train_run
 from dirvae.training.signals import StopSignals
 from pipelines import ExampleError, PipelineError, StateError
 
 __all__ = ["main"]
 
 RUNS = Path("runs")
-NAME = "image"
+SHARDS = Path("shards")
+DEFAULT_TYPE = "image"
+ANY_SET = ""
+"""The value of --shards without a path."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 1 for an error, 130 after Ctrl-C, 143 after SIGTERM."""
-    given = vars(_parser().parse_args(argv))
     with StopSignals() as stop, warnings.catch_warnings():
         warnings.simplefilter("always", TrainingWarning)
         warnings.showwarning = _show_warning
         try:
-            outcome = _train(given, stop)
+            outcome = _train(argv, stop)
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         except ExampleError as error:
@@ -45,30 +50,63 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (TrainingError, PipelineError) as error:
             return _fail(str(error))
         except torch.OutOfMemoryError:
-            return _fail("the device's memory is full. Lower --batch-size, --size or --preset.")
+            return _fail(
+                "the device's memory is full. Lower --batch-size, or choose a smaller model or smaller data."
+            )
         except OSError as error:
             return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
         print(f"report: {outcome.report}")
     return 128 + stop.received if stop.received is not None else 0
 
 
-def _train(given: dict[str, Any], stop: StopSignals) -> Outcome:
+def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome:
+    run_type, shards = _choose_data(vars(_first_parser().parse_known_args(argv)[0]))
+    given = vars(_parser(find_task(run_type)).parse_args(argv))
     if int(os.environ.get("WORLD_SIZE") or 1) > 1:
         raise ConfigError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}; training in several processes is not supported yet. Start "
             "one process, without torchrun."
         )
     out, resume = given.pop("out", None), given.pop("resume", False)
-    settings = _settings(given)
-    run = _choose_run(out, resume=resume)
+    settings = _settings({**given, **({} if shards is None else {"shards": shards})})
+    run = _choose_run(out, run_type, resume=resume)
     with hold_run(run):
-        config = _resumed_config(run, settings) if resume and is_run(run) else TrainConfig(**settings)
+        is_resumed = resume and is_run(run)
+        config = _resumed_config(run, run_type, settings) if is_resumed else RunConfig.of(run_type, settings)
         return train_run(config, run, resume=resume, should_stop=stop)
 
 
+def _choose_data(given: dict[str, Any]) -> tuple[str, str | None]:
+    """The type of the run, and the shards that --shards means; None without --shards."""
+    run_type, out, shards = given.get("type"), given.get("out"), given.get("shards")
+    if run_type is None and given.get("resume") and out is not None and is_run(out):
+        run_type = read_config(out).type
+    if shards == ANY_SET and not _has_tars(SHARDS):
+        sets = find_sets(SHARDS)
+        chosen = choose_set(sets, SHARDS, run_type)
+        if others := [str(one) for one in sets if one is not chosen]:
+            print(f"{SHARDS}: training on {chosen}; also there: {', '.join(others)}.")
+        return chosen.modality, str(chosen.path)
+    path = str(SHARDS) if shards == ANY_SET else shards
+    named = None if path is None else read_set(Path(path))
+    if named is not None:
+        if run_type not in (None, named.modality):
+            raise ConfigError(
+                f"--shards {path}: {named} is not of --type {run_type}. Name other shards or another type."
+            )
+        refuse_without_task(named)
+        run_type = named.modality
+    return run_type or DEFAULT_TYPE, path
+
+
+def _has_tars(folder: Path) -> bool:
+    """Whether shards without a manifest, made by other tools, are directly in a folder."""
+    return read_set(folder) is None and folder.is_dir() and any(folder.glob("*.tar*"))
+
+
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
-    """The settings that were named on the command line, as fields of a config."""
-    settings = dict(given)
+    """The settings that were named on the command line, by the names of a config."""
+    settings = {name: value for name, value in given.items() if name != "type"}
     shards, folder = settings.pop("shards", None), settings.pop("data", None)
     if shards is not None or folder is not None:
         settings["source"] = shards if shards is not None else folder
@@ -77,31 +115,28 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _choose_run(out: Path | None, *, resume: bool) -> Path:
+def _choose_run(out: Path | None, run_type: str, *, resume: bool) -> Path:
     if out is None:
-        newest = newest_run(RUNS, NAME) if resume else None
-        return newest if newest is not None else new_run(RUNS, NAME)
+        newest = newest_run(RUNS, run_type) if resume else None
+        return newest if newest is not None else new_run(RUNS, run_type)
     if is_run(out) and not resume:
-        raise ConfigError(f"{out}: already holds a run. Add --resume to go on with it, or name another folder.")
+        raise ConfigError(f"{out}: already holds a run. Add --resume to continue it, or name another folder.")
     out.mkdir(parents=True, exist_ok=True)
     return out
 
 
-def _resumed_config(run: Path, settings: dict[str, Any]) -> TrainConfig:
-    """The run's own settings, and over them those from the command line.
+def _resumed_config(run: Path, run_type: str, settings: dict[str, Any]) -> RunConfig:
+    """The run's own settings, replaced by those from the command line.
 
     Raises `ConfigError` for one that may not change, unless the run has no checkpoint yet.
     """
     saved = read_config(run)
+    if saved.type != run_type:
+        raise ConfigError(f"{run}: is a run of --type {saved.type}, not {run_type}. Resume it with its own type.")
     if "steps" in settings and "epochs" not in settings:
         settings = {**settings, "epochs": None}
-    config = replace(saved, **settings)
-    changes = config.changes_since(saved)
-    if changes and CheckpointFolder(run / "checkpoints").steps():
-        raise ConfigError(
-            f"{run}: the run was begun with other settings ({'; '.join(changes)}). Resume without these flags, or "
-            "start a new run without --resume."
-        )
+    config = RunConfig.of(run_type, {**saved.settings(), **settings})
+    refuse_changes(run, config)
     return config
 
 
@@ -119,75 +154,76 @@ def _fail(sentence: str) -> int:
     return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    """Flags that were not given leave nothing behind, so that a resumed run keeps its own settings."""
-    defaults = TrainConfig()
+def _first_parser() -> argparse.ArgumentParser:
+    """The flags that decide which type it is, and so which other flags there are."""
+    parser = argparse.ArgumentParser(prog="python -m dirvae.train", add_help=False)
+    parser.add_argument("--type", choices=TASKS)
+    parser.add_argument("--shards", nargs="?", const=ANY_SET)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    return parser
+
+
+def _parser(task: Task) -> argparse.ArgumentParser:
+    """All flags of a type. A flag that was not given leaves no value, so that a resumed run keeps its own settings."""
+    defaults = {"type": DEFAULT_TYPE, **RunConfig.of(task.name, {}).settings()}
     parser = argparse.ArgumentParser(
         prog="python -m dirvae.train",
-        description="Train a variational autoencoder on images; writes a run folder with checkpoints and a report.",
+        description="Train a variational autoencoder; writes a run folder with checkpoints and a report.",
         argument_default=argparse.SUPPRESS,
     )
 
     def add(flag: str, meaning: str, **options: Any) -> None:
-        default = getattr(defaults, flag.strip("-").replace("-", "_"), None)
+        default = defaults.get(flag.strip("-").replace("-", "_"))
         shown = "" if default is None or default is False else f" (default {default})"
         parser.add_argument(flag, help=(meaning + shown).replace("%", "%%"), **options)
 
+    add("--type", "kind of data to train on", choices=TASKS)
     data = parser.add_mutually_exclusive_group()
     data.add_argument(
-        "--shards", nargs="?", const="shards", metavar="PATH", help="train from shards (default shards)"
+        "--shards",
+        nargs="?",
+        const=ANY_SET,
+        metavar="PATH",
+        help=f"train from shards (without a path: the only set in {SHARDS}, or that of the type)",
     )
-    data.add_argument("--data", metavar="PATH", help="train from a folder of images (default data/image)")
-    add("--out", "run folder; runs/image, runs/image-2 and so on unless given", type=Path)
-    add("--resume", "go on with the newest run, or with --out; begins one if there is none", action="store_true")
-    add("--init-from", "run folder whose weights to begin with", metavar="RUN")
-
-    add("--size", "side of the images in pixels", type=int)
-    add("--batch-size", "images in a batch", type=int)
-    add("--flip", "mirror half of the images", action="store_true")
-    add("--held-out", "share of the images kept for evaluation, 0 for none", type=_off_at_zero)
-    add("--on-error", "what to do about an image that cannot be decoded", choices=ON_ERROR)
-    add("--threads", "threads that decode; the cores unless given", type=int)
-
-    add("--preset", "size of the network", choices=PRESETS)
-    add("--model-size", "components of the latent", type=int)
-    add("--grid", "side of a map with one latent a cell; one latent an image unless given", type=int)
-    add("--latent", "kind of latent", choices=LATENTS)
-    add("--prior", "concentration of its prior, or 'learned'; its own unless given", type=_prior, metavar="NUMBER")
-    add(
-        "--likelihood",
-        "how pixels spread around what is decoded; mse is none, and gives no bound",
-        choices=LIKELIHOODS,
+    data.add_argument(
+        "--data", metavar="PATH", help=f"train from a folder of {task.plural} (default {defaults['source']})"
     )
-    add("--fixed-scale", "scale the likelihood stays at, in units of the data; learned unless given", type=float)
+    _add_run_flags(add, task)
+    task.add_arguments(add)
+    _add_fit_flags(add, task)
+    return parser
 
+
+def _add_run_flags(add: AddFlag, task: Task) -> None:
+    name, examples = task.name, task.plural
+    add("--out", f"run folder; {RUNS}/{name}, {RUNS}/{name}-2 and so on unless given", type=Path)
+    add("--resume", "continue the newest run, or --out; starts one if there is none", action="store_true")
+    add("--init-from", "run folder with the weights to start from", metavar="RUN")
+    add("--batch-size", f"{examples} per batch", type=int)
+    add("--held-out", f"share of the {examples} kept for evaluation, 0 for none", type=_off_at_zero)
+    add("--on-error", "what to do with an example that cannot be decoded", choices=ON_ERROR)
+    add("--threads", "threads that decode; one per core unless given", type=int)
+
+
+def _add_fit_flags(add: AddFlag, task: Task) -> None:
     add("--steps", "updates to train for", type=int)
-    add("--epochs", "passes over the images to train for", type=int)
+    add("--epochs", f"passes over the {task.plural} to train for", type=int)
     add("--learning-rate", "largest learning rate", type=float)
     add("--learning-rate-warmup", "updates over which it rises", type=int)
     add("--cooldown", "share of the run, at its end, over which it falls to zero; 0 for none", type=_off_at_zero)
     add("--kl-weight", "largest weight of the KL term", type=float)
     add("--kl-warmup", "updates over which the KL term's weight rises", type=int)
-    add("--kl-cycle", "updates after which the KL term's weight rises anew; once unless given", type=int)
-    add("--free-nats", "nats an example below which the KL term costs nothing; 0 for none", type=_off_at_zero)
+    add("--kl-cycle", "updates after which the KL term's weight rises again; only once unless given", type=int)
+    add("--free-nats", "nats per example below which the KL term costs nothing; 0 for none", type=_off_at_zero)
     add("--clip", "largest norm of the gradients; 0 for none", type=_off_at_zero)
-    add("--precision", "arithmetic; auto is bf16 on a GPU that has it, else fp32", choices=PRECISIONS)
+    add("--precision", "arithmetic; auto is bf16 on a GPU that has it, otherwise fp32", choices=PRECISIONS)
     add("--device", "auto (the GPU if there is one), cpu, cuda or cuda:1")
     add("--seed", "number that the weights, the order and all noise follow from", type=int)
-
     add("--save-every", "updates between checkpoints and evaluations", type=int)
     add("--log-every", "updates between lines of metrics", type=int)
-    add("--keep", "checkpoints to keep beside the best", type=int)
-    return parser
-
-
-def _prior(text: str) -> float | str:
-    if text == "learned":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'learned'") from None
+    add("--keep", "checkpoints to keep besides the best", type=int)
 
 
 def _off_at_zero(text: str) -> float | None:

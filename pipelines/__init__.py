@@ -5,6 +5,7 @@
 """
 
 from .batching.batch import Batch
+from .batching.batch_like import BatchLike
 from .batching.framework_loaders import EpochLoader, RepeatedEpoch
 from .batching.stats import Stats
 from .errors import ExampleError, PipelineError, ShardError, ShardingError, SourceError, StateError
@@ -22,6 +23,7 @@ __all__ = [
     "ArraySource",
     "AudioIterator",
     "Batch",
+    "BatchLike",
     "DataIterator",
     "EpochLoader",
     "Example",

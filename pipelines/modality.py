@@ -1,9 +1,9 @@
-"""The table of modalities: what packing, iterators and command lines ask of each kind of media.
+"""The table of modalities: what packing, iterators and command lines need to know of each kind of media.
 
 A modality of your own is one value and one call, from any package:
 
->>> from pipelines.modality import Modality, register
->>> register(Modality(name="toy", noun="toy", suffixes=("toy",), sniff="my_package.toy:sniff",
+>>> from pipelines.modality import Format, Modality, register
+>>> register(Modality(name="toy", noun="toy", formats=(Format("toy", rb"TOY1"),),
 ...                   packing="my_package.toy:ToySettings", iterator="my_package.toy:ToyIterator"))
 
 What lies in higher layers is named, as "package.module:name", and imported when it is used.
@@ -12,11 +12,54 @@ What lies in higher layers is named, as "package.module:name", and imported when
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-__all__ = ["Modality", "find_modality", "modalities", "packed_modalities", "register"]
+__all__ = [
+    "HEAD_BYTES",
+    "Format",
+    "Modality",
+    "find_modality",
+    "modalities",
+    "packed_modalities",
+    "register",
+    "unregister",
+]
+
+HEAD_BYTES = 32
+"""How much of a file is read to detect its format."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format of files.
+
+    suffix   the usual one, in lower case, without a dot: what a member of a tar gets
+    begins   a regular expression for the first `HEAD_BYTES` bytes; None where only the name says what a file is
+    also     other suffixes in use for it
+    refused  why files of this format cannot be read, in a few words; empty where they can
+    """
+
+    suffix: str
+    begins: bytes | None
+    also: tuple[str, ...] = ()
+    refused: str = ""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """All suffixes in use for it."""
+        return (self.suffix, *self.also)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[bytes] | None:
+        return None if self.begins is None else re.compile(self.begins, re.DOTALL)
+
+    def matches(self, head: bytes) -> bool:
+        """Whether a file that begins with `head` is of this format."""
+        return self._pattern is not None and self._pattern.match(head) is not None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,10 +68,11 @@ class Modality:
 
     name            in shards, folders and flags: "image"
     noun            one file of it, for sentences: "recording"
-    suffixes        suffixes of its files, lower case, without a dot
-    sniff           (first 32 bytes of a file) → the usual suffix, None for files of other kinds
+    piece           one of the examples that a file is cut into, for sentences: "segment"
+    formats         of its files
     rate_unit       of an example's rate, for sentences: "Hz"; empty where examples have no rate
-    packing         its `MediaSettings` class; None where it cannot be packed
+    rate_setting    the iterator's setting that gives all examples one rate: "sample_rate"
+    packing         its `MediaSettings` class, a dataclass whose fields are the settings; None: it cannot be packed
     add_arguments   (argument group) → None: adds the flags of its packing settings, named as their fields are
     iterator        its `DataIterator` class, called with a source and settings; None where there is none yet
     trial_settings  settings of the iterator that make everything random that can be: what is checked for exact resume
@@ -37,9 +81,10 @@ class Modality:
 
     name: str
     noun: str
-    suffixes: tuple[str, ...]
-    sniff: str | Callable[[bytes], str | None]
+    piece: str = "piece"
+    formats: tuple[Format, ...]
     rate_unit: str = ""
+    rate_setting: str = ""
     packing: str | type | None = None
     add_arguments: str | Callable[[Any], None] | None = None
     iterator: str | type | None = None
@@ -56,6 +101,29 @@ class Modality:
         """One file of it, with its article: "an image"."""
         return f"{'an' if self.noun[0] in 'aeiou' else 'a'} {self.noun}"
 
+    @cached_property
+    def suffixes(self) -> tuple[str, ...]:
+        """Suffixes of the files that can be read, lower case, without a dot."""
+        return tuple(dict.fromkeys(name for one in self.formats if not one.refused for name in one.suffixes))
+
+    @cached_property
+    def refused_suffixes(self) -> tuple[str, ...]:
+        """Suffixes of files of it that cannot be read."""
+        return tuple(dict.fromkeys(name for one in self.formats if one.refused for name in one.suffixes))
+
+    def sniff(self, head: bytes) -> str | None:
+        """The usual suffix of a file that begins so; None for one of another modality, or that cannot be read."""
+        return next((one.suffix for one in self.formats if not one.refused and one.matches(head)), None)
+
+    def refusal(self, head: bytes) -> str | None:
+        """Why a file of it that begins so cannot be read; None for any other file."""
+        return next((one.refused for one in self.formats if one.refused and one.matches(head)), None)
+
+    def kept_suffix(self, usual: str, own: str) -> str:
+        """Of a file that begins like one with the suffix `usual`: its `own` if it fits the content, else the usual."""
+        fits = any(usual == one.suffix and own in one.suffixes for one in self.formats)
+        return own if fits else usual
+
     def part(self, name: str) -> Any:
         """The object behind one of the parts, imported if it is named; None where the modality has no such part."""
         value = getattr(self, name)
@@ -71,6 +139,11 @@ _table: dict[str, Modality] = {}
 def register(modality: Modality) -> None:
     """Add a modality, or replace the one of this name."""
     _table[modality.name] = modality
+
+
+def unregister(name: str) -> None:
+    """Remove a modality, if there is one of this name."""
+    _table.pop(name, None)
 
 
 def modalities() -> tuple[Modality, ...]:
@@ -94,11 +167,24 @@ register(
     Modality(
         name="image",
         noun="image",
-        suffixes=(
-            *("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp"),
-            *("tif", "tiff", "ppm", "pgm", "pnm", "jp2", "avif"),
+        formats=(
+            Format("jpg", rb"\xff\xd8\xff", also=("jpeg", "jpe", "jfif")),
+            Format("png", rb"\x89PNG\r\n\x1a\n"),
+            Format("webp", rb"RIFF....WEBP"),
+            Format("gif", rb"GIF8"),
+            Format("bmp", rb"BM....\0{4}"),
+            Format("tif", rb"II\*\0|MM\0\*", also=("tiff",)),
+            Format("ppm", rb"P6\s", also=("pnm",)),
+            Format("pgm", rb"P5\s", also=("pnm",)),
+            Format("jp2", rb"\0\0\0\x0cjP  "),
+            Format("avif", rb"....ftypavi[fs]"),
+            Format(
+                "heic",
+                rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)",
+                also=("heif",),
+                refused="a HEIF picture, which cannot be read: convert it to JPEG",
+            ),
         ),
-        sniff=".storage.media_types:sniff_image",
         packing=".sharding.modalities.image:ImageSettings",
         add_arguments=".sharding.modalities.image:add_arguments",
         iterator=".iterators.image:ImageIterator",
@@ -110,9 +196,17 @@ register(
     Modality(
         name="audio",
         noun="recording",
-        suffixes=("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "m4a", "aif", "aiff"),
-        sniff=".storage.media_types:sniff_audio",
+        piece="segment",
+        formats=(
+            Format("wav", rb"(RIFF|RF64|RIFX|BW64)....WAVE", also=("wave",)),
+            Format("flac", rb"fLaC"),
+            Format("ogg", rb"OggS", also=("oga", "opus")),
+            Format("mp3", rb"ID3|\xff[\xe2\xe3\xea\xeb\xf2\xf3\xfa\xfb]"),
+            Format("m4a", rb"....ftypM4[AB] "),
+            Format("aiff", rb"FORM....AIF[FC]", also=("aif",)),
+        ),
         rate_unit="Hz",
+        rate_setting="sample_rate",
         packing=".sharding.modalities.audio:AudioSettings",
         add_arguments=".sharding.modalities.audio:add_arguments",
         iterator=".iterators.audio:AudioIterator",
@@ -124,8 +218,19 @@ register(
     Modality(
         name="video",
         noun="video",
-        suffixes=("mp4", "m4v", "mkv", "webm", "mov", "avi", "mpg", "mpeg", "ts"),
-        sniff=".storage.media_types:sniff_video",
+        piece="clip",
+        formats=(
+            Format(
+                "mp4",
+                rb"....ftyp(?!heic|heix|heim|heis|hevc|hevx|mif1|msf1|avif|avis|M4A |M4B )",
+                also=("m4v", "mov"),
+            ),
+            Format("mkv", rb"\x1aE\xdf\xa3", also=("webm",)),
+            Format("avi", rb"RIFF....AVI "),
+            Format("mpg", None, also=("mpeg",)),
+            Format("ts", None),
+        ),
         rate_unit="frames per second",
+        rate_setting="fps",
     )
 )

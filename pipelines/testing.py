@@ -1,4 +1,4 @@
-"""Proof that an iterator resumes exactly: for this library's tests, and for iterators of one's own.
+"""Proof that an iterator resumes exactly: for this library's tests, and for iterators of your own.
 
 >>> from pipelines.testing import assert_resumes_exactly
 >>> assert_resumes_exactly(lambda **changes: ImageIterator("shards/image", size=32, shuffle=True, **changes),
@@ -19,7 +19,7 @@ __all__ = ["Entry", "Ledger", "Resumable", "assert_resumes_exactly", "entries", 
 
 
 class Resumable(Protocol):
-    """What is asked of an iterator: one epoch a loop, and a state that survives JSON."""
+    """What an iterator needs: one epoch per loop, and a state that survives JSON."""
 
     def __iter__(self) -> Iterator[Batch]: ...
 
@@ -48,7 +48,7 @@ def assert_resumes_exactly(
     every: int = 1,
     ordered: bool = True,
 ) -> int:
-    """Stop at every batch, go on in a fresh iterator, and compare the rest of the run with an undisturbed one.
+    """Stop at every batch, continue in a fresh iterator, and compare the rest of the run with an uninterrupted one.
 
     make         builds the iterator; it is called with the keyword arguments of a variation. A variation with
                  `world_size` is built once for each `rank`, and all ranks are played in step.
@@ -91,7 +91,7 @@ def _assert_goes_on(
     ranks = [make(**variation, **({"rank": rank} if num_ranks > 1 else {})) for rank in range(num_ranks)]
     for rank in ranks:
         rank.load_state_dict(state)
-        assert rank.state_dict() == state, "a state that is loaded and asked for again has changed"
+        assert rank.state_dict() == state, "a state that is loaded and asked for again is different"
     for number in range(epoch, len(whole)):
         due = whole[number][position if number == epoch else 0 :]
         ledger = Ledger.of(due, [entry for part, _ in play_epoch(ranks) for entry in part], ordered=ordered)

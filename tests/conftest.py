@@ -1,13 +1,16 @@
-"""What holds for every test: caches of its own, no launcher around it, and the real files beside the checkout."""
+"""What holds for every test: caches and modalities of its own, no launcher around it, the real files beside it."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from pipelines.modality import modalities, register, unregister
 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # torch is imported later, in children too
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
@@ -40,6 +43,17 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     monkeypatch.setenv("DIRVAE_CACHE", str(tmp_path_factory.mktemp("cache")))
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _own_table_of_modalities() -> Iterator[None]:
+    """What a test, or an example of a guide, registers is removed after it."""
+    before = modalities()
+    yield
+    for modality in modalities():
+        unregister(modality.name)
+    for modality in before:
+        register(modality)
 
 
 @pytest.fixture(scope="session")

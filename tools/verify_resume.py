@@ -1,4 +1,4 @@
-"""Is a loader's resume exact? Kill it and read the ledger: python tools/verify_resume.py shards/image."""
+"""Check whether a loader resumes exactly, by killing it: python tools/verify_resume.py shards/image."""
 
 import sys
 from pathlib import Path

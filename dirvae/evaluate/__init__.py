@@ -1,4 +1,4 @@
-"""What a trained model is worth: likelihood, bound, components, neighbours, factors. `python -m dirvae.evaluate`."""
+"""Measures of a trained model: likelihood, bound, components, neighbours, factors. `python -m dirvae.evaluate`."""
 
 from dirvae.evaluate.collapse import collapsed_values, collapsed_weights, input_weight_norms, usage
 from dirvae.evaluate.importance import ImportanceEstimate, choose_width, estimate_likelihood

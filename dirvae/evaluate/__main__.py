@@ -1,4 +1,4 @@
-"""`python -m dirvae.evaluate RUN`: what a run's model is worth, as a table and as `evaluation.json` in the run."""
+"""`python -m dirvae.evaluate RUN`: the measures of a run's model, as a table and as `evaluation.json` in the run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from dirvae.evaluate.run import EVALUATION_NAME, EvaluateConfig, evaluate_run
+from dirvae.run.evaluation import EVALUATION_NAME, EvaluateConfig, evaluate_run
+from dirvae.run.folder import is_run
+from dirvae.tasks import Task, find_task
 from dirvae.training.errors import TrainingError
-from dirvae.training.run_folder import is_run
 from pipelines import PipelineError
 
 __all__ = ["main"]
@@ -29,12 +30,12 @@ SUMMARY = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate a run and print the table: 0, 1 for an error, 130 after Ctrl-C, 141 where its reader has gone."""
+    """Evaluate a run and print the table: 0, 1 for an error, 130 after Ctrl-C, 141 if the reader closed the pipe."""
     given = vars(_parser().parse_args(argv))
     run = given.pop("run")
     try:
         if not is_run(run):
-            return _fail(f"{run}: is no run. Name a folder that dirvae.train wrote, such as runs/image.")
+            return _fail(f"{run}: is not a run. Name a folder that dirvae.train wrote, such as runs/image.")
         given["circular"] = tuple(given["circular"])
         given["which"] = _which(given["which"])
         content = evaluate_run(run, EvaluateConfig(**given))
@@ -64,21 +65,22 @@ def _width(text: str) -> float | None:
 
 
 def _print(lines: list[str]) -> int:
-    """Print all lines: 0, or 141 where what reads them, such as `head`, has gone before the end."""
+    """Print all lines: 0, or 141 if a reader such as `head` has closed the pipe before the end."""
     try:
         print("\n".join(lines), flush=True)
     except BrokenPipeError:
         with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or Python would fail again as it ends
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or Python would fail again when it ends
         return 128 + signal.SIGPIPE
     return 0
 
 
 def _table(content: dict[str, Any]) -> list[str]:
-    kind = "held out" if content["is_held_out"] else "of training, none being held out"
-    lines = [f"step {content['step']}, {_images(content['examples'])} {kind}"]
+    part = "held out" if content["is_held_out"] else "of the training, because none were held out"
+    task = find_task(content["type"])
+    lines = [f"step {content['step']}, {task.count(content['examples'])} {part}"]
     lines += [f"note: {note}" for note in content["notes"]]
-    lines += _likelihood_lines(content["likelihood"])
+    lines += _likelihood_lines(content["likelihood"], task)
     used = content["usage"]
     size = used["model_size"]
     lines.append(_line("components in use", f"{used['components_in_use']} of {size}"))
@@ -88,16 +90,12 @@ def _table(content: dict[str, Any]) -> list[str]:
     lines.append(_line("collapsed, by decoder weight", f"{used['collapsed_weights']} of {size}"))
     lines.append(_line("collapsed, by latent value", f"{used['collapsed_values']} of {size}"))
     if content["neighbours"] is not None:
-        told = content["neighbours"]
-        shown = ", ".join(f"k = {count}: {error:.1%}" for count, error in told["errors"].items())
-        lines.append(_line(f"error of neighbours, {told['label']}", shown))
+        neighbours = content["neighbours"]
+        shown = ", ".join(f"k = {count}: {error:.1%}" for count, error in neighbours["errors"].items())
+        lines.append(_line(f"error of neighbours, {neighbours['label']}", shown))
     if content["factors"]:
         lines += _factor_lines(content)
     return lines
-
-
-def _images(num: int) -> str:
-    return "1 image" if num == 1 else f"{num:,} images"
 
 
 def _factor_lines(content: dict[str, Any]) -> list[str]:
@@ -108,15 +106,15 @@ def _factor_lines(content: dict[str, Any]) -> list[str]:
         lines.append(f"{row['factor']:<18}{row['component']:>14}{numbers}")
     most = {name: max(row["chance"][name] for row in rows) for name in ("share", "gap", "linear_r2")}
     lines.append(f"{'at most, shuffled':<32}{most['share']:>8.2f}{most['gap']:>8.2f}{most['linear_r2']:>11.2f}")
-    if (told := content["disentanglement"]) is not None:
+    if (summed := content["disentanglement"]) is not None:
         lines += ["", f"{'of all factors':<40}{'shuffled':>11}"]
-        lines += [f"{name:<32}{told[key]:>8.2f}{told['chance'][key]:>11.2f}" for name, key in SUMMARY.items()]
+        lines += [f"{name:<32}{summed[key]:>8.2f}{summed['chance'][key]:>11.2f}" for name, key in SUMMARY.items()]
     return lines
 
 
-def _likelihood_lines(measured: dict[str, Any] | None) -> list[str]:
+def _likelihood_lines(measured: dict[str, Any] | None, task: Task) -> list[str]:
     if measured is None:
-        return [_line("likelihood", "none: this run was trained with squared errors, which are no likelihood")]
+        return [_line("likelihood", "none: this run was trained with squared errors, which are not a likelihood")]
     if "cross_entropy_of_greys" in measured:
         return [
             _line("cross entropy of greys", _nats(measured["cross_entropy_of_greys"])),
@@ -127,8 +125,8 @@ def _likelihood_lines(measured: dict[str, Any] | None) -> list[str]:
         _line("-ELBO", _nats(measured["negative_bound"])),
         _line("  reconstruction", _nats(measured["reconstruction"])),
         _line("  KL", _nats(measured["kl"])),
-        _line("effective samples", _median(measured["effective_samples"])),
-        _line("  width they were drawn with", f"{measured['proposal_width']:g}, 1 being the posterior"),
+        _line("effective samples", _median(measured["effective_samples"], task)),
+        _line("  width of the proposal", f"{measured['proposal_width']:g}, 1 is the posterior"),
     ]
 
 
@@ -138,8 +136,8 @@ def _nats(value: float | None, spread: float | None = None) -> str:
     return f"{value:,.2f} nats" if spread is None else f"{value:,.2f} ± {spread:.2f} nats"
 
 
-def _median(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.1f}, the median of the images"
+def _median(value: float | None, task: Task) -> str:
+    return "not finite" if value is None else f"{value:.1f}, the median of the {task.plural}"
 
 
 def _line(name: str, value: str) -> str:
@@ -155,21 +153,25 @@ def _parser() -> argparse.ArgumentParser:
     default = EvaluateConfig()
     parser = argparse.ArgumentParser(prog="python -m dirvae.evaluate", description="Measure the model of a run.")
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/image")
-    parser.add_argument("--samples", type=int, default=default.samples, help="importance samples an image (100)")
+    parser.add_argument("--samples", type=int, default=default.samples, help="importance samples per example (100)")
     parser.add_argument(
         "--width",
         type=_width,
-        help="how wide they are drawn, 1 as the posterior; auto (default) tries eight widths",
+        help="width of their proposal, 1 for the posterior; auto (default) tries eight widths",
     )
-    parser.add_argument("--limit", type=int, default=default.limit, help="images looked at, of either part (2000)")
-    parser.add_argument("--label", help="factor that nearest neighbours have to tell, such as shape")
+    parser.add_argument("--limit", type=int, default=default.limit, help="examples used, of each part (2000)")
+    parser.add_argument("--label", help="factor that nearest neighbours predict, such as shape")
     parser.add_argument(
-        "--circular", nargs="+", default=[], metavar="FACTOR", help="factors that go round from 0 to 1, such as hue"
+        "--circular",
+        nargs="+",
+        default=[],
+        metavar="FACTOR",
+        help="factors that make one turn from 0 to 1, such as hue",
     )
-    parser.add_argument("--source", help="where the images lie, if they have moved since the training")
+    parser.add_argument("--source", help="where the data is, if it has moved since the training")
     parser.add_argument("--which", default=default.which, help="checkpoint: best (default), last, or a step")
     parser.add_argument("--device", default=default.device, help="cpu (default), cuda or auto")
-    parser.add_argument("--seed", type=int, default=default.seed, help="number that the noise follows from (0)")
+    parser.add_argument("--seed", type=int, default=default.seed, help="number that all noise follows from (0)")
     return parser
 
 

@@ -1,6 +1,6 @@
-"""Components that a model has given up: those its decoder does not read, and those that never take a value.
+"""Components that a model does not use: those its decoder does not read, and those that never take a value.
 
-The two kinds are told apart by Joo et al. 2019 (arXiv 1901.02739, section 4): decoder-weight collapse, as in
+The two kinds are distinguished by Joo et al. 2019 (arXiv 1901.02739, section 4): decoder-weight collapse, as in
 Gaussian VAEs, and latent-value collapse, as in stick-breaking ones.
 """
 
@@ -23,7 +23,7 @@ class _Reached(Exception):
 
 @torch.inference_mode()
 def input_weight_norms(model: AutoEncoder) -> Tensor:
-    """How strongly the decoder's first layer answers to each component: (model_size,), in its own units.
+    """How strongly the decoder's first layer responds to each component: (model_size,), in its own units.
 
     The L2 norm of the change in that layer's output when the component moves by one standard deviation of the
     prior, in every cell of the grid. For a linear first layer over a standardised latent this is the norm of its
@@ -37,13 +37,13 @@ def input_weight_norms(model: AutoEncoder) -> Tensor:
         raise ValueError("the decoder has no linear or convolutional layer whose weights could be measured.")
     seen: list[Tensor] = []
 
-    def look(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+    def record(layer: nn.Module, inputs: Any, output: Tensor) -> None:
         seen.append(output)
         raise _Reached
 
     steps = torch.cat([torch.zeros(1, size, device=prior.stddev.device), prior.stddev.diag()])
     latents = (prior.mean + steps).view(size + 1, size, *ones).expand(size + 1, size, *model.grid)
-    handles = [layer.register_forward_hook(look) for layer in layers]
+    handles = [layer.register_forward_hook(record) for layer in layers]
     try:
         model.decode_raw(latents)
     except _Reached:
@@ -63,7 +63,7 @@ def collapsed_weights(norms: Tensor, *, share: float = 0.1) -> Tensor:
 
 
 def collapsed_values(mean: Tensor) -> Tensor:
-    """Components that take no value, from posterior means (num, K, *grid): (K,) bool.
+    """Components that never take a value, from posterior means (num, K, *grid): (K,) bool.
 
     On the simplex: in 99 of 100 examples below a fifth of an equal share. Elsewhere: not an active unit.
     """
@@ -79,7 +79,7 @@ def usage(model: AutoEncoder, mean: Tensor) -> dict[str, Any]:
     """Counts of components by posterior means (num, K, *grid), as JSON.
 
     "active_units"; on the simplex also "effective_components", the exponential of the entropy of the mean latent;
-    "components_in_use" as the latent judges it; both kinds of collapse.
+    "components_in_use" by the latent's own rule; both kinds of collapse.
     """
     mean, norms = mean.detach(), input_weight_norms(model)
     on_simplex = is_simplex(mean)

@@ -1,4 +1,4 @@
-"""Whether a component is of one factor, and a factor in one component, over all factors at once.
+"""Whether each component depends on one factor, and each factor on one component, over all factors at once.
 
 After Eastwood and Williams 2018, "A framework for the quantitative evaluation of disentangled representations", with
 shares of mutual information where the paper has the weights of a regression.
@@ -22,9 +22,9 @@ __all__ = ["Disentanglement", "disentanglement"]
 class Disentanglement:
     """A latent's associations with all factors in four numbers, each at most 1.
 
-    `gap`: mean gap of the factors (MIG). `disentanglement`: 1 where each component is of one factor, 0 where it is of
-    all alike, weighted by what the components hold. `completeness`: 1 where each factor is in one component, 0 where
-    it is in all alike. `linear`: mean R² of the linear maps.
+    `gap`: mean gap of the factors (MIG). `disentanglement`: 1 if each component depends on one factor, 0 if on all
+    equally, weighted by the components' shares. `completeness`: 1 if each factor is in one component, 0 if it is in
+    all equally. `linear`: mean R² of the linear maps.
     """
 
     gap: float
@@ -43,9 +43,9 @@ class Disentanglement:
 
 
 def disentanglement(associations: Sequence[Association]) -> Disentanglement:
-    """The associations of one latent with several factors, summed up. ValueError for fewer than two factors."""
+    """The associations of one latent with several factors, summarised. ValueError for fewer than two factors."""
     if len(associations) < 2:
-        raise ValueError(f"{len(associations)} factors were given; to tell them apart takes 2 or more.")
+        raise ValueError(f"{len(associations)} factors were given; a comparison needs 2 or more.")
     shares = torch.stack([association.shares for association in associations], 1)
     weights = shares.sum(1) / shares.sum().clamp(min=1e-12)
     return Disentanglement(

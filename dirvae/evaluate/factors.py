@@ -1,10 +1,10 @@
-"""What the components of a latent know of factors that the data was made from.
+"""How much the components of a latent say about the factors that the data was made from.
 
 The mutual information between each component and each factor, and from it the gap between the best component and the
 next (MIG: Chen et al. 2018, arXiv 1802.04942, section 4), by histograms of posterior means as in Locatello et al. 2019
-(arXiv 1811.12359), less what histograms of so few examples show by chance. How much of a factor a linear map reads from
-the whole latent (informativeness: Eastwood and Williams 2018, "A framework for the quantitative evaluation of
-disentangled representations"), as R² on examples that the map was not fitted to.
+(arXiv 1811.12359), minus what histograms of that few examples show by chance. The share of a factor that a linear map
+predicts from the whole latent (informativeness: Eastwood and Williams 2018, "A framework for the quantitative
+evaluation of disentangled representations"), as R² on examples that the map was not fitted to.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from dirvae.training.seeding import Stream, stream_seed
+from dirvae.seeding import Purpose, derive_seed
 
 __all__ = [
     "Association",
@@ -48,10 +48,11 @@ class Factor:
 
 @dataclass(frozen=True, eq=False)
 class Association:
-    """How a latent holds a factor. Shares are of the factor's entropy, from 0 to 1.
+    """How a latent represents a factor. Shares are of the factor's entropy, from 0 to 1.
 
-    `shares` (model_size,): mutual information of each component with it, less what chance gives. `gap`: between the
-    largest and the next. `linear`: R² of a linear map from the whole latent, 1 perfect and 0 worthless.
+    `shares` (model_size,): mutual information of each component with it, minus the part by chance. `gap`: between
+    the largest and the next. `linear`: R² of a linear map from the whole latent, 1 if
+    perfect, 0 if useless.
     """
 
     name: str
@@ -75,8 +76,8 @@ class Association:
 def make_factor(name: str, values: Sequence[Any], *, circular: bool = False, bins: int = BINS) -> Factor:
     """A factor of numbers, or of categories (text and truth values).
 
-    Numbers are cut into at most `bins` bins of equal counts; where there are no more values than that, each is a bin.
-    `circular` ones go round once from 0 to 1, as hues do: a linear map then reads their sine and cosine. ValueError
+    Numbers are divided into at most `bins` bins of equal counts; if there are no more values than that, each is a bin.
+    `circular` ones make one turn from 0 to 1, as hues do: a linear map then predicts their sine and cosine. ValueError
     for a factor of one value, a circular one of text, and a number that is not finite or too large for float64.
     """
     is_category = _is_category(values)
@@ -84,11 +85,11 @@ def make_factor(name: str, values: Sequence[Any], *, circular: bool = False, bin
         raise ValueError(f"the factor {name!r} holds a number that is not finite or too large for float64.")
     if is_category and circular:
         raise ValueError(
-            f"the factor {name!r} holds text, which does not go round; leave it out of the circular ones."
+            f"the factor {name!r} holds text, which cannot be circular; leave it out of the circular ones."
         )
     kinds = sorted(_kinds(values))
     if len(kinds) < 2:
-        raise ValueError(f"the factor {name!r} has the value {values[0]!r} only; there is nothing to find.")
+        raise ValueError(f"the factor {name!r} has the value {values[0]!r} only; it must vary.")
     if is_category:
         labels = torch.tensor([kinds.index(str(value)) for value in values])
         return Factor(name, labels, torch.nn.functional.one_hot(labels).double())
@@ -99,14 +100,14 @@ def make_factor(name: str, values: Sequence[Any], *, circular: bool = False, bin
 
 
 def associate(latents: Tensor, factors: Sequence[Factor], *, bins: int = BINS, seed: int = 0) -> list[Association]:
-    """Hold latents (num, K, *grid), averaged over their grid, against factors of the same examples.
+    """Compare latents (num, K, *grid), averaged over their grid, with factors of the same examples.
 
-    So few examples that shuffled factors are held as well give shares of zero. ValueError for fewer than 2 components
-    or examples.
+    If the examples are so few that shuffled factors fit as well, the shares are zero. ValueError for fewer than 2
+    components or examples.
     """
     if min(latents.shape[:2]) < 2:
         raise ValueError(
-            f"{latents.shape[0]} examples of {latents.shape[1]} components were given; to hold them against factors "
+            f"{latents.shape[0]} examples of {latents.shape[1]} components were given; to compare them with factors "
             "takes 2 or more of each."
         )
     components = latents.double().reshape(*latents.shape[:2], -1).mean(2)
@@ -132,11 +133,11 @@ def associate_by_chance(
 ) -> list[list[Association]]:
     """What `associate` finds between latents and the factors of other examples: a list for each of five shuffles.
 
-    The largest of many components' shares is above zero also where there is nothing to find; this says how far.
+    The largest of many components' shares is above zero even for unrelated factors; this measures by how much.
     """
     found = []
     for index in range(SHUFFLES):
-        generator = Generator().manual_seed(stream_seed(seed, Stream.EVALUATION, index))
+        generator = Generator().manual_seed(derive_seed(seed, Purpose.EVALUATION, index))
         order = torch.randperm(len(latents), generator=generator)
         shuffled = [
             replace(factor, labels=factor.labels[order], targets=factor.targets[order]) for factor in factors
@@ -158,7 +159,7 @@ def mutual_information(labels: Tensor, other: Tensor) -> Tensor:
 
 
 def factors_of(fields: Sequence[Mapping[str, Any]], *, circular: Sequence[str] = ()) -> list[Factor]:
-    """The factors in JSON objects, one an example: entries that all have, of numbers or text, and that vary.
+    """The factors in JSON objects, one per example: entries of numbers or text that all have and that vary.
 
     ValueError for a circular one that is not among them.
     """
@@ -175,7 +176,7 @@ def factors_of(fields: Sequence[Mapping[str, Any]], *, circular: Sequence[str] =
 
 
 def left_out(fields: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Sentences on the numbers and texts in all of these JSON objects that are no factors."""
+    """Sentences about the numbers and texts in all of these JSON objects that cannot be factors."""
     fixed = [name for name, column in _columns(fields).items() if len(_kinds(column)) < 2]
     wide = [
         name
@@ -183,15 +184,17 @@ def left_out(fields: Sequence[Mapping[str, Any]]) -> list[str]:
         if all(isinstance(entry.get(name), str | int | float) for entry in fields)
         and not all(_is_plain(entry[name]) for entry in fields)
     ]
-    reasons = {"the same in all examples": fixed, "not finite or too large for float64": wide}
-    return [f"no factors, being {reason}: {', '.join(names)}" for reason, names in reasons.items() if names]
+    reasons = {"they are the same in all examples": fixed, "they are not finite or too large for float64": wide}
+    return [
+        f"not used as factors, because {reason}: {', '.join(names)}" for reason, names in reasons.items() if names
+    ]
 
 
 def categories_of(fields: Sequence[Mapping[str, Any]]) -> list[Factor]:
-    """Of factors that are text, such as a shape, each value as a factor of its own: `shape=heart` or not.
+    """For factors that are text, such as a shape, each value as a separate factor: `shape=heart` or not.
 
-    A latent may give each value a component of its own. That leaves no gap for the whole factor, which is then in
-    several components alike.
+    A latent may give each value a component of its own. The whole factor then has no gap, because several components
+    hold it equally.
     """
     names = [name for name in fields[0] if all(isinstance(entry.get(name), str) for entry in fields)]
     kinds = {name: sorted({entry[name] for entry in fields}) for name in names}
@@ -220,15 +223,15 @@ def _is_category(values: Sequence[Any]) -> bool:
 
 
 def _kinds(values: Sequence[Any]) -> set[Any]:
-    """The different values of a factor as it tells them apart: 1 and 1.0 are one."""
+    """The different values of a factor; 1 and 1.0 are the same."""
     return {str(value) for value in values} if _is_category(values) else {float(value) for value in values}
 
 
 def _binned(values: Tensor, bins: int) -> Tensor:
     """Bins for each column of (num, columns) → int64 of that shape, from 0; equal values are in one bin.
 
-    A bin a value where there are at most `bins` of them, else bins of equal counts. A column that varies has two bins
-    or more, however rare all values but one.
+    One bin per value if there are at most `bins` of them, otherwise bins of equal counts. A column that varies has at
+    least two bins, even if all values but one are rare.
     """
     bins = max(2, min(bins, len(values) // 5))
     return torch.stack([_binned_column(column.contiguous(), bins) for column in values.T], 1)
@@ -245,7 +248,7 @@ def _binned_column(column: Tensor, bins: int) -> Tensor:
 
 def _linear_r2(components: Tensor, targets: Tensor, seed: int) -> float:
     """R² of ridge regression, fitted to a random half of the examples and measured on the other, and the reverse."""
-    targets = targets / targets.abs().max()  # squares of the largest numbers would not be finite
+    targets = targets / targets.abs().max()  # or the squares of the largest numbers would not be finite
     order = torch.randperm(len(components), generator=Generator().manual_seed(seed))
     halves = order.chunk(2)
     left, total = 0.0, 0.0

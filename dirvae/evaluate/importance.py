@@ -1,9 +1,10 @@
-"""Log likelihoods by importance sampling: what a model says of data, whatever its latent.
+"""Log likelihoods by importance sampling, for a model with any latent.
 
 log p(x) ≈ log mean over z ~ q(z|x) of p(x|z) p(z) / q(z|x), the posterior as proposal (Burda et al. 2015, arXiv
-1509.00519, equation 8): a lower bound in expectation that tightens with the number of draws. It stays one for other
-q, and a posterior is rarely the best: trained to raise a bound it is too narrow, and one that was trained with draws of
-too little spread is too wide. A wider or narrower one, chosen on draws of its own, makes it tighter.
+1509.00519, equation 8): a lower bound in expectation that becomes tighter with the number of draws. It is a lower
+bound for every other q as well, and the posterior is rarely the best: trained to raise a bound, it is too narrow;
+trained with draws of too little spread, it is too wide. A wider or narrower q, chosen on separate draws, gives a
+tighter bound.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from torch import Generator, Tensor, nn
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.latents import Posterior
-from dirvae.training.seeding import Stream, stream_seed
+from dirvae.seeding import Purpose, derive_seed
 
 __all__ = ["ImportanceEstimate", "WIDTHS", "check_width", "choose_width", "estimate_likelihood"]
 
 WIDTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
-"""Variances of proposals that `choose_width` tries, in those of the posterior."""
+"""Variances of the proposals that `choose_width` tries, in units of the posterior's."""
 MIN_WIDTH, MAX_WIDTH = 1e-3, 1e3
-"""Beyond, float32 draws say too little of the place they were drawn from, and weights would be wrong by nats."""
+"""Beyond these limits float32 draws are too inexact, and the weights would be wrong by nats."""
 NUM_PILOTS = 200
 
 
 @dataclass(frozen=True, eq=False)
 class ImportanceEstimate:
-    """What importance sampling says of each example, in nats: (num,) float64 each.
+    """The importance sampling estimates of each example, in nats: (num,) float64 each.
 
-    `bound` (the ELBO) = -`reconstruction` - `kl`, always of the posterior; where that is the proposal, of the same
-    draws as `log_likelihood`, which then is no smaller. `effective_samples` is (Σw)²/Σw², from 1 to the number of
-    draws: where it stays near 1, the proposal is a poor one and the log likelihood is still too low.
+    `bound` (the ELBO) = -`reconstruction` - `kl`, always of the posterior; if that is the proposal, it uses the same
+    draws as `log_likelihood`, which is then at least as large. `effective_samples` is (Σw)²/Σw², from 1 to the number
+    of draws: if it stays near 1, the proposal is poor and the log likelihood is still too low.
     """
 
     log_likelihood: Tensor
@@ -46,7 +47,7 @@ class ImportanceEstimate:
 
     @classmethod
     def joined(cls, parts: Sequence[ImportanceEstimate]) -> ImportanceEstimate:
-        """Estimates of several sets of examples as one of all of them, in their order."""
+        """The estimates of several sets of examples as one, in their order."""
         return cls(*(torch.cat([getattr(part, entry.name) for part in parts]) for entry in fields(cls)))
 
     def means(self) -> dict[str, float]:
@@ -70,17 +71,17 @@ class ImportanceEstimate:
 def estimate_likelihood(
     model: AutoEncoder, x: Tensor, *, samples: int = 1000, rows: int = 500, seed: int = 0, width: float = 1.0
 ) -> ImportanceEstimate:
-    """Estimate log p(x) and the bound for each of `x` (num, channel, *dims) with `samples` draws an example.
+    """Estimate log p(x) and the bound for each of `x` (num, channel, *dims) with `samples` draws per example.
 
     `width`: how wide the proposal is, in units of the posterior's variance (see `Posterior`), for instance
-    that of `choose_width`. With another than 1 the bound is measured on draws of its own, a tenth as many, but 20 at
-    least if `samples` is no less.
+    that of `choose_width`. For any other value than 1 the bound is measured on separate draws, a tenth as many, but at
+    least 20 unless `samples` is smaller.
     `rows` examples are decoded at a time, one draw of each, so memory does not grow with `samples` or num. The
-    noise is keyed by (seed, first example of the rows): the result is a function of the arguments. Latents whose
-    sampler is an approximation are drawn from exactly, or the weights would belong to another distribution.
-    The model is measured in evaluation mode and left in the mode of each of its modules. ValueError for a likelihood
-    that is none, no example, fewer than one draw or row, or a width outside [0.001, 1000]; NotImplementedError for a
-    posterior of one's own without `widened`.
+    noise follows from (seed, first example of the rows): the result is a function of the arguments. Latents whose
+    sampler is an approximation are sampled exactly here, because the weights would otherwise be those of another
+    distribution. The model is measured in evaluation mode; then each module returns to its own mode. ValueError for a
+    reconstruction term that is not a likelihood, no example, fewer than one draw or row, or a width outside
+    [0.001, 1000]; NotImplementedError for a custom posterior without `widened`.
     """
     check_width(width)
     _check(model, x, samples, rows)
@@ -98,11 +99,11 @@ def choose_width(
     seed: int = 0,
     widths: Sequence[float] = WIDTHS,
 ) -> float:
-    """The width, of some, that makes `estimate_likelihood` of the first 200 of `x` tightest with fewer draws.
+    """The one of `widths` that gives the tightest `estimate_likelihood` of the first 200 of `x`, with fewer draws.
 
-    Draws a tenth of `samples`, but 20 at least if `samples` is no less. Its noise, the same for every width, has
-    nothing in common with that of an estimate of the same `seed`, which so stays a lower bound in expectation. 1 for a
-    posterior without `widened`, and where no width gives a finite likelihood. ValueError as for
+    It takes a tenth of `samples` draws, but at least 20 unless `samples` is smaller. Its noise, the same for every
+    width, is independent of that of an estimate with the same `seed`, which therefore stays a lower bound in
+    expectation. 1 for a posterior without `widened`, and if no width gives a finite likelihood. ValueError as for
     `estimate_likelihood`, and for no widths.
     """
     if not widths:
@@ -118,7 +119,7 @@ def choose_width(
             if not hasattr(posterior, "widened"):
                 return 1.0
             for width in widths:
-                generator = Generator(x.device).manual_seed(stream_seed(seed, Stream.PROPOSAL, start))
+                generator = Generator(x.device).manual_seed(derive_seed(seed, Purpose.PROPOSAL, start))
                 draws = _draw(model, part, _proposal(posterior, width), few, generator)
                 found[width] += float(draws.log_sum.sum())
     finite = {width: total for width, total in found.items() if math.isfinite(total)}
@@ -139,7 +140,7 @@ def _check(model: AutoEncoder, x: Tensor, samples: int, rows: int) -> None:
         raise ValueError("no example was given to estimate the likelihood of.")
     if not model.likelihood.is_density:
         raise ValueError(
-            f"{type(model.likelihood).__name__} is no likelihood, so there is no log likelihood to estimate; train "
+            f"{type(model.likelihood).__name__} is not a likelihood, so there is no log likelihood to estimate; train "
             "with one of the others."
         )
 
@@ -184,7 +185,7 @@ def _estimate_rows(
 ) -> Iterator[ImportanceEstimate]:
     for start in range(0, len(x), rows):
         part = x[start : start + rows]
-        generator = Generator(x.device).manual_seed(stream_seed(seed, Stream.IMPORTANCE, start))
+        generator = Generator(x.device).manual_seed(derive_seed(seed, Purpose.IMPORTANCE, start))
         posterior = model.encode(part)
         weighted = of_posterior = _draw(model, part, _proposal(posterior, width), samples, generator)
         if width != 1:

@@ -1,4 +1,4 @@
-"""How well a latent space keeps classes together: the error of nearest neighbours in it."""
+"""How well a latent space separates classes: the error of its nearest neighbours."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def neighbour_errors(
     """Share of `test` latents that the majority of their k nearest `train` latents misclassify, for k in `counts`.
 
     Latents (num, K, *grid) by Euclidean distance, labels (num,) int64 from 0. A tie goes to the class whose
-    neighbours are nearer. `rows` test latents are looked at at a time. ValueError for fewer latents than k, and for
-    no k, or one below 1.
+    neighbours are nearer. `rows` test latents are processed at a time. ValueError for fewer latents than k, for no k,
+    and for one below 1.
     """
     if not counts or min(counts) < 1:
         raise ValueError(f"counts is {list(counts)}; it must hold numbers of neighbours, 1 or more each.")

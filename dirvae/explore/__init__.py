@@ -1,4 +1,4 @@
-"""Looking at what a model learned: traversals of its latent space, pictures, and a report on one page."""
+"""What a model learned, as pictures: traversals of its latent space, and a report on one page."""
 
 from dirvae.explore.report import ReportContent, write_report
 from dirvae.explore.traversals import component_latents, interpolate, seen_strength

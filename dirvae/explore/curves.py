@@ -34,7 +34,7 @@ class Panel:
 
 
 def run_panels(metrics: Sequence[dict[str, Any]]) -> list[Panel]:
-    """What the lines of a metrics file tell over time; panels without a single point are left out."""
+    """The numbers of a metrics file over time; panels without any point are left out."""
 
     def one(kind: str, key: str, name: str, *, times: int = 1, is_dashed: bool = False) -> Curve:
         points = [(line["step"], times * line[key]) for line in metrics if line["kind"] == kind and _has(line, key)]
@@ -56,7 +56,7 @@ def run_panels(metrics: Sequence[dict[str, Any]]) -> list[Panel]:
                 one("held_out", "mean_image_psnr_db", "mean image", is_dashed=True),
             ],
         ),
-        Panel("Examples a second", [one("train", "examples_per_second", "training")]),
+        Panel("Examples per second", [one("train", "examples_per_second", "training")]),
         Panel("Time spent waiting for data, %", [one("train", "wait_share", "training", times=100)]),
     ]
     filled = [Panel(panel.title, [curve for curve in panel.curves if curve.values]) for panel in panels]
@@ -98,7 +98,7 @@ def _has(line: dict[str, Any], key: str) -> bool:
 
 
 def _shown_range(values: Sequence[float]) -> tuple[float, float]:
-    """Limits that show where a curve went: the height of its first moments may lie outside."""
+    """Limits that show most of a curve: its highest values, usually those of the first steps, may be outside."""
     ordered = sorted(values)
     low, high = ordered[0], ordered[min(len(ordered) - 1, int(0.97 * len(ordered)))]
     room = 0.06 * (high - low) or 0.5 * abs(high) or 0.5

@@ -1,4 +1,4 @@
-"""What to show of a trained model: reconstructions, samples, its components, a way from one image to another."""
+"""The pictures that show a trained model: reconstructions, samples, components, a path from one image to another."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.explore.traversals import component_latents, farthest_pair, interpolate, seen_strength
-from dirvae.metrics import active_units, components_in_use, psnr
-from dirvae.training.evaluation import is_simplex
-from dirvae.training.seeding import Stream, seeded, stream_seed
+from dirvae.metrics import active_units, components_in_use, is_simplex, psnr
+from dirvae.seeding import Purpose, derive_seed, seeded
 
-__all__ = ["Component", "Gallery", "look_at"]
+__all__ = ["Component", "Gallery", "make_gallery"]
 
 NUM_SHOWN = 12
 NUM_SAMPLES = 24
@@ -23,8 +22,8 @@ NUM_STEPS = 9
 
 @dataclass(frozen=True)
 class Component:
-    """A component of the latent: its number, its mean share over the examples (its mean, off the simplex), whether
-    it is in use, and the picture (channel, height, width) it decodes to.
+    """A component of the latent: its number, its mean over the examples (a share, on the simplex), whether it is in
+    use, and the picture (channel, height, width) that it decodes to.
     """
 
     number: int
@@ -35,8 +34,8 @@ class Component:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures (num, channel, height, width) in [0, 1] on the CPU; `psnr_db` belongs to the reconstructions,
-    `pair` names the two originals that the traversal runs between.
+    """Pictures (num, channel, height, width) in [0, 1] on the CPU. `psnr_db` is that of the reconstructions, `pair`
+    holds the numbers of the two originals that the traversal connects.
     """
 
     originals: Tensor
@@ -49,17 +48,17 @@ class Gallery:
 
 
 @torch.inference_mode()
-def look_at(model: AutoEncoder, images: Tensor, *, seed: int) -> Gallery:
-    """Look at a model through some images (num, channel, height, width) in [0, 1] on its device.
+def make_gallery(model: AutoEncoder, images: Tensor, *, seed: int) -> Gallery:
+    """Make the pictures of a model from images (num, channel, height, width) in [0, 1] on its device.
 
-    The first few are shown; all of them tell how strong each component gets. The components in use come first.
+    The first few are shown; all of them determine how strong each component gets. The components in use come first.
     """
     model.eval()
     latents = torch.cat([model.encode(part).mean for part in torch.split(images, 64)])
     shown = images[:NUM_SHOWN]
     reconstructions = model.decode(latents[: len(shown)])
     first, second = farthest_pair(latents[: len(shown)])
-    with seeded(stream_seed(seed, Stream.PICTURES), images.device):
+    with seeded(derive_seed(seed, Purpose.PICTURES), images.device):
         samples = model.sample(NUM_SAMPLES)
     return Gallery(
         originals=shown.cpu(),

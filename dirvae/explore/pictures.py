@@ -20,7 +20,7 @@ GAP = 4
 def to_pixels(images: Tensor) -> NDArray[np.uint8]:
     """Float images in [0, 1] (num, channel, height, width), 1 or 3 channels → uint8 (num, height, width, 3).
 
-    Values outside are clipped, ones that are not finite become black.
+    Values outside are clipped; values that are not finite become black.
     """
     array = images.detach().float().nan_to_num(0.0).clamp(0, 1).mul(255).round().byte().cpu().numpy()
     array = array.transpose(0, 2, 3, 1)
@@ -28,7 +28,7 @@ def to_pixels(images: Tensor) -> NDArray[np.uint8]:
 
 
 def data_uri(pixels: NDArray[np.uint8], *, largest: int = 128) -> str:
-    """One image (height, width, 3) as a PNG data URI, made smaller to at most `largest` pixels a side."""
+    """One image (height, width, 3) as a PNG data URI, reduced to at most `largest` pixels per side."""
     image = Image.fromarray(pixels)
     image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""`report.html`: a run on one page that needs nothing but itself, and its pictures as PNG files beside."""
+"""`report.html`: a run on one self-contained page, and its pictures as PNG files in the same folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.explore.curves import draw_panel, run_panels
-from dirvae.explore.gallery import Gallery, look_at
+from dirvae.explore.gallery import Gallery, make_gallery
 from dirvae.explore.pictures import data_uri, save_sheet, to_pixels
 from dirvae.latents.latent import SimplexLatent
 from dirvae.training.logging import read_metrics
@@ -25,7 +25,7 @@ TEMPLATE = Path(__file__).with_name("report.html")
 
 @dataclass(frozen=True)
 class ReportContent:
-    """What a report tells beside the metrics of its run.
+    """What a report shows besides the metrics of its run.
 
     `training` and `held_out` are images (num, channel, height, width) in [0, 1], the latter None where nothing was
     held out; the mappings hold JSON values: the data, the settings, the numbers at the end.
@@ -46,7 +46,7 @@ def write_report(run: Path, model: AutoEncoder, content: ReportContent, *, seed:
     device = next(model.parameters()).device
     is_held_out = content.held_out is not None
     images = content.held_out if content.held_out is not None else content.training
-    gallery = look_at(model, images.to(device), seed=seed)
+    gallery = make_gallery(model, images.to(device), seed=seed)
     _save_pictures(run / "pictures", gallery, content.training)
     panels = run_panels(read_metrics(run / "metrics.jsonl"))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -112,12 +112,12 @@ def _components(gallery: Gallery) -> list[dict[str, Any]]:
 
 
 def _decibels(value: float | None, sign: str = "") -> str:
-    """A level with one decimal; None, which is one that was not finite, is a dash."""
+    """A level with one decimal; None, for a number that was not finite, is a dash."""
     return "–" if value is None else f"{value:{sign}.1f} dB"
 
 
 def _number(value: Any) -> str:
-    """A number as a person writes it; None is a dash, text stays."""
+    """A number as a person writes it; None is a dash, text is unchanged."""
     if value is None:
         return "–"
     if isinstance(value, bool):

@@ -1,6 +1,6 @@
 """Paths through a latent space, as pure functions: between two latents, and towards each component.
 
-A latent is (model_size, *grid): in each grid cell shares that sum to 1 over the first axis, or free numbers.
+A latent is (model_size, *grid): in each grid cell shares that sum to 1 over the first axis, or any numbers.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ def interpolate(start: Tensor, end: Tensor, num: int) -> Tensor:
 
 def seen_strength(latents: Tensor, *, quantile: float = 0.95) -> Tensor:
     """How strong each component gets: its quantile over the examples and cells of (num, model_size, *grid), as
-    (model_size,). Beyond it a decoder is asked for what it never saw.
+    (model_size,). A decoder has hardly seen values beyond it.
     """
     components = latents.movedim(1, 0).flatten(1).float()
     return torch.stack([component.quantile(quantile) for component in components])
 
 
 def component_latents(center: Tensor, strength: Tensor, *, on_simplex: bool) -> Tensor:
-    """One latent a component, that component at its strength: (model_size, model_size, *grid).
+    """One latent per component, with that component at its strength: (model_size, model_size, *grid).
 
-    `center` (model_size, *grid) is where to start from, `strength` (model_size,) where each component shall get. On
-    the simplex the latent moves straight towards the component's vertex, the others keep their proportions, and a
-    component that is already stronger stays; elsewhere only the component itself is set.
+    `center` (model_size, *grid) is the start, `strength` (model_size,) the goal of each component. On the simplex the
+    latent moves straight towards the component's vertex, the others keep their proportions, and a component that is
+    already stronger does not change; elsewhere only the component itself is set.
     """
     size = len(center)
     ones = (1,) * (center.ndim - 1)

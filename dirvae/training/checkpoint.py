@@ -1,11 +1,11 @@
-"""Checkpoints: folders `checkpoints/00001500/` that are whole, or not there.
+"""Checkpoints: folders `checkpoints/00001500/`, each complete or absent.
 
     model.safetensors       weights and buffers
     optimizer.safetensors   the optimiser's tensors, named `PARAMETER.STATE`
     state.json              everything else: step, position in the data, settings, and a digest of both files
 
-A checkpoint is written into a folder beside, every file and folder is flushed to the disk, and a rename makes it
-appear; only then are older ones removed. A save that fails on the way leaves what was there as it was.
+A checkpoint is written into a temporary folder, every file and folder is flushed to the disk, and a rename moves it
+to its place; older ones are removed after that. A save that fails leaves the earlier checkpoints unchanged.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _STEP_NAME = re.compile(r"\d{8,}")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint on the disk, found whole when it was opened; `state` is the content of its state.json."""
+    """One checkpoint on the disk, which was complete when it was opened; `state` is the content of its state.json."""
 
     path: Path
     step: int
@@ -63,7 +63,7 @@ class CheckpointFolder:
         self.keep = keep
 
     def steps(self) -> list[int]:
-        """Steps that have a checkpoint folder, whole or not, ascending."""
+        """Steps that have a checkpoint folder, complete or not, ascending."""
         if not self.folder.is_dir():
             return []
         return sorted(int(path.name) for path in self.folder.iterdir() if _STEP_NAME.fullmatch(path.name))
@@ -79,7 +79,7 @@ class CheckpointFolder:
     ) -> Path:
         """Write the checkpoint of a step, then remove all but the last `keep` and that of `best_step`.
 
-        `state` holds JSON values. Raises `SaveError` if the disk does not take it, the older ones untouched.
+        `state` holds JSON values. Raises `SaveError` if it cannot be written; the older ones are then untouched.
         """
         final = self.folder / f"{step:08d}"
         beside = self.folder / f".{final.name}.tmp"
@@ -124,7 +124,7 @@ class CheckpointFolder:
         return Checkpoint(path, step, state)
 
     def newest(self) -> Checkpoint | None:
-        """The newest whole checkpoint, or None if there is none at all. Each damaged one it skips is warned of.
+        """The newest complete checkpoint, or None if there is none. It warns of each damaged one that it skips.
 
         Raises `CheckpointError` if there are checkpoints and all are damaged.
         """
@@ -138,12 +138,12 @@ class CheckpointFolder:
                 warnings.warn(f"{error} Going back to the one before.", TrainingWarning, stacklevel=2)
         if steps:
             raise CheckpointError(
-                f"{self.folder}: all {len(steps)} checkpoints are damaged. Move the folder away to start anew."
+                f"{self.folder}: all {len(steps)} checkpoints are damaged. Move the folder away to start again."
             )
         return None
 
     def _appear(self, beside: Path, final: Path) -> None:
-        if final.exists():  # a damaged one of the same step, which training has now come back to
+        if final.exists():  # a damaged one of the same step, which training has reached again
             final.rename(self.folder / f".{final.name}.replaced.tmp")
         beside.rename(final)
         fsync_folder(self.folder)
@@ -167,7 +167,7 @@ class CheckpointFolder:
 
 
 class CheckpointVersionError(CheckpointError):
-    """The checkpoint is of another format version: going back to an older one would hide that."""
+    """The checkpoint has another format version: going back to an older one would hide that."""
 
 
 def _state_text(step: int, files: dict[str, Any], state: Mapping[str, Any]) -> str:

@@ -1,12 +1,12 @@
-"""What can go wrong in training, as a tree.
+"""The errors of training, as a tree.
 
 TrainingError
-├── ConfigError       a setting that cannot be, an unknown one, or one that a resumed run may not change
+├── ConfigError       a setting with an invalid value, an unknown one, or one that a resumed run may not change
 ├── CheckpointError   a checkpoint or run folder that is missing, damaged or does not fit the model
-│   └── SaveError     the disk did not take a checkpoint
+│   └── SaveError     a checkpoint could not be written to the disk
 └── NonFiniteError    too many updates in a row were not finite
 
-TrainingWarning       something went wrong and training goes on: a failed save, a skipped checkpoint
+TrainingWarning       something went wrong and training continues: a failed save, a skipped checkpoint
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class TrainingError(Exception):
 
 
 class ConfigError(TrainingError, ValueError):
-    """A setting is out of range, unknown, or differs from what the run began with."""
+    """A setting is out of range, unknown, or differs from what the run was started with."""
 
 
 class CheckpointError(TrainingError):
@@ -27,7 +27,7 @@ class CheckpointError(TrainingError):
 
 
 class SaveError(CheckpointError):
-    """The disk did not take a checkpoint: it is full, read-only or gone. Earlier checkpoints are untouched."""
+    """A checkpoint could not be written: the disk is full, read-only or gone. Earlier checkpoints are untouched."""
 
 
 class NonFiniteError(TrainingError):
@@ -35,4 +35,4 @@ class NonFiniteError(TrainingError):
 
 
 class TrainingWarning(UserWarning):
-    """Training goes on, but someone should know."""
+    """Training continues, but someone should know."""

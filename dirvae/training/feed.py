@@ -1,4 +1,4 @@
-"""What a training step is fed: batches of any iterable as float tensors on the device, and the place in them."""
+"""The batches of training: any iterable's, as float tensors on the device, and the position in them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.training.errors import TrainingError
-from dirvae.training.seeding import Stream, seeded, stream_seed
+from pipelines.batching.iteration import BatchIterator
+from pipelines.torch_bridge import DevicePrefetcher
 
 __all__ = ["Feed", "FeedBatch", "to_device"]
 
@@ -22,9 +24,10 @@ _END = object()
 
 @dataclass(frozen=True)
 class FeedBatch:
-    """A batch on the device. `data` is float32 (batch, channel, *dims), images in [0, 1]; `mask` (batch,) bool
-    marks real examples, None if all are; `num_examples` counts them; `step` is the update it is for, from 0.
-    `source` is the batch as it came, with its keys, fields or labels.
+    """A batch on the device. `data` is float32 (batch, channel, *dims), uint8 data scaled to [0, 1]; `mask` (batch,)
+    bool marks real examples, None if all are; `num_examples` counts them; `step` is the update it is for, from 0.
+    `source` is the batch as it was given, with its keys, fields or labels; the arrays of an iterator's batch are
+    tensors on the device there.
     """
 
     data: Tensor
@@ -35,16 +38,20 @@ class FeedBatch:
 
 
 class Feed:
-    """Epoch after epoch of an iterable, knowing after which batch training stands.
+    """The epochs of an iterable, one after the other, with the position after the last batch taken.
 
     `batches` yields batches (anything with `.data`), tensors, arrays, or tuples that begin with one of these, and
-    can be iterated again for the next epoch. Its place is kept by its own `state_dict`, if it has one, and else by
-    counting the batches of the epoch. Torch's generator is seeded by (seed, epoch) where an epoch starts, so that
-    counting is exact for a list and for a DataLoader, a shuffled one, too.
+    can be iterated again for the next epoch. The position is the state of the last batch if it has one, otherwise the
+    number of batches taken in the epoch. Torch's generator is seeded by (seed, epoch) at the start of an epoch, so
+    that counting is exact for a list and also for a DataLoader that shuffles.
+
+    Batches of an iterator of `pipelines` go through a `DevicePrefetcher`: a GPU receives the next one during the
+    step before it. `close` moves the iterator back to the last batch taken.
     """
 
     def __init__(self, batches: Iterable[Any], device: torch.device, *, seed: int = 0) -> None:
-        self._batches = batches
+        self._kind = type(batches).__name__
+        self._batches = DevicePrefetcher(batches, device) if isinstance(batches, BatchIterator) else batches
         self._device = device
         self._seed = seed
         self._epoch = 0
@@ -55,18 +62,17 @@ class Feed:
 
     @property
     def epoch(self) -> int:
-        """Epochs completed; an iterator that tells its epoch in its state is believed."""
-        told = self._state.get("epoch") if self._state is not None else None
-        return told if isinstance(told, int) else self._epoch
+        """Epochs completed: the iterator's own number if its state has one."""
+        saved = self._state.get("epoch") if self._state is not None else None
+        return saved if isinstance(saved, int) else self._epoch
 
     def batches_per_epoch(self) -> int:
-        """Batches of a whole epoch, to be asked before any is taken. Raises `TrainingError` if it is unknown."""
+        """Batches of a whole epoch, if none was taken yet. Raises `TrainingError` if the number is unknown."""
         try:
             return len(self._batches)  # type: ignore[arg-type]
         except TypeError as error:
-            kind = type(self._batches).__name__
             raise TrainingError(
-                f"{kind} has no length, so the steps of an epoch are unknown. Give steps instead of epochs."
+                f"{self._kind} has no length, so the steps of an epoch are unknown. Give steps instead of epochs."
             ) from error
 
     def take(self, step: int) -> FeedBatch:
@@ -89,36 +95,38 @@ class Feed:
         return waited
 
     def state_dict(self) -> dict[str, Any]:
-        """The place after the last batch taken, as JSON."""
+        """The position after the last batch taken, as JSON."""
         state = self._state
         if state is None and hasattr(self._batches, "state_dict"):
             state = self._batches.state_dict()
         return {"epoch": self._epoch, "batches": self._count, "iterator": state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after the batch at which `state` was taken; the iterator's own errors pass through."""
+        """Continue after the batch at which `state` was saved; the iterator's own errors pass through."""
         self.close()
         self._epoch, self._count, self._state = state["epoch"], state["batches"], state["iterator"]
         if self._state is None:
             if (self._epoch or self._count) and hasattr(self._batches, "state_dict"):
                 raise TrainingError(
-                    f"the run was saved with batches that have no state, but {type(self._batches).__name__} has one. "
-                    "Resume with the same kind of batches."
+                    f"the run was saved with batches that have no state, but {self._kind} has one. Resume with the "
+                    "same kind of batches."
                 )
             return
         if not hasattr(self._batches, "load_state_dict"):
             raise TrainingError(
-                f"the run was saved with an iterator that has a state, but {type(self._batches).__name__} has no "
-                "load_state_dict. Resume with the same kind of batches."
+                f"the run was saved with an iterator that has a state, but {self._kind} has no load_state_dict. "
+                "Resume with the same kind of batches."
             )
         self._batches.load_state_dict(self._state)
 
     def close(self) -> None:
-        """Let go of the iteration in progress."""
+        """End the iteration in progress; the iterator's own state is then that of the last batch taken."""
         iterator, self._iterator = self._iterator, None
         close = getattr(iterator, "close", None)
         if close is not None:
             close()
+        if iterator is not None and isinstance(self._batches, DevicePrefetcher):
+            self._batches.load_state_dict(self._batches.state_dict())
 
     def _next(self) -> Any:
         if self._iterator is None:
@@ -130,13 +138,13 @@ class Feed:
             batch = self._begin(skip=0)
         if batch is _END:
             raise TrainingError(
-                f"{type(self._batches).__name__} gave no batch in epoch {self._epoch}: it is empty, holds less "
-                "than one batch, or is a generator that is used up. Give batches that can be iterated again."
+                f"{self._kind} gave no batch in epoch {self._epoch}: it is empty, holds less than one batch, or is a "
+                "generator that is used up. Give batches that can be iterated again."
             )
         return batch
 
     def _begin(self, *, skip: int) -> Any:
-        with seeded(stream_seed(self._seed, Stream.EPOCH, self._epoch), self._device):
+        with seeded(derive_seed(self._seed, Purpose.EPOCH, self._epoch), self._device):
             self._iterator = iter(self._batches)
             for _ in range(skip):
                 next(self._iterator, None)
@@ -144,11 +152,11 @@ class Feed:
 
 
 def to_device(data: Tensor | NDArray[Any], device: torch.device) -> Tensor:
-    """An array or tensor as float32 on a device: uint8 becomes [0, 1], 4 axes are laid out channels_last."""
+    """An array or tensor as float32 on a device: uint8 is scaled to [0, 1], 4 axes are laid out channels_last."""
     if isinstance(data, np.ndarray):
         data = torch.from_numpy(data if data.flags.writeable else data.copy())
     if device.type == "cuda" and data.device.type == "cpu":
-        data = data.pin_memory()  # a copy from pageable memory would wait for the steps before it
+        data = data.pin_memory()  # a copy from pageable memory would wait for the earlier steps
     moved = data.to(device, non_blocking=device.type == "cuda")
     scaled = moved.to(torch.float32) / 255 if moved.dtype == torch.uint8 else moved.to(torch.float32)
     return scaled.contiguous(memory_format=torch.channels_last) if scaled.ndim == 4 else scaled

@@ -1,7 +1,7 @@
-"""The gradient guard: an update that is not finite is skipped whole, counted, and after too many in a row fatal.
+"""The gradient guard: it skips and counts updates that are not finite, and ends training after too many in a row.
 
-Everything is computed on the device, without a look at it from the host: whether this step is finite, how many
-were not, how many in a row, and which loss term or parameter was the first. `read` fetches the tally.
+Everything is computed on the device, and the host does not wait for it: whether this step is finite, how many were
+not, how many in a row, and which loss term or parameter was the first. `read` fetches the tally.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dirvae.training.errors import NonFiniteError
+from dirvae.training.ranks import ONE_RANK, Ranks
 
 __all__ = ["MAX_SKIPPED_IN_A_ROW", "GradientGuard", "GuardTally"]
 
@@ -21,8 +22,8 @@ MAX_SKIPPED_IN_A_ROW = 20
 
 @dataclass(frozen=True)
 class GuardTally:
-    """Updates skipped since the run began, and in a row up to now; `culprit` is the loss term or the gradient
-    that was first found not finite in the latest row, None if there was none since the start or a resume.
+    """Updates skipped since the run started, and in a row until now. `culprit` is the loss term or the gradient that
+    was the first to be not finite in the latest row, None if there was none since the start or a resume.
     """
 
     skipped: int
@@ -31,12 +32,14 @@ class GuardTally:
 
 
 class GradientGuard:
-    """Judges each update of a model's parameters: its loss terms, then its gradients, in the model's order.
+    """Checks each update of a model's parameters: its loss terms, then its gradients, in the model's order.
 
-    Buffers that a forward pass changes by itself, such as running means, are the model's own affair.
+    Buffers that a forward pass changes, such as running means, are not checked. With several ranks, an update that is
+    not finite on one of them is skipped on all; the culprit is the rank's own.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
+    def __init__(self, model: nn.Module, device: torch.device, *, ranks: Ranks = ONE_RANK) -> None:
+        self._ranks = ranks
         self._parameters = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
         self._names: list[str] = []
         self._zero = torch.zeros((), device=device)
@@ -45,12 +48,12 @@ class GradientGuard:
         self._longest_row = torch.zeros_like(self._skipped)  # since the last reading
         self._culprit = torch.full_like(self._skipped, -1)
 
-    def judge(self, terms: Mapping[str, Tensor], *, clip: float | None) -> tuple[Tensor, Tensor]:
-        """Look at the terms and the gradients now in the model, and scale these to a norm of at most `clip`.
+    def check(self, terms: Mapping[str, Tensor], *, clip: float | None) -> tuple[Tensor, Tensor]:
+        """Check the terms and the model's gradients, and scale the gradients to a norm of at most `clip`.
 
         Returns (is_finite, norm), on the device: a bool scalar, and the norm of all gradients before clipping.
         """
-        ordered = sorted(terms, key=lambda name: name == "loss")  # the loss last: it is NaN if any other is
+        ordered = sorted(terms, key=lambda name: name == "loss")  # the loss last: it is NaN if another term is
         gradients = [value.grad for _, value in self._parameters if value.grad is not None]
         found = iter(torch._foreach_norm(gradients))
         norms = torch.stack([self._zero if value.grad is None else next(found) for _, value in self._parameters])
@@ -67,11 +70,12 @@ class GradientGuard:
         skipped, in_a_row, longest_row, index = counts.tolist()
         self._longest_row.zero_()
         culprit = self._names[index] if index >= 0 else None
+        first = culprit or "a value on another rank"
         if longest_row >= MAX_SKIPPED_IN_A_ROW:
             raise NonFiniteError(
-                f"{longest_row} updates in a row were not finite and were skipped; {culprit} was the first to be "
-                "NaN or infinite. Lower the learning rate, train with precision fp32, or look for such values in the "
-                "data."
+                f"{longest_row} updates in a row were not finite and were skipped; {first} was the first to be "
+                "NaN or infinite. Lower the learning rate, train with precision fp32, or check the data for such "
+                "values."
             )
         return GuardTally(skipped, in_a_row, culprit)
 
@@ -80,14 +84,15 @@ class GradientGuard:
         return {"skipped": int(self._skipped), "in_a_row": int(self._in_a_row)}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on counting from `state_dict()`."""
+        """Continue counting from `state_dict()`."""
         self._skipped.fill_(state["skipped"])
         self._in_a_row.fill_(state["in_a_row"])
 
     def _count(self, is_bad: Tensor) -> Tensor:
-        any_bad = is_bad.any()
-        begins = any_bad & (self._in_a_row == 0)
-        self._culprit = torch.where(begins, is_bad.int().argmax(), self._culprit)
+        mine = is_bad.any()
+        any_bad = self._ranks.any(mine)
+        is_first = mine & (self._in_a_row == 0)
+        self._culprit = torch.where(is_first, is_bad.int().argmax(), self._culprit)
         self._in_a_row = torch.where(any_bad, self._in_a_row + 1, 0)
         self._longest_row = torch.maximum(self._longest_row, self._in_a_row)
         self._skipped = self._skipped + any_bad

@@ -6,10 +6,10 @@ __all__ = ["learning_rate_factor"]
 
 
 def learning_rate_factor(step: int, *, total: int, warmup: int, cooldown: float | None) -> float:
-    """What to multiply the learning rate by at a step (from 0) of `total`: in (0, 1].
+    """The factor of the learning rate at a step (from 0) of `total`: in (0, 1].
 
-    Rises in a line over the first `warmup` steps, falls in a line over the last `cooldown` share of all; the last
-    step still moves.
+    It rises linearly over the first `warmup` steps and falls linearly over the last `cooldown` share of all steps; it
+    is above 0 at the last step.
     """
     rising = (step + 1) / (warmup + 1)
     falling = 1.0

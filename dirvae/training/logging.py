@@ -1,4 +1,4 @@
-"""What training tells: metrics as JSON lines in a file, progress on a terminal, plain lines in a log."""
+"""The output of training: metrics as JSON lines in a file, a progress bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["MetricsFile", "Progress", "finite_or_none", "read_metrics"]
 
 
 class MetricsFile:
-    """`metrics.jsonl`: one object a line, with "kind" ("train" or "held_out") and "step" among its keys."""
+    """`metrics.jsonl`: one object per line, with "kind" ("train" or "held_out") and "step" among its keys."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
     def append(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """Add a line; numbers that are not finite become null. A disk that refuses is warned of, not fatal."""
+        """Add a line; numbers that are not finite become null. A disk error only causes a warning."""
         line = json.dumps(
             {"kind": kind, "step": step, **finite_or_none(values)}, ensure_ascii=False, allow_nan=False
         )
@@ -41,14 +41,14 @@ class MetricsFile:
             warnings.warn(f"{self.path}: step {step} was not logged ({reason}).", TrainingWarning, stacklevel=2)
 
     def cut_back(self, step: int) -> None:
-        """Drop every line after a step, and a line that a kill cut short."""
+        """Remove every line after a step, and a line that was cut short when the process was killed."""
         if self.path.exists():
             kept = [line for line in read_metrics(self.path) if line["step"] <= step]
             write_durably(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The lines of a metrics file in order, without any that is cut short; empty if there is no file."""
+    """The lines of a metrics file in order, without any that was cut short; empty if there is no file."""
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -57,7 +57,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def finite_or_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values, with None for numbers that are not finite, which JSON does not know."""
+    """The same values, with None for numbers that are not finite, because JSON has none."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in values.items()
@@ -65,16 +65,20 @@ def finite_or_none(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Progress:
-    """Loss terms, examples per second, share of time waiting: in tqdm's bar on a terminal, else in plain lines."""
+    """tqdm's bar on a terminal, else plain lines; nothing if `is_silent`.
 
-    def __init__(self, total: int, *, stream: TextIO | None = None) -> None:
+    It shows loss terms, examples per second, and the share of the time spent waiting for data.
+    """
+
+    def __init__(self, total: int, *, stream: TextIO | None = None, is_silent: bool = False) -> None:
+        self._is_silent = is_silent
         self._stream = stream if stream is not None else sys.stderr
         self._total = total
         self._bar: tqdm[Any] | None = None
 
     def start(self, step: int) -> None:
-        """Begin to show, at a step."""
-        if self._stream.isatty():
+        """Start at a step."""
+        if self._stream.isatty() and not self._is_silent:
             with suppress(ImportError):
                 from tqdm import tqdm
 
@@ -89,6 +93,8 @@ class Progress:
 
     def show(self, step: int, values: Mapping[str, Any], *, what: str = "") -> None:
         """Show the numbers at a step: beside the bar, or as a line; those with a name, `what`, always as a line."""
+        if self._is_silent:
+            return
         shown = _sentence(values)
         if self._bar is not None and not what:
             self._bar.set_postfix_str(shown)
@@ -100,7 +106,7 @@ class Progress:
             print(line, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

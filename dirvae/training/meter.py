@@ -1,4 +1,4 @@
-"""Means of loss terms, kept on the device between two looks: logging must not make a GPU wait at every step."""
+"""Means of loss terms, kept on the device between two logs, so that logging does not make a GPU wait at every step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Meter:
         self._sums = row if self._sums is None else self._sums + row
 
     def take(self) -> dict[str, float | None]:
-        """The means, None where no step counted, and start again; empty if nothing was added."""
+        """Return the means, None where no step counted, and start again; empty if nothing was added."""
         if self._sums is None:
             return {}
         *sums, count = self._sums.tolist()

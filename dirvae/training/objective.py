@@ -1,4 +1,4 @@
-"""What a step minimises, and the shape of a user's own loss."""
+"""The loss that a step minimises, and the form of a user's own loss."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Loss = Callable[[Any, FeedBatch], Mapping[str, Tensor | float]]
 
 
 class Bound:
-    """The model's own loss, with the weight of its KL term and the free nats that a config asks for."""
+    """The model's own loss, with the weight of its KL term and the free nats of a config."""
 
     def __init__(self, config: FitConfig) -> None:
         self._config = config
 
     def kl_weight(self, step: int) -> float:
-        """The weight at a step: constant, rising once, or rising in every cycle anew."""
+        """The weight at a step: constant, rising once, or rising in every cycle."""
         config = self._config
         if config.kl_warmup == 0:
             return constant(step, value=config.kl_weight)

@@ -1,4 +1,4 @@
-"""In what arithmetic a step is computed: float32, or mixed with bfloat16 or float16."""
+"""The arithmetic of a step: float32, or mixed with bfloat16 or float16."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Precision:
         return cls(name, device)
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context a forward pass runs in."""
+        """The context that a forward pass runs in."""
         if self.name == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=_DTYPES[self.name])
@@ -45,7 +45,7 @@ class Precision:
 def choose_device(name: str) -> torch.device:
     """The device of a name; `auto` is the current CUDA GPU, else the CPU.
 
-    Raises `ConfigError` for a device that is not there or cannot compute in float64, as the KL terms do.
+    Raises `ConfigError` for a device that does not exist or does not compute in float64, which the KL terms need.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -56,5 +56,5 @@ def choose_device(name: str) -> torch.device:
         torch.zeros(1, dtype=torch.float64, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {name!r} cannot be used ({reason}). Give --device cpu or auto.") from error
+        raise ConfigError(f"device {name!r} cannot be used ({reason}). Give the device cpu or auto.") from error
     return device

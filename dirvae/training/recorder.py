@@ -1,4 +1,4 @@
-"""What a run tells while it trains: means of the loss terms, speed and waiting, to metrics.jsonl and the screen."""
+"""The log of a run: means of the loss terms, speed and waiting, in metrics.jsonl and on the screen."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dirvae.training.errors import TrainingWarning
 from dirvae.training.guard import GuardTally
 from dirvae.training.logging import MetricsFile, Progress
 from dirvae.training.meter import Meter
+from dirvae.training.ranks import ONE_RANK, Ranks
 
 __all__ = ["Recorder"]
 
@@ -22,30 +23,30 @@ HELD_OUT_SHOWN = ("bound", "objective", "psnr_db", "psnr_gain_db", "components_i
 
 
 class Recorder:
-    """Collects what happens between two looks, a window, and writes one line for each."""
+    """Collects the numbers of a window of steps and writes one line per window; only the first rank writes."""
 
-    def __init__(self, out: Path | None, *, total_steps: int) -> None:
-        self._metrics = MetricsFile(out / METRICS_NAME) if out is not None else None
-        self._progress = Progress(total_steps)
+    def __init__(self, out: Path | None, *, total_steps: int, ranks: Ranks = ONE_RANK) -> None:
+        self._metrics = MetricsFile(out / METRICS_NAME) if out is not None and ranks.is_first else None
+        self._progress = Progress(total_steps, is_silent=not ranks.is_first)
         self._meter = Meter()
         self._examples = 0
         self._skipped = 0
         self._began = time.perf_counter()
 
     def start(self, step: int, *, skipped: int) -> None:
-        """Begin to tell, at a step before which so many updates were skipped."""
+        """Start at a step; `skipped` updates were skipped before it."""
         self._skipped = skipped
         self._progress.start(step)
         self._began = time.perf_counter()
 
     def count(self, values: Mapping[str, Tensor], is_finite: Tensor, *, num_examples: int) -> None:
-        """One update is done: its scalars, still on the device, and how many examples it saw."""
+        """Count one update: its scalars, still on the device, and its number of examples."""
         self._meter.add(values, is_finite)
         self._examples += num_examples
         self._progress.advance()
 
     def log(self, step: int, tally: GuardTally, *, numbers: Mapping[str, float], wait_seconds: float) -> None:
-        """Write the window's line: means over it, `numbers` as they are now, speed, and updates skipped so far."""
+        """Write the window's line: means over it, the current `numbers`, speed, and updates skipped so far."""
         seconds = max(time.perf_counter() - self._began, 1e-9)
         means = self._meter.take()
         speed = {
@@ -73,15 +74,15 @@ class Recorder:
         self._progress.show(step, shown or evaluation, what="held out")
 
     def open_window(self) -> None:
-        """Begin a window now: what was spent since, on a save or an evaluation, is not training."""
+        """Start a window now, so that the time of a save or an evaluation is not counted as training."""
         self._examples = 0
         self._began = time.perf_counter()
 
     def cut_back(self, step: int) -> None:
-        """Drop what was written after a step."""
+        """Remove the lines after a step."""
         if self._metrics is not None:
             self._metrics.cut_back(step)
 
     def close(self) -> None:
-        """Take the progress bar away."""
+        """Remove the progress bar."""
         self._progress.close()

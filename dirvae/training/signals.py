@@ -10,14 +10,14 @@ __all__ = ["StopSignals"]
 
 
 class StopSignals:
-    """Within the block the first SIGTERM or Ctrl-C is only noted, in `received`; a second one acts as ever."""
+    """Within the block the first SIGTERM or Ctrl-C is only recorded, in `received`; a second one acts as usual."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __call__(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether a stop was requested."""
         return self.received is not None
 
     def __enter__(self) -> Self:

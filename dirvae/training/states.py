@@ -13,7 +13,7 @@ from dirvae.training.errors import CheckpointError
 
 __all__ = ["load_model_tensors", "load_optimizer_state", "model_to_tensors", "optimizer_to_tensors"]
 
-# How an optimiser is carried out, not what it does: chosen anew for the device that a run goes on with.
+# How an optimiser is implemented, not what it does: chosen again for the device on which a run continues.
 _IMPLEMENTATION = frozenset({"params", "fused", "foreach", "capturable", "differentiable"})
 
 
@@ -74,8 +74,8 @@ def load_optimizer_state(
 ) -> None:
     """Give a fresh optimiser the state that `optimizer_to_tensors` took. Raises `CheckpointError` on a misfit.
 
-    A tensor of its parameter's shape gets its parameter's memory layout, as it had when it was made: the
-    arithmetic of resumed steps is then the same to the last bit.
+    A tensor of its parameter's shape gets its parameter's memory layout, which it had when it was made, so that the
+    arithmetic of resumed steps is the same to the last bit.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     _check_fits(optimizer, len(parameters), tensors, description)

@@ -1,8 +1,8 @@
-"""The training loop: feed, update, look, save. Resuming it is exact.
+"""The training loop: feed, update, log, save. Resuming it is exact.
 
-A step is a function of the weights, the optimiser's state, the batch and the step's number: noise comes from a
-seed made of (seed, step), learning rate and KL weight are functions of the step, and the feed knows its place. A
-checkpoint therefore holds all there is, and no generator's state.
+A step is a function of the weights, the optimiser's state, the batch and the step's number: noise follows from (seed,
+step), learning rate and KL weight are functions of the step, and the feed knows its position. A checkpoint is
+therefore complete without the state of a random generator.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from dirvae.seeding import Purpose, derive_seed, seed_generators, seeded
 from dirvae.training.checkpoint import Checkpoint, CheckpointFolder
 from dirvae.training.config import FitConfig
 from dirvae.training.errors import ConfigError, SaveError, TrainingWarning
@@ -26,8 +27,8 @@ from dirvae.training.learning_rate import learning_rate_factor
 from dirvae.training.logging import finite_or_none
 from dirvae.training.objective import Bound, Loss, split_terms
 from dirvae.training.precision import Precision, choose_device
+from dirvae.training.ranks import ONE_RANK, Ranks
 from dirvae.training.recorder import Recorder
-from dirvae.training.seeding import Stream, seed_generators, seeded, stream_seed
 from dirvae.training.states import (
     load_model_tensors,
     load_optimizer_state,
@@ -47,9 +48,10 @@ class Trainer:
 
     `batches` is any iterable that can be iterated again: of batches, tensors or arrays (see `Feed`). `loss` is
     (model, batch) → named scalar terms, of which "loss" is minimised; the model's own bound unless given. Labels and
-    fields are in `batch.source`, the batch as it came.
+    fields are in `batch.source`, the batch as it was given.
     `optimizer` is Adam unless given. `evaluate` runs at every save and at the end. `out` is the run folder for
-    checkpoints and metrics; None keeps nothing.
+    checkpoints and metrics; None keeps nothing. `ranks` says which process of several this one is: only the first
+    writes files, noise differs from rank to rank, and an update is skipped on all ranks or on none.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class Trainer:
         config: FitConfig | None = None,
         evaluate: Evaluate | None = None,
         out: str | os.PathLike[str] | None = None,
+        ranks: Ranks = ONE_RANK,
     ) -> None:
+        self.ranks = ranks
         self.config = config if config is not None else FitConfig()
         self.device = choose_device(self.config.device)
         self.model = model.to(self.device)
@@ -76,29 +80,30 @@ class Trainer:
         self._evaluate = evaluate
         self._learning_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.precision = Precision.choose(self.config.precision, self.device)
-        self._updater = Updater(self.model, self.optimizer, self.precision)
+        self._updater = Updater(self.model, self.optimizer, self.precision, ranks=ranks)
         self._checkpoints = (
             CheckpointFolder(Path(out) / "checkpoints", keep=self.config.keep) if out is not None else None
         )
         self._saved_step: int | None = None
-        self._recorder = Recorder(Path(out) if out is not None else None, total_steps=self.total_steps)
+        folder = Path(out) if out is not None else None
+        self._recorder = Recorder(folder, total_steps=self.total_steps, ranks=ranks)
         self._numbers: dict[str, float] = {}
 
     @property
     def skipped_updates(self) -> int:
-        """Updates left out since the run began because something was not finite."""
+        """Updates skipped since the run was started because something was not finite."""
         return self._updater.tally().skipped
 
     def fit(self, *, should_stop: Callable[[], bool] = lambda: False) -> int:
-        """Train to the end, or until `should_stop` says so between two steps; save; return the steps done.
+        """Train to the end, or until `should_stop()` is true between two steps; save; return the steps done.
 
         Raises `NonFiniteError` when too many updates in a row were not finite, and `SaveError` if the last
         checkpoint cannot be written (earlier failures only warn). The data's own errors pass through.
         """
         if self._saved_step is None and self._checkpoints is not None and self._checkpoints.steps():
             raise ConfigError(
-                f"{self._checkpoints.folder}: holds the checkpoints of a run. Call resume() to go on with it, or "
-                "give another folder."
+                f"{self._checkpoints.folder}: holds the checkpoints of a run. Call resume() to continue it, or give "
+                "another folder."
             )
         self._recorder.start(self.step, skipped=self.skipped_updates)
         self.model.train()
@@ -106,7 +111,7 @@ class Trainer:
             with seeded(self.config.seed, self.device):
                 while self.step < self.total_steps and not should_stop():
                     self._update()
-                    self._look()
+                    self._log_and_save()
                 if self._saved_step != self.step:
                     self._save()
         finally:
@@ -115,7 +120,7 @@ class Trainer:
         return self.step
 
     def evaluate(self) -> dict[str, Any] | None:
-        """Evaluate the model as it is now, remember and log the numbers; None without an `evaluate`."""
+        """Evaluate the current model, keep and log the numbers; None without an `evaluate`."""
         if self._evaluate is None:
             return None
         self.evaluation = finite_or_none(self._evaluate(self.model))
@@ -128,10 +133,10 @@ class Trainer:
         return self.evaluation
 
     def resume(self) -> bool:
-        """Go back to the newest whole checkpoint in `out`; False if there is none. Later metrics are cut off.
+        """Go back to the newest complete checkpoint in `out`; False if there is none. Later metrics are removed.
 
-        Raises `ConfigError` if a setting differs that may not, `CheckpointError` if the model or optimiser does not
-        fit, and the data's own error if it is other data.
+        Raises `ConfigError` if a setting differs that may not change, `CheckpointError` if the model or optimiser
+        does not fit, and the data's own error for other data.
         """
         if self._checkpoints is None:
             raise ConfigError("there is no run folder to resume from; give the Trainer out=FOLDER.")
@@ -143,7 +148,7 @@ class Trainer:
 
     def _update(self) -> None:
         config, self.evaluation = self.config, None
-        seed_generators(stream_seed(config.seed, Stream.STEP, self.step), self.device)
+        seed_generators(derive_seed(config.seed, Purpose.STEP, self.ranks.index(self.step)), self.device)
         factor = learning_rate_factor(
             self.step, total=self.total_steps, warmup=config.learning_rate_warmup, cooldown=config.cooldown
         )
@@ -157,7 +162,7 @@ class Trainer:
         self._recorder.count({**terms, "gradient_norm": norm}, is_finite, num_examples=batch.num_examples)
         self.step += 1
 
-    def _look(self) -> None:
+    def _log_and_save(self) -> None:
         is_save = self.step == self.total_steps or self.step % self.config.save_every == 0
         if is_save or self.step % self.config.log_every == 0:
             waited = self._feed.take_wait_seconds()
@@ -171,12 +176,15 @@ class Trainer:
                 if self.step == self.total_steps:
                     raise
                 self.best = best
-                warnings.warn(f"{error} Training goes on.", TrainingWarning, stacklevel=3)
+                warnings.warn(f"{error} Training continues.", TrainingWarning, stacklevel=3)
             self._recorder.open_window()
 
     def _save(self) -> None:
-        if self._checkpoints is None:
-            return
+        if self._checkpoints is not None and self.ranks.is_first:
+            self._write(self._checkpoints)
+        self._saved_step = self.step
+
+    def _write(self, checkpoints: CheckpointFolder) -> None:
         tensors, optimizer = optimizer_to_tensors(self.optimizer)
         state = {
             "config": self.config.to_json(),
@@ -188,21 +196,19 @@ class Trainer:
             "best": self.best,
             "torch": torch.__version__,
         }
-        self._checkpoints.save(
+        checkpoints.save(
             self.step,
             model=model_to_tensors(self.model),
             optimizer=tensors,
             state=state,
             best_step=self.best["step"] if self.best else None,
         )
-        self._saved_step = self.step
 
     def _load(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
-        changes = self.config.changes_since(type(self.config).from_json(state["config"]))
-        if changes:
+        if changes := _changes(self.config, state["config"]):
             raise ConfigError(
-                f"{checkpoint.path}: the run was begun with other settings ({'; '.join(changes)}). Resume with the "
+                f"{checkpoint.path}: the run was started with other settings ({'; '.join(changes)}). Resume with the "
                 "old values, or start a new run."
             )
         load_model_tensors(self.model, checkpoint.model_tensors(), origin=str(checkpoint.path))
@@ -213,8 +219,18 @@ class Trainer:
         self.evaluation, self.best = state["evaluation"], state["best"]
 
 
+def _changes(config: FitConfig, saved: Mapping[str, Any]) -> list[str]:
+    """The differences from a checkpoint's settings that a resumed run may not have, each as `name: old → new`.
+
+    Version 1 of run folders saved the settings of data and model here, too; they are compared if `config` has them.
+    """
+    before = {**FitConfig().to_json(), **saved}
+    names = [name for name in config.fixed_names() if name in before and before[name] != getattr(config, name)]
+    return [f"{name}: {before[name]} → {getattr(config, name)}" for name in names]
+
+
 def _arguments(model: nn.Module) -> Any:
-    """The arguments that make the model again, as JSON; None where it cannot say, having parts that were given."""
+    """The arguments that make the model again, as JSON; None for a model with parts that were given as modules."""
     try:
         return getattr(model, "config", None)
     except ValueError:

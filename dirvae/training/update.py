@@ -1,4 +1,4 @@
-"""One update of the weights: backward pass, guard, clipping, and the optimiser's step or none."""
+"""One update of the weights: the backward pass, the guard, clipping, and the optimiser's step unless it is skipped."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ from torch.optim import Optimizer
 
 from dirvae.training.guard import GradientGuard, GuardTally
 from dirvae.training.precision import Precision
+from dirvae.training.ranks import ONE_RANK, Ranks
 
 __all__ = ["Updater"]
 
 
 class Updater:
-    """Turns loss terms into a step of the optimiser, or into a skipped one where anything is not finite.
+    """Turns loss terms into a step of the optimiser, and skips the step if anything is not finite.
 
-    With a fused optimiser a GPU is never waited for: the flag goes into the optimiser's kernel. Any other optimiser
-    on a GPU costs one look at the flag a step; on the CPU looking is free.
+    With a fused optimiser the host never waits for a GPU: the flag goes into the optimiser's kernel. With any other
+    optimiser it waits for the flag once per step; on the CPU reading the flag is free.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, precision: Precision) -> None:
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer, precision: Precision, *, ranks: Ranks = ONE_RANK
+    ) -> None:
         self.optimizer = optimizer
         self._scaler = precision.scaler()
-        self._guard = GradientGuard(model, precision.device)
+        self._guard = GradientGuard(model, precision.device, ranks=ranks)
         self._is_flag_free = precision.device.type == "cpu"
         self._takes_flag = not self._is_flag_free and getattr(optimizer, "_step_supports_amp_scaling", False)
 
     def apply(self, terms: Mapping[str, Tensor], *, clip: float | None) -> tuple[Tensor, Tensor]:
-        """Differentiate "loss" and move the weights. Returns (is_finite, gradient norm) on the device.
+        """Differentiate "loss" and update the weights. Returns (is_finite, gradient norm) on the device.
 
         Raises `NonFiniteError` after too many skipped updates in a row: at once on the CPU, elsewhere when `tally`
         is called.
@@ -38,7 +41,7 @@ class Updater:
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self._scaler.scale(terms["loss"]))
         self._scaler.unscale_(self.optimizer)
-        is_finite, norm = self._guard.judge(terms, clip=clip)
+        is_finite, norm = self._guard.check(terms, clip=clip)
         self._step(is_finite)
         self._scaler.update()
         if self._is_flag_free:
@@ -54,7 +57,7 @@ class Updater:
         return {"scaler": self._scaler.state_dict(), "guard": self._guard.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`; a scale saved under another precision is left out."""
+        """Continue from `state_dict()`; a scale saved under another precision is ignored."""
         if self._scaler.is_enabled() and state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
         self._guard.load_state_dict(state["guard"])

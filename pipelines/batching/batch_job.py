@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from ..decode.decoder import Decoder, Details
 from ..errors import ExampleError, PipelineError, ShardError, SourceError
-from ..order.randomness import Domain, Place, derive_key
+from ..order.randomness import Place, Purpose, derive_key
+from ..sources.located import READ_CLOCK
 from ..sources.source import Example, Source
 from .batch import Batch
 from .fields import gather_field, parse_field
 from .stats import Counters
 
-__all__ = ["BatchJob", "Recipe", "Slots", "Transform"]
+__all__ = ["BatchJob", "ExampleSpec", "Slots", "Transform"]
 
 MAX_TRIES = 16
 READ_ERRORS = (ExampleError, ShardError, SourceError)
@@ -33,7 +34,7 @@ class Transform(Protocol):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ExampleSpec:
     """How the examples of one stream become arrays; the same for every batch of an iterator."""
 
     source: Source
@@ -43,6 +44,28 @@ class Recipe:
     transform: Transform | None
     substitute: bool
     counters: Counters
+
+    @classmethod
+    def of(cls, source: Source, decoder: Decoder, options: Options, counters: Counters) -> ExampleSpec:
+        """What an iterator's settings say of its examples."""
+        substitute = options.on_error == "substitute"
+        return cls(source, options.seed, decoder, tuple(options.fields), options.transform, substitute, counters)
+
+
+class Options(Protocol):
+    """Of `ReadOptions`, what becomes of an example."""
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def fields(self) -> Sequence[str]: ...
+
+    @property
+    def transform(self) -> Transform | None: ...
+
+    @property
+    def on_error(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -73,18 +96,18 @@ class BatchJob:
     """One batch in the making, from one stream or several of the same output shape."""
 
     def __init__(
-        self, recipes: Sequence[Recipe], slots: Slots, mask: NDArray[np.bool_] | None, *, next_position: int
+        self, specs: Sequence[ExampleSpec], slots: Slots, mask: NDArray[np.bool_] | None, *, next_position: int
     ) -> None:
-        self._recipes, self._slots, self._mask = recipes, slots, mask
+        self._specs, self._slots, self._mask = specs, slots, mask
         self.next_position = next_position
-        self._substitute = any(recipe.substitute for recipe in recipes)
-        whole = all(recipe.transform is None for recipe in recipes)
-        self._data = recipes[0].decoder.allocate(len(slots)) if whole else None
+        self._substitute = any(spec.substitute for spec in specs)
+        whole = all(spec.transform is None for spec in specs)
+        self._data = specs[0].decoder.allocate(len(slots)) if whole else None
         self._arrays: list[NDArray[Any] | None] = [None] * len(slots)
         self._details: list[Details] = [Details()] * len(slots)
         self._keys = [""] * len(slots)
         self._indices = [0] * len(slots)
-        self._fields = {name: [None] * len(slots) for name in recipes[0].fields}
+        self._fields = {name: [None] * len(slots) for name in specs[0].fields}
         self.failures: list[tuple[int, int, PipelineError]] = []
         self._substituted = np.zeros(len(slots), np.bool_)
 
@@ -103,50 +126,53 @@ class BatchJob:
         examples = self._read(part)
         decoding = perf_counter()
         num_bytes = 0
+        READ_CLOCK.take()
         streams = repeat(0, len(part)) if part.streams is None else part.streams.tolist()
         places = zip(range(start, stop), streams, part.epochs.tolist(), part.positions.tolist(), strict=True)
         for slot, stream, epoch, position in places:
             example, examples[slot - start] = examples[slot - start], None
-            recipe = self._recipes[stream]
-            place = Place(recipe.seed, epoch, position)
+            spec = self._specs[stream]
+            place = Place(spec.seed, epoch, position)
             num_bytes += len(example.media) if example is not None else 0
-            if example is None or recipe.substitute:
-                self._fill_or_substitute(recipe, slot, example, place)
+            if example is None or spec.substitute:
+                self._fill_or_substitute(spec, slot, example, place)
             else:
-                self._decode(recipe, slot, example, place)
-            num_bytes += self._details[slot].num_bytes
-        self._recipes[0].counters.add(
-            bytes=num_bytes, read_seconds=decoding - begun, decode_seconds=perf_counter() - decoding
+                self._decode(spec, slot, example, place)
+        reading_on, num_read = READ_CLOCK.take()  # by decoders that read what they need of an example
+        self._specs[0].counters.add(
+            bytes=num_bytes + num_read,
+            read_seconds=decoding - begun + reading_on,
+            decode_seconds=perf_counter() - decoding - reading_on,
         )
 
     def _read(self, part: Slots) -> list[Example | None]:
         """The examples, all of a stream in one call; None for one that cannot be read and may be substituted."""
         if part.streams is None:
-            return self._read_from(self._recipes[0], part.indices.tolist())
+            return self._read_from(self._specs[0], part.indices.tolist())
         found: list[Example | None] = [None] * len(part)
         for stream in np.unique(part.streams):
             here = np.flatnonzero(part.streams == stream)
-            read = self._read_from(self._recipes[int(stream)], part.indices[here].tolist())
+            read = self._read_from(self._specs[int(stream)], part.indices[here].tolist())
             for slot, example in zip(here.tolist(), read, strict=True):
                 found[slot] = example
         return found
 
     @staticmethod
-    def _read_from(recipe: Recipe, indices: list[int]) -> list[Example | None]:
+    def _read_from(spec: ExampleSpec, indices: list[int]) -> list[Example | None]:
         try:
-            return list(recipe.source.read(indices))
+            return list(spec.source.read(indices))
         except READ_ERRORS:
-            if not recipe.substitute:
+            if not spec.substitute:
                 raise
             return [None] * len(indices)
 
-    def _fill_or_substitute(self, recipe: Recipe, slot: int, example: Example | None, place: Place) -> None:
+    def _fill_or_substitute(self, spec: ExampleSpec, slot: int, example: Example | None, place: Place) -> None:
         failures = []
         for attempt in range(MAX_TRIES):
             try:
                 if attempt or example is None:
-                    example = recipe.source.read([self._candidate(slot, place, attempt)])[0]
-                self._decode(recipe, slot, example, place)
+                    example = spec.source.read([self._candidate(slot, place, attempt)])[0]
+                self._decode(spec, slot, example, place)
             except READ_ERRORS as error:
                 failures.append(error)
                 example = None
@@ -160,11 +186,11 @@ class BatchJob:
     def _candidate(self, slot: int, place: Place, attempt: int) -> int:
         if attempt == 0:
             return int(self._slots.indices[slot])
-        key = derive_key(place.seed, Domain.SUBSTITUTE, place.epoch, place.position, attempt)
+        key = derive_key(place.seed, Purpose.SUBSTITUTE, place.epoch, place.position, attempt)
         return (key >> 1) % int(self._slots.examples[slot])
 
-    def _decode(self, recipe: Recipe, slot: int, example: Example, place: Place) -> None:
-        decoder, transform = recipe.decoder, recipe.transform
+    def _decode(self, spec: ExampleSpec, slot: int, example: Example, place: Place) -> None:
+        decoder, transform = spec.decoder, spec.transform
         if self._data is not None:
             details = decoder.decode_into(example, self._data[slot], place)
         else:
@@ -176,15 +202,16 @@ class BatchJob:
             values[slot] = details.fields[name] if name in details.fields else parse_field(name, example)
 
     @property
-    def mixed_rates(self) -> str:
-        """Two examples whose own rates differ, in words; empty where all agree."""
+    def mixed_rates(self) -> tuple[str, str] | None:
+        """Two examples whose own rates differ, by key and rate in words; None where all agree."""
         first: dict[Fraction, str] = {}
         for key, details in zip(self._keys, self._details, strict=True):
             if details.rate is not None:
                 first.setdefault(details.rate, key)
-        return " and ".join([f"{key!r} has {float(rate):g} Hz" for rate, key in first.items()][:2]) * (
-            len(first) > 1
-        )
+        if len(first) < 2:
+            return None
+        (rate, key), (other_rate, other_key) = list(first.items())[:2]
+        return f"{key!r} has {float(rate):g}", f"{other_key!r} has {float(other_rate):g}"
 
     def batch(self, state: dict[str, Any]) -> Batch:
         """The finished batch. Raises `ValueError` where arrays of different shapes cannot be stacked."""

@@ -15,7 +15,7 @@ __all__ = ["EpochLoader", "RepeatedEpoch", "ResumableBatches"]
 
 
 class ResumableBatches(Protocol):
-    """What goes on from a state: a `BatchIterator`, a `TorchLoader`, a `DevicePrefetcher`."""
+    """What continues from a state: a `BatchIterator`, a `TorchLoader`, a `DevicePrefetcher`."""
 
     @property
     def num_batches(self) -> int:
@@ -29,14 +29,14 @@ class ResumableBatches(Protocol):
         """The state after the last batch that was handed over."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
 
 
 class EpochLoader:
     """An iterator for a framework that counts an epoch's batches by itself, such as Lightning's `Trainer`.
 
-    `len` is always that of a whole epoch, also in the midst of one. A loop goes on from the state, and the state is
-    that of the last batch handed over, as ever. A framework that stops before the epoch's end (Lightning's
+    `len` is always that of a whole epoch, also in the middle of one. A loop continues from the state, and the state is
+    that of the last batch handed over, as always. A framework that stops before the epoch's end (Lightning's
     `limit_train_batches`) finds the rest of it in its next one.
 
     convert   what the framework gets of each batch: `lambda batch: (batch.data, batch.fields["cls"])`, say; the
@@ -57,7 +57,7 @@ class EpochLoader:
         return self.batches.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, as the iterator would."""
+        """Continue from a saved state, as the iterator would."""
         self.batches.load_state_dict(state)
 
     def __repr__(self) -> str:
@@ -67,7 +67,7 @@ class EpochLoader:
 class RepeatedEpoch:
     """The same batches in every loop, for evaluation: from where the iterator stood when it was given here.
 
-    A loop that was broken off, a framework's trial of two batches, say, takes nothing from the next one. There is no
+    A loop that stops early, such as a framework's trial of two batches, takes nothing from the next one. There is no
     state to save. `convert` is as for `EpochLoader`.
     """
 

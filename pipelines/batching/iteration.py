@@ -1,8 +1,8 @@
-"""Batches, one epoch a loop: what every iterator shares.
+"""Batches, one epoch per loop: what every iterator shares.
 
-a subclass says what stands in the slots ─▶ filling.py: one batch ─▶ workers.py: several, ahead, in order
-                                                                          │ one for each next()
-                   state: the position after the last batch that was handed over ◀──┘
+a subclass says what stands in the slots ─▶ batch_job.py: one batch ─▶ threads.py: several, ahead, in order
+                                                                            │ one for each next()
+                     state: the position after the last batch that was handed over ◀──┘
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from time import perf_counter
 from typing import Any, NoReturn
 
@@ -20,15 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ExampleError
-from ..order.ranks import RankSplit
+from ..modality import find_modality
 from .batch import Batch
-from .batch_job import BatchJob, Recipe, Slots
+from .batch_job import BatchJob, ExampleSpec, Slots
 from .fields import absent_fields
+from .options import ReadOptions
 from .quarantine import add_to_quarantine, describe_failures
 from .stats import Counters, Stats
-from .threads import PIECE, FillingThreads
+from .threads import PIECE, DecodeThreads
 
-__all__ = ["BatchIterator", "PlanSlots"]
+__all__ = ["BatchIterator", "BatchLoop", "PlanSlots", "ThreadLoop"]
 
 LOOK_AHEAD = 4096
 MAX_THREADS = 16
@@ -40,39 +40,27 @@ PlanSlots = Callable[[NDArray[np.int64]], Slots]
 class BatchIterator(ABC):
     """The loop, the threads and the position; a subclass brings the order and the state.
 
-    Iterating goes on from the state: `break` leaves it after the last batch that was handed over; a second `iter`
+    Iterating continues from the state: `break` leaves it after the last batch that was handed over; a second `iter`
     ends the first. Nothing live (thread, open file) exists before the first batch or after `close()`.
     """
 
+    modality = "image"
+
     def __init__(
-        self,
-        name: str,
-        recipes: Sequence[Recipe],
-        split: RankSplit,
-        *,
-        examples: int,
-        counters: Counters,
-        threads: int | None,
-        prefetch_bytes: int,
-        max_substitutions: int,
-        quarantine: str | os.PathLike[str] | None = None,
+        self, name: str, specs: Sequence[ExampleSpec], options: ReadOptions, *, examples: int, counters: Counters
     ) -> None:
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads is {threads}; it must be at least 1.")
-        self.name, self._recipes, self._split, self._counters = name, recipes, split, counters
-        self.threads = threads or min(MAX_THREADS, _usable_cores())
-        self.prefetch_bytes, self.max_substitutions = prefetch_bytes, max_substitutions
-        self.quarantine = quarantine
-        if quarantine is not None and not Path(quarantine).parent.is_dir():
-            raise ValueError(f"quarantine is {str(quarantine)!r}; that folder is missing. Make it first.")
+        self.name, self._specs, self._split, self._counters = name, specs, options.split, counters
+        self.threads = options.threads or min(MAX_THREADS, _usable_cores())
+        self.prefetch_bytes, self.max_substitutions = options.prefetch_bytes, options.max_substitutions
+        self.quarantine = options.quarantine
         self._counters.set_threads(self.threads)
         self._epoch = self._position = self._substitutions = 0
         self._examples = examples
         self._fields_seen = self._rates_seen = False
-        self._live: weakref.ref[_Epoch] | None = None
-        if not split.num_batches(0, examples):
+        self._live: weakref.ref[BatchLoop] | None = None
+        if not self._split.num_batches(0, examples):
             raise ValueError(
-                f"{name}: {examples} examples do not fill one batch of {split.global_batch}, and tail='drop' "
+                f"{name}: {examples} examples do not fill one batch of {self.global_batch}, and tail='drop' "
                 "leaves none. Use a smaller batch or another tail."
             )
 
@@ -129,24 +117,24 @@ class BatchIterator(ABC):
     def __iter__(self) -> Iterator[Batch]:
         self.close_epoch()
         self.begin_pass()
-        epoch = _Epoch(self)
-        self._live = weakref.ref(epoch)
-        return epoch
+        loop = ThreadLoop(self, self.jobs)
+        self._live = weakref.ref(loop)
+        return loop
 
     def superseded(self) -> RuntimeError:
-        """What a loop raises that something else has ended."""
+        """The error of a loop that something else has ended."""
         return RuntimeError(
             f"{self.name}: this loop was ended by another over the same iterator, or by close(), reset() or "
             "load_state_dict(). Make an iterator for each loop that runs at the same time."
         )
 
     def begin_pass(self) -> None:
-        """Before a pass over what is left of the epoch: skip an incomplete batch that would be dropped."""
+        """Before a pass over the rest of the epoch: skip an incomplete batch that would be dropped."""
         if not self._split.num_batches(self._position, self._examples):
             self._move(self._examples)
 
     def end_pass(self, epoch: int) -> None:
-        """After a pass over an epoch that took every batch, or a worker's share of them: on to the next epoch."""
+        """After a pass over an epoch that took every batch, or a worker's share of them: move to the next epoch."""
         if self._epoch == epoch:
             self._move(self._examples)
 
@@ -158,19 +146,19 @@ class BatchIterator(ABC):
 
     def close_epoch(self) -> None:
         """End an iteration that is under way and its threads; the state stays where it is."""
-        epoch = self._live() if self._live is not None else None
-        if epoch is not None:
-            epoch.supersede()
+        loop = self._live() if self._live is not None else None
+        if loop is not None:
+            loop.supersede()
         self._live = None
 
     def close(self) -> None:
         """End everything live. The iterator can be used again; it opens what it needs."""
         self.close_epoch()
-        for recipe in self._recipes:
-            recipe.source.close()
+        for spec in self._specs:
+            spec.source.close()
 
     def jobs(self, *, worker: int = 0, num_workers: int = 1, skip: int = 0) -> Iterator[BatchJob]:
-        """The batches left in this epoch; of several workers in turn, those of one but for its first `skip`."""
+        """The batches left in this epoch; of several workers in turn, those of one worker but for its first `skip`."""
         split, num, plan = self._split, self._examples, self._plan()
         starts = range(self._position, num, split.global_batch)[: split.num_batches(self._position, num)]
         mine = starts[worker::num_workers][skip:]
@@ -181,7 +169,7 @@ class BatchIterator(ABC):
             begin = 0
             for start, (positions, mask) in zip(mine[done : done + together], cuts, strict=True):
                 stop = num if start == starts[-1] else start + split.global_batch
-                yield BatchJob(self._recipes, slots.part(begin, begin + len(positions)), mask, next_position=stop)
+                yield BatchJob(self._specs, slots.part(begin, begin + len(positions)), mask, next_position=stop)
                 begin += len(positions)
             done, together = done + together, max(1, LOOK_AHEAD // split.batch_size)
 
@@ -209,11 +197,14 @@ class BatchIterator(ABC):
             what = f"{self.name}: no example of the first batch has a field {name!r}, so it is None"
             warnings.warn(f"{what}. `list(open_source(data)[0].fields)` shows what there is.", stacklevel=3)
 
-    def _warn_of_mixed_rates(self, mixed: str) -> None:
-        """Once: whoever reads windows of recordings as sound will not expect two rates in one batch."""
-        if mixed and not self._rates_seen:
+    def _warn_of_mixed_rates(self, mixed: tuple[str, str] | None) -> None:
+        """Once: clips of two rates in one batch are rarely meant."""
+        if mixed is not None and not self._rates_seen:
             self._rates_seen = True
-            warnings.warn(f"{self.name}: {mixed}, in one batch. sample_rate=… resamples all alike.", stacklevel=3)
+            media = find_modality(self._specs[0].source.modality or self.modality)
+            rates = " and ".join(f"{each} {media.rate_unit}" for each in mixed)
+            what = f"{self.name}: {rates}, in one batch"
+            warnings.warn(f"{what}. {media.rate_setting}=… resamples all alike.", stacklevel=3)
 
     def list_failures(self, lines: str) -> None:
         """Add lines of `describe_failures` to the quarantine file, if there is one."""
@@ -226,11 +217,11 @@ class BatchIterator(ABC):
             reason = f"more than max_substitutions={self.max_substitutions} examples could not be decoded"
             raise ExampleError(self.name, "…", reason, remedy="Repair the data, or allow more.")
 
-    def filling_threads(self, jobs: Iterator[BatchJob]) -> FillingThreads[BatchJob]:
+    def decode_threads(self, jobs: Iterator[BatchJob]) -> DecodeThreads[BatchJob]:
         """Threads that work on these jobs, as far ahead as `prefetch_bytes` allows."""
-        one = self._recipes[0].decoder.allocate(1)
+        one = self._specs[0].decoder.allocate(1)
         ahead = self.ahead(self.batch_size * one.nbytes) if one is not None else 2  # until a batch has been seen
-        return FillingThreads(jobs, threads=self.threads, ahead=ahead)
+        return DecodeThreads(jobs, threads=self.threads, ahead=ahead)
 
     def ahead(self, batch_bytes: int) -> int:
         """How many batches of this size may be under way: enough for all threads, within `prefetch_bytes`."""
@@ -241,44 +232,82 @@ class BatchIterator(ABC):
         return {**self.__dict__, "_live": None}
 
 
-class _Epoch(Iterator[Batch]):
-    """One pass over what is left of an epoch. It moves its iterator's state with every batch it hands over."""
+class BatchLoop(Iterator[Batch], ABC):
+    """One pass over the rest of an epoch. It moves its iterator's state with every batch it hands over.
+
+    The loop is over for good when something else ends it: continuing it then is a mistake, and raises `RuntimeError`.
+    """
 
     def __init__(self, owner: BatchIterator) -> None:
         self._owner = owner
-        self._threads: FillingThreads[BatchJob] | None = None
         self._closed = self._superseded = False
-        self._handed_over = 0.0
+
+    @abstractmethod
+    def _take(self) -> Batch:
+        """The next batch, with the iterator's state moved to after it. Raises `StopIteration` at the end."""
+
+    @abstractmethod
+    def _let_go(self) -> None:
+        """Stop what is working ahead."""
+
+    def _is_overtaken(self) -> bool:
+        """Whether something else has moved the iterator since the last batch."""
+        return False
 
     def __next__(self) -> Batch:
+        if not self._closed and self._is_overtaken():
+            self.supersede()
         if self._superseded:
             raise self._owner.superseded()
         if self._closed:
             raise StopIteration
-        entered = perf_counter()
         try:
-            if self._threads is None:
-                self._threads = self._owner.filling_threads(self._owner.jobs())
-            ready = self._threads.num_ready
-            batch = self._owner.hand_over(next(self._threads))
-            self._threads.ahead = self._owner.ahead(batch.data.nbytes)
+            return self._take()
         except BaseException:
             self.close()
             raise
-        left = perf_counter()
-        between = entered - self._handed_over if self._handed_over else 0.0
-        self._owner._counters.add(wait_seconds=left - entered, consumer_seconds=between, batches=1, ready=ready)
-        self._handed_over = left
-        return batch
 
     def supersede(self) -> None:
-        """Stop before the end, from outside: iterating further is a mistake, and says so."""
+        """Stop before the end, from outside."""
         self._superseded = not self._closed
         self.close()
 
     def close(self) -> None:
-        """Stop the threads; iterating further ends at once."""
+        """Stop; iterating further ends at once."""
         self._closed = True
+        self._let_go()
+
+
+class ThreadLoop(BatchLoop):
+    """Batches that threads of this process make ahead, of the jobs that `jobs()` gives when the first one is taken.
+
+    With `listed`, failures go to the quarantine file; without, those of the last batch are its lines in `unlisted`.
+    """
+
+    def __init__(
+        self, owner: BatchIterator, jobs: Callable[[], Iterator[BatchJob]], *, listed: bool = True
+    ) -> None:
+        super().__init__(owner)
+        self._jobs, self._listed = jobs, listed
+        self._threads: DecodeThreads[BatchJob] | None = None
+        self._handed_over = 0.0
+        self.unlisted = ""
+
+    def _take(self) -> Batch:
+        entered, owner = perf_counter(), self._owner
+        if self._threads is None:
+            self._threads = owner.decode_threads(self._jobs())
+        ready, job = self._threads.num_ready, next(self._threads)
+        batch = owner.hand_over(job, listed=self._listed)
+        self.unlisted = "" if self._listed else describe_failures(job.failures)
+        self._threads.ahead = owner.ahead(batch.data.nbytes)
+        left = perf_counter()
+        between = entered - self._handed_over if self._handed_over else 0.0
+        owner._counters.add(wait_seconds=left - entered, consumer_seconds=between, batches=1, ready=ready)
+        self._handed_over = left
+        return batch
+
+    def _let_go(self) -> None:
         if self._threads is not None:
             self._threads.close()
 

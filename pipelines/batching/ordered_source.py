@@ -1,4 +1,4 @@
-"""One source in one order: what stands at (epoch, position), for every epoch."""
+"""One source in one order: the example at (epoch, position), for every epoch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..order.epoch_order import EpochOrder, Shuffle
-from ..sources.source import Source
+from ..sources.source import ReadOrder, Source
 from .state import Identity
 
-__all__ = ["Span", "Stream"]
+__all__ = ["DataPrefix", "OrderedSource"]
 
 
 @dataclass(frozen=True)
-class Span:
+class DataPrefix:
     """The data an epoch runs over: all of a source, or the prefix that it was when the epoch began."""
 
     examples: int
@@ -22,11 +22,8 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Stream:
-    """A source and the settings of its order; see `DataIterator` for what they mean.
-
-    Raises `ValueError` or `TypeError` for settings that make no sense.
-    """
+class OrderedSource:
+    """A source and the settings of its order; see `ReadOptions` for what they mean."""
 
     source: Source
     shuffle: Shuffle
@@ -34,20 +31,19 @@ class Stream:
     seed: int
     groups: int
 
-    def __post_init__(self) -> None:
-        if self.shuffle not in (True, False, "files"):
-            raise ValueError(f"shuffle is {self.shuffle!r}; it must be True, False or 'files'.")
-        if self.shuffle_shards is not None and (self.shuffle_shards < 1 or self.shuffle is not True):
-            raise ValueError("shuffle_shards is a whole number from 1 up, and goes with shuffle=True.")
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
-            raise TypeError(f"seed is {self.seed!r}; it must be a whole number.")
+    @property
+    def read_order(self) -> ReadOrder:
+        """The kind of order its examples are read in."""
+        if self.shuffle is False:
+            return "stored"
+        return "random" if self.shuffle is True and self.shuffle_shards is None else "by_shard"
 
-    def whole(self) -> Span:
+    def whole(self) -> DataPrefix:
         """All of the source."""
-        return Span(len(self.source), self.source.data_hash)
+        return DataPrefix(len(self.source), self.source.data_hash)
 
-    def order(self, epoch: int, span: Span) -> EpochOrder:
-        """The order of an epoch over a span."""
+    def order(self, epoch: int, prefix: DataPrefix) -> EpochOrder:
+        """The order of an epoch over a prefix."""
         files = self.source.file_counts if self.shuffle == "files" else None  # None: a file holds one example
         if self.shuffle == "files" and files is None and self.source.clip_spec is not None:
             raise ValueError(
@@ -55,9 +51,9 @@ class Stream:
             )
         counts = self.source.shard_counts if self.shuffle_shards is not None else files
         if counts is not None:
-            counts = np.diff(np.minimum(np.cumsum(counts), span.examples), prepend=0)
+            counts = np.diff(np.minimum(np.cumsum(counts), prefix.examples), prepend=0)
         return EpochOrder(
-            span.examples,
+            prefix.examples,
             seed=self.seed,
             epoch=epoch,
             shuffle=True if self.shuffle == "files" and files is None else self.shuffle,
@@ -66,7 +62,7 @@ class Stream:
             counts=counts,
         )
 
-    def identity(self, span: Span) -> Identity:
-        """What a position in this stream means nothing without."""
+    def identity(self, prefix: DataPrefix) -> Identity:
+        """What gives a position in this order its meaning."""
         order = (self.seed, self.shuffle, self.shuffle_shards, self.groups)
-        return Identity(*order, span.examples, span.data_hash, self.source.clip_spec)
+        return Identity(*order, prefix.examples, prefix.data_hash, self.source.clip_spec)

@@ -17,7 +17,7 @@ POSITION_KEYS = ("epoch", "position", "substitutions")
 
 @dataclass(frozen=True)
 class Identity:
-    """What a position means nothing without: the order's settings and the data it runs over."""
+    """What gives a position its meaning: the order's settings and the data it runs over."""
 
     seed: int
     shuffle: Shuffle
@@ -41,14 +41,16 @@ def state_dict(identity: Identity, epoch: int, position: int, substitutions: int
 
 
 def check_state(state: dict[str, Any], now: Identity, prefix_hash: Callable[[int], str | None], name: str) -> None:
-    """Raise `StateError`, naming what differs, unless the state goes on over this data in this order."""
+    """Raise `StateError`, naming what differs, unless the state continues over this data in this order."""
     expected = state_dict(now, 0, 0, 0)
     check_keys(state, expected, name)
     settings = ("seed", "shuffle", "shuffle_shards", "groups", "clips")
     differing = [key for key in settings if state[key] != expected[key]]
+    if "clips" in differing and _without_kind(state["clips"]) == _without_kind(expected["clips"]):
+        differing.remove("clips")
     if differing:
         pairs = ", ".join(f"{key}={state[key]!r} (now {expected[key]!r})" for key in differing)
-        raise StateError(f"{name}: the state was saved with {pairs}. Make the iterator alike, or start anew.")
+        raise StateError(f"{name}: the state was saved with {pairs}. Use the same settings, or start without it.")
     check_counts(state, (*POSITION_KEYS, "examples"), name)
     known_hash = prefix_hash(state["examples"]) if state["examples"] <= now.examples else None
     if known_hash is None or known_hash != state["data_hash"]:
@@ -57,7 +59,12 @@ def check_state(state: dict[str, Any], now: Identity, prefix_hash: Callable[[int
             f"{now.examples:,} others ({now.data_hash}). Restore the data, or start a new epoch without the state."
         )
     if state["position"] >= max(1, state["examples"]):
-        raise StateError(f"{name}: the state's position {state['position']:,} lies behind its epoch's end.")
+        raise StateError(f"{name}: the state's position {state['position']:,} lies behind the end of its epoch.")
+
+
+def _without_kind(clips: Any) -> Any:
+    """The clips of a state as states before had them: the first ones did not say of what kind they are."""
+    return {key: value for key, value in clips.items() if key != "kind"} if isinstance(clips, dict) else clips
 
 
 def check_keys(state: dict[str, Any], expected: dict[str, Any], name: str) -> None:
@@ -65,7 +72,9 @@ def check_keys(state: dict[str, Any], expected: dict[str, Any], name: str) -> No
     if not isinstance(state, dict):
         raise StateError(f"{name}: a state is a dictionary, not a {type(state).__name__}.")
     if missing := [key for key in expected if key not in state]:
-        raise StateError(f"{name}: the state lacks {', '.join(missing)}. It is no state of this kind of iterator.")
+        raise StateError(
+            f"{name}: the state lacks {', '.join(missing)}. This state belongs to another kind of iterator."
+        )
     for key in ("version", "order_version"):
         if state[key] != expected[key]:
             raise StateError(f"{name}: the state has {key} {state[key]!r}; this library reads {expected[key]!r}.")

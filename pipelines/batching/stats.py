@@ -41,7 +41,7 @@ class Stats:
 
     @property
     def bytes_per_second(self) -> float:
-        """Encoded bytes read a second of wall time."""
+        """Encoded bytes read per second of wall time."""
         return self.bytes / self.wall_seconds if self.wall_seconds else 0.0
 
     @property
@@ -52,7 +52,7 @@ class Stats:
 
     @property
     def verdict(self) -> str:
-        """What holds the loop up, and what would help, in one line."""
+        """What limits the loop, and what would help, in one line."""
         if not self.batches:
             return "nothing delivered yet"
         if self.wait_share < 0.05:
@@ -70,7 +70,7 @@ class Stats:
 
     @property
     def examples_per_second(self) -> float:
-        """Examples delivered a second of wall time; 0 before the first."""
+        """Examples delivered per second of wall time; 0 before the first."""
         return self.examples / self.wall_seconds if self.wall_seconds else 0.0
 
     def __str__(self) -> str:

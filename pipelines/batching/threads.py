@@ -21,13 +21,16 @@ from queue import SimpleQueue
 from time import perf_counter, thread_time
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["PIECE", "FillingThreads", "Job"]
+__all__ = ["PIECE", "DecodeThreads", "Job"]
 
 PIECE = 8
-"""Slots that a thread takes at a time: so few that all threads are busy with one batch."""
+"""Slots that a thread takes at a time, fewer where a job is too small for all threads to get that many."""
 
 QUICK_PIECE = 64
 """Where slots are quick: so many that taking them costs nothing."""
+
+SLOW_SECONDS = 5e-3
+"""Where a slot takes longer, each is a task of its own: no thread waits while another has several to do."""
 
 
 QUICK_CPU_SECONDS, QUICK_SECONDS = 40e-6, 200e-6
@@ -72,27 +75,31 @@ class _Progress(Generic[J]):
 
 
 class _Pace:
-    """Whether slots are quick, by the piece filled last; `turn` is held while a quick piece is filled."""
+    """How quick slots are, by the piece filled last; `turn` is held while a quick piece is filled."""
 
-    def __init__(self) -> None:
-        self._is_quick = False
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._is_quick = self._is_slow = False
         self._lock = threading.Lock()
 
-    @property
-    def piece(self) -> int:
-        return QUICK_PIECE if self._is_quick else PIECE
+    def piece(self, slots: int) -> int:
+        """How many of a job's slots are one task."""
+        if self._is_quick:
+            return QUICK_PIECE
+        return 1 if self._is_slow else max(1, min(PIECE, -(-slots // self._threads)))
 
     def turn(self) -> AbstractContextManager[object]:
         return self._lock if self._is_quick else nullcontext()
 
     def note(self, slots: int, cpu_seconds: float, seconds: float) -> None:
         self._is_quick = cpu_seconds < slots * QUICK_CPU_SECONDS and seconds < slots * QUICK_SECONDS
+        self._is_slow = seconds > slots * SLOW_SECONDS
 
 
 Tasks = SimpleQueue["tuple[_Progress[J], int, int] | None"]
 
 
-class FillingThreads(Generic[J]):
+class DecodeThreads(Generic[J]):
     """Iterate over finished jobs, in order, while `threads` threads fill the next ones.
 
     `ahead` jobs are under way at most; it may be changed at any time. Closing, dropping the last reference, or the
@@ -104,7 +111,7 @@ class FillingThreads(Generic[J]):
         self._under_way: deque[_Progress[J]] = deque()
         self._tasks: Tasks[J] = SimpleQueue()
         self._stop = threading.Event()
-        self._pace = _Pace()
+        self._pace = _Pace(threads)
         work = (self._tasks, self._stop, self._pace)
         workers = [
             threading.Thread(target=_work, args=work, name=f"pipelines-decode-{number}", daemon=True)
@@ -114,7 +121,7 @@ class FillingThreads(Generic[J]):
             worker.start()
         self._close = weakref.finalize(self, _stop, self._tasks, self._stop, workers)
 
-    def __iter__(self) -> FillingThreads[J]:
+    def __iter__(self) -> DecodeThreads[J]:
         return self
 
     def __next__(self) -> J:
@@ -135,7 +142,7 @@ class FillingThreads(Generic[J]):
         return sum(progress.done.is_set() for progress in self._under_way)
 
     def _start(self, job: J) -> None:
-        piece = self._pace.piece
+        piece = self._pace.piece(len(job))
         starts = range(0, len(job), piece)
         progress = _Progress(job, len(starts))
         self._under_way.append(progress)

@@ -24,15 +24,13 @@ class Details:
     length      valid steps, None where all are
     key         the example's, where it is known only now (a clip that begins at random)
     fields      fields that follow from decoding (a curve that is cut to its clip), parsed
-    num_bytes   read in decoding, besides the example's media
-    rate        steps a second, where each example keeps its own; different ones in a batch are warned of
+    rate        steps per second, where each example keeps its own; different ones in a batch are warned of
     """
 
     transform: tuple[float, ...] | None = None
     length: int | None = None
     key: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
-    num_bytes: int = 0
     rate: Fraction | None = None
 
 

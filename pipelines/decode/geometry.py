@@ -18,21 +18,21 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """A box of source pixels and where it lands in the output; `scale` ∈ {1, 2, 4, 8} divides the box.
+    """A box of source pixels and the box of the output that it fills; `scale` ∈ {1, 2, 4, 8} divides the box.
 
-    `box` is (left, top, right, bottom) in upright source pixels, `place` the same in output pixels. The source may
-    be decoded at 1/scale of its size: the box then still falls on whole pixels, and is no smaller than the place.
+    `box` is (left, top, right, bottom) in upright source pixels, `target_box` the same in output pixels. The source may
+    be decoded at 1/scale of its size: the box then still falls on whole pixels, and is no smaller than the target box.
     """
 
     box: tuple[int, int, int, int]
-    place: tuple[int, int, int, int]
+    target_box: tuple[int, int, int, int]
     scale: int
     flip: bool
 
     def transform(self) -> tuple[float, float, float, float, float, float]:
         """Rows of the (2, 3) matrix that takes (x, y, 1) of the source to output pixels."""
         left, top, right, bottom = self.box
-        to_left, to_top, to_right, to_bottom = self.place
+        to_left, to_top, to_right, to_bottom = self.target_box
         x_scale = (to_right - to_left) / (right - left)
         y_scale = (to_bottom - to_top) / (bottom - top)
         y_row = (0.0, y_scale, to_top - top * y_scale)
@@ -58,7 +58,7 @@ def frame(source: Size, target: Size, *, fit: Fit, crop: Crop, flip: bool, words
     """
     height, width = source
     out_height, out_width = target
-    place = (0, 0, out_width, out_height)
+    target_box = (0, 0, out_width, out_height)
     box_height, box_width = height, width
     if fit == "crop":
         ratio = min(width / out_width, height / out_height)
@@ -69,8 +69,8 @@ def frame(source: Size, target: Size, *, fit: Fit, crop: Crop, flip: bool, words
         inner_width = min(out_width, max(1, round(width * ratio)))
         inner_height = min(out_height, max(1, round(height * ratio)))
         left, top = (out_width - inner_width) // 2, (out_height - inner_height) // 2
-        place = (left, top, left + inner_width, top + inner_height)
-    scale = _scale(box_height, box_width, place[3] - place[1], place[2] - place[0])
+        target_box = (left, top, left + inner_width, top + inner_height)
+    scale = _scale(box_height, box_width, target_box[3] - target_box[1], target_box[2] - target_box[0])
     box_height, box_width = box_height // scale * scale, box_width // scale * scale
     columns, rows = (width - box_width) // scale, (height - box_height) // scale
     if crop == "random" and fit == "crop":
@@ -78,7 +78,7 @@ def frame(source: Size, target: Size, *, fit: Fit, crop: Crop, flip: bool, words
     else:
         left, top = columns // 2 * scale, rows // 2 * scale
     box = (left, top, left + box_width, top + box_height)
-    return Framing(box, place, scale, flip and bool(words[2] >> 63))
+    return Framing(box, target_box, scale, flip and bool(words[2] >> 63))
 
 
 def _scale(box_height: int, box_width: int, out_height: int, out_width: int) -> int:

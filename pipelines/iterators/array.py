@@ -9,14 +9,12 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from ..batching.batch_job import Slots
-from ..batching.iteration import PlanSlots
+from ..batching.options import Reading, check_settings
 from ..decode.decoder import Details
 from ..order.randomness import Place
 from ..sources.arrays.array_source import ArraySource, RowFields
 from ..sources.source import Example, Source
-from .data import DataIterator, check_settings
-from .image import Reading
+from .data import DataIterator
 
 __all__ = ["ArrayDecoder", "ArrayIterator"]
 
@@ -28,7 +26,7 @@ class ArrayDecoder:
         self.shape, self.dtype, self.fields = shape, dtype, tuple(fields)
 
     def allocate(self, num: int) -> NDArray[Any] | None:
-        """A batch's array: (num, *shape). None for single numbers: a slot of their batch is no array."""
+        """A batch's array: (num, *shape). None for single numbers: a slot of their batch is not an array."""
         return np.empty((num, *self.shape), self.dtype) if self.shape else None
 
     def decode_into(self, example: Example, out: NDArray[Any], place: Place) -> Details:
@@ -56,7 +54,7 @@ class ArrayIterator(DataIterator):
     window, hop     windows of so many rows along the axis, beginning every `hop` rows (by default as many)
     axis        along which the rows lie; of a (channel, time) array, axis=1 gives windows (batch, channel, window)
     cache_bytes     bound on the decoded chunks that are kept
-    storage_options     for a URL: what its file system needs to be told
+    storage_options     for a URL: options of its file system
     fields      other arrays of the group, as long as this one: each comes as (batch, *row) or (batch, window, *row)
 
     Everything else is as in `DataIterator`; the "shards" of `shuffle_shards` are the array's chunks. shuffle=True is
@@ -77,7 +75,7 @@ class ArrayIterator(DataIterator):
         storage_options: dict[str, Any] | None = None,
         **reading: Unpack[Reading],
     ) -> None:
-        check_settings(ArrayIterator, reading, Reading.__annotations__)
+        check_settings(type(self), reading)
         if not isinstance(source, Source | str | os.PathLike):
             raise TypeError(f"source is {source!r}; it must be a path, a URL or an ArraySource.")
         if arrays is not None and not isinstance(arrays, str):
@@ -95,24 +93,8 @@ class ArrayIterator(DataIterator):
         fields = (wanted,) if isinstance(wanted, str) else tuple(wanted)
         for name in fields:
             opened.field(name)
-        self._arrays = opened
         _check_cache(opened, reading.get("shuffle_shards"), reading.get("groups", 1))
         super().__init__(source, ArrayDecoder(opened.shape, opened.dtype, fields), **reading)
-
-    def _plan(self) -> PlanSlots:
-        """The order of the epoch in progress; the source is told of it as far as it is planned."""
-        inner, source, in_order = super()._plan(), self._arrays, self.stream.shuffle is False
-        source.expect(None, in_order=in_order)
-        if self.stream.shuffle is not True or self.stream.shuffle_shards is not None:
-            return inner
-
-        def plan(positions: NDArray[np.int64]) -> Slots:
-            slots = inner(positions)
-            if (rows := _indices_in(source, self.source, slots.indices.tolist())) is not None:
-                source.expect(rows)
-            return slots
-
-        return plan
 
 
 def _array_source_of(source: Source) -> ArraySource:
@@ -123,16 +105,6 @@ def _array_source_of(source: Source) -> ArraySource:
         if inner is None:
             raise TypeError(f"{source.name}: ArrayIterator reads an ArraySource or part of one, not {source!r}.")
     return inner
-
-
-def _indices_in(whole: Source, part: Source, indices: Sequence[int]) -> Sequence[int] | None:
-    """Where examples of a part stand in the whole; None where the part cannot tell."""
-    inner: Any = part
-    while inner is not whole:
-        if not hasattr(inner, "parent_indices"):
-            return None
-        indices, inner = inner.parent_indices(indices), inner.source
-    return indices
 
 
 def _check_cache(source: ArraySource, shuffle_shards: int | None, groups: int) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Unpack
 
+from ..batching.options import Reading, check_settings, with_fields
 from ..decode.audio.audio_decoder import AudioDecoder
-from ..decode.audio.recording_reader import Listener
+from ..decode.audio.recording_reader import RecordingReader
 from ..order.clip_arithmetic import ClipSpec, Short
 from ..sources.clips import ClipSource
 from ..sources.opening import SourceLike
-from .data import DataIterator, check_settings, chosen, opened_as
-from .image import Reading
+from .data import DataIterator, chosen, opened_as
 
 __all__ = ["AudioIterator"]
 
@@ -21,16 +22,16 @@ class AudioIterator(DataIterator):
 
     window          length of a clip in frames (samples of each channel), at the rate that is delivered
     hop             from the start of one clip to the start of the next, in the same frames; by default the window
-    sample_rate     in Hz: recordings of another rate are resampled (by soxr); None: each keeps its own, and
-                    a batch of recordings of different rates is a `ValueError`
+    sample_rate     in Hz, a whole number or a `Fraction`: recordings of another rate are resampled (by soxr); None:
+                    each keeps its own, and different rates in one batch are warned of
     channels        1: the mean of all; more: a mono recording is repeated, of one with more the first are taken;
                     None: as stored, all alike
     random_offset   clips begin anywhere instead of at multiples of the hop. The places where a window can begin are
                     shared out evenly among a recording's clips, and each draws from its share by its place in the
-                    run: an epoch hears all of a recording about once, every beginning is equally likely
-    short           what runs over a recording's end: "pad" fills up with zeros, and `batch.lengths` says how much is
-                    real; "skip" leaves it out, and with it recordings that are shorter than a window
-    curves          npy fields that are cut to the clip, and how many rows a second they have: {"f0.npy": 250}; they
+                    run: an epoch covers each recording about once, and every beginning is equally likely
+    short           the part of a window beyond the end of its recording: "pad" fills it with zeros, and `batch.lengths`
+                    gives the real length; "skip" leaves such windows out, and recordings shorter than a window
+    curves          npy fields that are cut to the clip, and how many rows per second they have: {"f0.npy": 250}; they
                     are delivered like `fields`
 
     Keys are `KEY@START`, START in frames of the recording as it is stored. shuffle=True draws clips uniformly,
@@ -46,20 +47,18 @@ class AudioIterator(DataIterator):
         *,
         window: int = 65_536,
         hop: int | None = None,
-        sample_rate: int | None = None,
+        sample_rate: int | Fraction | None = None,
         channels: int | None = 1,
         random_offset: bool = False,
         short: Short = "pad",
         curves: Mapping[str, float] | None = None,
         **reading: Unpack[Reading],
     ) -> None:
-        check_settings(AudioIterator, reading, Reading.__annotations__)
+        check_settings(type(self), reading)
         spec = ClipSpec(window, window if hop is None else hop, sample_rate, short, random_offset)
-        listener = Listener()
-        decoder = AudioDecoder(listener, spec, channels=channels, curves=curves)
+        reader = RecordingReader()
+        decoder = AudioDecoder(reader, spec, channels=channels, curves=curves)
         select, limit = reading.pop("select", None), reading.pop("limit", None)
-        recordings = chosen(opened_as(source, self.modality, instead="recordings"), select, limit)
-        named = reading.pop("fields", ())
-        fields = (named,) if isinstance(named, str) else tuple(named)
-        reading["fields"] = (*fields, *(name for name in decoder.curves if name not in fields))
-        super().__init__(ClipSource(recordings, spec, listener), decoder, **reading)
+        recordings = chosen(opened_as(source, self.modality), select, limit)
+        clips = ClipSource(recordings, spec, reader)
+        super().__init__(clips, decoder, **with_fields(reading, decoder.curves))

@@ -1,43 +1,17 @@
-"""Iterators for each kind of media: a source and its decoder, with the decoder's settings in one call."""
+"""Batches of pictures."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from typing import Literal, TypedDict, Unpack
+from typing import Unpack
 
-from ..batching.batch_job import Transform
+from ..batching.options import Reading, check_settings
 from ..decode.geometry import Crop, Fit, Size
 from ..decode.image.image_decoder import ImageDecoder
 from ..decode.resize import ResizerName
-from ..order.epoch_order import Shuffle
-from ..order.ranks import Tail
 from ..sources.opening import SourceLike
-from .data import DataIterator, check_settings, opened_as
+from .data import DataIterator, opened_as
 
 __all__ = ["ImageIterator"]
-
-
-class Reading(TypedDict, total=False):
-    """The settings every iterator has; `DataIterator` says what they mean."""
-
-    batch_size: int
-    shuffle: Shuffle
-    shuffle_shards: int | None
-    seed: int
-    groups: int
-    rank: int | None
-    world_size: int | None
-    tail: Tail | None
-    threads: int | None
-    prefetch_bytes: int
-    fields: Sequence[str]
-    transform: Transform | None
-    select: Sequence[int] | None
-    limit: int | None
-    on_error: Literal["raise", "substitute"]
-    max_substitutions: int
-    quarantine: str | os.PathLike[str] | None
 
 
 class ImageIterator(DataIterator):
@@ -55,6 +29,8 @@ class ImageIterator(DataIterator):
     orientation come out as the same upright RGB.
     """
 
+    modality = "image"
+
     def __init__(
         self,
         source: SourceLike,
@@ -67,10 +43,10 @@ class ImageIterator(DataIterator):
         resizer: ResizerName = "auto",
         **reading: Unpack[Reading],
     ) -> None:
-        check_settings(ImageIterator, reading, Reading.__annotations__)
+        check_settings(type(self), reading)
         if size is None and reading.setdefault("batch_size", 1) != 1:
             raise ValueError(
                 f"size=None keeps each picture's size, so batch_size must be 1, not {reading['batch_size']}."
             )
         decoder = ImageDecoder(size=size, fit=fit, crop=crop, flip=flip, grayscale=grayscale, resizer=resizer)
-        super().__init__(opened_as(source, self.modality, instead="pictures"), decoder, **reading)
+        super().__init__(opened_as(source, self.modality), decoder, **reading)

@@ -1,9 +1,7 @@
 """Several sources in one stream of batches, in exact proportions.
 
-Every block of 1,000 positions holds a fixed whole number from each source, its quota, in an order permuted by key:
-
-    positions   0 …………………………………… 999 | 1000 ………………………… 1999 | …
-    source      b a a c a b a a a c … | a c a a b a b a a a … |        weights 7 : 2 : 1 → quotas 700, 200, 100
+Every block of 1,000 positions holds a fixed whole number from each source, its quota, in an order permuted by key
+(`order/turns.py`).
 
 A source is played in its own order, epoch after epoch of its own, whatever the mixture's epoch is. The state is the
 mixture's position and, for each source, where it stands; weights may change at any position.
@@ -14,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -21,20 +20,19 @@ from numpy.typing import NDArray
 
 from ..batching.batch_job import Slots
 from ..batching.iteration import BatchIterator, PlanSlots
-from ..batching.ordered_source import Span, Stream
+from ..batching.options import ReadOptions
+from ..batching.ordered_source import DataPrefix, OrderedSource
 from ..batching.state import STATE_VERSION, check_counts, check_keys, check_state, state_dict
 from ..batching.stats import Counters
-from ..decode.audio.audio_decoder import AudioDecoder
 from ..errors import StateError
-from ..order.epoch_order import ORDER_VERSION, EpochOrder, permutation
-from ..order.randomness import Domain, derive_key
-from ..order.ranks import RankSplit, Tail
+from ..modality import find_modality
+from ..order.epoch_order import ORDER_VERSION, EpochOrder
+from ..order.randomness import Purpose, derive_key
+from ..order.ranks import Tail
+from ..order.turns import BLOCK, Turns, quotas_of
 from .data import DataIterator
 
-__all__ = ["BLOCK", "MixedIterator", "mix", "quotas_of"]
-
-BLOCK = 1000
-KEPT_BLOCKS = 8
+__all__ = ["MixedIterator", "mix"]
 
 Indices = NDArray[np.int64]
 
@@ -63,18 +61,18 @@ def mix(
     epoch_examples  positions in an epoch of the mixture; by default the sum of the sources
     Everything else is as in `DataIterator`. Raises `ValueError` for shares below one in a thousand.
     """
-    split = RankSplit.resolve(batch_size, rank=rank, world_size=world_size, groups=1, tail=tail)
-    return MixedIterator(
-        iterators,
-        weights,
-        split,
+    options = ReadOptions(
+        batch_size=batch_size,
         seed=seed,
-        epoch_examples=epoch_examples,
+        rank=rank,
+        world_size=world_size,
+        tail=tail,
         threads=threads,
         prefetch_bytes=prefetch_bytes,
         max_substitutions=max_substitutions,
         quarantine=quarantine,
     )
+    return MixedIterator(iterators, weights, options, epoch_examples=epoch_examples)
 
 
 class MixedIterator(BatchIterator):
@@ -84,14 +82,9 @@ class MixedIterator(BatchIterator):
         self,
         iterators: Sequence[DataIterator],
         weights: Sequence[float] | None,
-        split: RankSplit,
+        options: ReadOptions,
         *,
-        seed: int,
-        epoch_examples: int | None,
-        threads: int | None,
-        prefetch_bytes: int,
-        max_substitutions: int,
-        quarantine: str | os.PathLike[str] | None = None,
+        epoch_examples: int | None = None,
     ) -> None:
         if not iterators:
             raise ValueError("mix() was given no iterators; it needs at least one.")
@@ -103,21 +96,18 @@ class MixedIterator(BatchIterator):
         if epoch_examples is not None and epoch_examples < 1:
             raise ValueError(f"epoch_examples is {epoch_examples}; it must be at least 1, or None.")
         self._fixed_examples = epoch_examples
-        self._seed, self._origin = seed, 0
+        self._seed, self._origin = options.seed, 0
         self._turns: Turns | None = None
         self._places = [Playing(stream) for stream in self.streams]
-        _check_shapes(iterators)
+        self.modality = iterators[0].modality
+        _check_outputs(iterators)
         counters = Counters()
         super().__init__(
             f"mixture of {', '.join(iterator.name for iterator in iterators)}",
             [dataclasses.replace(iterator.recipe, counters=counters) for iterator in iterators],
-            split,
+            options,
             examples=epoch_examples or sum(sizes),
             counters=counters,
-            threads=threads,
-            prefetch_bytes=prefetch_bytes,
-            max_substitutions=max_substitutions,
-            quarantine=quarantine,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -136,7 +126,7 @@ class MixedIterator(BatchIterator):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state. The weights may be others: they hold from here on.
+        """Continue from a saved state. The weights may be others: they hold from here on.
 
         Raises `StateError` for another number of sources, other data or settings, naming what differs.
         """
@@ -165,7 +155,7 @@ class MixedIterator(BatchIterator):
         self._origin = state["origin"] if tuple(state["quotas"]) == self.quotas else self._position
 
     def _turns_now(self) -> Turns:
-        now = (self.quotas, derive_key(self._seed, Domain.MIXTURE, self._epoch), self._origin)
+        now = (self.quotas, derive_key(self._seed, Purpose.MIXTURE, self._epoch), self._origin)
         if self._turns is None or self._turns.settings != now:
             self._turns = Turns(*now)
         return self._turns
@@ -203,80 +193,40 @@ class MixedIterator(BatchIterator):
         )
 
 
-class Turns:
-    """Whose turn it is at a position, and how many turns it had before: pure arithmetic on the quotas.
-
-    Called with positions (n,) from `origin` on, returns (streams, turns before), both (n,) int64.
-    """
-
-    def __init__(self, quotas: tuple[int, ...], key: int, origin: int) -> None:
-        self.settings = (quotas, key, origin)
-        self._quotas, self._key, self._origin = np.array(quotas, np.int64), key, origin
-        self._cards = np.repeat(np.arange(len(quotas)), quotas)
-        self._blocks: dict[int, tuple[Indices, Indices]] = {}
-
-    def _block(self, number: int) -> tuple[Indices, Indices]:
-        """Of one block: the stream at each place, and how many turns it had within the block before."""
-        if number in self._blocks:
-            return self._blocks[number]
-        streams = self._cards[permutation(BLOCK, derive_key(self._key, self._origin, number))]
-        before = np.empty(BLOCK, np.int64)
-        for stream, quota in enumerate(self._quotas):
-            before[streams == stream] = np.arange(quota)
-        kept = list(self._blocks.items())[1 - KEPT_BLOCKS :]
-        self._blocks = {**dict(kept), number: (streams, before)}
-        return streams, before
-
-    def __call__(self, positions: Indices) -> tuple[Indices, Indices]:
-        blocks, places = np.divmod(positions - self._origin, BLOCK)
-        streams, turns = np.empty_like(positions), np.empty_like(positions)
-        for number in np.unique(blocks):
-            here = blocks == number
-            sequence, before = self._block(int(number))
-            streams[here] = sequence[places[here]]
-            turns[here] = number * self._quotas[streams[here]] + before[places[here]]
-        return streams, turns
-
-    def taken_before(self, position: int) -> Indices:
-        """Turns each stream had in [origin, position): (streams,) int64."""
-        block, place = divmod(position - self._origin, BLOCK)
-        within = np.bincount(self._block(block)[0][:place], minlength=len(self._quotas))
-        taken: Indices = block * self._quotas + within
-        return taken
-
-
 class Playing:
-    """Where one stream of a mixture stands: its epoch, the span that epoch runs over, and the position in it."""
+    """Where one stream of a mixture stands: its epoch, the prefix that epoch runs over, and the position in it."""
 
-    def __init__(self, stream: Stream, epoch: int = 0, position: int = 0, span: Span | None = None) -> None:
+    def __init__(
+        self, stream: OrderedSource, epoch: int = 0, position: int = 0, prefix: DataPrefix | None = None
+    ) -> None:
         self.stream, self.epoch, self.position = stream, epoch, position
-        self.span = span or stream.whole()
+        self.prefix = prefix or stream.whole()
 
     def state_dict(self) -> dict[str, Any]:
         """As an iterator over this stream alone would save it."""
-        return state_dict(self.stream.identity(self.span), self.epoch, self.position, 0)
+        return state_dict(self.stream.identity(self.prefix), self.epoch, self.position, 0)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises `StateError` for a state of other data or settings."""
         source = self.stream.source
         check_state(state, self.stream.identity(self.stream.whole()), source.prefix_hash, source.name)
         self.epoch, self.position = state["epoch"], state["position"]
-        self.span = Span(state["examples"], state["data_hash"])
+        self.prefix = DataPrefix(state["examples"], state["data_hash"])
 
     def after(self, steps: int) -> Playing:
         """Where the stream stands so many examples later."""
         epochs, positions, _ = self._place(np.array([steps]))
         epoch, position = int(epochs[0]), int(positions[0])
-        return Playing(self.stream, epoch, position, self.span if epoch == self.epoch else None)
+        return Playing(self.stream, epoch, position, self.prefix if epoch == self.epoch else None)
 
     def _place(self, steps: Indices) -> tuple[Indices, Indices, Indices]:
         """The (epoch, position, examples of that epoch) at so many examples from here."""
-        left, whole = self.span.examples - self.position, len(self.stream.source)
+        left, whole = self.prefix.examples - self.position, len(self.stream.source)
         beyond = steps - left
         later = beyond >= 0
         epochs = np.where(later, self.epoch + 1 + beyond // whole, self.epoch)
         positions = np.where(later, beyond % whole, self.position + steps)
-        return epochs, positions, np.where(later, whole, self.span.examples)
+        return epochs, positions, np.where(later, whole, self.prefix.examples)
 
     def player(self) -> _Player:
         """What stands at so many examples from here."""
@@ -293,9 +243,9 @@ class _Player:
     def _order(self, epoch: int) -> EpochOrder:
         if epoch not in self._orders:
             place = self._place
-            span = place.span if epoch == place.epoch else place.stream.whole()
+            prefix = place.prefix if epoch == place.epoch else place.stream.whole()
             self._orders = {number: order for number, order in self._orders.items() if number >= epoch - 1}
-            self._orders[epoch] = place.stream.order(epoch, span)
+            self._orders[epoch] = place.stream.order(epoch, prefix)
         return self._orders[epoch]
 
     def __call__(self, steps: Indices) -> Indices:
@@ -307,30 +257,14 @@ class _Player:
         return np.stack([indices, positions, epochs, examples])
 
 
-def quotas_of(weights: Sequence[float], num: int) -> tuple[int, ...]:
-    """Whole numbers that sum to 1,000, as near to the weights as can be (largest remainders).
-
-    Raises `ValueError` for a wrong number of weights, one that is not positive, or a share below 1 in 1,000.
-    """
-    shares = np.asarray(weights, np.float64)
-    if shares.shape != (num,) or not np.isfinite(shares).all() or (shares <= 0).any():
-        raise ValueError(f"weights are {list(weights)}; there must be {num}, one for each iterator, all above 0.")
-    exact = shares / shares.sum() * BLOCK
-    quotas = np.floor(exact).astype(int)
-    order = np.argsort(quotas - exact, kind="stable")
-    quotas[order[: BLOCK - quotas.sum()]] += 1
-    if (quotas == 0).any():
-        raise ValueError(f"weights are {list(weights)}; a share below 1 in {BLOCK} cannot be kept exactly.")
-    return tuple(quotas.tolist())
-
-
-def _check_shapes(iterators: Sequence[DataIterator]) -> None:
+def _check_outputs(iterators: Sequence[DataIterator]) -> None:
+    """Raise `ValueError` where the iterators deliver what no batch can hold together."""
     if len({iterator.recipe.fields for iterator in iterators}) > 1:
         raise ValueError("the iterators deliver different fields; a mixture needs the same from each.")
-    decoders = [iterator.recipe.decoder for iterator in iterators]
-    rates = {d.spec.sample_rate: None for d in decoders if isinstance(d, AudioDecoder)}
+    rates = {_output_rate(iterator): None for iterator in iterators}
     if len(rates) > 1:
-        raise ValueError(f"the iterators have sample_rate={' and '.join(map(str, rates))}; a mixture needs one.")
+        setting = find_modality(iterators[0].modality).rate_setting
+        raise ValueError(f"the iterators have {setting}={' and '.join(map(str, rates))}; a mixture needs one.")
     shapes = set()
     for iterator in iterators:
         slots = iterator.recipe.decoder.allocate(1)
@@ -338,3 +272,8 @@ def _check_shapes(iterators: Sequence[DataIterator]) -> None:
             shapes.add((slots.shape[1:], str(slots.dtype)))
     if len(shapes) > 1:
         raise ValueError(f"the iterators give arrays of {sorted(shapes)}; a mixture needs one shape and dtype.")
+
+
+def _output_rate(iterator: DataIterator) -> int | Fraction | None:
+    """The rate that an iterator gives all its examples, None where each keeps its own or has none."""
+    return getattr(iterator.recipe.decoder, "output_rate", None)

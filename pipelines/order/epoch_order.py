@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .randomness import Domain, derive_key, mix64, philox_words
+from .randomness import Purpose, derive_key, mix64, philox_words
 
 __all__ = ["ORDER_VERSION", "EpochOrder", "Permutation", "Shuffle", "permutation"]
 
@@ -117,7 +117,7 @@ class Windowed:
 
     def __init__(self, start: int, counts: Indices, key: int, *, window: int, inner: bool = True) -> None:
         self._key, self._inner = key, inner
-        order = permutation(len(counts), derive_key(key, Domain.SHARDS))
+        order = permutation(len(counts), derive_key(key, Purpose.SHARDS))
         self._block_start = (start + np.cumsum(counts) - counts)[order]
         self._stops = np.cumsum(counts[order])
         self._begins = self._stops - counts[order]
@@ -127,7 +127,7 @@ class Windowed:
 
     def _make_window_permutation(self, number: int) -> Permutation:
         begin = int(self._window_stops[number - 1]) if number else 0
-        return Permutation(int(self._window_stops[number]) - begin, derive_key(self._key, Domain.WINDOW, number))
+        return Permutation(int(self._window_stops[number]) - begin, derive_key(self._key, Purpose.WINDOW, number))
 
     def __call__(self, places: Indices) -> Indices:
         if self._inner:
@@ -169,7 +169,7 @@ class EpochOrder:
         self._streams: list[Stretch] = []
         for group in range(groups):
             start, stop = int(stops[group] - sizes[group]), int(stops[group])
-            key = derive_key(seed, Domain.ORDER, epoch, group)
+            key = derive_key(seed, Purpose.ORDER, epoch, group)
             if not shuffle:
                 self._streams.append(Natural(start))
             elif shuffle == "files" or shuffle_shards is not None:

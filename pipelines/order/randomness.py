@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Domain", "Place", "derive_key", "keyed_words", "mix64", "philox_words"]
+__all__ = ["Place", "Purpose", "derive_key", "keyed_words", "mix64", "mix_word", "philox_words"]
 
 Words = NDArray[np.uint64]
 
@@ -25,8 +25,10 @@ _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
-class Domain(IntEnum):
-    """What a key is for, so that two uses of one seed never share a stream. The numbers are part of the format."""
+class Purpose(IntEnum):
+    """What a key is for, so that two uses of one seed never share random numbers. Its numbers are part of the
+    format.
+    """
 
     ORDER = 1
     SHARDS = 2
@@ -46,7 +48,9 @@ def mix64(words: Words) -> Words:
     return words ^ (words >> np.uint64(31))
 
 
-def _mix(word: int) -> int:
+def mix_word(word: int) -> int:
+    """The same for one number of 64 bits; higher bits are cut off."""
+    word &= _MASK
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK
     return word ^ (word >> 31)
@@ -54,14 +58,14 @@ def _mix(word: int) -> int:
 
 def derive_key(*parts: int) -> int:
     """A 64-bit key from whole numbers of any size and sign; another order or count of parts is another key."""
-    key = _mix(len(parts) + _GOLDEN)
+    key = mix_word(len(parts) + _GOLDEN)
     for part in parts:
         number, rest = part & _MASK, part >> 64
-        key = _mix(((key + _GOLDEN) & _MASK) ^ _mix((number + _GOLDEN) & _MASK))
+        key = mix_word(((key + _GOLDEN) & _MASK) ^ mix_word(number + _GOLDEN))
         while rest not in (0, -1):
             number, rest = rest & _MASK, rest >> 64
-            key = _mix(((key + _GOLDEN) & _MASK) ^ _mix((number + 2 * _GOLDEN) & _MASK))
-        key = _mix((key + (_GOLDEN if rest else 0)) & _MASK)
+            key = mix_word(((key + _GOLDEN) & _MASK) ^ mix_word(number + 2 * _GOLDEN))
+        key = mix_word(key + (_GOLDEN if rest else 0))
     return key
 
 
@@ -90,9 +94,9 @@ class Place(NamedTuple):
 
     def words(self, num: int) -> list[int]:
         """`num` 64-bit words for the augmentations of the library itself."""
-        key = derive_key(self.seed, Domain.AUGMENT, self.epoch)
-        word = _mix((key + _GOLDEN * (self.position + 1)) & _MASK)
-        return [_mix((word + _GOLDEN * (j + 1)) & _MASK) for j in range(num)]
+        key = derive_key(self.seed, Purpose.AUGMENT, self.epoch)
+        word = mix_word(key + _GOLDEN * (self.position + 1))
+        return [mix_word(word + _GOLDEN * (j + 1)) for j in range(num)]
 
     def generator(self) -> np.random.Generator:
         """A NumPy generator of this place's own, for a user's `transform` or decoder."""
@@ -102,14 +106,14 @@ class Place(NamedTuple):
     def lend_generator(self) -> np.random.Generator:
         """The same numbers as `generator`, from the calling thread's one generator, set to this place.
 
-        A twentieth of the time; what was lent before to the same thread moves along.
+        It takes a twentieth of the time; what was lent before to the same thread moves along.
         """
         return _lent.generator.at(_transform_key(self.seed, self.epoch), self.position)
 
 
 @lru_cache(maxsize=64)
 def _transform_key(seed: int, epoch: int) -> int:
-    return derive_key(seed, Domain.TRANSFORM, epoch)
+    return derive_key(seed, Purpose.TRANSFORM, epoch)
 
 
 class _LentGenerator:
@@ -133,7 +137,7 @@ class _LentGenerator:
 
 
 class _Lent(threading.local):
-    """One generator a thread."""
+    """One generator per thread."""
 
     def __init__(self) -> None:
         self.generator = _LentGenerator()

@@ -20,7 +20,7 @@ def clear_samples(folder: Path, own: re.Pattern[str], num: int, *, force: bool) 
     foreign = [path for path in visible if not own.fullmatch(path.name)]
     if foreign and not force:
         raise ShardingError(
-            f"{folder}: holds {foreign[0].name}, which is no sample. Name another folder with --out, or add the "
+            f"{folder}: holds {foreign[0].name}, which is not a sample. Name another folder with --out, or add the "
             "samples to what is there with --force."
         )
     for path in visible:

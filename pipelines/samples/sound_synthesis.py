@@ -30,7 +30,7 @@ CONTROL_SAMPLES = SAMPLE_HZ // CONTROL_HZ
 SCALE = (0, 2, 4, 7, 9)  # a pentatonic one, in semitones
 PEAK = 0.8
 SOUND_STREAM, NOISE_STREAM = 0x50D, 0x401
-BREATH, ROOM, PLUCK = 0, 1, 2  # what noise is for; a pluck's place is added
+BREATH, ROOM, PLUCK = 0, 1, 2  # what noise is for; a pluck's position is added
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def sound_of(seed: int, index: int) -> Sound:
     num = 1 + int(unit[1] * 4)
     root = 48 + int(unit[2] * 12)
     notes = []
-    for place in range(num):
-        step = int(unit[4 + place] * 2 * len(SCALE))
+    for position in range(num):
+        step = int(unit[4 + position] * 2 * len(SCALE))
         midi = root + 12 * (step // len(SCALE)) + SCALE[step % len(SCALE)]
-        start, stop = (round(seconds * CONTROL_HZ * edge / num) / CONTROL_HZ for edge in (place, place + 1))
+        start, stop = (round(seconds * CONTROL_HZ * edge / num) / CONTROL_HZ for edge in (position, position + 1))
         notes.append(Note(start, stop - start, _playable(instrument, 440.0 * 2.0 ** ((midi - 69) / 12))))
     noise = 0.05 + 0.1 * unit[8] if instrument == "flute" else 0.0
     reverb = round(0.2 + 0.6 * unit[10], 3) if unit[9] < 0.5 else 0.0
@@ -135,20 +135,20 @@ def _additive(sound: Sound, pitch: Floats) -> Floats:
 def _envelope(sound: Sound) -> Floats:
     """How loud each note is: a rise, a slight decay, and an end; each a little louder or softer than the last."""
     envelope = np.zeros(round(sound.seconds * SAMPLE_HZ))
-    for place, note in enumerate(sound.notes):
+    for position, note in enumerate(sound.notes):
         span = _span(note)
         time = np.arange(span.stop - span.start) / SAMPLE_HZ
         shape = np.minimum(time / 0.05, 1.0) * np.minimum((note.seconds - time) / 0.08, 1.0)
-        envelope[span] = shape * np.exp(-0.6 * time) * (1.0 - 0.2 * (place % 2))
+        envelope[span] = shape * np.exp(-0.6 * time) * (1.0 - 0.2 * (position % 2))
     return envelope
 
 
 def _plucked(sound: Sound) -> Floats:
     """y[n] = 0.998 · (y[n - N] + y[n - N - 1]) / 2, begun with N samples of noise: a period of N + 1/2 samples."""
     played = np.zeros(round(sound.seconds * SAMPLE_HZ))
-    for place, note in enumerate(sound.notes):
+    for position, note in enumerate(sound.notes):
         span, delay = _span(note), round(SAMPLE_HZ / note.f0_hz - 0.5)
-        burst = _noise(sound.seed, PLUCK + place, delay)
+        burst = _noise(sound.seed, PLUCK + position, delay)
         string = np.concatenate([[0.0], burst - burst.mean()])
         pieces, length = [string[1:]], delay
         while length < span.stop - span.start:

@@ -25,7 +25,7 @@ def make_sample_sounds(
 ) -> int:
     """Write sounds as `sound-000000.wav`, 16 kHz mono 16 bit, 2 to 4 seconds, with what is known of each beside it.
 
-    `.f0.npy` is the pitch in Hz and `.loudness.npy` the A-weighted level in dB: (row,) float32, 250 rows a second.
+    `.f0.npy` is the pitch in Hz and `.loudness.npy` the A-weighted level in dB: (row,) float32, 250 rows per second.
     `.json` has the instrument, the notes, the noise and the reverb. The same arguments give the same
     files; those of an earlier call are replaced, or removed beyond `num`.
 

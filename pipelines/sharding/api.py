@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
+from ..errors import ShardingError
 from ..storage.walk import Failure
 from .set_job import Manner, SetReport, pack_set, strict_error
-from .settings import PACKED_KINDS, PackOptions, check_options, settings_for
+from .settings import PackOptions, PackSettings, check_options, known_settings
 from .survey import FoundSet, survey
 
 __all__ = ["PackReport", "make_shards"]
@@ -19,10 +20,10 @@ __all__ = ["PackReport", "make_shards"]
 
 @dataclass(frozen=True)
 class PackReport:
-    """What is there now: a set of shards for each kind of media that was packed.
+    """What is there now: a set of shards for each modality that was packed.
 
-    `skipped` files are neither media of these kinds nor sidecar files of one, `notes` are remarks on what was left
-    alone. The rest adds up over `sets`.
+    `skipped` files are neither media of these modalities nor sidecar files of one, `notes` are remarks on what was
+    left alone. The rest adds up over `sets`.
     """
 
     sets: tuple[SetReport, ...]
@@ -81,35 +82,50 @@ def make_shards(
     """Pack a folder of images or recordings into webdataset tars with an index and a manifest.
 
     The same folder and settings give the same bytes, however often it was interrupted and however many
-    processes took part. An interrupted run goes on when called again; a complete set is left alone.
+    processes took part. An interrupted run continues when called again; a complete set is left alone.
 
-    out         default: the last part of `source` below ./shards; a folder of several kinds of media is packed into
+    out         default: the last name in `source`, below ./shards; a folder of several modalities is packed into
                 a set for each, in ./shards/image and ./shards/audio, or below `out`.
-    only        "image" or "audio": pack that kind alone. A folder of such a name stands for it.
-    workers     processes; None: one a usable core, 0: all in this process.
+    only        "image" or "audio": pack that modality alone. A folder of such a name stands for it.
+    workers     processes; None: one per usable core, 0: all in this process.
     strict      raise if any file cannot be packed, and do not finish the set.
     append      to a finished set, add the files it does not hold in new shards; what is there stays as it is.
-    overwrite   remove the set that is there and make it anew.
+    overwrite   remove the set that is there and make it again.
     progress    show it on standard error.
-    options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings` and `AudioSettings`.
+    options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings` and `AudioSettings`; for a
+                modality of your own, the fields of its settings class.
 
     Raises `SourceError` if there is nothing to pack; `ShardingError` if packing cannot start (another run,
     other files or settings than the folder was begun with) or a package is missing; its subclass
     `PackingStoppedError` if it cannot finish; `ValueError` for settings that make no sense.
     """
     began = time.monotonic()
-    settings = {kind: settings_for(kind, options) for kind in PACKED_KINDS}
+    known = known_settings(options)
     if append and overwrite:
-        raise ValueError("append and overwrite exclude each other: keep what is there, or make it anew.")
+        raise ValueError("append and overwrite exclude each other: keep what is there, or make it again.")
     manner = Manner(_check_workers(workers), strict, append, overwrite, sys.stderr if progress else None)
     found = survey(source, out, only=only)
-    check_options([one.kind for one in found.sets], options, Path(source))
+    check_options([one.modality for one in found.sets], options, Path(source))
+    settings = {one.modality: _settings(known[one.modality], manner.workers) for one in found.sets}
     if strict:
         _check_listings(found.sets)
-    remarks = [note for one in found.sets for note in settings[one.kind].media.check(one.listing.files)]
-    sets = [pack_set(one, settings[one.kind], manner) for one in found.sets]
+    remarks = [note for one in found.sets for note in settings[one.modality].media.check(one.listing.files)]
+    sets = [pack_set(one, settings[one.modality], manner) for one in found.sets]
     gone = [note for one in sets for note in one.notes]
     return PackReport(tuple(sets), found.skipped, (*found.notes, *remarks, *gone), time.monotonic() - began)
+
+
+def _settings(found: PackSettings | ValueError, workers: int) -> PackSettings:
+    """The settings of a modality that is packed. Raises `ShardingError` for those that workers cannot import."""
+    if isinstance(found, ValueError):
+        raise found
+    media = type(found.media)
+    if workers and media.__module__ == "__main__":
+        raise ShardingError(
+            f"{media.__name__} is defined in the program that was started, which worker processes do not run. Move it "
+            "to a module that can be imported, or use workers=0."
+        )
+    return found
 
 
 def _check_workers(workers: int | None) -> int:

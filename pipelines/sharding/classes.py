@@ -36,7 +36,7 @@ def number_classes(files: Iterable[SourceFile], known: Mapping[str, int]) -> dic
     if not found and not known:
         raise SourceError("No sub-folder holds a file, so there are no classes. Leave out --classes.")
     first = max(known.values(), default=-1) + 1
-    return {**known, **{name: first + place for place, name in enumerate(sorted(found - known.keys()))}}
+    return {**known, **{name: first + number for number, name in enumerate(sorted(found - known.keys()))}}
 
 
 def class_of(path: str) -> str | None:
@@ -49,6 +49,6 @@ def known_classes(settings: Mapping[str, Any]) -> dict[str, int]:
     classes = settings.get("classes") or {}
     if not isinstance(classes, dict) or not all(isinstance(number, int) for number in classes.values()):
         raise ShardError(
-            "The classes in the manifest are not names with numbers. Make the shards anew with --overwrite."
+            "The classes in the manifest are not names with numbers. Make the shards again with --overwrite."
         )
     return classes

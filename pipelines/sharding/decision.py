@@ -1,13 +1,13 @@
-"""What is to be done about a folder, from what is found in it: nothing, go on, add to it, begin, or refuse.
+"""What is to be done about a folder, from what is found in it: nothing, continue, add to it, begin, or refuse.
 
 found                                   asked for       done
-manifest of this listing and settings   anything        nothing: complete (overwrite: made anew)
-manifest of another listing             append          new files into new shards; goes on if interrupted
+manifest of this listing and settings   anything        nothing: complete (overwrite: made again)
+manifest of another listing             append          new files into new shards; continued if interrupted
 manifest of another listing or settings nothing         refused
-unfinished run of this plan             anything        gone on with (overwrite: if that began it)
+unfinished run of this plan             anything        continued (overwrite: if that began it)
 unfinished run of another plan          nothing         refused
 shards without manifest or plan         nothing         refused
-any of the refused                      overwrite       all removed, made anew
+any of the refused                      overwrite       all removed, made again
 no shards                               anything        begun
 """
 
@@ -27,13 +27,13 @@ from .settings import PackSettings
 from .wording import counted, printable
 from .workspace import Workspace
 
-__all__ = ["Start", "choose_start", "complete_manifest"]
+__all__ = ["Decision", "complete_manifest", "decide"]
 
-ANEW = "make all shards anew with --overwrite"
+AGAIN = "make all shards again with --overwrite"
 
 
 @dataclass(frozen=True)
-class Start:
+class Decision:
     """The plan to carry out, which is saved; None if the set is complete. `base` is the set that stays, if any."""
 
     plan: Plan | None
@@ -56,12 +56,12 @@ def complete_manifest(out: Path, listing: Listing, settings: PackSettings) -> Ma
     return manifest
 
 
-def choose_start(
+def decide(
     workspace: Workspace, listing: Listing, settings: PackSettings, *, append: bool, overwrite: bool
-) -> Start:
+) -> Decision:
     """Decide, by the table above, and save the plan or leave the one that is saved.
 
-    Raises `ShardingError` where going on would mix two sets, `ShardError` for a manifest that cannot be read.
+    Raises `ShardingError` where continuing would mix two sets, `ShardError` for a manifest that cannot be read.
     """
     saved = workspace.saved_plan()
     if overwrite:
@@ -69,7 +69,7 @@ def choose_start(
         if saved != _description(plan, replaces=True):
             workspace.wipe()
             workspace.begin(_description(plan, replaces=True))
-        return Start(plan, None)
+        return Decision(plan, None)
     manifest = workspace.manifest()
     if manifest is None:
         plan = make_plan(listing, settings)
@@ -78,17 +78,17 @@ def choose_start(
             workspace.begin(_description(plan))
         elif {**saved, "replaces": False} != _description(plan):
             _refuse_unfinished(workspace.out, saved, settings)
-        return Start(plan, None)
+        return Decision(plan, None)
     if _is_same(manifest, listing, settings):
         workspace.discard_unfinished(manifest)
         workspace.check_present(manifest)
-        return Start(None, manifest)
+        return Decision(None, manifest)
     plan = _plan_of_addition(workspace, manifest, listing, settings, append=append)
     if saved != _description(plan):
         workspace.discard_unfinished(manifest)
         workspace.begin(_description(plan))
     here = {file.path for file in listing.files}
-    return Start(plan, manifest, gone=len(workspace.names(manifest, cut=settings.media.cuts).keys() - here))
+    return Decision(plan, manifest, gone=len(workspace.names(manifest, cut=settings.media.cuts).keys() - here))
 
 
 def _plan_of_addition(
@@ -100,7 +100,7 @@ def _plan_of_addition(
         raise ShardingError(f"{out}: holds shards of {manifest.modality}. Name another folder with --out.")
     if differences := settings.differences(manifest.settings):
         raise ShardingError(
-            f"{out}: was packed with other settings ({', '.join(differences)}). Use those, or {ANEW}."
+            f"{out}: was packed with other settings ({', '.join(differences)}). Use those, or {AGAIN}."
         )
     packed = workspace.names(manifest, cut=settings.media.cuts)
     if not append:
@@ -110,11 +110,11 @@ def _plan_of_addition(
         if not new and not gone:
             raise ShardingError(
                 f"{out}: a file, or a sidecar file of one, has changed since it was packed; none is new or gone. "
-                f"Restore what changed, add what was refused and is mended with --append, or {ANEW}."
+                f"Restore what changed, add with --append what was refused and has been repaired, or {AGAIN}."
             )
         raise ShardingError(
             f"{out}: was packed from other files than are there now ({new:,} new, {gone:,} gone). Add the new ones "
-            f"with --append, or {ANEW}."
+            f"with --append, or {AGAIN}."
         )
     workspace.check_present(manifest)
     if settings.media.keeps_files:
@@ -122,8 +122,8 @@ def _plan_of_addition(
         changed = [file.path for file in listing.files if sizes.get(file.path, file.size) != file.size]
         if changed:
             raise ShardingError(
-                f"{printable(changed[0])}: has another size than when it was packed, and so it is with "
-                f"{counted(len(changed) - 1, 'other file')}. Restore what changed, or {ANEW}."
+                f"{printable(changed[0])}: has another size than when it was packed, and so has "
+                f"{counted(len(changed) - 1, 'other file')}. Restore what changed, or {AGAIN}."
             )
     _refuse_changed(listing, manifest, packed)
     numbers = [int(found[1]) for name in manifest.shards.name if (found := re.search(r"-(\d+)\.tar$", name))]
@@ -138,14 +138,14 @@ def _plan_of_addition(
 
 
 def _refuse_changed(listing: Listing, manifest: Manifest, packed: dict[str, str]) -> None:
-    """Refuse to add to a set whose files or sidecars are others now; told where all of them are still there."""
+    """Refuse to add to a set whose files or sidecars have changed; that can be seen if all are still there."""
     old = [file for file in listing.files if file.path in packed]
     if manifest.failures or len(old) < len(packed):
         return
     if replace(listing, files=old, failures=[]).fingerprint != manifest.listing:
         raise ShardingError(
             "A file that is packed already, or a sidecar file of one, has changed since. Restore what changed, or "
-            f"{ANEW}."
+            f"{AGAIN}."
         )
 
 
@@ -154,19 +154,19 @@ def _is_same(manifest: Manifest, listing: Listing, settings: PackSettings) -> bo
 
 
 def _description(plan: Plan, *, replaces: bool = False) -> dict[str, Any]:
-    """What is saved of a plan: an overwriting run that was interrupted goes on, and does not begin again."""
+    """What is saved of a plan: an overwriting run that was interrupted continues, and does not begin again."""
     return {**plan.describe(), "replaces": replaces}
 
 
 def _refuse_strays(workspace: Workspace) -> None:
     if strays := workspace.strays():
         raise ShardingError(
-            f"{workspace.out}: holds {strays[0].name} but no manifest, so it is no set that could be gone on with. "
-            f"Name another folder with --out, or {ANEW}."
+            f"{workspace.out}: holds {strays[0].name} but no manifest, so it is not a set that could be continued. "
+            f"Name another folder with --out, or {AGAIN}."
         )
 
 
 def _refuse_unfinished(out: Path, saved: dict[str, Any], settings: PackSettings) -> None:
     differences = settings.differences(saved.get("settings", {}))
     was = f"other settings ({', '.join(differences)})" if differences else "other files than are there now"
-    raise ShardingError(f"{out}: holds an unfinished set begun with {was}. Go on with those, or {ANEW}.")
+    raise ShardingError(f"{out}: holds an unfinished set begun with {was}. Continue with those, or {AGAIN}.")

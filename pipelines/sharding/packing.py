@@ -1,4 +1,4 @@
-"""What packing asks of a kind of media: its settings, and the examples that come out of one of its files."""
+"""What packing asks of a modality: its settings, and the examples that come out of one of its files."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from ..storage.index import Record
 from ..storage.listing import SourceFile
-from .shard_file import MediaFacts
 from .source_reader import SourceReader
 
-__all__ = ["MediaSettings", "Prepared", "file_key", "part_key"]
+__all__ = ["MediaSettings", "Prepared", "example_key", "file_key"]
 
 
-def part_key(key: str, part: int | None) -> str:
-    """The key of an example, from that of its file: parts get `-00000`, which keeps different keys different."""
-    return key if part is None else f"{key}-{part:05d}"
+def example_key(key: str, piece: int | None) -> str:
+    """The key of an example, from that of its file: pieces get `-00000`, which keeps different keys different."""
+    return key if piece is None else f"{key}-{piece:05d}"
 
 
 def file_key(key: str) -> str:
@@ -25,21 +25,27 @@ def file_key(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An example to be packed: its media, whole or in pieces of `media_bytes` bytes, and what the index says of it.
+    """An example to be packed: its media, whole or in chunks of `media_bytes` bytes, and its row of the index.
 
-    `part` numbers the examples that one file is cut into from 0; None where a file is one example.
+    The columns of `record` that say where the example lies are filled in when it is written. `piece` numbers the
+    examples that one file is cut into from 0; None where a file is one example.
     """
 
     media: bytes | Iterable[bytes]
     suffix: str
-    facts: MediaFacts
+    record: Record
     fields: Mapping[str, bytes]
     media_bytes: int | None = None
-    part: int | None = None
+    piece: int | None = None
 
 
 class MediaSettings(Protocol):
-    """Everything that decides what becomes of a file of one kind, a frozen value that can be pickled."""
+    """Everything that decides what becomes of a file of one modality: a frozen dataclass that can be pickled.
+
+    Its fields are the settings that `make_shards` takes, and that the modality's flags on the command line set.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     modality: ClassVar[str]
 

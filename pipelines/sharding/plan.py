@@ -1,6 +1,6 @@
 """What goes into which shard, decided from the listing and the settings before any file is read.
 
-The plan is a pure function of both, so an interrupted run makes it again and goes on; what is saved is what
+The plan is a pure function of both, so an interrupted run makes it again and continues; what is saved is what
 it was made from. Shards are cut by the sizes of the source files, whatever becomes of them: a file that turns
 out to be unreadable, or is made smaller, or cut into many examples, moves no other file to another shard.
 """
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..order.epoch_order import permutation
-from ..order.randomness import Domain, derive_key
+from ..order.randomness import Purpose, derive_key
 from ..storage.keys import KeyMaker
 from ..storage.listing import Listing, SourceFile
 from ..storage.tar import BLOCK, padded
@@ -64,12 +64,12 @@ class Plan:
     def shards(self) -> Iterator[PlannedShard]:
         """The shards in order."""
         start = 0
-        for place, stop in enumerate(self.stops):
-            yield PlannedShard(self.first_shard + place, tuple(self.files[start:stop]))
+        for number, stop in enumerate(self.stops):
+            yield PlannedShard(self.first_shard + number, tuple(self.files[start:stop]))
             start = stop
 
     def describe(self) -> dict[str, Any]:
-        """What is saved before packing begins: enough to tell whether a run may go on."""
+        """What is saved before packing begins: enough to see whether a run can be continued."""
         return {
             "version": PLAN_VERSION,
             "listing": self.listing,
@@ -99,10 +99,10 @@ def make_plan(
     numbers = number_classes(listing.files, classes) if settings.classes else {}
     keys = KeyMaker(set(packed.values()))
     planned = [
-        PlannedFile(keys.key(_speakable(file.path)), file, numbers.get(class_of(file.path) or "")) for file in new
+        PlannedFile(keys.key(_storable(file.path)), file, numbers.get(class_of(file.path) or "")) for file in new
     ]
     if settings.shuffle is not None:
-        key = derive_key(settings.shuffle, Domain.PACKING, first_shard)
+        key = derive_key(settings.shuffle, Purpose.PACKING, first_shard)
         planned = [planned[index] for index in permutation(len(planned), key).tolist()]
     spans = [_span_bytes(one.file) for one in planned]
     limit = settings.shard_bytes or min(LARGEST_SHARD, max(SMALLEST_SHARD, sum(spans) // USUAL_SHARDS))
@@ -126,8 +126,8 @@ def _cut(spans: list[int], most_bytes: int, most_examples: int) -> list[int]:
     return [*stops, len(spans)] if spans else []
 
 
-def _speakable(path: str) -> str:
-    """A path that can be printed and stored anywhere: bytes that are no UTF-8, and control characters, replaced."""
+def _storable(path: str) -> str:
+    """A path that can be printed and stored anywhere: bytes that are not UTF-8, and control characters, replaced."""
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if text.isprintable():
         return text

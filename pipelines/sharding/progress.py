@@ -30,9 +30,9 @@ class Progress:
 
                 self._bar = tqdm(total=total, initial=done, unit=f" {noun}", file=stream, smoothing=0.1)
 
-    def on_file(self, number: int, place: int) -> None:
-        """A file of a shard is about to be read."""
-        self._under_way[number] = place
+    def on_file(self, number: int, file: int) -> None:
+        """File number `file` of a shard is about to be read."""
+        self._under_way[number] = file
         self._show()
 
     def on_shard(self, number: int, files: int) -> None:
@@ -48,7 +48,9 @@ class Progress:
         elif self._stream is not None and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             rate = (done - self._first) / (self._last_line - self._began)
-            print(f"{done:,} of {self._total:,} {self._noun}, {rate:,.0f} a second", file=self._stream, flush=True)
+            print(
+                f"{done:,} of {self._total:,} {self._noun}, {rate:,.0f} per second", file=self._stream, flush=True
+            )
 
     def __enter__(self) -> Progress:
         return self

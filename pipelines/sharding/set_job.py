@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import TextIO
 
 from ..errors import ShardingError
+from ..modality import find_modality
 from ..storage.listing import Listing
-from ..storage.locked_folder import hold_folder
 from ..storage.manifest import Manifest, ShardColumns
 from ..storage.walk import Failure
-from .decision import Start, choose_start, complete_manifest
+from .decision import Decision, complete_manifest, decide
 from .engines import make_engine
-from .packing import part_key
+from .packing import example_key
 from .plan import Plan
 from .progress import Progress
 from .settings import PackSettings
 from .shard_job import ShardResult, ShardTask
 from .source_reader import PackingStoppedError
 from .survey import FoundSet
-from .wording import FILE_OF, counted, printable
-from .workspace import Workspace
+from .wording import counted, printable
+from .workspace import Workspace, hold_workspace
 
 __all__ = ["Manner", "SetReport", "pack_set", "strict_error"]
 
@@ -61,35 +61,35 @@ class SetReport:
 
 
 def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetReport:
-    """Make the shards of one kind of media, go on making them, or leave them alone. Raises as `make_shards` does."""
+    """Make the shards of one modality, continue making them, or leave them alone. Raises as `make_shards` does."""
     began = time.monotonic()
     manifest = None if manner.overwrite else complete_manifest(found.out, found.listing, settings)
     new_shards, was_complete, notes = 0, manifest is not None, tuple[str, ...]()
     if manifest is None:
         _make_folder(found.out)
         try:
-            with hold_folder(found.out):
+            with hold_workspace(found.out):
                 workspace = Workspace(found.out)
-                start = choose_start(
+                decision = decide(
                     workspace, found.listing, settings, append=manner.append, overwrite=manner.overwrite
                 )
-                was_complete = start.plan is None
-                if start.gone:
-                    gone = counted(start.gone, f"packed {FILE_OF[found.kind]}")
+                was_complete = decision.plan is None
+                if decision.gone:
+                    gone = counted(decision.gone, f"packed {find_modality(found.modality).noun}")
                     notes = (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
-                job = _Job(found.source, workspace, found.listing, start)
+                job = _Job(found.source, workspace, found.listing, decision)
                 new_shards = job.pack(manner.workers, manner.stream)
                 manifest = job.finish(strict=manner.strict)
         except OSError as error:
             reason = error.strerror or str(error)
             raise PackingStoppedError(
-                f"{found.out}: cannot be written to ({reason}). Finished shards are kept; mend it and run again."
+                f"{found.out}: cannot be written to ({reason}). Finished shards are kept; repair it and run again."
             ) from error
     failures = tuple(Failure(failure["path"], failure["reason"]) for failure in manifest.failures)
     if manner.strict and failures:
         raise strict_error(failures)
     return SetReport(
-        modality=found.kind,
+        modality=found.modality,
         out=found.out,
         examples=manifest.examples,
         shards=len(manifest.shards.name),
@@ -106,9 +106,9 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
 class _Job:
     """Carries a plan out in a folder whose lock is held."""
 
-    def __init__(self, source: Path, workspace: Workspace, listing: Listing, start: Start) -> None:
+    def __init__(self, source: Path, workspace: Workspace, listing: Listing, decision: Decision) -> None:
         self._source, self._workspace, self._listing = source, workspace, listing
-        self._plan, self._base = start.plan, start.base
+        self._plan, self._base = decision.plan, decision.base
         self._results: dict[int, ShardResult] = {}
 
     def pack(self, workers: int, stream: TextIO | None) -> int:
@@ -119,11 +119,11 @@ class _Job:
         missing = [shard for shard in self._plan.shards if shard.number not in self._results]
         total, settings = len(self._plan.files), self._plan.settings
         counts = {shard.number: len(shard.files) for shard in missing}
-        done, noun = total - sum(counts.values()), FILE_OF[settings.modality] + "s"
-        with self._workspace.parts() as parts, Progress(total, done, stream=stream, noun=noun) as progress:
-            tasks = [ShardTask(shard, self._source, parts, settings) for shard in missing]
+        done, noun = total - sum(counts.values()), find_modality(settings.modality).plural
+        with self._workspace.scratch() as scratch, Progress(total, done, stream=stream, noun=noun) as progress:
+            tasks = [ShardTask(shard, self._source, scratch, settings) for shard in missing]
             for result in make_engine(workers).run(tasks, progress.on_file):
-                self._workspace.publish(result, parts)
+                self._workspace.publish(result, scratch)
                 self._results[result.number] = result
                 progress.on_shard(result.number, counts[result.number])
         return len(missing)
@@ -140,8 +140,9 @@ class _Job:
         manifest = self._manifest(self._plan, failures)
         if not manifest.examples:
             self._workspace.wipe()
+            noun = find_modality(self._plan.settings.modality).noun
             raise PackingStoppedError(
-                f"{self._source}: none of its {counted(len(failures), FILE_OF[self._plan.settings.modality])} can be "
+                f"{self._source}: none of its {counted(len(failures), noun)} can be "
                 f"packed: {printable(failures[0].path)} is refused: {failures[0].reason}.",
                 failures,
             )
@@ -153,10 +154,11 @@ class _Job:
         for shard in plan.shards:
             result = self._results[shard.number]
             unpacked = {failure.path for failure in result.failures}
-            for place, planned in enumerate(shard.files):
+            for number, planned in enumerate(shard.files):
                 path = planned.file.path
                 if plan.settings.media.cuts:
-                    yield from ((part_key(planned.key, part), path) for part in range(result.parts[place]))
+                    pieces = range(result.pieces[number])
+                    yield from ((example_key(planned.key, piece), path) for piece in pieces)
                 elif path not in unpacked:
                     yield planned.key, path
 
@@ -190,6 +192,6 @@ def strict_error(failures: tuple[Failure, ...]) -> PackingStoppedError:
     """What strict runs end with where files cannot be packed."""
     return PackingStoppedError(
         f"{counted(len(failures), 'file')} cannot be packed. Repair or remove what is listed, "
-        "or go on without --strict.",
+        "or continue without --strict.",
         failures,
     )

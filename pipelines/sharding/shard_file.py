@@ -23,25 +23,15 @@ from types import MappingProxyType
 import numpy as np
 
 from ..storage.durable_files import fsync_folder
-from ..storage.index import INDEX_DTYPE, INDEX_VERSION, IndexFlag, index_path, save_index
+from ..storage.index import INDEX_DTYPE, IndexFlag, Record, index_path, save_index
 from ..storage.keys import split_member_name
 from ..storage.tar import BLOCK, padded
 
-__all__ = ["EncodedExample", "MediaFacts", "ShardFile", "ShardSummary", "encode_example"]
+__all__ = ["NO_FIELDS", "EncodedExample", "ShardFile", "ShardSummary", "encode_example"]
 
 END_OF_ARCHIVE = bytes(2 * BLOCK)
 NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class MediaFacts:
-    """What the index says of a media member; 0 where unknown. Units as in `pipelines.index.INDEX_DTYPE`."""
-
-    frames: int = 1
-    width: int = 0
-    height: int = 0
-    channels: int = 0
-    rate: tuple[int, int] = (0, 0)
+NO_RECORD = Record()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +48,8 @@ class ShardSummary:
 class EncodedExample:
     """An example as it will stand in the tar: the members of its fields and the media's header, then the media.
 
-    The pieces of a large recording are read while it is written, `media_bytes` of them together.
+    The chunks of a large file are read while it is written, `media_bytes` of them together. `record` is its row of
+    the index, as far as it is known before the example has a place in a tar.
     """
 
     key: str
@@ -66,7 +57,7 @@ class EncodedExample:
     media: Iterable[bytes]
     media_bytes: int
     has_fields: bool
-    facts: MediaFacts
+    record: Record
 
     @property
     def span_bytes(self) -> int:
@@ -83,7 +74,7 @@ class ShardFile:
         self._file = open(self._part, "wb")  # noqa: SIM115 (closed by finish or abort)
         self._sha256 = hashlib.sha256()
         self._keys: dict[str, None] = {}  # in the order of the rows
-        self._rows: list[tuple[int, ...]] = []
+        self._rows: list[Record] = []
         self.bytes = 0
 
     @property
@@ -95,16 +86,23 @@ class ShardFile:
         """Append one example. Raises `ValueError` where its key is taken."""
         if example.key in self._keys:
             raise ValueError(f"{self.path.name}: there is an example {example.key!r} already; keys must differ.")
-        offset, facts, crc32 = self.bytes, example.facts, 0
+        offset, crc32 = self.bytes, 0
         padding = bytes(padded(example.media_bytes) - example.media_bytes)
-        for piece in itertools.chain((example.lead,), example.media, (padding,)):
-            self._write(piece)
-            crc32 = zlib.crc32(piece, crc32)
-        assert self.bytes - offset == example.span_bytes, "the media has the length its header tells"
+        for chunk in itertools.chain((example.lead,), example.media, (padding,)):
+            self._write(chunk)
+            crc32 = zlib.crc32(chunk, crc32)
+        assert self.bytes - offset == example.span_bytes, "the media has the length that its header gives"
         flags = IndexFlag.HAS_CRC32 | (IndexFlag.HAS_FIELDS if example.has_fields else IndexFlag(0))
-        place = (offset, example.span_bytes, offset + len(example.lead), example.media_bytes)
-        shape = (facts.frames, -1, *facts.rate, facts.width, facts.height, facts.channels)
-        self._rows.append((*place, *shape, int(flags), crc32, INDEX_VERSION))
+        self._rows.append(
+            example.record._replace(
+                offset=offset,
+                length=example.span_bytes,
+                data_offset=offset + len(example.lead),
+                data_length=example.media_bytes,
+                flags=int(flags),
+                crc32=crc32,
+            )
+        )
         self._keys[example.key] = None
 
     @contextlib.contextmanager
@@ -157,9 +155,9 @@ def encode_example(
     *,
     media_bytes: int | None = None,
     fields: Mapping[str, bytes] = NO_FIELDS,
-    facts: MediaFacts = MediaFacts(),
+    record: Record = NO_RECORD,
 ) -> EncodedExample:
-    """Lay out one example: its fields, sorted by name, then its media, as it is or in pieces of `media_bytes` bytes.
+    """Lay out one example: its fields, sorted by name, then its media, as it is or in chunks of `media_bytes` bytes.
 
     Raises `ValueError` for a key or suffix from which webdataset would read another key or suffix.
     """
@@ -170,8 +168,8 @@ def encode_example(
     if isinstance(media, bytes):
         media, media_bytes = (media,), len(media)
     elif media_bytes is None:
-        raise TypeError("media in pieces needs media_bytes, which stands in its header.")
-    pieces: list[bytes] = []
+        raise TypeError("media in chunks needs media_bytes, which stands in its header.")
+    members: list[bytes] = []
     for name in [*sorted(fields), suffix]:
         is_odd = not name or name.startswith(".") or name != name.lower()
         if is_odd or split_member_name(f"{key}.{name}") != (key, name):
@@ -181,9 +179,9 @@ def encode_example(
             )
         if name in fields:
             payload = fields[name]
-            pieces += [_header(f"{key}.{name}", len(payload)), payload, bytes(padded(len(payload)) - len(payload))]
-    pieces.append(_header(f"{key}.{suffix}", media_bytes))
-    return EncodedExample(key, b"".join(pieces), media, media_bytes, bool(fields), facts)
+            members += [_header(f"{key}.{name}", len(payload)), payload, bytes(padded(len(payload)) - len(payload))]
+    members.append(_header(f"{key}.{suffix}", media_bytes))
+    return EncodedExample(key, b"".join(members), media, media_bytes, bool(fields), record)
 
 
 def _header(name: str, size: int) -> bytes:

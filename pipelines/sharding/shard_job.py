@@ -1,4 +1,4 @@
-"""The work of one process: the files of one planned shard, read, looked at and written.
+"""The work of one process: the files of one planned shard, read, checked and written.
 
 What comes out is a function of the task alone. A file that cannot be used is left out with its reason;
 anything wrong with the disk, or a source that changes meanwhile, stops the run.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..storage.walk import Failure
-from .packing import part_key
+from .packing import example_key
 from .plan import PlannedFile, PlannedShard
 from .settings import PackSettings
 from .shard_file import ShardFile, ShardSummary, encode_example
@@ -25,7 +25,7 @@ __all__ = ["ShardResult", "ShardTask", "pack_shard"]
 class ShardTask:
     """A planned shard, where its files are, and where it is to be written, complete with its index.
 
-    `crashed` holds the places of files whose reader takes its process along, each with how it ended.
+    `crashed` has the numbers in the shard of files whose reader ends its process, each with how it ended.
     """
 
     shard: PlannedShard
@@ -34,53 +34,53 @@ class ShardTask:
     settings: PackSettings
     crashed: dict[int, str] = field(default_factory=dict)
 
-    def without(self, place: int, reason: str) -> ShardTask:
+    def without(self, number: int, reason: str) -> ShardTask:
         """The same task, with one file counted as a failure unread."""
-        return replace(self, crashed={**self.crashed, place: reason})
+        return replace(self, crashed={**self.crashed, number: reason})
 
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
     """A shard in `ShardTask.target`, or none there if `summary.examples` is 0; and what was left out.
 
-    `parts` says for each file of the shard how many examples it became; empty where files are not cut.
+    `pieces` says for each file of the shard how many examples it became; empty where files are not cut.
     """
 
     number: int
     summary: ShardSummary
     failures: tuple[Failure, ...]
-    parts: tuple[int, ...] = ()
+    pieces: tuple[int, ...] = ()
 
 
 def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
-    """Write one shard. `on_file` is told the place of every file before it is touched.
+    """Write one shard. `on_file` gets the number in the shard of every file before it is opened.
 
     Raises `PackingStoppedError` where the shard cannot be written or the source has changed since it was
     listed.
     """
-    settings, number = task.settings, task.shard.number
-    name = shard_name(settings.modality, number)
+    settings, shard_number = task.settings, task.shard.number
+    name = shard_name(settings.modality, shard_number)
     failures: list[Failure] = []
-    parts: list[int] = []
+    pieces: list[int] = []
     try:
         shard = ShardFile(task.target / name)
         try:
-            for place, planned in enumerate(task.shard.files):
-                on_file(place)
+            for number, planned in enumerate(task.shard.files):
+                on_file(number)
                 before = shard.examples
                 try:
-                    if place in task.crashed:
-                        raise UnpackableError(task.crashed[place])
+                    if number in task.crashed:
+                        raise UnpackableError(task.crashed[number])
                     with shard.all_or_none():
                         _add(shard, planned, task)
                 except UnpackableError as error:
                     failures.append(Failure(planned.file.path, str(error)))
-                parts.append(shard.examples - before)
-            counts = tuple(parts) if settings.media.cuts else ()
+                pieces.append(shard.examples - before)
+            counts = tuple(pieces) if settings.media.cuts else ()
             if shard.examples:
-                return ShardResult(number, shard.finish(), tuple(failures), counts)
+                return ShardResult(shard_number, shard.finish(), tuple(failures), counts)
             shard.abort()
-            return ShardResult(number, ShardSummary(name, 0, 0, ""), tuple(failures), counts)
+            return ShardResult(shard_number, ShardSummary(name, 0, 0, ""), tuple(failures), counts)
         except BaseException:
             shard.abort()
             raise
@@ -101,12 +101,12 @@ def _add(shard: ShardFile, planned: PlannedFile, task: ShardTask) -> None:
         for made in task.settings.media.prepare(reader, file.suffix, fields):
             shard.add(
                 encode_example(
-                    part_key(planned.key, made.part),
+                    example_key(planned.key, made.piece),
                     made.media,
                     made.suffix,
                     media_bytes=made.media_bytes,
                     fields=made.fields,
-                    facts=made.facts,
+                    record=made.record,
                 )
             )
 

@@ -13,7 +13,7 @@ from .wording import printable
 
 __all__ = ["PackingStoppedError", "SourceReader", "UnpackableError"]
 
-PIECE_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
 class PackingStoppedError(ShardingError):
@@ -40,36 +40,36 @@ class SourceReader:
 
     def __init__(self, folder: Path, path: str, size: int) -> None:
         self.path, self.size = path, size
-        self._place = folder / path
+        self._full_path = folder / path
         self._handle = -1
 
     def read(self, offset: int, length: int) -> bytes:
         """`length` bytes at `offset`, fewer at the end of the file."""
         length = max(0, min(length, self.size - offset))
-        pieces = []
+        chunks = []
         while length:
             try:
-                piece = os.pread(self._handle, length, offset)
+                chunk = os.pread(self._handle, length, offset)
             except OSError as error:
                 raise UnpackableError(f"cannot be read ({error.strerror})") from error
-            if not piece:
+            if not chunk:
                 raise self._changed()
-            pieces.append(piece)
-            offset, length = offset + len(piece), length - len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            chunks.append(chunk)
+            offset, length = offset + len(chunk), length - len(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def content(self) -> bytes:
         """The whole file."""
         return self.read(0, self.size)
 
-    def pieces(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """The whole file, a mebibyte at a time."""
-        for offset in range(0, self.size, PIECE_BYTES):
-            yield self.read(offset, PIECE_BYTES)
+        for offset in range(0, self.size, CHUNK_BYTES):
+            yield self.read(offset, CHUNK_BYTES)
 
     def __enter__(self) -> SourceReader:
         try:
-            self._handle = os.open(self._place, os.O_RDONLY)
+            self._handle = os.open(self._full_path, os.O_RDONLY)
         except FileNotFoundError:
             raise self._changed() from None
         except OSError as error:
@@ -88,5 +88,5 @@ class SourceReader:
     def _changed(self) -> PackingStoppedError:
         return PackingStoppedError(
             f"{printable(self.path)}: no longer the {self.size:,} bytes it had when packing began. Leave the folder "
-            "alone until it is packed; if the change is to stay, pack anew with --overwrite."
+            "alone until it is packed; if the change is to stay, pack it again with --overwrite."
         )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["FILE_OF", "a_kind", "counted", "printable"]
+from collections.abc import Iterable
 
-FILE_OF = {"image": "image", "audio": "recording", "video": "video"}
-"""What one file of a kind of media is called."""
+from ..modality import Modality
+
+__all__ = ["counted", "joined", "plurals", "printable"]
 
 
 def printable(path: str) -> str:
-    """A path that can be shown on a terminal: control characters and bytes that are no UTF-8, as escapes."""
+    """A path that can be shown on a terminal: control characters and bytes that are not UTF-8, as escapes."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in path)
 
 
@@ -18,6 +19,12 @@ def counted(num: int, noun: str) -> str:
     return f"{num:,} {noun}" if num == 1 else f"{num:,} {noun}s"
 
 
-def a_kind(kind: str) -> str:
-    """One file of a kind, with its article: `an image`, `a recording`."""
-    return f"{'an' if kind == 'image' else 'a'} {FILE_OF[kind]}"
+def joined(words: Iterable[str], conjunction: str) -> str:
+    """Words in a sentence: `a`, `a or b`, `a, b or c`."""
+    *first, last = words
+    return f"{', '.join(first)} {conjunction} {last}" if first else last
+
+
+def plurals(modalities: Iterable[Modality], conjunction: str) -> str:
+    """Files of these modalities, for sentences: `images or recordings`."""
+    return joined([modality.plural for modality in modalities], conjunction)

@@ -3,10 +3,10 @@
     OUT/image-000000.tar, .tar.index.npy    a finished shard, there as soon as it is whole
     OUT/manifest.json, manifest.names.jsonl  written last: with the manifest the set is finished
     OUT/.make_shards/plan.json              what the run in progress was planned from; saved first
-    OUT/.make_shards/finished.jsonl         one line a finished shard: its summary and its failures
+    OUT/.make_shards/finished.jsonl         one line per finished shard: its summary and its failures
     OUT/.make_shards/parts-PID/             shards being written, of one run
 
-Only the process that holds the folder's lock writes anything but parts, so children that outlive their parent
+Only the process that holds the folder's lock writes outside of parts-PID, so children that outlive their parent
 by a moment can do no harm. A shard is recorded, then its index renamed into place, then its tar: it counts as
 finished if all three are there.
 """
@@ -20,14 +20,16 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import ShardError
+from ..errors import ShardError, ShardingError
+from ..modality import packed_modalities
 from ..storage.durable_files import fsync_folder
 from ..storage.index import INDEX_DTYPE, index_path, load_index
-from ..storage.locked_folder import LOCK_NAME
+from ..storage.locked_folder import hold_folder
 from ..storage.manifest import MANIFEST_NAME, NAMES_NAME, Manifest
 from ..storage.walk import Failure
 from .classes import CLASSES_NAME, known_classes
@@ -35,9 +37,14 @@ from .packing import file_key
 from .shard_file import ShardSummary
 from .shard_job import ShardResult
 
-__all__ = ["Workspace"]
+__all__ = ["LOCK_NAME", "Workspace", "hold_workspace"]
 
-SHARD_FILE = re.compile(r"(image|audio)-\d{6,}\.tar(\.index\.npy)?")
+LOCK_NAME = ".make_shards.lock"
+
+
+def hold_workspace(out: Path) -> AbstractContextManager[None]:
+    """Keep other runs out of an output folder. Raises `ShardingError` if another run holds it."""
+    return hold_folder(out, LOCK_NAME, error=ShardingError, doing="packing into it")
 
 
 class Workspace:
@@ -80,7 +87,7 @@ class Workspace:
                 raise ValueError(f"{len(pairs):,} lines for {manifest.examples:,} examples")
             return {original: file_key(key) if cut else key for key, original in pairs}
         except (OSError, ValueError) as error:
-            raise ShardError(f"{path}: not readable ({error}). Make the shards anew with --overwrite.") from error
+            raise ShardError(f"{path}: not readable ({error}). Make the shards again with --overwrite.") from error
 
     def packed_bytes(self, manifest: Manifest) -> list[int]:
         """Bytes of the media of every example of a finished set, in the order of its names."""
@@ -94,7 +101,7 @@ class Workspace:
             if not self._is_present(ShardSummary(name, examples, size, "")):
                 raise ShardError(
                     f"{self.out / name}: in the manifest, but it or its index is missing or cut off. Restore it, "
-                    "or make the shards anew with --overwrite."
+                    "or make the shards again with --overwrite."
                 )
 
     def has_unfinished(self) -> bool:
@@ -109,8 +116,8 @@ class Workspace:
             summary = ShardSummary(**record["summary"])
             if self._is_present(summary):
                 failures = tuple(Failure(*failure) for failure in record["failures"])
-                parts = tuple(record.get("parts", ()))
-                found[record["number"]] = ShardResult(record["number"], summary, failures, parts)
+                pieces = tuple(record.get("parts", ()))
+                found[record["number"]] = ShardResult(record["number"], summary, failures, pieces)
         return found
 
     def _whole_lines(self) -> list[str]:
@@ -134,8 +141,8 @@ class Workspace:
         return False
 
     @contextlib.contextmanager
-    def parts(self) -> Iterator[Path]:
-        """A folder of this run's own for shards being written, on the same disk; what earlier runs left goes."""
+    def scratch(self) -> Iterator[Path]:
+        """A folder of this run's own for shards being written, on the same disk; what earlier runs left is removed."""
         for left in self._folder.glob("parts-*"):
             _remove_tree(left)
         folder = self._folder / f"parts-{os.getpid()}"
@@ -145,22 +152,22 @@ class Workspace:
         finally:
             _remove_tree(folder)
 
-    def publish(self, result: ShardResult, parts: Path) -> None:
-        """Record a shard and move it from the parts into place."""
+    def publish(self, result: ShardResult, scratch: Path) -> None:
+        """Record a shard and move it from the scratch folder to where it belongs."""
         record = {
             "number": result.number,
             "summary": {name: getattr(result.summary, name) for name in ShardSummary.__slots__},
             "failures": result.failures,
-            "parts": result.parts,
+            "parts": result.pieces,
         }
         with open(self._journal, "ab") as journal:
             journal.write(json.dumps(record).encode("ascii") + b"\n")
             journal.flush()
             os.fsync(journal.fileno())
         if result.summary.examples:
-            part, tar = parts / result.summary.name, self.out / result.summary.name
-            index_path(part).replace(index_path(tar))
-            part.replace(tar)
+            made, tar = scratch / result.summary.name, self.out / result.summary.name
+            index_path(made).replace(index_path(tar))
+            made.replace(tar)
             fsync_folder(self.out)
 
     def finish(self, manifest: Manifest, new_names: Iterable[tuple[str, str]], *, kept: int) -> None:
@@ -193,8 +200,10 @@ class Workspace:
             (self._folder / CLASSES_NAME).replace(self.out / CLASSES_NAME)
 
     def strays(self) -> list[Path]:
-        """Files in the folder that are called like our shards."""
-        return sorted(path for path in self.out.iterdir() if SHARD_FILE.fullmatch(path.name))
+        """Files in the folder that are named like the shards of a modality."""
+        prefixes = "|".join(re.escape(modality.name) for modality in packed_modalities())
+        pattern = re.compile(rf"({prefixes})-\d{{6,}}\.tar(\.index\.npy)?")
+        return sorted(path for path in self.out.iterdir() if pattern.fullmatch(path.name))
 
     def discard_unfinished(self, manifest: Manifest) -> None:
         """Forget a run in progress, and remove its shards, names and classes; those of the manifest stay."""
@@ -212,7 +221,7 @@ class Workspace:
     def wipe(self) -> None:
         """Remove the whole set, finished or not: the manifest first, so that no half of it passes for a set.
 
-        Its copy of the classes goes before that, because only the manifest tells whose that is.
+        Its copy of the classes goes before that, because only the manifest says whose it is.
         """
         if self._has_classes():
             (self.out / CLASSES_NAME).unlink(missing_ok=True)
@@ -232,14 +241,14 @@ class Workspace:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """Text lines to a file that appears whole. A name that is no UTF-8 becomes a JSON escape, which reads back."""
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+    """Text lines to a file that appears whole. A name that is not UTF-8 becomes a JSON escape, which reads back."""
+    beside = path.with_name(f".{path.name}.part")
+    with open(beside, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         for line in lines:
             file.write(line + "\n")
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
+    beside.replace(path)
 
 
 def _remove_tree(folder: Path) -> None:

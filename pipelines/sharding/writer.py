@@ -1,4 +1,4 @@
-"""ShardWriter: examples of any kind into numbered tar shards, with their index. For your own data and ours."""
+"""ShardWriter: examples of any modality into numbered tar shards, with their index. For your own data and ours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import ShardingError
-from .shard_file import NO_FIELDS, MediaFacts, ShardFile, ShardSummary, encode_example
+from ..storage.index import Record
+from .shard_file import NO_FIELDS, ShardFile, ShardSummary, encode_example
 
 __all__ = ["ShardWriter", "shard_name"]
 
@@ -72,10 +73,19 @@ class ShardWriter:
         `key` is without a dot in its base name, `suffix` without its leading dot ("jpg"); `fields` maps
         suffixes to the bytes of the example's other members. The rest goes to the index, 0 for unknown:
         `frames` is 1 for an image, sample frames of audio, decodable frames of video; `width` and `height` of
-        the upright picture in pixels; `rate` samples a second over 1, or the time base in seconds.
+        the upright picture in pixels; `rate` is the number of frames per second, as numerator and denominator, for
+        every modality: (16_000, 1) for audio, (30_000, 1_001) for video.
         """
-        facts = MediaFacts(frames, width, height, channels, rate)
-        example = encode_example(key, media, suffix, fields=fields, facts=facts)
+        numerator, denominator = rate
+        record = Record(
+            frames=frames,
+            width=width,
+            height=height,
+            channels=channels,
+            rate_numerator=numerator,
+            rate_denominator=denominator,
+        )
+        example = encode_example(key, media, suffix, fields=fields, record=record)
         shard = self._shard
         if shard is not None and (
             shard.examples >= self._shard_examples or shard.bytes + example.span_bytes > self._shard_bytes
@@ -90,7 +100,9 @@ class ShardWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / shard_name(self.prefix, self._number)
         if path.exists():
-            raise ShardingError(f"{path}: exists already. Remove it, or number on with first={self._number + 1}.")
+            raise ShardingError(
+                f"{path}: exists already. Remove it, or continue the numbers with first={self._number + 1}."
+            )
         self._number += 1
         return ShardFile(path)
 

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SourceError
-from ..order.clip_arithmetic import ClipSpec, Facts
-from .lengths import FactsArray, Probe, cached_array
-from .located import LazyFields, StoredExample
+from ..order.clip_arithmetic import ClipSpec
+from ..storage.cache import cached_array
+from ..storage.index import Index, Record
+from .located import LazyFields, LocatedExample
+from .records import Probe
 from .source import Example, Source, joined_fingerprint
 
 __all__ = ["Clip", "ClipSource"]
@@ -28,14 +30,14 @@ LIVE = ("_table", "_located", "_file_counts")
 
 @dataclass(slots=True, kw_only=True, repr=False)
 class Clip(Example):
-    """One clip, not yet read: `media` is empty, its decoder reads what it needs of `stored`.
+    """One clip, not yet read: `media` is empty, its decoder reads what it needs of `located`.
 
-    It is clip `number` of the `count` of a recording that is as long as `facts` say; it begins at output frame
+    It is clip `number` of the `count` of a recording of which `record` says how long it is; it begins at output frame
     `start`. Its `index` is that of the clip, its fields are the recording's.
     """
 
-    stored: StoredExample
-    facts: Facts
+    located: LocatedExample
+    record: Record
     number: int
     count: int
     start: int
@@ -43,9 +45,9 @@ class Clip(Example):
 
 @dataclass(frozen=True, slots=True)
 class ClipTable:
-    """The recordings of one shard: how long each is, and the number of clips up to its end, both (recordings,)."""
+    """The recordings of one shard: their records, and the number of clips up to each one's end, both (recordings,)."""
 
-    facts: FactsArray
+    records: Index
     stops: NDArray[np.int64]
 
 
@@ -63,9 +65,9 @@ class ClipSource(Source):
         self._recordings = np.asarray(source.shard_counts, np.int64)
         self._recording_stops = np.cumsum(self._recordings)
         self._forget_live()
-        fingerprint = joined_fingerprint(source)
-        name = None if fingerprint is None else f"{fingerprint}\0{source.data_hash}\0{probe.kind}\0{spec}"
-        self._counts = np.array(cached_array(name, self._count, np.dtype(np.int64), len(self._recordings)))
+        identity = joined_fingerprint(source)
+        what = ["clip counts", identity, source.data_hash, probe.kind, spec.describe_counts()] if identity else None
+        self._counts = np.array(cached_array(what, self._count, np.dtype(np.int64), len(self._recordings)))
         self._stops = np.cumsum(self._counts)
         source.close()  # counting may have opened some of it
         if not len(self):
@@ -82,21 +84,21 @@ class ClipSource(Source):
         self._file_counts: NDArray[np.int64] | None = None
 
     def _count(self) -> NDArray[np.int64]:
-        """Clips in each shard: every shard's facts are looked at, one after the other."""
+        """Clips in each shard: every shard's records are looked at, one after the other."""
         return np.array([self._counts_of(shard).sum() for shard in range(len(self._recordings))], np.int64)
 
     def _counts_of(self, shard: int) -> NDArray[np.int64]:
-        return self.spec.counts(self.source.facts(shard, self._probe))
+        return self.spec.counts(self.source.records(shard, self._probe))
 
     def _make_table(self, shard: int) -> ClipTable:
-        facts = self.source.facts(shard, self._probe)
-        stops = np.cumsum(self.spec.counts(facts))
+        records = self.source.records(shard, self._probe)
+        stops = np.cumsum(self.spec.counts(records))
         if len(stops) and stops[-1] != self._counts[shard]:
             raise SourceError(
                 f"{self.name}: shard {shard} has {int(stops[-1]):,} clips, {int(self._counts[shard]):,} were counted. "
                 "Its files were changed while it was open: open it again."
             )
-        return ClipTable(facts, stops)
+        return ClipTable(records, stops)
 
     def __len__(self) -> int:
         return int(self._stops[-1]) if len(self._stops) else 0
@@ -137,18 +139,18 @@ class ClipSource(Source):
         table = self._table(shard)
         row = int(np.searchsorted(table.stops, place, side="right"))
         before = int(table.stops[row - 1]) if row else 0
-        facts, number = Facts(*table.facts[row].item()), place - before
-        stored = self._located(int(self._recording_stops[shard] - self._recordings[shard]) + row)
-        start = number * self.spec.hop
+        record, number = Record(*table.records[row].item()), place - before
+        located = self._located(int(self._recording_stops[shard] - self._recordings[shard]) + row)
+        start = self.spec.start(number)
         return Clip(
             index,
-            f"{stored.key}@{self.spec.source_frame(start, facts)}",
+            self.spec.key(located.key, start, record),
             b"",
-            stored.container,
-            stored.offset,
-            LazyFields(stored.fields),
-            stored=stored,
-            facts=facts,
+            located.container,
+            located.offset,
+            LazyFields(located.fields),
+            located=located,
+            record=record,
             number=number,
             count=int(table.stops[row]) - before,
             start=start,

@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 
 from ..errors import SourceError
-from ..storage.blob import LocalFile
+from ..storage.blob import LocalFile, Read
 
-__all__ = ["LazyFields", "Part", "StoredExample", "file_part"]
+__all__ = ["READ_CLOCK", "LazyFields", "LocatedExample", "Member", "ReadClock", "file_member"]
+
+
+class ReadClock(threading.local):
+    """What the calling thread has read of members since it last asked: seconds and bytes."""
+
+    seconds = 0.0
+    num_bytes = 0
+
+    def take(self) -> tuple[float, int]:
+        """Seconds and bytes since the last call."""
+        taken = self.seconds, self.num_bytes
+        self.seconds, self.num_bytes = 0.0, 0
+        return taken
+
+
+READ_CLOCK = ReadClock()
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One member: `read(offset, length)` gives at most `length` bytes at `offset` of it, `size` is its length.
+class Member:
+    """One member of an example: a `Blob` that holds no open file.
 
-    `at_once` says that reading any of it costs reading all of it. It holds no open file.
+    `must_read_whole` says that reading any of it costs reading all of it.
     """
 
-    read: Callable[[int, int], bytes]
+    read_bytes: Read
     size: int
-    at_once: bool = False
+    must_read_whole: bool = False
+
+    def read(self, offset: int, length: int) -> bytes:
+        """`length` bytes at `offset`, fewer at the end; the time it takes counts as reading, not as decoding."""
+        begun = perf_counter()
+        content = self.read_bytes(offset, length)
+        READ_CLOCK.seconds += perf_counter() - begun
+        READ_CLOCK.num_bytes += len(content)
+        return content
 
     def content(self) -> bytes:
         """All of it."""
@@ -30,40 +56,40 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredExample:
+class LocatedExample:
     """An `Example` whose members have been located, not read."""
 
     index: int
     key: str
-    media: Part
+    media: Member
     container: str = ""
     offset: int | None = None
-    fields: Mapping[str, Part] = field(default_factory=dict)
+    fields: Mapping[str, Member] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class LazyFields(Mapping[str, bytes]):
-    """The fields of a stored example; each is read when it is asked for."""
+    """The fields of a located example; each is read when it is asked for."""
 
-    parts: Mapping[str, Part]
+    members: Mapping[str, Member]
 
     def __getitem__(self, name: str) -> bytes:
-        return self.parts[name].content()
+        return self.members[name].content()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.parts)
+        return iter(self.members)
 
     def __len__(self) -> int:
-        return len(self.parts)
+        return len(self.members)
 
 
-def file_part(path: Path) -> Part:
-    """A whole file as a part; it is opened for each read. Raises `SourceError` where it cannot be looked at."""
+def file_member(path: Path) -> Member:
+    """A whole file as a member; it is opened for each read. Raises `SourceError` where it cannot be looked at."""
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror}). Restore it or list anew.") from error
-    return Part(partial(_read_file, path), size)
+        raise SourceError(f"{path}: cannot be read ({error.strerror}). Restore it or list again.") from error
+    return Member(partial(_read_file, path), size)
 
 
 def _read_file(path: Path, offset: int, length: int) -> bytes:

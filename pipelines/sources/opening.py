@@ -8,9 +8,10 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from ..errors import SourceError
+from ..storage.blob import LocalFile
 from ..storage.manifest import MANIFEST_NAME, Manifest
 from ..storage.tar_index import is_gzip
-from .arrays.array_place import is_array
+from .arrays.array_location import is_array
 from .arrays.array_source import ArraySource
 from .folder import FolderSource
 from .shards import ShardSource
@@ -32,7 +33,7 @@ def open_source(
                 returned as it is.
     modality    "image", "audio" or "video": which files of a plain folder are meant.
     allow_truncated   of a tar that is cut off, read the whole examples instead of refusing it.
-    verify      hold every example of a shard against its checksum when it is read.
+    verify      compare every example of a shard with its checksum when it is read.
 
     Raises `SourceError` where there is nothing to read, `ShardError` for a damaged tar, index or manifest.
     """
@@ -104,11 +105,11 @@ def _open_tars(paths: list[Path], *, allow_truncated: bool, verify: bool) -> Sou
             raise SourceError(f"{path}: it is a folder, where tars were to be listed. Name the tars in it.")
         if not path.is_file():
             raise SourceError(f"{path}: no such file.")
-        if not path.name.endswith(TAR_SUFFIXES) and not is_gzip(path) and not _looks_like_tar(path):
+        if not path.name.endswith(TAR_SUFFIXES) and not _looks_like_tar(path):
             raise SourceError(f"{path}: not a tar. Name a tar, or the folder the files lie in.")
     return ShardSource(paths, allow_truncated=allow_truncated, verify=verify)
 
 
 def _looks_like_tar(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(262)[257:] == b"ustar"
+    blob = LocalFile(path)
+    return is_gzip(blob) or blob.read(257, 5) == b"ustar"

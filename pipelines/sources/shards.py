@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import threading
+import os
 import zlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ShardError, SourceError
-from ..storage.blob import LocalFile
+from ..storage.blob import Blob
+from ..storage.cache import cached_array
 from ..storage.index import Index, IndexFlag, spans_of
 from ..storage.keys import header_key, split_member_name
+from ..storage.live_cache import LiveCache
 from ..storage.manifest import Manifest, chain_hashes
+from ..storage.store import LOCAL, Store
 from ..storage.tar import BLOCK, iter_members, padded
-from ..storage.tar_index import file_fingerprint, is_gzip, open_index, plain_tar
-from .lengths import FactsArray, Probe, cached_array, facts_of_index, is_known, measure_all
-from .located import Part, StoredExample
+from ..storage.tar_index import open_index, open_tar
+from .located import LocatedExample, Member
+from .records import Probe, completed, is_known, measure_all
 from .source import Example, Source
 
 __all__ = ["ShardSource"]
@@ -34,13 +35,13 @@ OPEN_SHARDS = 100  # each holds its tar and its mapped index: well below the 256
 
 @dataclass(frozen=True, slots=True)
 class OpenShard:
-    """A tar and its index while they are in use; `path` is the user's, `file` may be an unpacked copy of it.
+    """A tar and its index while they are in use; `name` is the user's, `blob` may be an unpacked copy of it.
 
     `spans` are those of the index, of which a row is quicker to read.
     """
 
-    path: str
-    file: LocalFile
+    name: str
+    blob: Blob
     index: Index
     spans: NDArray[np.int64]
 
@@ -48,55 +49,52 @@ class OpenShard:
 class ShardSource(Source):
     """The examples of a list of tars, in order.
 
-    With `manifest` (of the folder all of them lie in) nothing is read before the first example is; without one,
-    each tar's index is opened once to count. `allow_truncated` keeps the whole examples of a tar that is cut off;
-    `verify` holds every example that has a checksum against it.
+    The tars are blobs of `store`, by default files of this machine. With `manifest` (of the folder all of them lie in)
+    nothing is read before the first example is; without one, each tar's index is opened once to count.
+    `allow_truncated` keeps the whole examples of a tar that is cut off; `verify` compares every example that has a
+    checksum with it.
 
     Raises `SourceError` for a missing tar, `ShardError` for one that is damaged or does not fit its index.
     """
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        tars: Sequence[str | os.PathLike[str]],
         *,
         manifest: Manifest | None = None,
+        store: Store = LOCAL,
         allow_truncated: bool = False,
         verify: bool = False,
     ) -> None:
-        self.paths = list(paths)
-        self.name = str(self.paths[0]) if len(self.paths) == 1 else f"{self.paths[0].parent} ({len(paths)} shards)"
+        self.tars, self.store = [os.fspath(tar) for tar in tars], store
+        first = self.tars[0]
+        self.name = first if len(self.tars) == 1 else f"{PurePath(first).parent} ({len(self.tars)} shards)"
         self._allow_truncated, self._verify = allow_truncated, verify
         self._sha256 = None if manifest is None else manifest.shards.sha256
         self.modality = None if manifest is None else manifest.modality
         self.cuts_recordings = manifest is not None and manifest.settings.get("segment") is not None
-        self._forget_live()
+        self._shards = LiveCache[int, OpenShard](OPEN_SHARDS)
         if manifest is not None and not allow_truncated:
             self._check_present(manifest)
             self._counts = np.array(manifest.shards.examples, np.int64)
             self._hashes = chain_hashes(manifest.shards.sha256, manifest.shards.examples)
         else:
-            indexes = [self._shard(number).index for number in range(len(self.paths))]
+            indexes = [self._shards.get(number, self._open).index for number in range(len(self.tars))]
             self._counts = np.array([len(index) for index in indexes], np.int64)
             self._hashes = chain_hashes([_span_digest(index) for index in indexes], self._counts.tolist())
         self._stops = np.cumsum(self._counts)
         if not len(self):
             raise SourceError(f"{self.name}: no examples in it. Name a tar of files that share a base name.")
 
-    def _forget_live(self) -> None:
-        self._lock = threading.Lock()
-        self._open: OrderedDict[int, OpenShard] = OrderedDict()
-
     def _check_present(self, manifest: Manifest) -> None:
-        for path, size in zip(self.paths, manifest.shards.bytes, strict=True):
-            try:
-                found = path.stat().st_size
-            except OSError as error:
-                message = f"{path}: in the manifest, but it cannot be read ({error.strerror}). Restore the shard."
-                raise ShardError(message) from error
+        for tar, size in zip(self.tars, manifest.shards.bytes, strict=True):
+            found = self.store.size_of(tar)
+            if found is None:
+                raise ShardError(f"{tar}: in the manifest, but there is no such file. Restore the shard.")
             if found != size:
                 raise ShardError(
-                    f"{path}: {found:,} bytes, but the manifest says {size:,}: it is cut off or was replaced. "
-                    "Copy or make it again."
+                    f"{tar}: {found:,} bytes, but the manifest says {size:,}: it is cut off or was replaced. "
+                    "Copy it or make it again."
                 )
 
     def __len__(self) -> int:
@@ -123,18 +121,18 @@ class ShardSource(Source):
         last, shard = -1, None
         for index, number, row in zip(rows.tolist(), shards.tolist(), within.tolist(), strict=True):
             if shard is None or number != last:
-                last, shard = number, self._shard(number)
+                last, shard = number, self._shards.get(number, self._open)
             found.append(self._read_one(shard, index, row))
         return found
 
     def keys(self) -> list[str]:
         """The key of every example, from the tars' headers alone."""
         found = []
-        for number in range(len(self.paths)):
-            shard = self._shard(number)
+        for number in range(len(self.tars)):
+            shard = self._shards.get(number, self._open)
             for offset, length in zip(shard.index["offset"].tolist(), shard.index["length"].tolist(), strict=True):
                 stop = offset + length
-                members = iter_members(shard.file.read, offset, stop, where=shard.path, verify=False)
+                members = iter_members(shard.blob.read, offset, stop, where=shard.name, verify=False)
                 parts = (split_member_name(member.name) for member in members if member.is_file)
                 found.append(next((part[0] for part in parts if part), ""))
         return found
@@ -145,13 +143,13 @@ class ShardSource(Source):
         One read where copying the media out of it is cheaper than a second read, two where it is not.
         """
         offset, length, data_offset, data_length = shard.spans[row].tolist()
-        file, path = shard.file, shard.path
+        blob, path = shard.blob, shard.name
         num_head = data_offset - offset
         if data_length <= SMALL_BYTES:
-            head = file.read(offset, num_head + data_length)  # and the media, which is looked past
+            head = blob.read(offset, num_head + data_length)  # and the media, which is looked past
             media = head[num_head:]
         else:
-            head, media = file.read(offset, num_head), file.read(data_offset, data_length)
+            head, media = blob.read(offset, num_head), blob.read(data_offset, data_length)
         if len(media) < data_length:
             raise ShardError(f"{path}: cut off at byte {data_offset + len(media):,}. Copy or make it again.")
         if self._verify and shard.index[row]["flags"] & IndexFlag.HAS_CRC32:
@@ -164,7 +162,7 @@ class ShardSource(Source):
 
         def read(start: int, count: int) -> bytes:
             inside = start + count <= len(head)
-            return head[start : start + count] if inside else file.read(offset + start, count)
+            return head[start : start + count] if inside else blob.read(offset + start, count)
 
         key, fields, has_media = "", {}, False
         for member in iter_members(read, 0, length, where=path, verify=False):
@@ -180,95 +178,76 @@ class ShardSource(Source):
             raise ShardError(_misfit(path, offset))
         return Example(index, key, media, path, data_offset, fields)
 
-    def locate(self, index: int) -> StoredExample:
-        """Where an example lies; its headers are read, and with `verify` all of it, to hold it against its checksum."""
+    def locate(self, index: int) -> LocatedExample:
+        """Where an example lies; its headers are read, and with `verify` all of it, to check its checksum."""
         number = int(np.searchsorted(self._stops, index, side="right"))
         row = index - int(self._stops[number] - self._counts[number])
-        shard = self._shard(number)
+        shard = self._shards.get(number, self._open)
         offset, length, data_offset, data_length = shard.spans[row].tolist()
         if self._verify and shard.index[row]["flags"] & IndexFlag.HAS_CRC32:
             self._check_crc32(shard, row, b"")
 
         def read(start: int, count: int) -> bytes:
-            return shard.file.read(offset + start, count)
+            return shard.blob.read(offset + start, count)
 
-        key, parts = "", {}
-        for member in iter_members(read, 0, length, where=shard.path, verify=False):
+        key, members = "", {}
+        for member in iter_members(read, 0, length, where=shard.name, verify=False):
             name = split_member_name(member.name) if member.is_file else None
             if name is not None:
                 key = name[0]
-                part = partial(self._read_member, number, offset + member.data_start, member.data_length)
-                parts[offset + member.data_start] = name[1].lower(), Part(part, member.data_length)
-        media = parts.pop(data_offset, None)
+                part = partial(self._read_span, number, offset + member.data_start, member.data_length)
+                members[offset + member.data_start] = name[1].lower(), Member(part, member.data_length)
+        media = members.pop(data_offset, None)
         if media is None or media[1].size != data_length:
-            raise ShardError(_misfit(shard.path, offset))
-        return StoredExample(index, key, media[1], shard.path, data_offset, dict(parts.values()))
+            raise ShardError(_misfit(shard.name, offset))
+        return LocatedExample(index, key, media[1], shard.name, data_offset, dict(members.values()))
 
-    def _read_member(self, number: int, start: int, size: int, offset: int, length: int) -> bytes:
-        return self._shard(number).file.read(start + offset, max(0, min(length, size - offset)))
+    def _read_span(self, number: int, start: int, size: int, offset: int, length: int) -> bytes:
+        return self._shards.get(number, self._open).blob.read(start + offset, max(0, min(length, size - offset)))
 
-    def facts(self, shard: int, probe: Probe) -> FactsArray:
-        """From the index; what it does not say is looked at once, and kept in the cache."""
-        start = int(self._stops[shard] - self._counts[shard])
+    def records(self, shard: int, probe: Probe) -> Index:
+        """The index; what it does not say is looked at once, and kept in the cache."""
+        records = self._shards.get(shard, self._open).index
+        known = is_known(records)
+        if known.all():
+            return records
+        start, unknown = int(self._stops[shard] - self._counts[shard]), np.flatnonzero(~known)
 
-        def complete() -> FactsArray:
-            unknown = np.flatnonzero(~is_known(facts))
+        def complete() -> Index:
             located = (self.locate(start + row) for row in unknown.tolist())
-            facts[unknown] = measure_all(located, probe, len(unknown))
-            return facts
+            return completed(records, unknown, measure_all(located, probe, len(unknown)))
 
-        facts = facts_of_index(self._shard(shard).index)
-        if is_known(facts).all():
-            return facts
-        name = f"{self.fingerprint(shard)}\0{probe.kind}\0{self._allow_truncated}"
-        return cached_array(name, complete, facts.dtype, len(facts))
+        identity = self.fingerprint(shard)
+        what = None if identity is None else ["records", identity, probe.kind, self._allow_truncated]
+        return cached_array(what, complete, records.dtype, len(records))
 
-    def fingerprint(self, shard: int) -> str:
-        """The SHA-256 of the manifest, or path, size and time of change."""
-        return self._sha256[shard] if self._sha256 is not None else file_fingerprint(self.paths[shard])
+    def fingerprint(self, shard: int) -> str | None:
+        """The SHA-256 of the manifest, or what the store says identifies the tar; None where it says nothing."""
+        return self._sha256[shard] if self._sha256 is not None else self.store.identity_of(self.tars[shard])
 
     def _check_crc32(self, shard: OpenShard, row: int, begin: bytes) -> None:
         offset, length = int(shard.index[row]["offset"]), int(shard.index[row]["length"])
-        rest = shard.file.read(offset + len(begin), length - len(begin))
+        rest = shard.blob.read(offset + len(begin), length - len(begin))
         if zlib.crc32(rest, zlib.crc32(begin)) != shard.index[row]["crc32"]:
             raise ShardError(
-                f"{shard.path}: example {row} at byte {offset:,} fails its checksum. Copy or make it again."
+                f"{shard.name}: example {row} at byte {offset:,} fails its checksum. Copy or make it again."
             )
 
-    def _shard(self, number: int) -> OpenShard:
-        with self._lock:
-            shard = self._open.get(number)
-            if shard is not None:
-                self._open.move_to_end(number)
-                return shard
-        path = self.paths[number]
-        if not path.is_file():
-            raise SourceError(f"{path}: no such file.")
-        file = LocalFile(plain_tar(path) if is_gzip(path) else path)
-        index = np.asarray(open_index(path, file, keep_whole=self._allow_truncated))  # plain rows are faster
-        shard = OpenShard(str(path), file, index, spans_of(index))
+    def _open(self, number: int) -> OpenShard:
+        tar = self.tars[number]
+        blob = open_tar(tar, self.store)
+        index = open_index(tar, blob, store=self.store, keep_whole=self._allow_truncated)
+        shard = OpenShard(tar, blob, np.asarray(index), spans_of(index))  # plain rows are faster than mapped ones
         if hasattr(self, "_counts") and len(shard.index) != self._counts[number]:
             raise ShardError(
-                f"{path}: its index holds {len(shard.index)} examples, {int(self._counts[number])} were expected. "
+                f"{tar}: its index holds {len(shard.index)} examples, {int(self._counts[number])} were expected. "
                 "Make the shards again."
             )
-        with self._lock:
-            self._open[number] = shard
-            while len(self._open) > OPEN_SHARDS:
-                self._open.popitem(last=False)
         return shard
 
     def close(self) -> None:
         """Let go of open tars and mapped indexes; they are opened again when read."""
-        with self._lock:
-            self._open.clear()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "_open")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget_live()
+        self._shards.clear()
 
     def __repr__(self) -> str:
         return f"ShardSource({self.name!r}, {len(self):,} examples)"

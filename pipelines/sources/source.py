@@ -7,16 +7,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ExampleError
-from .lengths import FactsArray, Probe, measure_all
-from .located import Part, StoredExample
+from ..storage.index import Index
+from .located import LocatedExample, Member
+from .records import Probe, measure_all
 
-__all__ = ["Example", "Source", "joined_fingerprint"]
+__all__ = ["Example", "ReadOrder", "Source", "joined_fingerprint"]
+
+ReadOrder = Literal["stored", "by_shard", "random"]
+"""As stored; shards in random order, or within windows of them; anything at any time."""
 
 
 @dataclass(slots=True, repr=False)  # not frozen: that would triple the time it takes to make one
@@ -47,7 +51,7 @@ class Example:
 class Source(ABC):
     """Random access to a fixed number of examples, safe to read from many threads at once.
 
-    A source of one's own needs `name`, `__len__` and `read`. What else is here tells an iterator about shards and
+    A source of your own needs `name`, `__len__` and `read`. Everything else here tells an iterator about shards and
     about growth; the defaults describe a single block of data that is identified by its name and its length.
     """
 
@@ -55,7 +59,7 @@ class Source(ABC):
     """Named in errors."""
 
     modality: str | None = None
-    """What the examples are ("image", "audio" …), None where nobody said."""
+    """What the examples are ("image", "audio" …), None where it is not known."""
 
     cuts_recordings: bool = False
     """Whether several examples are known to be segments of one recording."""
@@ -106,34 +110,43 @@ class Source(ABC):
 
     @property
     def file_counts(self) -> NDArray[np.int64] | None:
-        """Clips in each recording, in storage order: (recordings,); None where examples are no clips."""
+        """Clips in each recording, in storage order: (recordings,); None where examples are not clips."""
         return None
 
     @property
     def clip_spec(self) -> dict[str, Any] | None:
-        """How clips are cut, as JSON; None where examples are no clips."""
+        """How clips are cut, as JSON; None where examples are not clips."""
         return None
 
-    def locate(self, index: int) -> StoredExample:
+    def locate(self, index: int) -> LocatedExample:
         """Where an example lies, so that it can be read in parts; by default each part costs reading all of it."""
         example = self.read([index])[0]
-        parts = {name: self._part(index, name, len(content)) for name, content in example.fields.items()}
-        media = self._part(index, None, len(example.media))
-        return StoredExample(example.index, example.key, media, example.container, example.offset, parts)
+        members = {name: self._member(index, name, len(content)) for name, content in example.fields.items()}
+        media = self._member(index, None, len(example.media))
+        return LocatedExample(example.index, example.key, media, example.container, example.offset, members)
 
-    def _part(self, index: int, name: str | None, size: int) -> Part:
-        return Part(partial(self._read_part, index, name), size, at_once=True)
+    def _member(self, index: int, name: str | None, size: int) -> Member:
+        return Member(partial(self._read_member, index, name), size, must_read_whole=True)
 
-    def _read_part(self, index: int, name: str | None, offset: int, length: int) -> bytes:
+    def _read_member(self, index: int, name: str | None, offset: int, length: int) -> bytes:
         example = self.read([index])[0]
         content = example.media if name is None else example.fields[name]
         return content[offset : offset + length]
 
-    def facts(self, shard: int, probe: Probe) -> FactsArray:
-        """How long each example of a shard is: (examples,) of FACTS_DTYPE; by default each is looked at."""
+    def records(self, shard: int, probe: Probe) -> Index:
+        """What is known of each example of a shard: (examples,) of INDEX_DTYPE; by default each is looked at.
+
+        Lengths and rates are known then; what says where an example lies may be left out.
+        """
         num = int(self.shard_counts[shard])
         start = int(self.shard_counts[:shard].sum())
         return measure_all(map(self.locate, range(start, start + num)), probe, num)
+
+    def expect(self, indices: NDArray[np.int64] | None, *, order: ReadOrder) -> None:  # noqa: B027 (a hint)
+        """Say which examples are read next, after those that were announced before; None: a new order begins.
+
+        `order` is the kind of order they come in. A hint: a source that has no use for it does nothing, as by default.
+        """
 
     def fingerprint(self, shard: int) -> str | None:
         """Identifies the bytes of a shard on this machine, for caches; None where nothing may be kept."""

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SourceError
-from ..order.clip_arithmetic import FACTS_DTYPE
 from ..order.epoch_order import DRAWN_WHOLE, Permutation
-from ..order.randomness import Domain, derive_key
-from .lengths import FactsArray, Probe
-from .located import StoredExample
+from ..order.randomness import Purpose, derive_key
+from ..storage.index import INDEX_DTYPE, Index
 from .opening import SourceLike, open_source
-from .source import Example, Source, joined_fingerprint
+from .records import Probe
+from .source import Source, joined_fingerprint
+from .view import SourceView
 
 __all__ = ["HeldOutPart", "Selection", "hold_out"]
 
@@ -28,7 +28,7 @@ def hold_out(source: SourceLike, fraction: float, *, seed: int = 0) -> tuple[Sou
     """(the rest, the held-out part): of each shard of n examples, ⌈fraction · n⌉ are held out, at least one.
 
     A pure function of (seed, shard, n): shards that are appended later do not move an example from one part to the
-    other. (Rows that are appended to an array fill up its last chunk; that chunk's are drawn anew.) Raises
+    other. (Rows that are appended to an array fill up its last chunk; that chunk is divided again.) Raises
     `ValueError` for a fraction outside (0, 1), `SourceError` where nothing would be left; warns where the examples are
     segments that recordings were cut into, since one recording may then be on both sides.
     """
@@ -50,13 +50,12 @@ def hold_out(source: SourceLike, fraction: float, *, seed: int = 0) -> tuple[Sou
     return rest, HeldOutPart(source, fraction, seed=seed, held_out=True)
 
 
-class HeldOutPart(Source):
+class HeldOutPart(SourceView):
     """One side of a held-out split; within a shard of up to 65,536 examples they keep their order."""
 
     def __init__(self, source: Source, fraction: float, *, seed: int, held_out: bool) -> None:
-        self.source, self.fraction, self.seed, self.held_out = source, fraction, seed, held_out
-        self.modality = source.modality
-        self.name = f"{source.name} ({'held-out' if held_out else 'training'} part)"
+        super().__init__(source, f"{source.name} ({'held-out' if held_out else 'training'} part)")
+        self.fraction, self.seed, self.held_out = fraction, seed, held_out
         self._whole = source.shard_counts
         exact = Fraction(fraction).limit_denominator(10**9)  # 0.07 · 100 is 7, not 7.000000000000001
         kept_back = -(-self._whole * exact.numerator // exact.denominator)
@@ -87,7 +86,7 @@ class HeldOutPart(Source):
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def _rows_of(self, shard: int) -> NDArray[np.int64]:
-        order = Permutation(int(self._whole[shard]), derive_key(self.seed, Domain.HELD_OUT, shard))
+        order = Permutation(int(self._whole[shard]), derive_key(self.seed, Purpose.HELD_OUT, shard))
         begin = 0 if self.held_out else int(self._kept_back[shard])
         return np.sort(order(np.arange(begin, begin + int(self._counts[shard]))))
 
@@ -101,38 +100,17 @@ class HeldOutPart(Source):
             if self._whole[shard] <= DRAWN_WHOLE:
                 row = int(self._rows(shard)[row])
             else:
-                order = Permutation(int(self._whole[shard]), derive_key(self.seed, Domain.HELD_OUT, shard))
+                order = Permutation(int(self._whole[shard]), derive_key(self.seed, Purpose.HELD_OUT, shard))
                 row = int(order(np.array([row + (0 if self.held_out else int(self._kept_back[shard]))]))[0])
             found.append(start + row)
         return found
 
-    def read(self, indices: Sequence[int]) -> list[Example]:
-        """The examples at these indices of the part; their `index` is their place in the whole source."""
-        return self.source.read(self.parent_indices(indices))
-
-    @property
-    def clip_spec(self) -> dict[str, Any] | None:
-        """The whole source's."""
-        return self.source.clip_spec
-
-    def locate(self, index: int) -> StoredExample:
-        """Where an example lies; its `index` is its place in the whole source."""
-        return self.source.locate(self.parent_indices([index])[0])
-
-    def facts(self, shard: int, probe: Probe) -> FactsArray:
+    def records(self, shard: int, probe: Probe) -> Index:
         """Those of the whole shard that belong to this part."""
         start = int(self._stops[shard] - self._counts[shard])
         chosen = self.parent_indices(range(start, start + int(self._counts[shard])))
         begin = int(self._source_stops[shard] - self._whole[shard])
-        return self.source.facts(shard, probe)[np.array(chosen, np.int64) - begin]
-
-    def fingerprint(self, shard: int) -> str | None:
-        """That of the whole shard."""
-        return self.source.fingerprint(shard)
-
-    def close(self) -> None:
-        """Close the whole source."""
-        self.source.close()
+        return self.source.records(shard, probe)[np.array(chosen, np.int64) - begin]
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_rows"}
@@ -146,15 +124,14 @@ class HeldOutPart(Source):
         return f"{self.source!r} [{part} {self.fraction:g}, {len(self):,} examples]"
 
 
-class Selection(Source):
+class Selection(SourceView):
     """The examples of a source at chosen indices, in that order; a `range` costs no memory.
 
     Raises `IndexError` for an index outside the source, `SourceError` for an empty selection.
     """
 
     def __init__(self, source: Source, indices: Sequence[int]) -> None:
-        self.source, self.modality = source, source.modality
-        self.name = f"{source.name} (selection)"
+        super().__init__(source, f"{source.name} (selection)")
         self._indices = indices if isinstance(indices, range) else np.asarray(indices, np.int64)
         if not len(self._indices):
             raise SourceError(f"{source.name}: the selection is empty.")
@@ -176,41 +153,24 @@ class Selection(Source):
         text = repr(chosen).encode() if isinstance(chosen, range) else chosen.tobytes()
         return hashlib.sha256(self.source.data_hash.encode() + b"\0" + text).hexdigest()[:32]
 
-    def read(self, indices: Sequence[int]) -> list[Example]:
-        """The examples at these places of the selection; their `index` is their place in the whole source."""
-        return self.source.read(self.parent_indices(indices))
-
     def parent_indices(self, indices: Sequence[int]) -> list[int]:
         """Where these examples stand in the whole source."""
         return [int(self._indices[index]) for index in indices]
 
-    @property
-    def clip_spec(self) -> dict[str, Any] | None:
-        """The whole source's."""
-        return self.source.clip_spec
-
-    def locate(self, index: int) -> StoredExample:
-        """Where an example lies; its `index` is its place in the whole source."""
-        return self.source.locate(int(self._indices[index]))
-
-    def facts(self, shard: int, probe: Probe) -> FactsArray:
+    def records(self, shard: int, probe: Probe) -> Index:
         """Those of the chosen examples, from all the shards they lie in."""
         chosen, stops = np.asarray(self._indices), np.cumsum(self.source.shard_counts)
         shards = np.searchsorted(stops, chosen, side="right")
-        found = np.empty(len(chosen), FACTS_DTYPE)
+        found = np.empty(len(chosen), INDEX_DTYPE)
         for number in np.unique(shards).tolist():
             here = shards == number
             begin = stops[number] - self.source.shard_counts[number]
-            found[here] = self.source.facts(number, probe)[chosen[here] - begin]
+            found[here] = self.source.records(number, probe)[chosen[here] - begin]
         return found
 
     def fingerprint(self, shard: int) -> str | None:
         """Over those of all shards."""
         return joined_fingerprint(self.source)
-
-    def close(self) -> None:
-        """Close the whole source."""
-        self.source.close()
 
     def __repr__(self) -> str:
         return f"{self.source!r} [{len(self):,} selected]"

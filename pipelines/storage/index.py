@@ -1,7 +1,7 @@
 """`NAME.tar.index.npy`: where each example of a tar lies, and how long it is.
 
-One fixed record an example, in the order of the tar, in NumPy's own file format, so that it can be memory-mapped
-and read by anything. The tar is the truth: the index can be rebuilt from it by one scan (`scan.py`).
+One fixed record per example, in the order of the tar, in NumPy's own file format, so that it can be memory-mapped
+and read by anything. The tar is the truth: the index can be rebuilt from it by one scan (`tar_index.py`).
 
     tar     | header a.json | payload | header a.jpg | payload ........ | header b.json | ...
             ^ offset                                  ^ data_offset
@@ -11,11 +11,13 @@ and read by anything. The tar is the truth: the index can be rebuilt from it by 
 
 from __future__ import annotations
 
+import io
 import os
 from enum import IntFlag
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +28,12 @@ from .npy import read_npy_header
 __all__ = [
     "INDEX_DTYPE",
     "INDEX_VERSION",
-    "UNREADABLE",
     "Index",
     "IndexFlag",
     "Record",
     "index_path",
     "load_index",
+    "parse_index",
     "save_index",
     "spans_of",
 ]
@@ -60,9 +62,6 @@ INDEX_DTYPE = np.dtype(
 Index: TypeAlias = NDArray[np.void]
 """(examples,) rows of INDEX_DTYPE."""
 
-UNREADABLE = -1
-"""In `frames`, in memory only: the example was looked at and cannot be decoded."""
-
 
 class Record(NamedTuple):
     """What is known of one example: a row of an index as plain numbers, its fields those of INDEX_DTYPE, in order."""
@@ -85,7 +84,12 @@ class Record(NamedTuple):
     @property
     def rate(self) -> Fraction | None:
         """Frames per second; None where it is not known."""
-        return Fraction(self.rate_numerator, self.rate_denominator) if self.rate_numerator > 0 else None
+        return _fraction(self.rate_numerator, self.rate_denominator) if self.rate_numerator > 0 else None
+
+
+@lru_cache(maxsize=64)
+def _fraction(numerator: int, denominator: int) -> Fraction:
+    return Fraction(numerator, denominator)
 
 
 class IndexFlag(IntFlag):
@@ -116,23 +120,44 @@ def load_index(path: str | os.PathLike[str], *, tar_bytes: int | None = None) ->
     """Memory-map an index: (examples,) records of INDEX_DTYPE, read-only.
 
     With `tar_bytes`, the size of the tar it describes, every span must lie inside the tar. Raises `ShardError`
-    for a file that is no index of a version this library reads, is truncated, or does not fit its tar.
+    for a file that is not an index of a version this library reads, is truncated, or does not fit its tar.
     """
+    where = os.fspath(path)
     try:
         with open(path, "rb") as file:
-            shape, _, dtype = read_npy_header(file)
-            if dtype != INDEX_DTYPE or len(shape) != 1:
-                raise ShardError(f"{path}: not an index of version {INDEX_VERSION}. Delete it to have it rebuilt.")
+            shape, dtype = _read_header(file, where)
             index = np.memmap(file, dtype, "r", file.tell(), shape) if shape[0] else np.empty(0, dtype)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
         raise ShardError(f"{path}: not a readable index ({error}). Delete it to have it rebuilt.") from error
+    return _checked(index, where, tar_bytes)
+
+
+def parse_index(content: bytes, *, where: str, tar_bytes: int | None = None) -> Index:
+    """An index from its bytes, as `load_index` reads it from a file; `where` names it in errors."""
+    file = io.BytesIO(content)
+    try:
+        shape, dtype = _read_header(file, where)
+        index = np.frombuffer(content, dtype, shape[0], file.tell()) if shape[0] else np.empty(0, dtype)
+    except ValueError as error:
+        raise ShardError(f"{where}: not a readable index ({error}). Delete it to have it rebuilt.") from error
+    return _checked(index, where, tar_bytes)
+
+
+def _read_header(file: BinaryIO, where: str) -> tuple[tuple[int, ...], np.dtype[np.void]]:
+    shape, _, dtype = read_npy_header(file)
+    if dtype != INDEX_DTYPE or len(shape) != 1:
+        raise ShardError(f"{where}: not an index of version {INDEX_VERSION}. Delete it to have it rebuilt.")
+    return shape, INDEX_DTYPE
+
+
+def _checked(index: Index, where: str, tar_bytes: int | None) -> Index:
     if len(index) and (index["version"] != INDEX_VERSION).any():
-        raise ShardError(f"{path}: index version {index['version'].max()}; this library reads {INDEX_VERSION}.")
+        raise ShardError(f"{where}: index version {index['version'].max()}; this library reads {INDEX_VERSION}.")
     if len(index) and not _spans_are_sound(index, tar_bytes):
         of = "" if tar_bytes is None else f" of {tar_bytes:,} bytes"
-        raise ShardError(f"{path}: does not fit its tar{of}, which is cut off or was replaced. Restore the tar.")
+        raise ShardError(f"{where}: does not fit its tar{of}, which is cut off or was replaced. Restore the tar.")
     return index
 
 

@@ -38,8 +38,8 @@ def header_key(header: bytes) -> str | None:
     ordinary = _ORDINARY.match(header, 0, NAME_BYTES)
     if ordinary is not None and not header[PREFIX_START]:
         return ordinary[1].decode("utf-8", "surrogateescape")
-    parts = split_member_name(header_name(header))
-    return None if parts is None else parts[0]
+    found = split_member_name(header_name(header))
+    return None if found is None else found[0]
 
 
 class KeyMaker:

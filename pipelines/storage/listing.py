@@ -1,9 +1,10 @@
-"""What a folder holds: its media files of each kind, their sidecar files, what cannot be packed and why.
+"""What a folder holds: its media files of each modality, their sidecar files, what cannot be read and why.
 
-Formats are told by content. A file that begins like an image is one, whatever it is called; a file that is
-called like an image and does not begin like one is a failure; so it is with recordings. `.json`, `.txt`, `.cls`
-and `.npy` files belong to the media file of the same stem (`a.json` and `a.f0.npy` to `a.wav`); everything else
-is counted as skipped.
+File formats are detected from the content, not from the name. A file that begins like an image is one, whatever its
+name. A file that is named like an image and does not begin like any known format is a failure when it is packed
+(`list_folder`), and an example that cannot be decoded when a folder is played (`list_examples`). `.json`, `.txt`,
+`.cls` and `.npy` files belong to the media file of the same stem (`a.json` and `a.f0.npy` to `a.wav`); everything
+else is counted as skipped.
 """
 
 from __future__ import annotations
@@ -12,30 +13,22 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
-from ..modality import find_modality
-from .media_types import HEIF_BRANDS, SIDECAR_SUFFIXES, SNIFF_BYTES, is_media_name, media_suffix, sniff
+from ..modality import find_modality, modalities
+from .media_types import SIDECAR_SUFFIXES, SNIFF_BYTES, is_media_name, media_suffix, sniff
 from .sidecars import Sidecars, stem_of
 from .walk import Failure, WalkedFile, walk
 
-__all__ = ["Contents", "Listing", "SourceFile", "list_folder"]
+__all__ = ["Contents", "Examples", "Listing", "SourceFile", "list_examples", "list_folder"]
 
 SNIFF_THREADS = 16
 SNIFF_CHUNK = 512
-SAME_FORMAT = {
-    "jpg": ("jpeg", "jpe", "jfif"),
-    "tif": ("tiff",),
-    "ppm": ("pnm",),
-    "pgm": ("pnm",),
-    "wav": ("wave",),
-    "ogg": ("oga", "opus"),
-    "aiff": ("aif",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +48,7 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """The media files of one kind and the failures among them, sorted by path."""
+    """The media files of one modality and the failures among them, sorted by path."""
 
     files: list[SourceFile]
     failures: list[Failure]
@@ -73,56 +66,100 @@ class Listing:
 
 @dataclass(frozen=True)
 class Contents:
-    """A listing for each kind that was asked for, the number of files passed over, and of those of other kinds."""
+    """A listing for each modality that was asked for, the number of files passed over, and of those of others."""
 
     listings: dict[str, Listing]
     skipped: int
     other_media: dict[str, int]
 
 
-def list_folder(source: Path, kinds: Collection[str], *, exclude: Collection[Path] = ()) -> Contents:
-    """Everything below a folder that is of one of the `kinds` ("image", "audio"); a copy gives the same listings.
+@dataclass(frozen=True)
+class Examples:
+    """The files of one modality, sorted by path, as a folder plays them; and the number of files of others."""
+
+    files: list[SourceFile]
+    other_media: dict[str, int]
+    unreadable_folders: list[Failure]
+
+
+def list_folder(source: Path, wanted: Collection[str], *, exclude: Collection[Path] = ()) -> Contents:
+    """Everything below a folder that is of one of the `wanted` modalities; a copy gives the same listings.
 
     Symbolic links are followed, each folder is entered once, hidden files and the folders `exclude` are passed
     over.
     """
-    walked, failures = walk(source, kinds=kinds, exclude=exclude)
-    candidates = [file for file in walked if media_suffix(file.path) not in SIDECAR_SUFFIXES]
-    found, listings, others, skipped = [], {kind: Listing([], []) for kind in kinds}, Counter[str](), 0
-    for file, head in zip(candidates, _read_heads(source, candidates), strict=True):
-        format_ = sniff(head) if isinstance(head, bytes) else None
-        if format_ and format_[0] in kinds:
-            found.append((file, *format_))
-            continue
-        for kind in kinds:
-            if reason := _failure_reason(kind, file, head, format_):
-                listings[kind].failures.append(Failure(file.path, reason))
-                break
+    walked = walk(source, modalities=wanted, exclude=exclude)
+    found, listings, others, skipped = [], {name: Listing([], []) for name in wanted}, Counter[str](), 0
+    for file, head, detected in _detected(source, walked.files):
+        if detected and detected.modality in wanted:
+            found.append((file, detected))
+        elif failure := next(_failures(file, head, detected, wanted), None):
+            listings[failure[0]].failures.append(failure[1])
         else:
             skipped += 1
-            others.update([format_[0]] if format_ else [])
-    sidecars = Sidecars(walked, {stem_of(file.path) for file, _, _ in found})
-    for file, kind, by_content in found:
-        own = sidecars.of(stem_of(file.path))
-        listings[kind].files.append(SourceFile(file.path, file.size, _suffix_in_tar(kind, file, by_content), own))
-    for kind, listing in listings.items():
+            others.update([detected.modality] if detected else [])
+    sidecars = Sidecars(walked.files, {stem_of(file.path) for file, _ in found})
+    for file, detected in found:
+        listings[detected.modality].files.append(_source_file(file, detected, sidecars))
+    for name, listing in listings.items():
         listing.files.sort(key=lambda file: file.path)
-        listing.failures.extend(failure for kind_of, failure in failures if kind_of in (kind, None))
+        listing.failures.extend(walked.unreadable_folders)
+        listing.failures.extend(failure for modality, failure in walked.unusable if modality in (name, None))
         listing.failures.sort()
     return Contents(listings, skipped + sidecars.unused, dict(others))
+
+
+def list_examples(source: Path, modality: str) -> Examples:
+    """The files below a folder that are examples of a modality.
+
+    They are the files that `list_folder` finds, and those that are named like one and are of no known format, which
+    raise the decoder's error when they are read.
+    """
+    names = [one.name for one in modalities()]
+    walked = walk(source, modalities=())
+    found, others = [], Counter[str]()
+    for file, _, detected in _detected(source, walked.files):
+        if detected is None:
+            named = modality if is_media_name(file.path, modality) else None
+            named = named or next((name for name in names if is_media_name(file.path, name)), None)
+            detected = Detected(named, media_suffix(file.path)) if named else None
+        if detected and detected.modality == modality:
+            found.append((file, detected))
+        elif detected:
+            others[detected.modality] += 1
+    sidecars = Sidecars(walked.files, {stem_of(file.path) for file, _ in found})
+    files = sorted((_source_file(file, detected, sidecars) for file, detected in found), key=lambda file: file.path)
+    return Examples(files, {name: others[name] for name in names if others[name]}, walked.unreadable_folders)
+
+
+class Detected(NamedTuple):
+    """What a file was found to be: its modality, and the usual suffix of its format."""
+
+    modality: str
+    suffix: str
+
+
+def _detected(
+    source: Path, files: Sequence[WalkedFile]
+) -> Iterator[tuple[WalkedFile, bytes | str, Detected | None]]:
+    """Each file that may be media, its first bytes or why they cannot be read, and what it is by them."""
+    candidates = [file for file in files if media_suffix(file.path) not in SIDECAR_SUFFIXES]
+    for file, head in zip(candidates, _read_heads(source, candidates), strict=True):
+        found = sniff(head) if isinstance(head, bytes) else None
+        yield file, head, Detected(*found) if found else None
 
 
 def _read_heads(source: Path, files: Sequence[WalkedFile]) -> list[bytes | str]:
     """The first bytes of each file, or why they could not be read; threads hide the latency of network disks."""
 
     def read_chunk(start: int) -> list[bytes | str]:
-        return [_read_head(source / file.path) for file in files[start : start + SNIFF_CHUNK]]
+        return [_read_head(f"{source}/{file.path}") for file in files[start : start + SNIFF_CHUNK]]
 
     with ThreadPoolExecutor(SNIFF_THREADS) as threads:
         return list(chain.from_iterable(threads.map(read_chunk, range(0, len(files), SNIFF_CHUNK))))
 
 
-def _read_head(path: Path) -> bytes | str:
+def _read_head(path: str) -> bytes | str:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
@@ -133,28 +170,30 @@ def _read_head(path: Path) -> bytes | str:
         return error.strerror or type(error).__name__
 
 
-def _failure_reason(kind: str, file: WalkedFile, head: bytes | str, found: tuple[str, str] | None) -> str:
-    """Why a file that should be of a kind is not; empty for one that nobody would take for such."""
-    is_heif = isinstance(head, bytes) and head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS
-    if kind == "image" and is_heif:
-        return "a HEIF picture, which cannot be read: convert it to JPEG"
-    is_named_so = is_media_name(file.path, kind)
-    if not is_named_so and not (kind == "image" and media_suffix(file.path) in ("heic", "heif")):
-        return ""
-    if isinstance(head, str):
-        return f"cannot be read ({head})"
-    if not head:
-        return "an empty file"
-    wanted = find_modality(kind).with_article
-    return f"not {wanted} but {found[0]}" if found else f"not {wanted}: it does not begin like one"
+def _failures(
+    file: WalkedFile, head: bytes | str, found: Detected | None, wanted: Collection[str]
+) -> Iterator[tuple[str, Failure]]:
+    """For each modality that a file should be of, by its name or its content, why it is not."""
+    for name in wanted:
+        modality = find_modality(name)
+        refusal = modality.refusal(head) if isinstance(head, bytes) else None
+        if refusal is None and media_suffix(file.path) not in (*modality.suffixes, *modality.refused_suffixes):
+            continue
+        if isinstance(head, str):
+            refusal = f"cannot be read ({head})"
+        elif not head:
+            refusal = "an empty file"
+        elif refusal is None:
+            wrong = f" but {found.modality}" if found else ": it does not begin like one"
+            refusal = f"not {modality.with_article}{wrong}"
+        yield name, Failure(file.path, refusal)
 
 
-def _suffix_in_tar(kind: str, file: WalkedFile, by_content: str) -> str:
-    """The file's own suffix where it fits the content (webdataset decodes by suffix), else the usual one."""
-    own = media_suffix(file.path)
-    is_same = own in SAME_FORMAT.get(by_content, ()) and own in find_modality(kind).suffixes
-    return own if is_same else by_content
+def _source_file(file: WalkedFile, detected: Detected, sidecars: Sidecars) -> SourceFile:
+    """With the file's own suffix where it fits the content (webdataset decodes by suffix), else the usual one."""
+    suffix = find_modality(detected.modality).kept_suffix(detected.suffix, media_suffix(file.path))
+    return SourceFile(file.path, file.size, suffix, sidecars.of(stem_of(file.path)))
 
 
-def _line(parts: list[object]) -> bytes:
-    return json.dumps(parts, separators=(",", ":")).encode("ascii") + b"\n"
+def _line(entry: list[object]) -> bytes:
+    return json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n"

@@ -5,27 +5,28 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import ShardingError
-
-__all__ = ["LOCK_NAME", "hold_folder"]
-
-LOCK_NAME = ".make_shards.lock"
+__all__ = ["hold_folder"]
 
 
 @contextlib.contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder; the lock file is gone afterwards.
+def hold_folder(
+    folder: Path, lock_name: str, *, error: Callable[[str], Exception], doing: str = "working in it"
+) -> Iterator[None]:
+    """Keep other runs out of a folder, by a lock file of this name; the file is gone afterwards.
 
-    Raises `ShardingError`, with the holder's process number, if another run holds it, or if it cannot be written.
+    Raises what `error` makes of a sentence if another run holds the folder, whose process number the sentence gives
+    with what it is `doing`, or if the folder cannot be written to.
     """
-    path = folder / LOCK_NAME
+    path = folder / lock_name
     try:
-        handle = _acquire(path)
-    except OSError as error:
-        raise ShardingError(f"{folder}: cannot be written to ({error.strerror}). Name another one.") from error
+        handle, holder = _acquire(path)
+    except OSError as problem:
+        raise error(f"{folder}: cannot be written to ({problem.strerror}). Name another one.") from problem
+    if handle is None:
+        raise error(f"{folder}: {holder} is {doing}. Wait for it to finish, or stop it first.")
     try:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
@@ -35,24 +36,22 @@ def hold_folder(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _acquire(path: Path) -> int:
+def _acquire(path: Path) -> tuple[int | None, str]:
+    """The locked file and an empty string; or None and who holds it."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        is_held = False
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_current(handle, path):
-                return handle
-        except BlockingIOError as error:
+            is_held = _is_current(handle, path)
+            if is_held:
+                return handle, ""
+        except BlockingIOError:
             holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip()
-            by = f"process {holder}" if holder else "another process"
-            os.close(handle)
-            raise ShardingError(
-                f"{path.parent}: {by} is packing into it. Wait for it to finish, or stop it first."
-            ) from error
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
+            return None, f"process {holder}" if holder else "another process"
+        finally:
+            if not is_held:
+                os.close(handle)
 
 
 def _is_current(handle: int, path: Path) -> bool:

@@ -7,7 +7,7 @@ Columnar, so that it stays small at 10⁵ shards:
      "data_hash": "…", "listing": "…", "settings": {...},
      "failures": [{"path": "broken.jpg", "reason": "…"}]}
 
-The names file holds one JSON array a line, `["key", "original/path.jpg"]`, example by example in shard order.
+The names file holds one JSON array per line, `["key", "original/path.jpg"]`, example by example in shard order.
 Shards that are appended never change what is before them, so `data_hash` is a chain over the shards:
 h₀ = "", hₖ = SHA-256(hₖ₋₁ ‖ sha256ₖ ‖ examplesₖ), cut to 128 bits.
 """
@@ -34,7 +34,7 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True)
 class ShardColumns:
-    """One entry a shard in each list: file name, number of examples, bytes, SHA-256 in hex."""
+    """One entry per shard in each list: file name, number of examples, bytes, SHA-256 in hex."""
 
     name: list[str] = field(default_factory=list)
     examples: list[int] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Manifest:
             _check(manifest, content)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ShardError(
-                f"{path}: not a readable manifest ({error}). Make the shards anew with --overwrite."
+                f"{path}: not a readable manifest ({error}). Make the shards again with --overwrite."
             ) from error
         return manifest
 

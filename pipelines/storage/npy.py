@@ -42,7 +42,7 @@ if hasattr(os, "register_at_fork"):
 def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """(shape, whether in Fortran order, dtype) of an npy file; the file then stands at its values.
 
-    Raises `ValueError` for a file that is none. Nothing is allocated from what the header claims.
+    Raises `ValueError` for any other file. Nothing is allocated from what the header claims.
     """
     begin = file.tell()
     head = file.read(8)

@@ -6,10 +6,11 @@ against the bytes that are really there. Format: POSIX.1-2001 pax, and the GNU t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..errors import ShardError
+from .blob import Read
 
 __all__ = [
     "BLOCK",
@@ -29,9 +30,6 @@ MAX_EXTENSION_BYTES = 1 << 20  # a pax header or GNU long name; real ones are a 
 REGULAR = frozenset(b"0\0007")  # 7 is "contiguous", to be treated as a regular file
 LOCAL_PAX, GLOBAL_PAX, GNU_LONG_NAME, GNU_LONG_LINK, GNU_SPARSE = b"xgLKS"
 ZEROS = bytes(BLOCK)
-
-Read = Callable[[int, int], bytes]
-"""read(offset, length) → at most `length` bytes at `offset`; fewer at the end."""
 
 
 class TarTruncatedError(ShardError):

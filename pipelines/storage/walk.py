@@ -5,18 +5,19 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from .media_types import is_media_name
 
-__all__ = ["Failure", "WalkedFile", "walk"]
+__all__ = ["Failure", "Walk", "WalkedFile", "walk"]
 
 Identity = tuple[int, int]
 
 
 class WalkedFile(NamedTuple):
-    """A regular file: path below the walked folder with `/` between parts, and bytes."""
+    """A regular file: path below the walked folder with `/` between names, and bytes."""
 
     path: str
     size: int
@@ -29,54 +30,61 @@ class Failure(NamedTuple):
     reason: str
 
 
-def walk(
-    folder: Path, *, kinds: Collection[str], exclude: Collection[Path] = ()
-) -> tuple[list[WalkedFile], list[tuple[str | None, Failure]]]:
-    """All regular files below a folder, and what could not be looked into; neither in any fixed order.
+@dataclass(frozen=True)
+class Walk:
+    """What a walk found, in no fixed order: files, folders that cannot be read, and entries that cannot be used.
 
-    A failure comes with the kind of media it is one of ("image", "audio"), None where that is not known; broken
-    links count if they are named like one of `kinds`.
-
-    Hidden files and folders are passed over, links are followed. A folder is entered once: by its own path if
-    it lies below `folder`, else by the first link to it in alphabetical order. So a link back up, or ten
-    links to one place, change nothing.
+    An unusable entry comes with the modality it is named like, None where it is named like none.
     """
-    files: list[WalkedFile] = []
-    failures: list[tuple[str | None, Failure]] = []
-    entered = {identity for place in exclude if (identity := _identity(place))}
+
+    files: list[WalkedFile] = field(default_factory=list)
+    unreadable_folders: list[Failure] = field(default_factory=list)
+    unusable: list[tuple[str | None, Failure]] = field(default_factory=list)
+
+
+def walk(folder: Path, *, modalities: Collection[str], exclude: Collection[Path] = ()) -> Walk:
+    """All regular files below a folder. Broken links count as unusable if they are named like one of `modalities`.
+
+    Hidden files, hidden folders and the folders `exclude` are passed over, links are followed. A folder is entered
+    once: by its own path if it lies below `folder`, else by the first link to it in alphabetical order. So a link
+    back up, or ten links to one folder, change nothing.
+    """
+    found = Walk()
+    entered = {identity for path in exclude if (identity := _identity(path))}
     waiting, links = [""], list[str]()
     while waiting or links:
-        place = waiting.pop() if waiting else heapq.heappop(links)
-        identity = _identity(folder / place)
+        inside = waiting.pop() if waiting else heapq.heappop(links)
+        identity = _identity(folder / inside)
         if identity in entered:
             continue
         if identity:
             entered.add(identity)
         try:
-            with os.scandir(folder / place) as entries:
+            with os.scandir(folder / inside) as entries:
                 visible = [entry for entry in entries if not entry.name.startswith(".")]
         except OSError as error:
-            failures.append((None, Failure(place or ".", f"a folder that cannot be read ({error.strerror})")))
+            reason = f"a folder that cannot be read ({error.strerror})"
+            found.unreadable_folders.append(Failure(inside or ".", reason))
             continue
         for entry in visible:
-            path = f"{place}/{entry.name}" if place else entry.name
+            path = f"{inside}/{entry.name}" if inside else entry.name
             try:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(path)
                 elif entry.is_dir():
                     heapq.heappush(links, path)
                 elif entry.is_file():
-                    files.append(WalkedFile(path, entry.stat().st_size))
-                elif entry.is_symlink() and (kind := _named_kind(path, kinds)):
-                    failures.append((kind, Failure(path, "a symbolic link to nothing")))
+                    found.files.append(WalkedFile(path, entry.stat().st_size))
+                elif entry.is_symlink() and (modality := _modality_by_name(path, modalities)):
+                    found.unusable.append((modality, Failure(path, "a symbolic link to nothing")))
             except OSError as error:
-                reason = f"cannot be read ({error.strerror})"
-                failures.append((_named_kind(path, kinds), Failure(path, reason)))
-    return files, failures
+                failure = Failure(path, f"cannot be read ({error.strerror})")
+                found.unusable.append((_modality_by_name(path, modalities), failure))
+    return found
 
 
-def _named_kind(path: str, kinds: Collection[str]) -> str | None:
-    return next((kind for kind in kinds if is_media_name(path, kind)), None)
+def _modality_by_name(path: str, modalities: Collection[str]) -> str | None:
+    return next((modality for modality in modalities if is_media_name(path, modality)), None)
 
 
 def _identity(folder: Path) -> Identity | None:

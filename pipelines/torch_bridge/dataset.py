@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..batching.batch import Batch
-from ..batching.iteration import BatchIterator
-from ..batching.quarantine import describe_failures
+from ..batching.iteration import BatchIterator, ThreadLoop
 from ..errors import StateError
 from ..tensors import batch_to_device
 from .pass_note import Note, is_sibling
@@ -27,7 +27,7 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
 
     Worker w of k makes batches w, w + k, … with the iterator's `threads` in each, so the loader's order is the
     iterator's own for every number of workers. Arrays come as tensors. Workers are ahead of the consumer, so a loop
-    that is broken off goes on only by `go_to(batch.state)` of the last batch consumed; `StatefulDataLoader` saves
+    that stops early continues only by `go_to(batch.state)` of the last batch consumed; `StatefulDataLoader` saves
     and restores by itself, for one number of workers.
 
     Workers that are started for an epoch know from a note which one it is: the first of those before them left in
@@ -53,7 +53,7 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
         return self._shared
 
     def close(self) -> None:
-        """Let go of the memory that is shared with workers, which must be gone; `go_to` makes it anew."""
+        """Let go of the memory that is shared with workers, which must be gone; `go_to` makes it again."""
         self._shared = None
 
     def go_to(self, state: dict[str, Any]) -> None:
@@ -64,11 +64,11 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
     def _find_start(self, worker: Any) -> None:
         """Bring the iterator to where this process's next pass begins."""
         note, here = self._note.read(), os.getpid()
-        anew = not self.leads or (self._order, self._process) != (note["order"], here)
+        is_new = not self.leads or (self._order, self._process) != (note["order"], here)
         self._order, self._process = note["order"], here
-        if self._skip is None and anew:
+        if self._skip is None and is_new:
             self.iterator.load_state_dict(self._noted(note, worker))
-        elif self._skip is None and worker is not None:  # all alike, also those ahead of a loop that was broken off
+        elif self._skip is None and worker is not None:  # all alike, also those ahead of a loop that stopped early
             self.iterator.load_state_dict(self._start)
             if not self._ended:
                 self.iterator.end_pass(self._start["epoch"])
@@ -85,15 +85,14 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
         iterator.begin_pass()
         epoch = iterator.epoch
         self._start, self._taken, self._skip, self._ended = iterator.state_dict(), self._skip or 0, None, False
-        jobs = iterator.jobs(worker=number, num_workers=num_workers, skip=self._taken)
-        threads = iterator.filling_threads(jobs)
+        jobs = partial(iterator.jobs, worker=number, num_workers=num_workers, skip=self._taken)
+        loop = ThreadLoop(iterator, jobs, listed=self.leads)
         try:
-            for job in threads:
-                batch = batch_to_device(iterator.hand_over(job, listed=self.leads))
-                self._taken, self.unlisted = self._taken + 1, describe_failures(job.failures)
-                yield batch
+            for batch in loop:
+                self._taken, self.unlisted = self._taken + 1, loop.unlisted
+                yield batch_to_device(batch)
         finally:
-            threads.close()
+            loop.close()
         iterator.end_pass(epoch)
         begun, self._start, self._taken, self._ended = self._start, iterator.state_dict(), 0, True
         if self.leads and number == 0 and self._note.read()["order"] == self._order:

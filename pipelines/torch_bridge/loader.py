@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from ..batching.batch import Batch
 from ..batching.iteration import BatchIterator
 from .dataset import TorchDataset
-from .worker_batches import Deliveries, Delivery, WorkerFailure, survives_pickle
+from .worker_batches import Delivery, WorkerFailure, WorkerLoop, survives_pickle
 
 __all__ = ["TorchLoader"]
 
@@ -40,8 +40,9 @@ class TorchLoader:
     num_workers   processes, each with the iterator's own `threads`; 0 stays in this process
     settings      anything else torch's `DataLoader` takes (`multiprocessing_context`, `prefetch_factor`, …)
 
-    One epoch a loop, going on from the state; `state_dict()` is that of the last batch handed over. What a worker
-    raises is raised here as itself, in its turn. A second loop ends the first.
+    One epoch per loop, continuing from the state; `state_dict()` is that of the last batch handed over. What a worker
+    raises is raised here, as itself and in its turn. Starting a second loop ends the first; continuing the first then
+    raises `RuntimeError`.
     """
 
     def __init__(self, iterator: BatchIterator, num_workers: int, **settings: Any) -> None:
@@ -50,7 +51,7 @@ class TorchLoader:
         sending = _Sending(self._dataset)
         self._make_loader = partial(DataLoader, sending, batch_size=None, num_workers=num_workers, **settings)
         self._loader = self._make_loader()
-        self._live: weakref.ref[Deliveries] | None = None
+        self._live: weakref.ref[WorkerLoop] | None = None
 
     @property
     def num_batches(self) -> int:
@@ -65,13 +66,13 @@ class TorchLoader:
         return self.iterator.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, as the iterator would."""
+        """Continue from a saved state, as the iterator would."""
         self.iterator.load_state_dict(state)
 
     def __iter__(self) -> Iterator[Batch]:
         self._end_loop()
         self._dataset.go_to(self.iterator.state_dict())
-        loop = Deliveries(self.iterator, iter(self._loader))
+        loop = WorkerLoop(self.iterator, iter(self._loader))
         self._live = weakref.ref(loop)
         return loop
 

@@ -18,7 +18,7 @@ class DevicePrefetcher:
     """Batches as tensors on a device, the next one copied while the last is used.
 
     On a CUDA device copies run on a stream of their own, from pinned memory; elsewhere batches pass as they come.
-    One epoch of `batches` a loop. `state_dict()` is that of the last batch handed over, not of the one ahead.
+    One epoch of `batches` per loop. `state_dict()` is that of the last batch handed over, not of the one ahead.
     """
 
     def __init__(self, batches: BatchIterator, device: str | torch.device) -> None:
@@ -38,7 +38,7 @@ class DevicePrefetcher:
         return self._state if self._state is not None else self.batches.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, as the iterator would."""
+        """Continue from a saved state, as the iterator would."""
         self.batches.load_state_dict(state)
         self._state = None
 

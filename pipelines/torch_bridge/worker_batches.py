@@ -1,4 +1,4 @@
-"""A loop over what worker processes send: it moves its iterator's state with every batch it hands over."""
+"""A loop over what worker processes send."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..batching.batch import Batch
-from ..batching.iteration import BatchIterator
+from ..batching.iteration import BatchIterator, BatchLoop
 
-__all__ = ["Deliveries", "Delivery", "WorkerFailure", "survives_pickle"]
+__all__ = ["Delivery", "WorkerFailure", "WorkerLoop", "survives_pickle"]
 
 
 @dataclass(frozen=True)
@@ -41,45 +41,31 @@ Delivery = tuple[Batch, str] | WorkerFailure
 """What a worker sends: a batch and the lines of its quarantine, or what it raised."""
 
 
-class Deliveries(Iterator[Batch]):
-    """Batches in the order of `sent`; substitutes are counted here, for a worker knows of its own only.
+class WorkerLoop(BatchLoop):
+    """Batches in the order of `sent`; substitutes are counted here, for a worker knows of its own only."""
 
-    The loop is over for good when something else moves the iterator or closes this: going on then is a mistake, and
-    says so.
-    """
-
-    def __init__(self, iterator: BatchIterator, sent: Iterator[Delivery]) -> None:
-        self._iterator = iterator
+    def __init__(self, owner: BatchIterator, sent: Iterator[Delivery]) -> None:
+        super().__init__(owner)
         self._sent: Iterator[Delivery] | None = sent
-        self._state = iterator.state_dict()
-        self._superseded = False
+        self._state = owner.state_dict()
 
-    def __next__(self) -> Batch:
-        if self._sent is not None and self._iterator.state_dict() != self._state:
-            self.supersede()
-        if self._superseded:
-            raise self._iterator.superseded()
-        if self._sent is None:
-            raise StopIteration
-        try:
-            return self._hand_over(next(self._sent))
-        except BaseException:
-            self._sent = None
-            raise
+    def _is_overtaken(self) -> bool:
+        return self._owner.state_dict() != self._state
 
-    def _hand_over(self, delivery: Delivery) -> Batch:
+    def _take(self) -> Batch:
+        assert self._sent is not None
+        delivery = next(self._sent)
         if isinstance(delivery, WorkerFailure):
             raise delivery.error
         batch, failures = delivery
         substituted: Any = np.zeros(1, np.bool_) if batch.substituted is None else batch.substituted
         counted = substituted if batch.mask is None else substituted & np.asarray(batch.mask)
         substitutions = self._state["substitutions"] + int(counted.sum())
-        self._iterator.check_substitutions(substitutions)
-        self._iterator.list_failures(failures)
+        self._owner.check_substitutions(substitutions)
+        self._owner.list_failures(failures)
         self._state = {**batch.state, "substitutions": substitutions}
-        self._iterator.load_state_dict(self._state)
+        self._owner.load_state_dict(self._state)
         return batch.replace(state=self._state)
 
-    def supersede(self) -> None:
-        """Stop before the end, from outside, and let go of the workers."""
-        self._superseded, self._sent = self._sent is not None, None
+    def _let_go(self) -> None:
+        self._sent = None

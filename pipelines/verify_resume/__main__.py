@@ -1,6 +1,6 @@
 """`python -m pipelines.verify_resume`."""
 
-from .checker import main
+from .command import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -30,7 +30,7 @@ class Ledger:
 
     @classmethod
     def of(cls, due: Sequence[Entry], delivered: Sequence[Entry], *, ordered: bool = True) -> Ledger:
-        """Hold what was delivered against what was due; `ordered=False` asks for the same examples only."""
+        """Compare what was delivered with what was due; `ordered=False` asks for the same examples only."""
         expected, found = Counter(due), Counter(delivered)
         wrong = sum(a != b for a, b in zip(due, delivered, strict=False)) if ordered else 0
         return cls(len(due), (expected - found).total(), (found - expected).total(), wrong)
@@ -66,7 +66,7 @@ def entries(batch: Any) -> list[Entry]:
     digests = [_digest(array) for array in arrays] if arrays is not None else [""] * len(keys)
     names = [str(key) for key in keys] if keys is not None else digests
     if not digests or len(names) != len(digests):
-        raise TypeError(f"a batch of type {type(batch).__name__} tells neither keys nor data of its examples.")
+        raise TypeError(f"a batch of type {type(batch).__name__} has neither keys nor data of its examples.")
     mask = _part(batch, ("mask",))
     real = [True] * len(names) if mask is None else np.asarray(mask).tolist()
     return [entry for entry, keep in zip(zip(names, digests, strict=True), real, strict=True) if keep]

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from dirvae.training.config import FitConfig, TrainConfig
-from dirvae.training.errors import ConfigError
+from dirvae.training import ConfigError, FitConfig, TrainConfig
 
 
 def test_a_config_survives_json():

@@ -56,7 +56,7 @@ def test_a_run_is_measured_on_its_held_out_images_and_the_table_says_what_the_fi
     is_loose = measured["effective_samples"] < 1.75
     assert is_loose == any("7 draws hardly more than one counts" in note for note in content["notes"])
     assert measured["nll"] < measured["negative_bound"]
-    assert re.search(rf"width they were drawn with +{measured['proposal_width']:g}, 1 being the posterior", out)
+    assert re.search(rf"width of the proposal +{measured['proposal_width']:g}, 1 is the posterior", out)
     assert f"{measured['nll']:,.2f} ± {measured['nll_standard_error']:.2f} nats" in out
     assert re.search(rf"components in use +{content['usage']['components_in_use']} of 4", out)
     for row in content["factors"]:
@@ -122,8 +122,8 @@ def test_a_run_of_squared_errors_says_that_it_has_no_likelihood_and_measures_the
     out = capsys.readouterr().out
     content = json.loads((tmp_path / "run" / "evaluation.json").read_text("utf-8"))
     assert content["likelihood"] is None
-    assert "squared errors, which are no likelihood" in out
-    assert "80 images of training, none being held out" in out
+    assert "squared errors, which are not a likelihood" in out
+    assert "80 images of the training, because none were held out" in out
     assert len(content["factors"]) == len(FACTORS)
     assert content["usage"]["effective_components"] is None
     assert not math.isnan(content["usage"]["active_units"])
@@ -142,8 +142,8 @@ def test_a_bad_run_or_setting_ends_in_one_sentence(
 ) -> None:
     run, broken, empty = str(trained / "run"), tmp_path / "broken", tmp_path / "empty"
     capsys.readouterr()
-    fails_with(capsys, [str(tmp_path / "nowhere")], r"^error: .*nowhere: is no run\. Name a folder")
-    fails_with(capsys, [str(trained / "data" / "image" / "scene-000000.jpg")], "is no run")
+    fails_with(capsys, [str(tmp_path / "nowhere")], r"^error: .*nowhere: is not a run\. Name a folder")
+    fails_with(capsys, [str(trained / "data" / "image" / "scene-000000.jpg")], "is not a run")
     empty.mkdir()
     shutil.copy(trained / "run" / "config.json", empty)
     fails_with(capsys, [str(empty)], "holds no checkpoint")

@@ -178,8 +178,8 @@ def test_factors_that_are_none_are_named(tmp_path: Path, capsys: pytest.CaptureF
     content = evaluate(run)
     assert [row["factor"] for row in content["factors"]] == ["hue", "shape"]
     out = capsys.readouterr().out
-    assert "note: no factors, being the same in all examples: same\n" in out
-    assert "note: no factors, being not finite or too large for float64: huge\n" in out
+    assert "note: not used as factors, because they are the same in all examples: same\n" in out
+    assert "note: not used as factors, because they are not finite or too large for float64: huge\n" in out
     refused(capsys, [str(run), "--circular", "same"], "'same' is the same in all examples")
 
 
@@ -197,7 +197,7 @@ def test_coins_over_greys_are_called_a_cross_entropy_and_over_black_and_white_a_
     assert set(measured) == {"cross_entropy_of_greys", "kl", "samples", "values"}
     assert math.isfinite(measured["cross_entropy_of_greys"])
     out = capsys.readouterr().out
-    assert "bernoulli gives a cross entropy of greys, no likelihood" in out
+    assert "bernoulli gives a cross entropy of greys, which is not a likelihood" in out
     assert "NLL" not in out
     assert "ELBO" not in out
     coins = train_on(

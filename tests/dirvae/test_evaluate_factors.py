@@ -164,7 +164,7 @@ def test_what_is_mixed_in_either_way_is_told_apart() -> None:
     assert (in_one.disentanglement, in_one.completeness) == (pytest.approx(0), pytest.approx(1))
     nothing = disentanglement(made([0, 0], [0, 0]))
     assert (nothing.disentanglement, nothing.completeness) == (0, 0)
-    with pytest.raises(ValueError, match="1 factors were given; to tell them apart takes 2 or more"):
+    with pytest.raises(ValueError, match="1 factors were given; a comparison needs 2 or more"):
         disentanglement(made([1, 0]))
 
 
@@ -230,7 +230,7 @@ def test_so_few_examples_that_any_factor_is_held_give_shares_of_zero() -> None:
 def test_the_same_number_written_in_two_ways_is_one_value() -> None:
     fields = [{"same": 1, "x": 1}, {"same": 1.0, "x": 2}]
     assert [factor.name for factor in factors_of(fields)] == ["x"]
-    assert left_out(fields) == ["no factors, being the same in all examples: same"]
+    assert left_out(fields) == ["not used as factors, because they are the same in all examples: same"]
     with pytest.raises(ValueError, match="'same' is the same in all examples"):
         factors_of(fields, circular=("same",))
 
@@ -239,7 +239,9 @@ def test_numbers_that_float64_cannot_hold_are_no_factors_and_large_ones_are() ->
     values = uniform(200)[:, 0]
     fields = [{"huge": 10**400, "x": value, "large": 1e308 * value, "open": math.inf} for value in values.tolist()]
     assert [factor.name for factor in factors_of(fields)] == ["x", "large"]
-    assert left_out(fields) == ["no factors, being not finite or too large for float64: huge, open"]
+    assert left_out(fields) == [
+        "not used as factors, because they are not finite or too large for float64: huge, open"
+    ]
     for wrong in (10**400, math.nan):
         with pytest.raises(ValueError, match="'huge' holds a number that is not finite or too large for float64"):
             make_factor("huge", [1, wrong])

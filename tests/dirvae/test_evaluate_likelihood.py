@@ -295,7 +295,7 @@ def test_means_are_positive_nats_with_the_spread_over_examples() -> None:
 def test_squared_errors_are_refused_for_they_are_no_likelihood() -> None:
     model = linear_gaussian()
     model.likelihood = SquaredError()
-    with pytest.raises(ValueError, match="SquaredError is no likelihood"):
+    with pytest.raises(ValueError, match="SquaredError is not a likelihood"):
         estimate_likelihood(model, data())
 
 

@@ -99,7 +99,7 @@ def test_a_row_that_ends_between_two_readings_is_still_noticed():
         model.zero_grad()
         terms = model.terms(poison)
         terms["loss"].backward()
-        guard.judge(terms, clip=None)
+        guard.check(terms, clip=None)
     with pytest.raises(NonFiniteError):
         guard.read()
 

@@ -14,12 +14,12 @@ from PIL import Image
 from torch import nn
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.evaluate.held_out import HeldOut, mean_image
 from dirvae.explore import ReportContent, write_report
 from dirvae.explore.curves import Curve, Panel, draw_panel, run_panels
-from dirvae.explore.gallery import look_at
+from dirvae.explore.gallery import make_gallery
 from dirvae.explore.pictures import data_uri, save_sheet, to_pixels
 from dirvae.losses import make_likelihood
-from dirvae.training.evaluation import HeldOut, mean_image
 from dirvae.training.logging import MetricsFile, read_metrics
 
 HOSTILE = "<script>alert('x')</script>\"&"
@@ -184,7 +184,7 @@ def test_a_curve_of_a_single_point_or_of_one_value_is_drawn():
 
 def test_a_gallery_shows_what_the_model_decodes():
     model, images = make_model(), make_images()
-    gallery = look_at(model, images, seed=4)
+    gallery = make_gallery(model, images, seed=4)
     with torch.no_grad():
         latents = model.encode(images).mean
         torch.testing.assert_close(gallery.reconstructions, model.decode(latents[:12]))
@@ -195,8 +195,8 @@ def test_a_gallery_shows_what_the_model_decodes():
         assert component.mean == pytest.approx(float(latents[:, component.number].mean()))
     used = [component.is_used for component in gallery.components]
     assert used == sorted(used, reverse=True)
-    assert torch.equal(look_at(model, images, seed=4).samples, gallery.samples)
-    assert not torch.equal(look_at(model, images, seed=5).samples, gallery.samples)
+    assert torch.equal(make_gallery(model, images, seed=4).samples, gallery.samples)
+    assert not torch.equal(make_gallery(model, images, seed=5).samples, gallery.samples)
 
 
 def test_pixels_and_data_uris_are_what_pillow_reads():

@@ -15,13 +15,14 @@ import torch
 from PIL import Image
 
 from dirvae.evaluate.__main__ import main as evaluate_main
+from dirvae.run.config import RunConfig, write_config
+from dirvae.run.folder import hold_run, new_run, newest_run
+from dirvae.tasks import find_task
 from dirvae.train import _parser, _settings, main
-from dirvae.training import load_model
+from dirvae.training import TrainConfig, load_model
 from dirvae.training.checkpoint import CheckpointFolder
-from dirvae.training.config import TrainConfig
 from dirvae.training.errors import CheckpointError, TrainingWarning
 from dirvae.training.logging import read_metrics
-from dirvae.training.run_folder import hold_run, new_run, newest_run, write_config
 from pipelines import make_shards
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,7 +107,7 @@ def test_runs_are_numbered_and_an_explicit_one_is_never_overwritten(home, capsys
 
 def test_the_newest_run_is_the_one_with_the_highest_number(tmp_path):
     for _ in range(11):
-        write_config(new_run(tmp_path, "image"), TrainConfig())
+        write_config(new_run(tmp_path, "image"), TrainConfig().to_run())
     (tmp_path / "image-99").mkdir()
     (tmp_path / "images-100").mkdir()
     assert newest_run(tmp_path, "image") == tmp_path / "image-11"
@@ -118,7 +119,7 @@ def test_resume_goes_on_with_the_newest_run_and_its_own_settings(home, capsys):
     assert main([*SMALL, "--steps", "2", "--seed", "8"]) == 0
     capsys.readouterr()
     assert main(["--resume", "--steps", "4"]) == 0
-    assert capsys.readouterr().out.startswith("runs/image-2: going on after step 2.\n")
+    assert capsys.readouterr().out.startswith("runs/image-2: continuing after step 2.\n")
     config = json.loads(Path("runs/image-2/config.json").read_text())
     assert (config["seed"], config["steps"], config["batch_size"]) == (8, 4, 8)
     assert CheckpointFolder("runs/image/checkpoints").steps() == [2]
@@ -131,7 +132,8 @@ def test_resume_where_nothing_is_begins_a_run(home, capsys):
 
 
 def test_a_run_that_never_saved_may_begin_again_with_other_settings(home):
-    write_config(new_run(Path("runs"), "image"), TrainConfig(batch_size=32, seed=9, size=16, model_size=4))
+    settings = {"batch_size": 32, "seed": 9, "size": 16, "model_size": 4}
+    write_config(new_run(Path("runs"), "image"), RunConfig.of("image", settings))
     assert main(["--resume", "--batch-size", "8", "--steps", "1", "--device", "cpu"]) == 0
     config = json.loads(Path("runs/image/config.json").read_text())
     assert (config["batch_size"], config["seed"]) == (8, 9)
@@ -142,7 +144,7 @@ def test_a_changed_setting_is_refused_with_the_difference(home, capsys):
     fails_with(
         capsys,
         [*SHORT, "--resume", "--batch-size", "4", "--flip"],
-        r"begun with other settings \(batch_size: 8 → 4; flip: False → True\)",
+        r"started with other settings \(batch_size: 8 → 4; flip: False → True\)",
     )
     assert main([*SHORT, "--resume", "--threads", "1", "--save-every", "1"]) == 0
 
@@ -319,7 +321,7 @@ def test_an_image_that_cannot_be_decoded_is_replaced_if_wished_and_told_of(home,
 def test_two_processes_do_not_train_in_one_folder(home, capsys):
     assert main(SHORT) == 0
     with hold_run(Path("runs/image")):
-        fails_with(capsys, ["--resume"], "another process is training in it")
+        fails_with(capsys, ["--resume"], r"process \d+ is training in it\. Wait")
 
 
 EVERY_FLAG = """
@@ -333,7 +335,7 @@ EVERY_FLAG = """
 
 def test_every_flag_is_a_setting_or_handled_by_name():
     """A flag that nobody reads would be refused by TrainConfig(**settings), or change nothing here."""
-    given = vars(_parser().parse_args(EVERY_FLAG.split()))
+    given = vars(_parser(find_task("image")).parse_args(EVERY_FLAG.split()))
     assert (given.pop("out"), given.pop("resume")) == (Path("o"), True)
     config, default = TrainConfig(**_settings(given)).to_json(), TrainConfig().to_json()
     assert [name for name, value in config.items() if value == default[name]] == []

@@ -308,7 +308,7 @@ def test_a_failed_periodic_save_warns_and_training_goes_on(tmp_path, monkeypatch
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full_for_a_while)
-    with pytest.warns(TrainingWarning, match="00000005.*No space left.*Training goes on"):
+    with pytest.warns(TrainingWarning, match="00000005.*No space left.*Training continues"):
         assert run.fit() == 18
     assert CheckpointFolder(tmp_path / "checkpoints").steps() == [10, 15, 18]
     assert run.best == {"step": 10, "bound": 3.0}, "step 5 had a higher bound, but its weights were never saved"

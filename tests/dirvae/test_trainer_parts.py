@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from dirvae.seeding import Purpose, derive_seed, seed_generators
 from dirvae.training import FitConfig, Trainer
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.feed import Feed, to_device
 from dirvae.training.learning_rate import learning_rate_factor
 from dirvae.training.logging import Progress
-from dirvae.training.seeding import Stream, seed_generators, stream_seed
 
 CPU = torch.device("cpu")
 
@@ -67,8 +67,8 @@ def test_the_learning_rate_rises_stays_and_falls():
 
 
 def test_seeds_of_different_places_differ():
-    seeds = {stream_seed(seed, stream, index) for seed in range(30) for stream in Stream for index in range(30)}
-    assert len(seeds) == 30 * 30 * len(Stream)
+    seeds = {derive_seed(seed, purpose, index) for seed in range(30) for purpose in Purpose for index in range(30)}
+    assert len(seeds) == 30 * 30 * len(Purpose)
 
 
 def test_seeding_a_processor_is_what_torch_does():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import shutil
+import sys
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines import Example, Source
+from pipelines.modality import modalities, unregister
 
 
 class Numbers(Source):
@@ -106,3 +111,17 @@ def picture_shards(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The module, in a folder of its own, as another project would have it."""
+    project = tmp_path / "another_project"
+    project.mkdir()
+    shutil.copy(Path(__file__).with_name("toy_modality.py"), project / "toy_modality.py")
+    monkeypatch.syspath_prepend(str(project))
+    before = modalities()
+    yield importlib.import_module("toy_modality")
+    unregister("toy")
+    del sys.modules["toy_modality"]
+    assert modalities() == before

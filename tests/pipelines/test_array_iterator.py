@@ -211,7 +211,7 @@ def test_killed_at_random_it_goes_on_exactly(tmp_path: Path) -> None:
 
 def test_a_state_of_other_windows_is_refused_by_name(place: Path) -> None:
     state = ArrayIterator(place, window=6, hop=4).state_dict()
-    assert state["clips"] == {"window": 6, "hop": 4, "axis": 0}
+    assert state["clips"] == {"kind": "rows", "window": 6, "hop": 4, "axis": 0}
     assert ArrayIterator(place).state_dict()["clips"] is None
     with pytest.raises(StateError, match=r"clips=.*'hop': 4.*'hop': 3"):
         ArrayIterator(place, window=6, hop=3).load_state_dict(state)
@@ -267,12 +267,12 @@ def test_rows_at_random_beyond_the_cache_decode_a_chunk_once_for_all_that_are_du
 
 def test_read_in_order_the_next_chunk_is_decoded_ahead_of_time(place: Path, decoded: Counter[int]) -> None:
     source = ArraySource(place)
-    source.expect(None, in_order=True)
+    source.expect(None, order="stored")
     source.read([0, 1])
     assert decoded == {0: 1, 1: 1}
     source.read([69])
     assert decoded == {0: 1, 1: 1, 4: 1}
-    source.expect(None)
+    source.expect(None, order="by_shard")
     source.read([33])
     assert decoded == {0: 1, 1: 1, 4: 1, 2: 1}
 
@@ -281,7 +281,7 @@ def test_rows_of_which_nothing_is_foretold_are_read_all_the_same(tmp_path: Path,
     array = numbers(320)
     write_zarr(tmp_path / "x.zarr", array, chunks=(32, 5, 4))
     source = ArraySource(tmp_path / "x.zarr", cache_bytes=2 * 32 * 80)
-    source.expect([5, 6, 300, 200])
+    source.expect(np.array([5, 6, 300, 200]), order="random")
     read = [7, 5, 301, 6, 300, 6, 5]
     for row, example in zip(read, source.read(read), strict=True):
         assert example.media == array[row].tobytes()

@@ -211,7 +211,7 @@ def test_nothing_is_live_before_the_first_read_or_after_close(tmp_path: Path) ->
         (("packed.npz",), "it is compressed"),
         (("x.npy", "a"), "holds one array"),
         (("s3://bucket/x.npy",), "only local .npy files"),
-        ((".",), "no zarr array or group there"),
+        ((".",), "not a zarr array or group"),
     ],
 )
 def test_an_array_that_is_not_there_is_refused_with_what_is(

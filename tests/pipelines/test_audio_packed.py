@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines import AudioIterator, ShardError, hold_out, make_shards, open_source
-from pipelines.decode.audio.recording_reader import Listener
+from pipelines.decode.audio.recording_reader import RecordingReader
 from pipelines.samples.sounds import make_sample_sounds
 
 from .recordings import album, encoded, melody, write_folder
@@ -40,7 +40,7 @@ def test_the_lengths_of_packed_recordings_come_from_the_index(
 ) -> None:
     folder = write_folder(tmp_path / "takes", album(5, kinds=KINDS))
     make_shards(folder, tmp_path / "shards", workers=0)
-    monkeypatch.setattr(Listener, "measure", None)  # a recording that is looked at fails
+    monkeypatch.setattr(RecordingReader, "measure", None)  # a recording that is looked at fails
     assert len(AudioIterator(tmp_path / "shards", window=1000).source) > 20
     with pytest.raises(TypeError):
         AudioIterator(folder, window=1000)

@@ -129,9 +129,9 @@ def test_without_soxr_another_rate_is_explained_and_the_own_one_works() -> None:
         "import sys; sys.modules['soxr'] = None\n"
         "from pipelines.order.clip_arithmetic import ClipSpec\n"
         "from pipelines.decode.audio.audio_decoder import AudioDecoder\n"
-        "from pipelines.decode.audio.recording_reader import Listener\n"
-        "AudioDecoder(Listener(), ClipSpec(10, 10))\n"
-        "try:\n    AudioDecoder(Listener(), ClipSpec(10, 10, 16000))\n"
+        "from pipelines.decode.audio.recording_reader import RecordingReader\n"
+        "AudioDecoder(RecordingReader(), ClipSpec(10, 10))\n"
+        "try:\n    AudioDecoder(RecordingReader(), ClipSpec(10, 10, 16000))\n"
         "except ImportError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -38,7 +38,7 @@ def test_a_mixture_of_different_sample_rates_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "said"),
     [
-        ({"curves": ["f0.npy"]}, TypeError, r"curves is \['f0.npy'\]; it must say how many rows a second"),
+        ({"curves": ["f0.npy"]}, TypeError, r"curves is \['f0.npy'\]; it must give the rows per second"),
         ({"curves": {"f0.npy": "x"}}, ValueError, r"curves\['f0.npy'\] is 'x'; it must be a number"),
         ({"curves": {"f0.npy": float("nan")}}, ValueError, r"curves\['f0.npy'\] is nan; "),
         ({"window": 10**12}, ValueError, r"window is 1,000,000,000,000 frames, .* Give a shorter window\."),
@@ -67,7 +67,7 @@ def test_media_of_another_kind_are_named(folder: Path) -> None:
     with pytest.raises(SourceError, match=r'no image files in it, but audio files\. .*modality="audio"'):
         open_source(folder)
     make_shards(folder, folder.parent / "shards")
-    with pytest.raises(SourceError, match=r"it holds audio data\. Name pictures instead\."):
+    with pytest.raises(SourceError, match=r"it holds audio data\. Name images instead\."):
         ImageIterator(folder.parent / "shards")
 
 

@@ -12,7 +12,7 @@ import soundfile
 
 from pipelines import AudioIterator, Batch, DataIterator, Example, ExampleError, Source, SourceError
 from pipelines.decode.audio.audio_decoder import AudioDecoder
-from pipelines.decode.audio.recording_reader import Listener
+from pipelines.decode.audio.recording_reader import RecordingReader
 from pipelines.order.clip_arithmetic import ClipSpec
 from pipelines.order.randomness import Place
 from pipelines.sources.clips import ClipSource
@@ -123,7 +123,7 @@ def test_channels_are_averaged_repeated_or_the_first_are_taken(tmp_path: Path) -
         both(None)
     own = [batch.data.shape for batch in AudioIterator(tmp_path, window=1500, batch_size=1, channels=None)]
     assert own == [(1, 1, 1500), (1, 3, 1500)]
-    with pytest.raises(ExampleError, match="it has 3 channels, 4 were asked for"):
+    with pytest.raises(ExampleError, match="it has 3 channels, and 4 cannot be made of them"):
         both(4)
     with pytest.raises(ValueError, match="channels is 0"):
         both(0)
@@ -222,7 +222,8 @@ def test_bytes_of_windows_are_accounted_for(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a.wav": encoded(melody(10_000, 2))})
     audio = AudioIterator(tmp_path, window=1000, batch_size=5)
     list(audio)
-    assert audio.stats.bytes == 40_000
+    headers = audio.stats.bytes - 40_000
+    assert headers in (512, 1024), "the beginning of the file is read once, or by both threads at the same time"
 
 
 @pytest.mark.parametrize("frames", [6000, 1 << 60])
@@ -279,7 +280,7 @@ def test_a_transform_gets_the_samples_and_the_clip(tmp_path: Path) -> None:
     seen = []
 
     def louder(array: np.ndarray, rng: np.random.Generator, example: Any) -> np.ndarray:
-        seen.append((example.key, example.facts.frames, example.start))
+        seen.append((example.key, example.record.frames, example.start))
         return array * 2
 
     plain = next(iter(AudioIterator(tmp_path, window=2000, batch_size=3, threads=1)))
@@ -291,7 +292,7 @@ def test_a_transform_gets_the_samples_and_the_clip(tmp_path: Path) -> None:
 
 def test_clips_can_be_played_with_a_decoder_of_one_s_own_settings(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a.wav": encoded(melody(5000))})
-    spec, listener = ClipSpec(1000, 500), Listener()
+    spec, listener = ClipSpec(1000, 500), RecordingReader()
     source = ClipSource(AudioIterator(tmp_path).source.source, spec, listener)  # type: ignore[attr-defined]
     direct = DataIterator(source, AudioDecoder(listener, spec), batch_size=3)
     np.testing.assert_array_equal(

@@ -24,11 +24,12 @@ from pipelines import (
     hold_out,
     open_source,
 )
-from pipelines.decode.audio.recording_reader import Listener
-from pipelines.order.clip_arithmetic import FACTS_DTYPE, ClipSpec
+from pipelines.decode.audio.recording_reader import RecordingReader
+from pipelines.order.clip_arithmetic import ClipSpec
 from pipelines.sources.clips import ClipSource
-from pipelines.sources.lengths import FactsArray, Probe
-from pipelines.sources.located import Part, StoredExample
+from pipelines.sources.located import LocatedExample, Member
+from pipelines.sources.records import Probe
+from pipelines.storage.index import INDEX_DTYPE, Index
 
 from .recordings import album, encoded, melody, write_folder, write_tar
 
@@ -58,19 +59,19 @@ class Lengths(Source):
     def read(self, indices: Sequence[int]) -> list[Example]:
         raise AssertionError("nothing is to be read whole")
 
-    def locate(self, index: int) -> StoredExample:
-        return StoredExample(index, f"r{index}", Part(lambda offset, length: b"", 0))
+    def locate(self, index: int) -> LocatedExample:
+        return LocatedExample(index, f"r{index}", Member(lambda offset, length: b"", 0))
 
-    def facts(self, shard: int, probe: Probe) -> FactsArray:
+    def records(self, shard: int, probe: Probe) -> Index:
         self.looked_at.append(shard)
-        found = np.zeros(self.size, FACTS_DTYPE)
+        found = np.zeros(self.size, INDEX_DTYPE)
         found["frames"] = (np.arange(self.size) + shard) % 7 * 10
         found["rate_numerator"] = found["rate_denominator"] = found["channels"] = 1
         return found
 
 
 def clips_of(source: Source, window: int = 10, hop: int = 10, **more: object) -> ClipSource:
-    return ClipSource(source, ClipSpec(window, hop, **more), Listener())  # type: ignore[arg-type]
+    return ClipSource(source, ClipSpec(window, hop, **more), RecordingReader())  # type: ignore[arg-type]
 
 
 def test_every_clip_has_the_key_of_its_recording_and_its_start() -> None:
@@ -233,6 +234,7 @@ def test_a_state_of_other_clips_is_refused_and_names_both(tmp_path: Path) -> Non
     folder = write_folder(tmp_path / "takes", album(4))
     state = next(iter(AudioIterator(folder, window=1000, batch_size=2))).state
     assert state["clips"] == {
+        "kind": "window",
         "window": 1000,
         "hop": 1000,
         "sample_rate": None,
@@ -242,7 +244,7 @@ def test_a_state_of_other_clips_is_refused_and_names_both(tmp_path: Path) -> Non
     others = ({"hop": 10}, {"short": "skip"}, {"random_offset": True})
     for changed in ({"window": 1001}, *({"window": 1000, **other} for other in others)):
         other = AudioIterator(folder, batch_size=2, **changed)  # type: ignore[arg-type]
-        with pytest.raises(StateError, match=r"clips=\{'window': 1000.*now \{'window': "):
+        with pytest.raises(StateError, match=r"clips=\{.*'window': 1000.*now \{.*'window': "):
             other.load_state_dict(state)
 
 

@@ -11,6 +11,9 @@ from pipelines import FolderSource, SourceError
 
 from .shard_files import JPEG, keys, put
 
+WAV = b"RIFF\0\0\0\0WAVEfmt " + bytes(20)
+MP4 = b"\0\0\0\x18ftypisom" + bytes(20)
+
 
 def test_a_folder_gives_its_files_sorted_by_path_with_paths_as_keys(tmp_path: Path) -> None:
     put(tmp_path, "b.jpg", "a/z.png", "a/a.webp", "B.JPG", "ü/写真.jpeg", "two.dots.jpg", "c d.gif")
@@ -24,7 +27,10 @@ def test_a_folder_gives_its_files_sorted_by_path_with_paths_as_keys(tmp_path: Pa
 
 
 def test_hidden_files_other_files_and_empty_folders_are_passed_over(tmp_path: Path) -> None:
-    put(tmp_path, "a.jpg", ".hidden.jpg", ".folder/b.jpg", "notes.md", "sound.wav", "film.mp4")
+    put(tmp_path, "a.jpg", ".hidden.jpg", ".folder/b.jpg")
+    put(tmp_path, "notes.md", content=b"text")
+    put(tmp_path, "sound.wav", content=WAV)
+    put(tmp_path, "film.mp4", content=MP4)
     (tmp_path / "empty").mkdir()
     assert keys(FolderSource(tmp_path)) == ["a"]
 
@@ -36,7 +42,9 @@ def test_files_without_a_suffix_are_told_by_what_they_begin_with(tmp_path: Path)
 
 
 def test_the_modality_says_which_files_are_meant(tmp_path: Path) -> None:
-    put(tmp_path, "a.jpg", "b.wav", "c.mp4")
+    put(tmp_path, "a.jpg")
+    put(tmp_path, "b.wav", content=WAV)
+    put(tmp_path, "c.mp4", content=MP4)
     found = {modality: keys(FolderSource(tmp_path, modality=modality)) for modality in ("image", "audio", "video")}
     assert found == {"image": ["a"], "audio": ["b"], "video": ["c"]}
 

@@ -28,7 +28,7 @@ def test_boxes_and_places_lie_inside_and_hold_at_least_a_pixel(fit: Fit, random:
         left, top, right, bottom = framing.box
         assert 0 <= left < right <= width
         assert 0 <= top < bottom <= height
-        left, top, right, bottom = framing.place
+        left, top, right, bottom = framing.target_box
         assert 0 <= left < right <= out_width
         assert 0 <= top < bottom <= out_height
 
@@ -41,7 +41,7 @@ def test_a_scaled_decode_loses_nothing_that_the_output_could_show(fit: Fit) -> N
         assert all(edge % framing.scale == 0 for edge in framing.box)
         if framing.scale > 1:
             left, top, right, bottom = framing.box
-            to_left, to_top, to_right, to_bottom = framing.place
+            to_left, to_top, to_right, to_bottom = framing.target_box
             assert (right - left) // framing.scale >= to_right - to_left
             assert (bottom - top) // framing.scale >= to_bottom - to_top
 
@@ -68,7 +68,7 @@ def test_the_crop_has_the_shape_of_the_target_to_a_pixel() -> None:
 
 def test_padding_keeps_the_shape_and_stands_in_the_middle() -> None:
     for (height, width), (out_height, out_width) in CASES:
-        left, top, right, bottom = framed((height, width), (out_height, out_width), "pad").place
+        left, top, right, bottom = framed((height, width), (out_height, out_width), "pad").target_box
         ratio = min(out_width / width, out_height / height)
         assert abs((right - left) - max(1, width * ratio)) <= 0.5
         assert abs((bottom - top) - max(1, height * ratio)) <= 0.5

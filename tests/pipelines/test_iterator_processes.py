@@ -63,7 +63,7 @@ def test_an_uncaught_error_in_the_loop_ends_the_program() -> None:
 
 
 def test_ctrl_c_during_next_ends_threads_and_leaves_the_state_before_the_batch() -> None:
-    code = SLOW.format(delay=0.1) + (
+    code = SLOW.format(delay=0.4) + (
         "import threading\n"
         "loop = iter(numbers)\n"
         "print('waiting', flush=True)\n"

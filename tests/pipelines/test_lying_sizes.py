@@ -14,9 +14,10 @@ import pytest
 import zarr
 
 from pipelines import ArrayIterator, AudioIterator, ExampleError, PipelineError
-from pipelines.decode.audio.curves import CurveError, cut_curve
+from pipelines.decode.audio.curves import cut_curve
+from pipelines.decode.errors import UndecodableError
 from pipelines.sources.arrays.chunk_cache import ChunkCache
-from pipelines.sources.located import Part
+from pipelines.sources.located import Member
 from pipelines.storage.tar_index import cache_folder
 
 from .recordings import encoded, melody, reader, write_folder
@@ -69,8 +70,8 @@ def test_a_curve_whose_header_lies_is_refused_and_nothing_is_read_for_it(shape: 
     header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode()
     content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(2000)
     log: list[tuple[int, int]] = []
-    with pytest.raises(CurveError):
-        cut_curve(Part(reader(content, log), len(content)), range(10), whole=Fraction(250))
+    with pytest.raises(UndecodableError):
+        cut_curve(Member(reader(content, log), len(content)), range(10), whole=Fraction(250))
     assert all(length <= len(content) for _, length in log)
 
 

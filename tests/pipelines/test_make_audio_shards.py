@@ -215,7 +215,9 @@ def test_channels_are_averaged_repeated_or_the_first_ones(source: Path, tmp_path
     assert packed(tmp_path / "out")["2"]["wav"] == (source / "2.wav").read_bytes()
     assert report.failures == ()
     failures = pack(channels=3, overwrite=True).failures
-    assert [tuple(failure) for failure in failures] == [("2.wav", "has 2 channels, and 3 cannot be made of them")]
+    assert [tuple(failure) for failure in failures] == [
+        ("2.wav", "it has 2 channels, and 3 cannot be made of them")
+    ]
     assert pack(channels=1, overwrite=True).examples == 3
     mono = read(packed(tmp_path / "out")["4"]["wav"])[0]
     assert np.abs(mono - tone(0.1, 16_000, 4).mean(axis=1, keepdims=True)).max() < 1e-7

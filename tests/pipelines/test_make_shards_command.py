@@ -75,7 +75,7 @@ def test_every_flag_does_something(source: Path, tmp_path: Path, capsys: pytest.
     shown = capsys.readouterr()
     assert "  0.jpg: " in shown.out
     assert shown.err == (
-        "make_shards: 1 file cannot be packed. Repair or remove what is listed, or go on without --strict.\n"
+        "make_shards: 1 file cannot be packed. Repair or remove what is listed, or continue without --strict.\n"
     )
     (source / "more.png").write_bytes(_png())
     assert main([str(source), "--out", str(tmp_path / "plain"), "--workers", "0"]) == 2
@@ -169,7 +169,7 @@ def test_ctrl_c_and_sigterm_exit_130_with_one_sentence_and_no_leftovers(
     os.killpg(process.pid, number)
     _, shown = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert shown == "make_shards: Interrupted. Finished shards are kept; the same command goes on from there.\n"
+    assert shown == "make_shards: Interrupted. Finished shards are kept; the same command continues from there.\n"
     assert not list(out.rglob("*.part"))
     assert not (out / ".make_shards.lock").exists()
     assert not (out / "manifest.json").exists()
@@ -206,7 +206,7 @@ def test_a_log_gets_plain_lines_now_and_then(monkeypatch: pytest.MonkeyPatch) ->
         progress.on_file(4, 50)
         now[0] += 20
         progress.on_file(4, 60)
-    assert log.getvalue().splitlines() == ["300 of 1,000 images, 5 a second", "360 of 1,000 images, 4 a second"]
+    assert log.getvalue().splitlines() == ["300 of 1,000 images, 5 per second", "360 of 1,000 images, 4 per second"]
 
 
 def _png() -> bytes:

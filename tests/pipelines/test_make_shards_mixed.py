@@ -109,8 +109,8 @@ def test_one_kind_can_be_asked_for() -> None:
     [
         ("data/image", None, "data/image: holds audio, no images. Pack it with --only audio."),
         ("data/video", None, "data/video: video is not packed by this version."),
-        ("clips", None, "clips: holds video, no images or recordings; only images and audio are packed"),
-        ("videos", None, "videos: holds video; only images and audio are packed by this version."),
+        ("clips", None, "clips: holds video, no images or recordings; only images and recordings are packed"),
+        ("videos", None, "videos: holds video; only images and recordings are packed by this version."),
         ("nothing", None, "nothing: no images or recordings in it."),
         ("nothing", "audio", "nothing: no recordings in it."),
         ("bad", None, "bad: no recording in it can be read: a.wav is not a recording: it does not begin like one."),
@@ -221,7 +221,7 @@ def test_what_is_asked_for_is_said_on_the_command_line(capsys: pytest.CaptureFix
     )
     with pytest.raises(SystemExit):
         main(["audio", "--curve", "f0.npy"])
-    assert "'f0.npy' is no field with its rows a second" in capsys.readouterr().err
+    assert "'f0.npy' is not a field with its rows per second" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from PIL import Image
 from pipelines.errors import ShardError, ShardingError, SourceError
 from pipelines.sharding import PackReport, make_shards
 from pipelines.sharding.source_reader import PackingStoppedError
-from pipelines.storage.locked_folder import LOCK_NAME, hold_folder
+from pipelines.sharding.workspace import LOCK_NAME, hold_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,7 +127,7 @@ def test_strict_refuses_before_packing_or_leaves_the_set_unfinished(source: Path
 def test_a_second_run_is_refused_while_the_first_holds_the_folder(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with hold_folder(out), pytest.raises(ShardingError, match=rf"process {os.getpid()} is packing into it"):
+    with hold_workspace(out), pytest.raises(ShardingError, match=rf"process {os.getpid()} is packing into it"):
         pack(source, out)
     assert not (out / LOCK_NAME).exists()
     (out / LOCK_NAME).write_text("12345\n")
@@ -148,10 +148,10 @@ def test_a_lock_file_that_its_holder_just_removed_locks_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", flock_after_the_holder_left)
-        with hold_folder(tmp_path):
+        with hold_workspace(tmp_path):
             assert removed
             assert path.read_text() == f"{os.getpid()}\n"
-            with pytest.raises(ShardingError), hold_folder(tmp_path):
+            with pytest.raises(ShardingError), hold_workspace(tmp_path):
                 raise AssertionError
 
 
@@ -201,15 +201,15 @@ def test_an_error_of_the_disk_anywhere_is_one_sentence(
 def test_a_file_that_changes_while_it_is_packed_stops_the_run(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: bytes
 ) -> None:
-    from pipelines.sharding import places
+    from pipelines.sharding import survey
 
     def list_and_change(*args: object, **settings: object) -> object:
         contents = list_folder(*args, **settings)  # type: ignore[arg-type]
         (source / "03.png").write_bytes(now)
         return contents
 
-    list_folder = places.list_folder
-    monkeypatch.setattr(places, "list_folder", list_and_change)
+    list_folder = survey.list_folder
+    monkeypatch.setattr(survey, "list_folder", list_and_change)
     with pytest.raises(PackingStoppedError, match=r"03\.png: no longer the"):
         pack(source, tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()
@@ -242,7 +242,9 @@ def test_sources_with_nothing_to_pack_are_one_sentence_each(tmp_path: Path) -> N
     with pytest.raises(SourceError, match="no images or recordings in it"):
         pack(folder, out)
     (folder / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(20))
-    with pytest.raises(SourceError, match="holds video, no images or recordings; only images and audio are packed"):
+    with pytest.raises(
+        SourceError, match="holds video, no images or recordings; only images and recordings are packed"
+    ):
         pack(folder, out)
     with pytest.raises(SourceError, match="a file; name the folder"):
         pack(folder / "clip.mp4", out)

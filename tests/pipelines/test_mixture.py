@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pipelines import DataIterator, MixedIterator, mix
-from pipelines.iterators.mixture import BLOCK, Turns, quotas_of
+from pipelines.order.turns import BLOCK, Turns, quotas_of
 from pipelines.testing import assert_resumes_exactly
 
 from .lettered import SIZES, Row, letters, rows, three

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pipelines.order.epoch_order import DRAWN_WHOLE, FEISTEL_ROUNDS, EpochOrder, Permutation, feistel, permutation
-from pipelines.order.randomness import Domain, derive_key, philox_words
+from pipelines.order.randomness import Purpose, derive_key, philox_words
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_orders_v1.json").read_text())
 NUM_KEYS = 100_000
@@ -26,7 +26,7 @@ SMALL_P = 1e-4
 @cache
 def keys_of_epochs(num: int) -> list[int]:
     """The keys an iterator would use in its first `num` epochs: as alike as keys ever are."""
-    return [derive_key(0, Domain.ORDER, epoch, 0) for epoch in range(num)]
+    return [derive_key(0, Purpose.ORDER, epoch, 0) for epoch in range(num)]
 
 
 def whole_epoch(num: int, **settings: Any) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.order.randomness import Domain, Place, derive_key, keyed_words, mix64, philox_words
+from pipelines.order.randomness import Place, Purpose, derive_key, keyed_words, mix64, philox_words
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_orders_v1.json").read_text())
 MASK = (1 << 64) - 1
@@ -64,7 +64,7 @@ def test_keyed_words_of_version_1_never_change(case: tuple[int, list[int], list[
 def test_the_words_of_a_place_never_change_and_are_keyed_words(case: tuple[list[int], list[int]]) -> None:
     (seed, epoch, position), words = case
     assert Place(seed, epoch, position).words(3) == words
-    key = derive_key(seed, Domain.AUGMENT, epoch)
+    key = derive_key(seed, Purpose.AUGMENT, epoch)
     assert keyed_words(key, np.array([position]), 3)[0].tolist() == words
 
 
@@ -85,7 +85,7 @@ def test_a_flipped_bit_of_any_part_flips_half_of_the_key() -> None:
 
 
 def test_the_domains_are_part_of_the_format() -> None:
-    assert {domain.name: int(domain) for domain in Domain} == {
+    assert {domain.name: int(domain) for domain in Purpose} == {
         "ORDER": 1,
         "SHARDS": 2,
         "WINDOW": 3,

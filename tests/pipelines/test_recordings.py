@@ -13,7 +13,8 @@ import pytest
 import soundfile
 
 from pipelines.decode.audio.compressed import CompressedStream
-from pipelines.decode.audio.recording import UnreadableAudioError, probe_recording
+from pipelines.decode.audio.recording import probe_recording
+from pipelines.decode.errors import UndecodableError
 
 from .recordings import COMPRESSED, decoded, encoded, melody, reader
 
@@ -210,7 +211,7 @@ def test_listening_on_reads_each_byte_of_a_long_file_about_once(kind: str, files
     ],
 )
 def test_what_is_no_recording_is_refused_with_a_plain_reason(content: bytes, reason: str) -> None:
-    with pytest.raises(UnreadableAudioError) as error:
+    with pytest.raises(UndecodableError) as error:
         probe_recording(reader(content), len(content))
     assert reason in str(error.value)
     assert str(error.value)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
-import multiprocessing
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -24,6 +26,8 @@ from pipelines.sharding.settings import PackSettings
 from pipelines.sharding.shard_job import ShardTask
 from pipelines.sharding.source_reader import PackingStoppedError
 from pipelines.storage.listing import list_folder
+
+from .leftovers import children_of, open_files
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,6 +57,12 @@ def hang(task, on_file):
     """One image that takes a minute."""
     on_file(0)
     time.sleep(60)
+
+def hang_in_native_code(task, on_file):
+    """The same in a reader that never lets Python code run."""
+    import ctypes
+    on_file(0)
+    ctypes.PyDLL(None).sleep(60)
 
 def die_unread(task, on_file):
     os._exit(4)
@@ -149,39 +159,153 @@ def test_a_mistake_in_our_own_code_is_raised_and_not_blamed_on_an_image(tmp_path
 
 def test_a_child_that_dies_before_it_reads_anything_stops_the_run(tmp_path: Path, work: Any) -> None:
     source = make_source(tmp_path / "source", ["a.png"])
-    with pytest.raises(PackingStoppedError, match=r"exit code 4.*__main__"):
+    with pytest.raises(PackingStoppedError, match=r"exit code 4.*workers=0"):
         list(ProcessEngine(1, work=work.die_unread).run(tasks_of(source, tmp_path / "out"), lambda *_: None))
 
 
-def test_a_script_without_a_main_guard_is_told_what_to_do(tmp_path: Path) -> None:
-    source = make_source(tmp_path / "source", ["a.png"])
+def test_a_script_without_a_main_guard_packs_once_and_is_not_run_again(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source", [f"{index}.png" for index in range(6)])
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(f"""
         import sys
         sys.path.insert(0, {str(ROOT)!r})
         from pipelines.sharding import make_shards
-        make_shards({str(source)!r}, {str(tmp_path / "out")!r}, workers=1)
+        print("run", flush=True)
+        print(make_shards({str(source)!r}, {str(tmp_path / "out")!r}, workers=2, shard_examples=2).new_shards)
         """)
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0
-    assert "__main__" in done.stderr.strip().splitlines()[-1]
+    assert (done.stdout, done.stderr, done.returncode) == ("run\n3\n", "", 0)
+    api.make_shards(source, tmp_path / "serial", workers=0, shard_examples=2)
+    assert contents(tmp_path / "out") == contents(tmp_path / "serial")
+
+
+def test_a_program_from_standard_input_packs_in_parallel(tmp_path: Path) -> None:
+    """As a notebook: there is no file that a worker could import."""
+    source = make_source(tmp_path / "source", [f"{index}.png" for index in range(6)])
+    code = f"from pipelines import make_shards; print(make_shards({str(source)!r}, workers=2, shard_examples=2).shards)"
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=code,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("3\n", "", 0)
+
+
+def test_vendored_under_another_name_it_packs_in_parallel_without_the_original(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source", [f"{index}.png" for index in range(4)])
+    vendor = tmp_path / "program" / "vendor"
+    shutil.copytree(ROOT / "pipelines", vendor / "my_streams", ignore=shutil.ignore_patterns("__pycache__"))
+    code = f"""if True:
+        import sys
+        sys.path = [entry for entry in sys.path if entry != {str(ROOT)!r}]
+        from vendor.my_streams import make_shards
+        print(make_shards({str(source)!r}, "out", workers=2, shard_examples=2).shards, "pipelines" in sys.modules)
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path / "program",
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("2 False\n", "", 0)
+
+
+def test_settings_that_live_in_the_program_itself_are_one_sentence(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source", ["a.png"])
+    code = f"""if True:
+        from dataclasses import dataclass, replace
+        from pipelines import ShardingError, make_shards
+        from pipelines.modality import find_modality, register
+        from pipelines.sharding.modalities.image import ImageSettings
+        @dataclass(frozen=True)
+        class OwnSettings(ImageSettings):
+            pass
+        register(replace(find_modality("image"), packing=OwnSettings))
+        try:
+            make_shards({str(source)!r}, "out", workers=2)
+        except ShardingError as error:
+            print(error)
+        print(make_shards({str(source)!r}, "out", workers=0).examples)
+        """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "OwnSettings is defined in the program that was started, which worker processes do not run. Move it to a "
+        "module that can be imported, or use workers=0.",
+        "1",
+    ]
+
+
+def test_what_a_worker_cannot_import_is_one_sentence(tmp_path: Path, work: Any, monkeypatch: Any) -> None:
+    source = make_source(tmp_path / "source", ["a.png"])
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path)])
+    with pytest.raises(
+        PackingStoppedError, match=r"cannot import what it needs \(.*standing_in_for_work.*workers=0"
+    ):
+        list(ProcessEngine(1, work=work.crash).run(tasks_of(source, tmp_path / "out"), lambda *_: None))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks for open files in /proc")
+@pytest.mark.parametrize("refused", [1, 2])
+def test_a_worker_that_cannot_be_started_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    popen, started = subprocess.Popen, itertools.count(1)
+
+    def start(*command: Any, **settings: Any) -> Any:
+        if next(started) == refused:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return popen(*command, **settings)
+
+    source = make_source(tmp_path / "source", ["a.png", "b.png"])
+    monkeypatch.setattr(subprocess, "Popen", start)
+    before = open_files()
+    with pytest.raises(PackingStoppedError, match=r"cannot be started \(Resource temporarily unavailable\)"):
+        api.make_shards(source, tmp_path / "out", workers=2, shard_examples=1)
+    assert children_of(os.getpid()) == []
+    assert open_files() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks for open files in /proc")
+@pytest.mark.parametrize("end", ["done", "left early", "crashed"])
+def test_an_engine_leaves_no_process_and_no_open_file(tmp_path: Path, work: Any, end: str) -> None:
+    names = [f"{index}.png" for index in range(6)]
+    source = make_source(tmp_path / "source", [*names, "crash-SIGSEGV-1.png"] if end == "crashed" else names)
+    before = open_files()
+    running = ProcessEngine(2, work=work.crash).run(tasks_of(source, tmp_path / "out"), lambda *_: None)
+    if end == "left early":
+        next(running)
+        running.close()  # type: ignore[attr-defined]
+    else:
+        list(running)
+    assert children_of(os.getpid()) == []
+    assert open_files() == before
 
 
 def test_leaving_the_iteration_early_ends_the_children(tmp_path: Path) -> None:
     source = make_source(tmp_path / "source", [f"{index}.png" for index in range(8)])
     running = ProcessEngine(2).run(tasks_of(source, tmp_path / "out"), lambda *_: None)
     next(running)
-    children = multiprocessing.active_children()
+    children = children_of(os.getpid())
     assert len(children) == 2
     running.close()  # type: ignore[attr-defined]
-    assert not any(_is_alive(child.pid or 0) for child in children)
+    assert not any(_is_alive(child) for child in children)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads the process table of Linux")
+@pytest.mark.parametrize("busy", ["hang", "hang_in_native_code"])
 def test_children_end_with_a_parent_that_is_killed_even_in_the_middle_of_an_image(
-    tmp_path: Path, work: Any
+    tmp_path: Path, work: Any, busy: str
 ) -> None:
     source = make_source(tmp_path / "source", ["a.png", "b.png"])
     script = tmp_path / "script.py"
@@ -192,7 +316,7 @@ def test_children_end_with_a_parent_that_is_killed_even_in_the_middle_of_an_imag
         import standing_in_for_work
         from pipelines.sharding import api, set_job
         from pipelines.sharding.engines import ProcessEngine
-        set_job.make_engine = lambda workers: ProcessEngine(workers, work=standing_in_for_work.hang)
+        set_job.make_engine = lambda workers: ProcessEngine(workers, work=standing_in_for_work.{busy})
         if __name__ == "__main__":
             set_job.Progress.on_file = lambda self, *place: print(place, flush=True)
             api.make_shards({str(source)!r}, {str(tmp_path / "out")!r}, workers=2, shard_examples=1)

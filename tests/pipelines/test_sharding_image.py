@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pipelines.decode.image.pillow import UnreadableImageError
+from pipelines.decode.errors import UndecodableError
 from pipelines.sharding.modalities.image import prepare_image
 
 HOSTILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "hostile" / "image"
@@ -37,8 +37,8 @@ def test_sizes_are_those_of_the_upright_picture(orientation: int) -> None:
     content = encoded(gradient(40, 30), exif=exif)
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).size
     prepared = prepare_image(content, "jpg")
-    assert (prepared.facts.width, prepared.facts.height) == expected
-    assert (prepared.media, prepared.suffix, prepared.facts.channels) == (content, "jpg", 3)
+    assert (prepared.record.width, prepared.record.height) == expected
+    assert (prepared.media, prepared.suffix, prepared.record.channels) == (content, "jpg", 3)
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def test_sizes_are_those_of_the_upright_picture(orientation: int) -> None:
 )
 def test_channels_follow_the_mode(mode: str, kind: str, channels: int) -> None:
     content = encoded(Image.new(mode, (8, 6)), kind)
-    assert prepare_image(content, "x").facts.channels == channels
+    assert prepare_image(content, "x").record.channels == channels
 
 
 def test_a_truncated_header_is_refused_and_a_truncated_body_only_when_decoded() -> None:
     content = encoded(gradient(256, 256))
-    with pytest.raises(UnreadableImageError):
+    with pytest.raises(UndecodableError):
         prepare_image(content[:100], "jpg")
-    assert prepare_image(content[: len(content) // 2], "jpg").facts.width == 256
-    with pytest.raises(UnreadableImageError, match="truncated"):
+    assert prepare_image(content[: len(content) // 2], "jpg").record.width == 256
+    with pytest.raises(UndecodableError, match="truncated"):
         prepare_image(content[: len(content) // 2], "jpg", decode=True)
     assert prepare_image(content, "jpg", decode=True).media == content
 
@@ -73,13 +73,13 @@ def test_a_header_that_claims_too_many_pixels_is_refused_unread() -> None:
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
     content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"")
-    with pytest.raises(UnreadableImageError, match="pixels"):
+    with pytest.raises(UndecodableError, match="pixels"):
         prepare_image(content, "png")
 
 
 def test_reasons_hold_no_addresses() -> None:
     for content in (b"", b"\xff\xd8\xff", b"GIF89a", b"II*\0\xff\xff\xff\xff", b"\x89PNG\r\n\x1a\n"):
-        with pytest.raises(UnreadableImageError) as caught:
+        with pytest.raises(UndecodableError) as caught:
             prepare_image(content, "x")
         assert "0x" not in str(caught.value)
         assert str(caught.value)
@@ -92,7 +92,7 @@ def test_resize_sets_the_shorter_side_and_never_enlarges(size: tuple[int, int], 
     prepared = prepare_image(encoded(gradient(*size)), "jpg", resize=96)
     with Image.open(io.BytesIO(prepared.media)) as image:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", expected)
-    assert (prepared.facts.width, prepared.facts.height) == expected
+    assert (prepared.record.width, prepared.record.height) == expected
 
 
 def test_resized_pictures_are_upright_and_look_like_the_original() -> None:
@@ -127,5 +127,5 @@ def test_quality_decides_the_size() -> None:
 @pytest.mark.skipif(not HOSTILE.is_dir(), reason="needs the shared hostile images")
 @pytest.mark.parametrize("name", ["decompression_bomb.gif", "png_decompression_dos.png"])
 def test_known_bombs_are_refused(name: str) -> None:
-    with pytest.raises(UnreadableImageError):
+    with pytest.raises(UndecodableError):
         prepare_image((HOSTILE / name).read_bytes(), "x")

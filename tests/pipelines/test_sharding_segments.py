@@ -171,7 +171,7 @@ def test_a_curve_that_is_packed_can_be_read_from_every_segment(
         ({"sample_rate": 16_000.5}, "sample_rate is 16000.5; it must be a whole number"),
         ({"channels": "stereo"}, "channels is 'stereo'; it must be a whole number"),
         ({"channels": True}, "channels is True"),
-        ({"segment": 1, "curves": ["f0.npy"]}, "it must give fields their rows a second"),
+        ({"segment": 1, "curves": ["f0.npy"]}, "it must give fields their rows per second"),
         ({"segment": 1, "curves": {"f0.npy": "fast"}}, "f0.npy='fast'; a rate is a number"),
         ({"segment": float("nan")}, "segment is nan"),
         ({"segment": float("inf")}, "segment is inf"),
@@ -223,7 +223,7 @@ def prepared_peak(path: Path, settings: AudioSettings) -> tuple[int, int, int]:
     tracemalloc.start()
     with SourceReader(path.parent, path.name, path.stat().st_size) as reader:
         for made in settings.prepare(reader, path.suffix[1:], {}):
-            examples, frames = examples + 1, frames + made.facts.frames
+            examples, frames = examples + 1, frames + made.record.frames
             for _ in made.media if not isinstance(made.media, bytes) else ():
                 pass
     _, peak = tracemalloc.get_traced_memory()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.batching.threads import PIECE, FillingThreads
+from pipelines.batching.threads import PIECE, DecodeThreads
 
 
 class Recorder:
@@ -53,14 +53,14 @@ def live() -> list[str]:
 @pytest.mark.parametrize("size", [1, PIECE - 1, PIECE, PIECE + 1, 50])
 def test_jobs_come_in_order_with_every_slot_filled_once(threads: int, ahead: int, size: int) -> None:
     jobs = (Recorder(number, size) for number in range(25))
-    done = list(FillingThreads(jobs, threads=threads, ahead=ahead))
+    done = list(DecodeThreads(jobs, threads=threads, ahead=ahead))
     assert [job.number for job in done] == list(range(25))
     assert all(job.filled == [1] * size for job in done)
     assert not live()
 
 
 def test_several_threads_work_on_one_job() -> None:
-    (job,) = FillingThreads(iter([Recorder(0, 64, delay=0.002)]), threads=4, ahead=1)
+    (job,) = DecodeThreads(iter([Recorder(0, 64, delay=0.002)]), threads=4, ahead=1)
     assert len(job.threads) > 1
 
 
@@ -80,7 +80,7 @@ class Crowd(Recorder):
 
 
 def most_at_once(delay: float) -> int:
-    jobs = FillingThreads((Crowd(number, 64, delay=delay) for number in range(12)), threads=4, ahead=4)
+    jobs = DecodeThreads((Crowd(number, 64, delay=delay) for number in range(12)), threads=4, ahead=4)
     for number, _ in enumerate(jobs):
         if number == 5:
             Crowd.most = 0  # by now they know
@@ -92,6 +92,27 @@ def test_threads_take_turns_where_slots_are_quick_and_not_where_they_are_slow() 
     assert any(most_at_once(0.0) == 1 for _ in range(10))  # a busy machine makes a quick slot look slow at times
 
 
+class Pieces(Recorder):
+    """A job that notes how many slots each task had."""
+
+    def __init__(self, number: int, size: int, *, delay: float = 0.0) -> None:
+        super().__init__(number, size, delay=delay)
+        self.pieces: list[int] = []
+
+    def fill(self, start: int, stop: int) -> None:
+        self.pieces.append(stop - start)
+        super().fill(start, stop)
+
+
+def test_where_a_slot_is_slow_each_is_a_task_and_a_small_job_is_shared_by_all_threads() -> None:
+    jobs = list(DecodeThreads((Pieces(number, 8, delay=0.02) for number in range(6)), threads=4, ahead=2))
+    assert jobs[0].pieces == [2, 2, 2, 2], "nothing is known yet: a job of eight for four threads"
+    assert jobs[-1].pieces == [1] * 8
+    assert len(jobs[-1].threads) == 4
+    (large,) = DecodeThreads(iter([Pieces(0, 64, delay=0.001)]), threads=2, ahead=1)
+    assert set(large.pieces) == {PIECE}
+
+
 def test_no_more_jobs_are_begun_than_asked_for() -> None:
     begun: list[int] = []
 
@@ -100,7 +121,7 @@ def test_no_more_jobs_are_begun_than_asked_for() -> None:
             begun.append(number)
             yield Recorder(number)
 
-    filling = FillingThreads(jobs(), threads=2, ahead=5)
+    filling = DecodeThreads(jobs(), threads=2, ahead=5)
     assert begun == []
     for number in range(3):
         next(filling)
@@ -111,7 +132,7 @@ def test_no_more_jobs_are_begun_than_asked_for() -> None:
 
 def test_the_error_of_the_first_slot_is_raised_in_the_jobs_turn() -> None:
     jobs = [Recorder(0, delay=0.002), Recorder(1, 40, fails_at=3, delay=0.001), Recorder(2)]
-    filling = FillingThreads(iter(jobs), threads=4, ahead=3)
+    filling = DecodeThreads(iter(jobs), threads=4, ahead=3)
     assert next(filling) is jobs[0]
     with pytest.raises(LookupError, match="job 1, slot 3"):
         next(filling)
@@ -128,7 +149,7 @@ def test_of_two_errors_in_a_job_the_one_that_stands_first_is_raised() -> None:
 
     for _ in range(5):
         with pytest.raises(LookupError, match="piece 0"):
-            next(FillingThreads(iter([Fails(0, 4 * PIECE)]), threads=4, ahead=1))
+            next(DecodeThreads(iter([Fails(0, 4 * PIECE)]), threads=4, ahead=1))
 
 
 def test_an_error_in_making_a_job_reaches_the_consumer() -> None:
@@ -136,7 +157,7 @@ def test_an_error_in_making_a_job_reaches_the_consumer() -> None:
         yield Recorder(0)
         raise LookupError("no more jobs")
 
-    filling = FillingThreads(jobs(), threads=2, ahead=1)
+    filling = DecodeThreads(jobs(), threads=2, ahead=1)
     next(filling)
     with pytest.raises(LookupError, match="no more jobs"):
         next(filling)
@@ -145,7 +166,7 @@ def test_an_error_in_making_a_job_reaches_the_consumer() -> None:
 
 
 def test_closing_is_quick_final_and_may_be_done_twice() -> None:
-    filling = FillingThreads((Recorder(number, 8, delay=0.01) for number in range(1000)), threads=3, ahead=50)
+    filling = DecodeThreads((Recorder(number, 8, delay=0.01) for number in range(1000)), threads=3, ahead=50)
     next(filling)
     begun = time.monotonic()
     filling.close()
@@ -155,7 +176,7 @@ def test_closing_is_quick_final_and_may_be_done_twice() -> None:
 
 
 def test_dropping_the_last_reference_ends_the_threads() -> None:
-    filling = FillingThreads((Recorder(number) for number in range(1000)), threads=3, ahead=4)
+    filling = DecodeThreads((Recorder(number) for number in range(1000)), threads=3, ahead=4)
     next(filling)
     del filling
     gc.collect()
@@ -163,7 +184,7 @@ def test_dropping_the_last_reference_ends_the_threads() -> None:
 
 
 def test_a_job_that_was_taken_is_kept_alive_by_nobody_else() -> None:
-    filling = FillingThreads((Recorder(number) for number in range(1)), threads=1, ahead=1)
+    filling = DecodeThreads((Recorder(number) for number in range(1)), threads=1, ahead=1)
     job = weakref.ref(next(filling))
     deadline = time.monotonic() + 5
     while job() is not None and time.monotonic() < deadline:

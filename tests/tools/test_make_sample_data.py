@@ -130,6 +130,6 @@ def test_the_launcher_works_from_any_folder_and_what_it_makes_can_be_packed(tmp_
     command = [sys.executable, str(LAUNCHER), "--num", "12", "--size", "24"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("data/image: 12 scenes of 24 × 24 pixels")
+    assert done.stdout.startswith("data/image: 12 images of 24 × 24 pixels")
     report = make_shards(tmp_path / "data" / "image", tmp_path / "shards", workers=0, strict=True)
     assert (report.examples, report.skipped) == (12, 0)

@@ -124,7 +124,7 @@ def test_a_folder_with_other_files_is_refused_unless_forced(
 
 
 def test_nonsense_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for flags, message in ((["--num", "0"], "num is 0"), (["--size", "64"], "a sound has none")):
+    for flags, message in ((["--num", "0"], "num is 0"), (["--size", "64"], "a recording has none")):
         assert main(["audio", "--out", str(tmp_path / "x"), *flags]) == 2
         shown = capsys.readouterr().err
         assert message in shown

@@ -1,7 +1,7 @@
 """Recordings that are not plain PCM (flac, ogg, mp3, aiff …), through libsndfile, from any place that can be read.
 
-Samples are a function of the file and the stretch alone, whoever read it before: where a library's decoder, after a
-seek, is not exactly where it would be had it played on, a stretch begins at a fresh decoder and some frames early.
+Samples are a function of the file and the stretch alone, whatever was read before: where a library's decoder, after a
+seek, is not exactly where it would be without one, a stretch begins at a fresh decoder and some frames early.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ...storage.blob import BlobFile, Read
+from ..errors import UndecodableError
 from .mp3 import STEP_SAMPLES, Mp3Frames, scan_mp3
 from .ogg import last_page_start
-from .sound_file import MediaFile, steady_sound_file
-from .wav import Read
+from .sound_file import steady_sound_file
 
-__all__ = ["CompressedStream", "UnreadableAudioError"]
+__all__ = ["CompressedStream"]
 
 AT_ONCE = 65_536
 """Samples that are decoded at a time when they are only counted or passed over."""
@@ -31,14 +32,10 @@ MAX_FRAMES_A_BYTE = 8192
 MAX_FRAMES = 1 << 36
 
 
-class UnreadableAudioError(Exception):
-    """A recording that cannot be decoded; `str()` is the reason, without place or name."""
-
-
 class CompressedStream:
-    """One recording, open, and where its decoder stands. Not for several threads at once.
+    """One recording, open, and the position of its decoder. Not for several threads at once.
 
-    `frames` is what the file claims until `count` has been asked. Raises `UnreadableAudioError` for what libsndfile
+    `frames` is what the file claims until `count` has been asked. Raises `UndecodableError` for what libsndfile
     does not open, `ImportError` without soundfile.
     """
 
@@ -61,7 +58,7 @@ class CompressedStream:
         if self._mp3_frames is not None and (step or self._mp3_frames.made):
             read, size = self._mp3_frames.read_from(step, read, size)
             position = self._mp3_frames.begin_of(step)
-        self._file = MediaFile(read, size)
+        self._file = BlobFile(read, size)
         try:
             self._sound = steady_sound_file()(self._file)
         except RuntimeError as error:
@@ -133,7 +130,7 @@ class CompressedStream:
     def _has_last_frame(self) -> bool:
         try:
             return len(self.read(self.frames - 1, self.frames)) == 1
-        except UnreadableAudioError:
+        except UndecodableError:
             return False
         finally:
             self._open()
@@ -150,14 +147,14 @@ class CompressedStream:
                 while num := self._decode(scratch):
                     counted += num
                     if counted > limit:
-                        raise UnreadableAudioError(f"more than {limit:,} frames in {self._size:,} bytes")
+                        raise UndecodableError(f"more than {limit:,} frames in {self._size:,} bytes")
                 break
-            except UnreadableAudioError as error:
+            except UndecodableError as error:
                 damage = error
                 if counted > limit:
                     raise
         if not counted and (damage is not None or self.frames):
-            raise damage or UnreadableAudioError("none of its frames can be decoded")
+            raise damage or UndecodableError("none of its frames can be decoded")
         self._open()
         return counted
 
@@ -165,10 +162,10 @@ class CompressedStream:
         """Let go of the decoder."""
         self._sound.close()
 
-    def _unreadable(self, error: Exception) -> UnreadableAudioError:
+    def _unreadable(self, error: Exception) -> UndecodableError:
         if self._file.failure is not None:
             raise self._file.failure
         said = str(getattr(error, "error_string", error)).rstrip(". ")
         if getattr(error, "code", 0) == 1:
             said = "not a recording in any format known here"
-        return UnreadableAudioError(said[:1].lower() + said[1:])
+        return UndecodableError(said[:1].lower() + said[1:])

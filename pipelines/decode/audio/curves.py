@@ -16,23 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...sources.located import Part
+from ...sources.located import Member
 from ...storage.npy import read_npy_header
+from ..errors import UndecodableError
 
-__all__ = ["CurveError", "curve_rows", "cut_curve", "tolerated_rows"]
+__all__ = ["curve_rows", "cut_curve", "tolerated_rows"]
 
 HEADER_BYTES = 10_240
 LEAST_TOLERATED, MOST_TOLERATED, TOLERATED_SHARE = 4, 16, Fraction(1, 200)
 
 
-class CurveError(Exception):
-    """A curve that cannot be cut; `str()` is the reason, without place or name."""
-
-
 def curve_rows(start: int, window: int, *, curve_rate: Fraction, sample_rate: Fraction) -> range:
     """The rows that belong to frames [start, start + window): window · curve_rate / sample_rate of them, rounded.
 
-    Halves are rounded up; rates are in rows and frames a second.
+    Halves are rounded up; rates are in rows and frames per second.
     """
     rows_a_frame = curve_rate / sample_rate
     first = int(start * rows_a_frame + Fraction(1, 2))
@@ -47,29 +44,30 @@ def tolerated_rows(whole: Fraction) -> Fraction:
     return min(Fraction(MOST_TOLERATED), max(Fraction(LEAST_TOLERATED), whole * TOLERATED_SHARE))
 
 
-def cut_curve(part: Part, rows: range, *, whole: Fraction) -> tuple[NDArray[Any], int]:
-    """These rows of a stored npy array, (rows, …), and the bytes that were read; only what is needed is.
+def cut_curve(curve: Member, rows: range, *, whole: Fraction) -> NDArray[Any]:
+    """These rows of a stored npy array, (rows, …); only what is needed is read.
 
     Behind the curve's end its last row is repeated. `whole` is how many rows the recording has at the rate that was
-    named: a curve of another length by more than `tolerated_rows` is refused. Raises `CurveError`.
+    named: a curve of another length by more than `tolerated_rows` is refused. Raises `UndecodableError`.
     """
-    head = part.read(0, min(HEADER_BYTES, part.size))
+    head = curve.read(0, min(HEADER_BYTES, curve.size))
     shape, dtype, begin = _header(head)
     num = shape[0]
     row_bytes = dtype.itemsize * math.prod(shape[1:])
     if abs(num - whole) > tolerated_rows(whole) or not num or not row_bytes:
-        raise CurveError(f"it has {num:,} rows, where {float(whole):,.0f} are as long as the recording")
-    if (missing := begin + num * row_bytes - part.size) > 0:
-        raise CurveError(f"it ends {missing:,} bytes early")
+        raise UndecodableError(f"it has {num:,} rows, where {float(whole):,.0f} are as long as the recording")
+    if (missing := begin + num * row_bytes - curve.size) > 0:
+        raise UndecodableError(f"it ends {missing:,} bytes early")
     first, last = min(rows.start, num - 1), min(rows.stop, num)
     stop = begin + max(last, first + 1) * row_bytes
     first_byte = begin + first * row_bytes
-    raw = head[first_byte:stop] if stop <= len(head) else part.read(first_byte, stop - first_byte)
+    raw = head[first_byte:stop] if stop <= len(head) else curve.read(first_byte, stop - first_byte)
     if len(raw) < stop - first_byte:
-        raise CurveError(f"it ends {stop - first_byte - len(raw):,} bytes early")
+        raise UndecodableError(f"it ends {stop - first_byte - len(raw):,} bytes early")
     found = np.frombuffer(raw, dtype).reshape(-1, *shape[1:])
     chosen = np.minimum(np.arange(rows.start, rows.stop), num - 1) - first
-    return found[chosen], len(head) + (0 if stop <= len(head) else len(raw))
+    cut: NDArray[Any] = found[chosen]
+    return cut
 
 
 def _header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
@@ -78,7 +76,7 @@ def _header(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     try:
         shape, fortran_order, dtype = read_npy_header(file)
     except ValueError as error:
-        raise CurveError(f"it is no npy array ({error})") from error
+        raise UndecodableError(f"it is not an npy array ({error})") from error
     if not shape or dtype.hasobject or (fortran_order and len(shape) > 1):
-        raise CurveError(f"its first axis must be time, row after row; it is {dtype}{list(shape)}")
+        raise UndecodableError(f"its first axis must be time, row after row; it is {dtype}{list(shape)}")
     return shape, dtype, file.tell()

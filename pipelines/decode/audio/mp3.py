@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .wav import Read
+from ...storage.blob import Read
 
 __all__ = ["STEP_SAMPLES", "Mp3Frames", "scan_mp3"]
 

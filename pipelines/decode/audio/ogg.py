@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .wav import Read
+from ...storage.blob import Read
 
 __all__ = ["last_page_start"]
 

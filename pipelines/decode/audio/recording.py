@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .compressed import CompressedStream, UnreadableAudioError
-from .wav import Read, WavHeader, read_wav_header
+from ...storage.blob import Read
+from .compressed import CompressedStream
+from .wav import WavHeader, read_wav_header
 
-__all__ = ["Recording", "UnreadableAudioError", "probe_recording"]
+__all__ = ["Recording", "probe_recording"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def probe_recording(read: Read, size: int) -> Recording:
 
     A wav of plain PCM costs its header. Of other formats the last frame is decoded; all of them where a claim does
     not hold (a file that is cut off) or cannot be checked (ogg vorbis), a stretch at a time. Raises
-    `UnreadableAudioError`, and `ImportError` where another format needs soundfile and it is missing.
+    `UndecodableError`, and `ImportError` where another format needs soundfile and it is missing.
     """
     wav = read_wav_header(read, size)
     if wav is not None:

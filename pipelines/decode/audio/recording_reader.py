@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...order.clip_arithmetic import UNREADABLE, Facts
-from ...sources.located import Part, StoredExample
-from .compressed import CompressedStream, UnreadableAudioError
+from ...order.clip_arithmetic import UNREADABLE
+from ...sources.located import LocatedExample, Member
+from ...storage.blob import MemoryBlob
+from ...storage.index import Record
+from ...storage.live_cache import LiveCache
+from ..decoder_pool import DecoderPool
+from ..errors import UndecodableError
+from .compressed import CompressedStream
 from .recording import probe_recording
 from .wav import WavHeader, pcm_into, read_wav_header
 
-__all__ = ["Listener"]
+__all__ = ["RecordingReader"]
 
 KEPT_HEADERS = 4096
 KEPT_STREAMS = 16
@@ -23,117 +26,86 @@ KEPT_STREAMS = 16
 Name = tuple[str, int | None, str]
 
 
-class Listener:
+class RecordingReader:
     """Reads stretches of recordings; also the `Probe` of audio.
 
-    Headers of plain PCM are kept, 4,096 of them at most, and 16 decoders of other formats, which go on where they
+    Headers of plain PCM are kept, 4,096 of them at most, and 16 decoders of other formats, which continue where they
     stand when the next stretch begins there. Nothing is open before the first read or after `close`; pickled, it
-    starts afresh.
+    is empty.
     """
 
     kind = "audio-1"
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._headers: OrderedDict[Name, WavHeader | None] = OrderedDict()
-        self._streams: list[tuple[Name, CompressedStream]] = []  # idle ones, the one that was used last at the end
+        self._headers: LiveCache[Name, WavHeader | None] = LiveCache(KEPT_HEADERS)
+        self._streams: DecoderPool[CompressedStream] = DecoderPool(KEPT_STREAMS)
 
-    def measure(self, stored: StoredExample) -> Facts:
-        """How long a recording is; frames are UNREADABLE where it is none."""
+    def measure(self, located: LocatedExample) -> Record:
+        """How long a recording is; frames are UNREADABLE where it cannot be decoded."""
         try:
-            found = probe_recording(stored.media.read, stored.media.size)
-        except UnreadableAudioError:
-            return Facts(UNREADABLE, 1, 1, 0)
-        return Facts(found.frames, found.sample_rate, 1, found.channels)
+            found = probe_recording(located.media.read, located.media.size)
+        except UndecodableError:
+            return Record(frames=UNREADABLE, rate_numerator=1, rate_denominator=1)
+        return Record(
+            frames=found.frames, rate_numerator=found.sample_rate, rate_denominator=1, channels=found.channels
+        )
 
-    def refuse(self, stored: StoredExample) -> None:
-        """Raise `UnreadableAudioError` for a recording that was found to be unreadable, with the reason."""
-        probe_recording(stored.media.read, stored.media.size)
-        raise UnreadableAudioError("it could not be decoded when its length was looked up, and has changed since")
+    def refuse(self, located: LocatedExample) -> None:
+        """Raise `UndecodableError` for a recording that was found to be unreadable, with the reason."""
+        probe_recording(located.media.read, located.media.size)
+        raise UndecodableError("it could not be decoded when its length was looked up, and has changed since")
 
-    def header(self, stored: StoredExample) -> WavHeader | None:
+    def header(self, located: LocatedExample) -> WavHeader | None:
         """The header of plain PCM, None for anything else."""
-        name = _name(stored)
-        with self._lock:
-            if name in self._headers:
-                self._headers.move_to_end(name)
-                return self._headers[name]
-        header = read_wav_header(stored.media.read, stored.media.size)
-        with self._lock:
-            self._headers[name] = header
-            while len(self._headers) > KEPT_HEADERS:
-                self._headers.popitem(last=False)
-        return header
+        return self._headers.get(_name(located), partial(_read_header, located.media))
 
-    def read_pcm(self, stored: StoredExample, header: WavHeader, span: range, out: NDArray[np.float32]) -> None:
+    def read_pcm(self, located: LocatedExample, header: WavHeader, span: range, out: NDArray[np.float32]) -> None:
         """The frames of `span` into (time, channel) float32; their bytes are all that is read.
 
-        Raises `UnreadableAudioError` where they are not there.
+        Raises `UndecodableError` where they are not there.
         """
         if not 0 <= span.start <= span.stop <= header.frames:
-            raise UnreadableAudioError(f"it has {header.frames:,} frames, {span.stop:,} were expected")
+            raise UndecodableError(f"it has {header.frames:,} frames, {span.stop:,} were expected")
         start, num = header.data_offset + span.start * header.frame_bytes, len(span) * header.frame_bytes
-        raw = stored.media.read(start, num)
+        raw = located.media.read(start, num)
         if len(raw) < num:
-            raise UnreadableAudioError(f"it ends {num - len(raw):,} bytes early")
+            raise UndecodableError(f"it ends {num - len(raw):,} bytes early")
         pcm_into(raw, header, out)
 
-    def read(self, stored: StoredExample, span: range) -> NDArray[np.float32]:
+    def read(self, located: LocatedExample, span: range) -> NDArray[np.float32]:
         """The frames of `span` as (time, channel) float32.
 
-        Raises `UnreadableAudioError` for what cannot be decoded, or has fewer frames.
+        Raises `UndecodableError` for what cannot be decoded, or has fewer frames.
         """
-        header = self.header(stored)
+        header = self.header(located)
         if header is not None:
             out = np.empty((len(span), header.channels), np.float32)
-            self.read_pcm(stored, header, span, out)
+            self.read_pcm(located, header, span, out)
             return out
-        name = _name(stored)
-        stream = self._take(name, span.start) or _open_stream(stored.media)
+        name = _name(located)
+        stream = self._streams.take(name, span.start) or _open_stream(located.media)
         samples = stream.read(span.start, span.stop)
-        self._put_back(name, stream)
+        self._streams.put_back(name, stream)
         if len(samples) < len(span):
-            raise UnreadableAudioError(f"it ends after {span.start + len(samples):,} frames, before {span.stop:,}")
+            raise UndecodableError(f"it ends after {span.start + len(samples):,} frames, before {span.stop:,}")
         return samples
-
-    def _take(self, name: Name, start: int) -> CompressedStream | None:
-        """An idle decoder of a recording, the one that stands at `start` if there is one."""
-        with self._lock:
-            mine = [place for place, (other, _) in enumerate(self._streams) if other == name]
-            if not mine:
-                return None
-            there = [place for place in mine if self._streams[place][1].position == start]
-            return self._streams.pop((there or mine)[0])[1]
-
-    def _put_back(self, name: Name, stream: CompressedStream) -> None:
-        with self._lock:
-            self._streams.append((name, stream))
-            dropped = self._streams[:-KEPT_STREAMS]
-            del self._streams[:-KEPT_STREAMS]
-        for _, old in dropped:
-            old.close()
 
     def close(self) -> None:
         """Let go of all decoders and headers."""
-        with self._lock:
-            streams, self._streams = self._streams, []
-            self._headers.clear()
-        for _, stream in streams:
-            stream.close()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__()  # type: ignore[misc]
+        self._streams.clear()
+        self._headers.clear()
 
 
-def _name(stored: StoredExample) -> Name:
-    return stored.container, stored.offset, stored.key
+def _name(located: LocatedExample) -> Name:
+    return located.container, located.offset, located.key
 
 
-def _open_stream(media: Part) -> CompressedStream:
-    if not media.at_once:
+def _read_header(media: Member, name: Name) -> WavHeader | None:
+    return read_wav_header(media.read, media.size)
+
+
+def _open_stream(media: Member) -> CompressedStream:
+    if not media.must_read_whole:
         return CompressedStream(media.read, media.size)
     content = media.content()
-    return CompressedStream(lambda offset, length: content[offset : offset + length], len(content))
+    return CompressedStream(MemoryBlob(content).read, len(content))

@@ -3,7 +3,7 @@
     RIFF size WAVE | fmt  … | LIST … | data size | frame 0 | frame 1 | …
     RF64 -1   WAVE | ds64 …                      ^ data_offset
 
-Headers lie: sizes are held against the bytes that are really there, and nothing is allocated from them. Formats:
+Headers lie: sizes are compared with the bytes that are really there, and nothing is allocated from them. Formats:
 IBM & Microsoft 1991, "Multimedia Programming Interface and Data Specifications"; RF64 and BW64 are EBU Tech 3306
 and ITU-R BS.2088. Scaling is libsndfile's.
 """
@@ -11,19 +11,17 @@ and ITU-R BS.2088. Scaling is libsndfile's.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_CHANNELS", "Encoding", "Read", "WavHeader", "pcm_into", "pcm_to_float", "read_wav_header"]
+from ...storage.blob import Read
+
+__all__ = ["MAX_CHANNELS", "Encoding", "WavHeader", "pcm_into", "pcm_to_float", "read_wav_header"]
 
 Encoding = Literal["u8", "s16", "s24", "s32", "f32", "f64"]
-
-Read = Callable[[int, int], bytes]
-"""read(offset, length) → at most `length` bytes at `offset`; fewer at the end."""
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 SUBFORMAT_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # of a GUID that begins with a plain format tag
@@ -39,7 +37,7 @@ BYTES = {"u8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4, "f64": 8}
 UNKNOWN = 0xFFFFFFFF
 MAX_CHUNKS = 1000
 MAX_CHANNELS = 1024
-"""As in libsndfile; a header that claims more is no wav that is read here."""
+"""As in libsndfile; a file whose header claims more is not read here."""
 AT_ONCE = 512
 
 

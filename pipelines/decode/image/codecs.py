@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import UndecodableError
 from ..scratch import Scratch
-from .pillow import UnreadableImageError, check_pixels
+from .pillow import check_pixels
 from .png import read_plain_png
 from .webp import read_plain_webp
 
@@ -39,7 +40,7 @@ def decode_plain(data: bytes, scratch: Scratch) -> NDArray[np.uint8] | None:
         check_pixels(plain.width, plain.height)
         pixels = scratch.raster(plain.height, plain.width, plain.channels)
         codecs[plain.codec](plain.file, out=pixels)
-    except (UnreadableImageError, *REFUSALS):
+    except (UndecodableError, *REFUSALS):
         return None
     return pixels
 

@@ -10,7 +10,7 @@ ORIENTATION_TAG = 0x0112
 def read_orientation(tiff: bytes) -> int | None:
     """The orientation, 1 to 8, in a TIFF header's first directory (EXIF 2.3, section 4.6); 0 where it has none.
 
-    None where the directory is damaged or says it in an unusual way: ask a more patient reader.
+    None where the directory is damaged or says it in an unusual way: ask Pillow.
     """
     order = {b"II*\0": "little", b"MM\0*": "big"}.get(tiff[:4])
     if order is None or len(tiff) < 10:

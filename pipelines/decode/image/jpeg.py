@@ -27,7 +27,7 @@ class JpegHeader:
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
     """The header of a JPEG (ITU-T T.81, annex B), or None where it is not an ordinary one.
 
-    None means: ask a more patient decoder. Nothing is allocated from what the header claims.
+    None means: ask Pillow. Nothing is allocated from what the header claims.
     """
     if data[:2] != b"\xff\xd8":
         return None

@@ -8,9 +8,10 @@ import struct
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ..errors import UndecodableError
 from .exif import ORIENTATION_TAG
 
-__all__ = ["MAX_PIXELS", "UnreadableImageError", "as_rgb", "open_image", "orientation_of"]
+__all__ = ["MAX_PIXELS", "as_rgb", "open_image", "orientation_of"]
 
 MAX_PIXELS = 178_956_970  # where Pillow, too, calls it a decompression bomb
 """Largest picture that is decoded, in pixels; a header that claims more is refused before anything is allocated."""
@@ -42,26 +43,22 @@ FAILURES = (
 """What Pillow's readers raise on damaged files, by their own tests."""
 
 
-class UnreadableImageError(Exception):
-    """A picture that cannot be decoded; `str()` is the reason, without place or name."""
-
-
 def open_image(data: bytes) -> Image.Image:
-    """Open without decoding. Raises `UnreadableImageError`."""
+    """Open without decoding. Raises `UndecodableError`."""
     try:
         picture = Image.open(io.BytesIO(data))
     except UnidentifiedImageError as error:
-        raise UnreadableImageError("not an image in any format known here") from error
+        raise UndecodableError("not an image in any format known here") from error
     except FAILURES as error:
-        raise UnreadableImageError(_reason(error)) from error
+        raise UndecodableError(_reason(error)) from error
     check_pixels(*picture.size)
     return picture
 
 
 def check_pixels(width: int, height: int) -> None:
-    """Raise `UnreadableImageError` for a picture too large to decode."""
+    """Raise `UndecodableError` for a picture too large to decode."""
     if width * height > MAX_PIXELS:
-        raise UnreadableImageError(f"{width} × {height} pixels are more than the {MAX_PIXELS:,} allowed")
+        raise UndecodableError(f"{width} × {height} pixels are more than the {MAX_PIXELS:,} allowed")
 
 
 def orientation_of(picture: Image.Image) -> int:
@@ -76,7 +73,7 @@ def orientation_of(picture: Image.Image) -> int:
 def as_rgb(picture: Image.Image, *, gray: bool = False) -> Image.Image:
     """Decode: upright, RGB (or "L" if `gray`), 8 bits. Alpha is dropped, 16 bits are scaled, ICC is ignored.
     Where nothing has to change, it is the picture itself.
-    Raises `UnreadableImageError` with the decoder's reason.
+    Raises `UndecodableError` with the decoder's reason.
     """
     try:
         picture.load()  # of a TIFF, this turns it upright and takes the orientation away
@@ -87,7 +84,7 @@ def as_rgb(picture: Image.Image, *, gray: bool = False) -> Image.Image:
         mode = "L" if gray else "RGB"
         return turned if turned.mode == mode else turned.convert(mode)  # `convert` always copies
     except FAILURES as error:
-        raise UnreadableImageError(_reason(error)) from error
+        raise UndecodableError(_reason(error)) from error
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

@@ -6,7 +6,8 @@ on are the header and the pixel data alone: no other decoder gets to see a text,
 
 from __future__ import annotations
 
-from .pillow import UnreadableImageError, open_image
+from ..errors import UndecodableError
+from .pillow import open_image
 from .plain import PlainPicture
 
 __all__ = ["read_plain_png"]
@@ -35,7 +36,7 @@ def read_plain_png(data: bytes) -> PlainPicture | None:
         return None
     try:
         picture = open_image(data)
-    except UnreadableImageError:
+    except UndecodableError:
         return None
     if picture.mode not in CHANNELS or not UNUSUAL.isdisjoint(picture.info):
         return None

@@ -1,10 +1,11 @@
-"""What can be asked of packing recordings, and what becomes of one: packed, cut, made anew, or refused with a reason.
+"""What can be asked of packing recordings, and what becomes of one: kept, cut, encoded again, or refused with a reason.
 
 The reasons go into the manifest, so they hold no address, path or time.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from .audio_examples import MOST_FLAC_CHANNELS, MOST_FLAC_HZ, WAV_SUFFIXES, Code
 from .open_recording import OpenRecording
 from .segments import Curves, exact_seconds
 
-__all__ = ["AudioSettings"]
+__all__ = ["AudioSettings", "add_arguments"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class AudioSettings:
     channels     of what is packed: their mean for one, one repeated, else the first of them; None: as they are.
     codec        "keep" leaves files as they are where nothing has to be changed, and keeps wav as wav and flac as
                  flac where something has; other formats become flac. "wav" and "flac" make everything so.
-    curves       which npy fields are curves that are cut with their recording, and their rows a second:
-                 {"f0.npy": 250}. Other fields are repeated with every segment.
+    curves       which npy fields are curves that are cut with their recording, and their rows per
+                 second: {"f0.npy": 250}. Other fields are repeated with every segment.
     """
 
     modality: ClassVar[str] = "audio"
@@ -124,6 +125,47 @@ class AudioSettings:
                 yield from job.segments(Curves.of(fields, self.curves, exact_seconds(self.segment)))
 
 
+def add_arguments(group: Any) -> None:
+    """The flags of these settings."""
+    add = group.add_argument
+    add("--segment", type=float, metavar="SECONDS", help="cut into examples of this length, the last shorter")
+    add("--sample-rate", type=int, metavar="HZ", help="resample to this rate")
+    add("--channels", type=int, metavar="NUM", help="1 is their mean, more are the first of them or one repeated")
+    add("--codec", metavar="keep|wav|flac", help="what is packed (default: keep, files as they are)")
+    add(
+        "--curve",
+        dest="curves",
+        type=_parse_curve,
+        action=_AddCurve,
+        metavar="FIELD=ROWS",
+        help="with --segment: an npy field that is cut as well, and its rows per second: f0.npy=250",
+    )
+
+
+class _AddCurve(argparse.Action):
+    """Collects the curves, as `AudioSettings` has them."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        name, rate = values
+        setattr(namespace, self.dest, {**(getattr(namespace, self.dest, None) or {}), name: rate})
+
+
+def _parse_curve(text: str) -> tuple[str, float]:
+    name, _, rate = text.partition("=")
+    try:
+        return name, float(rate)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a field with its rows per second, such as f0.npy=250"
+        ) from None
+
+
 def _is_number(value: object) -> bool:
     return type(value) is not bool and isinstance(value, Real) and math.isfinite(value)
 
@@ -136,10 +178,10 @@ def _whole_number(name: str, value: object) -> int:
 
 def _ordered(curves: object) -> dict[str, float]:
     if not isinstance(curves, Mapping) or not all(isinstance(name, str) for name in curves):
-        raise ValueError(f'curves is {curves!r}; it must give fields their rows a second: {{"f0.npy": 250}}.')
+        raise ValueError(f'curves is {curves!r}; it must give fields their rows per second: {{"f0.npy": 250}}.')
     for name, rate in curves.items():
         if not _is_number(rate):
-            raise ValueError(f"curves has {name}={rate!r}; a rate is a number of rows a second, above 0.")
+            raise ValueError(f"curves has {name}={rate!r}; a rate is a number of rows per second, above 0.")
     return {name.lower(): float(rate) for name, rate in sorted(curves.items())}
 
 
@@ -163,11 +205,11 @@ def _check_curve(name: str, rate: float, segment: float | None) -> None:
         raise ValueError(f"curves names {name}, but nothing is cut: it needs segment.")
     if not name.endswith("npy") or not (rate > 0 and math.isfinite(rate)):
         raise ValueError(
-            f"curves has {name}={rate:g}; a curve is an npy field with some rows a second: f0.npy=250."
+            f"curves has {name}={rate:g}; a curve is an npy field with some rows per second: f0.npy=250."
         )
     rows = exact_seconds(segment) * exact_seconds(rate)
     if rows.denominator != 1:
         raise ValueError(
-            f"A segment of {segment:g} s is {float(rows):g} rows of {name} at {rate:g} a second; it must be a whole "
+            f"A segment of {segment:g} s is {float(rows):g} rows of {name} at {rate:g} per second; it must be a whole "
             "number of them."
         )

@@ -1,7 +1,7 @@
 """The examples of one recording: what has to be done to it, and doing it a stretch at a time.
 
 whole, nothing changed       the bytes of the file
-plain wav, only cut          the bytes of its frames, each part under a header of its own
+plain wav, only cut          the bytes of its frames, each segment under a header of its own
 anything else                decoded, mixed, resampled, cut, encoded
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...decode.audio.wav_writing import wav_bytes
+from ...storage.index import Record
 from ..packing import Prepared
-from ..shard_file import MediaFacts
 from ..source_reader import SourceReader, UnpackableError
 from .audio_encoding import encode_flac, encode_wav, flac_bits, wav_encoding
 from .open_recording import OpenRecording, mixed, resampled
@@ -34,7 +34,7 @@ MOST_FLAC_HZ = 655_350
 
 
 class RecordingJob:
-    """What `AudioSettings` mean for one open recording. Raises `UnpackableError` where that cannot be done."""
+    """What `AudioSettings` mean for one open recording. Raises `UnpackableError` where it cannot be done."""
 
     def __init__(
         self,
@@ -51,8 +51,8 @@ class RecordingJob:
         self.is_changed = (self.sample_rate, self.channels) != (recording.sample_rate, recording.channels)
         kept_codec = "wav" if suffix in WAV_SUFFIXES else "flac"
         self.codec = kept_codec if codec == "keep" else codec
-        is_so = suffix == "flac" if codec == "flac" else recording.wav is not None
-        self.keeps_file = segment is None and not self.is_changed and (is_so or codec == "keep")
+        has_codec = suffix == "flac" if codec == "flac" else recording.wav is not None
+        self.keeps_file = segment is None and not self.is_changed and (has_codec or codec == "keep")
         self._cuts_bytes = recording.wav is not None and self.codec == "wav" and not self.is_changed
         if not self.keeps_file:
             self._check(segment)
@@ -76,20 +76,20 @@ class RecordingJob:
         if size > LARGEST_MADE:
             raise UnpackableError(
                 f"an example of {size / 2**20:,.0f} MiB as samples of 32 bits, and {LARGEST_MADE >> 20} are the most "
-                "that is made anew: cut it with --segment"
+                "that are encoded in one piece: cut it with --segment"
             )
 
     def kept(self, file: SourceReader, suffix: str, fields: Mapping[str, bytes]) -> Prepared:
         """The file as it is."""
-        facts = self._facts(self.recording.frames)
-        return Prepared(file.pieces(), suffix, facts, fields, media_bytes=file.size)
+        record = self._record(self.recording.frames)
+        return Prepared(file.chunks(), suffix, record, fields, media_bytes=file.size)
 
     def whole(self, fields: Mapping[str, bytes]) -> Prepared:
-        """All of it in one example, made anew."""
+        """All of it in one example, encoded again."""
         return self._encoded(np.concatenate([*self._blocks()]), fields)
 
     def segments(self, curves: Curves) -> Iterator[Prepared]:
-        """Its segments in order, each with its part of the curves."""
+        """Its segments in order, each with its stretch of the curves."""
         curves.check_length(Fraction(self.recording.frames, self.recording.sample_rate))
         if self._cuts_bytes:
             yield from self._cut_bytes(curves)
@@ -97,7 +97,7 @@ class RecordingJob:
         num = 0
         for samples, is_last in _with_last(cut_blocks(self._blocks(), curves.seconds, self.sample_rate)):
             last_seconds = Fraction(len(samples), self.sample_rate) if is_last else None
-            yield self._encoded(samples, curves.part(num, last_seconds=last_seconds), num)
+            yield self._encoded(samples, curves.cut(num, last_seconds=last_seconds), num)
             num += 1
         if not num:
             raise UnpackableError(f"too short for a sample at {self.sample_rate:,} Hz")
@@ -105,26 +105,27 @@ class RecordingJob:
     def _cut_bytes(self, curves: Curves) -> Iterator[Prepared]:
         recording = self.recording
         assert recording.wav is not None
-        part = start = 0
+        number = start = 0
         while start < recording.frames:
-            stop = min(segment_start(part + 1, curves.seconds, recording.sample_rate), recording.frames)
+            stop = min(segment_start(number + 1, curves.seconds, recording.sample_rate), recording.frames)
             raw = recording.raw(start, stop)
             media = wav_bytes(raw, recording.sample_rate, recording.channels, recording.wav.encoding)
             is_last = stop == recording.frames
             last_seconds = Fraction(stop - start, recording.sample_rate) if is_last else None
-            fields = curves.part(part, last_seconds=last_seconds)
-            yield Prepared(media, "wav", self._facts(stop - start), fields, part=part)
-            part, start = part + 1, stop
+            fields = curves.cut(number, last_seconds=last_seconds)
+            yield Prepared(media, "wav", self._record(stop - start), fields, piece=number)
+            number, start = number + 1, stop
 
     def _blocks(self) -> Iterator[NDArray[np.float32]]:
         blocks = mixed(self.recording.blocks(), self.channels)
         return resampled(blocks, self.channels, self.recording.sample_rate, self.sample_rate)
 
-    def _facts(self, frames: int) -> MediaFacts:
-        return MediaFacts(frames, channels=self.channels, rate=(self.sample_rate, 1))
+    def _record(self, frames: int) -> Record:
+        rate = {"rate_numerator": self.sample_rate, "rate_denominator": 1}
+        return Record(frames=frames, channels=self.channels, **rate)
 
     def _encoded(
-        self, samples: NDArray[np.float32], fields: Mapping[str, bytes], part: int | None = None
+        self, samples: NDArray[np.float32], fields: Mapping[str, bytes], segment: int | None = None
     ) -> Prepared:
         if not len(samples):
             raise UnpackableError(f"too short for a sample at {self.sample_rate:,} Hz")
@@ -135,7 +136,7 @@ class RecordingJob:
         else:
             encoding = wav_encoding(self.recording.depth, changed=self.is_changed)
             media = encode_wav(samples, self.sample_rate, encoding)
-        return Prepared(media, self.codec, self._facts(len(samples)), fields, part=part)
+        return Prepared(media, self.codec, self._record(len(samples)), fields, piece=segment)
 
 
 def _with_last(items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:

@@ -1,4 +1,4 @@
-"""One image file on its way into a shard: looked at, or made anew, or refused with a reason.
+"""One image file on its way into a shard: checked, or made again in another size, or refused with a reason.
 
 Without `resize` the bytes are packed as they are and only the header is read: size, orientation, channels.
 The reasons go into the manifest, so they hold no address, path or time.
@@ -15,13 +15,15 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-from ...decode.image.pillow import UnreadableImageError, as_rgb, open_image, orientation_of
+from ...decode.errors import UndecodableError
+from ...decode.image.pillow import as_rgb, open_image, orientation_of
+from ...storage.index import Record
 from ...storage.listing import SourceFile
 from ..packing import Prepared
-from ..shard_file import NO_FIELDS, MediaFacts
+from ..shard_file import NO_FIELDS
 from ..source_reader import SourceReader, UnpackableError
 
-__all__ = ["ImageSettings", "prepare_image"]
+__all__ = ["ImageSettings", "add_arguments", "prepare_image"]
 
 TRANSPOSED = frozenset((5, 6, 7, 8))
 GRAY, COLOUR = frozenset(("1", "L", "I", "F")), frozenset(("RGB", "P", "YCbCr", "LAB", "HSV"))
@@ -68,7 +70,7 @@ class ImageSettings:
         return ()
 
     def prepare(self, file: SourceReader, suffix: str, fields: Mapping[str, bytes]) -> Iterator[Prepared]:
-        """The one example that an image file is. Raises `UnpackableError` with the reason if it is none."""
+        """The one example that an image file is. Raises `UnpackableError` with the reason if it is not one."""
         try:
             yield prepare_image(
                 file.content(),
@@ -78,8 +80,14 @@ class ImageSettings:
                 quality=self.quality or 90,
                 fields=fields,
             )
-        except UnreadableImageError as error:
+        except UndecodableError as error:
             raise UnpackableError(str(error)) from error
+
+
+def add_arguments(group: Any) -> None:
+    """The flags of these settings."""
+    group.add_argument("--resize", type=int, metavar="PIXELS", help="make upright RGB JPEGs with this shorter side")
+    group.add_argument("--quality", type=int, metavar="1-95", help="JPEG quality with --resize (default: 90)")
 
 
 def prepare_image(
@@ -91,28 +99,28 @@ def prepare_image(
     quality: int = 90,
     fields: Mapping[str, bytes] = NO_FIELDS,
 ) -> Prepared:
-    """Look at the bytes of an image file.
+    """Check the bytes of an image file.
 
     `decode` decodes all of it, to be sure. `resize` makes an upright RGB JPEG of `quality` whose shorter side
     is `resize` pixels (smaller images keep their size); otherwise the bytes stay as they are.
 
-    Raises `UnreadableImageError`, with the reason, for anything that the iterators could not read either.
+    Raises `UndecodableError`, with the reason, for anything that the iterators could not read either.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd EXIF blocks and large pictures, which are fine
         try:
             with open_image(content) as image:
                 if resize is not None:
-                    return Prepared(*_made_anew(image, resize, quality), fields)
-                facts = _facts(image)
+                    return Prepared(*_resized(image, resize, quality), fields)
+                record = _record(image)
                 if decode:
                     as_rgb(image)
-                return Prepared(content, suffix, facts, fields)
+                return Prepared(content, suffix, record, fields)
         except Exception as error:  # damaged files make Pillow's readers raise almost anything
-            raise UnreadableImageError(_reason(error)) from error
+            raise UndecodableError(_reason(error)) from error
 
 
-def _facts(image: Image.Image) -> MediaFacts:
+def _record(image: Image.Image) -> Record:
     width, height = image.size
     if orientation_of(image) in TRANSPOSED:
         width, height = height, width
@@ -120,10 +128,10 @@ def _facts(image: Image.Image) -> MediaFacts:
         channels = 4
     else:
         channels = 3 if image.mode in COLOUR else 1 if image.mode[:1] in GRAY else 0
-    return MediaFacts(width=width, height=height, channels=channels)
+    return Record(width=width, height=height, channels=channels)
 
 
-def _made_anew(image: Image.Image, resize: int, quality: int) -> tuple[bytes, str, MediaFacts]:
+def _resized(image: Image.Image, resize: int, quality: int) -> tuple[bytes, str, Record]:
     if image.format == "JPEG" and image.mode in ("RGB", "L"):
         scale = 2 * resize / min(image.size)  # libjpeg then decodes at 1/2, 1/4 or 1/8, never below twice `resize`
         image.draft(image.mode, (round(image.width * scale), round(image.height * scale)))
@@ -136,7 +144,7 @@ def _made_anew(image: Image.Image, resize: int, quality: int) -> tuple[bytes, st
     upright.info.clear()  # no comment, profile or metadata of the original goes along
     target = io.BytesIO()
     upright.save(target, "JPEG", quality=quality)
-    return target.getvalue(), "jpg", MediaFacts(width=upright.width, height=upright.height, channels=3)
+    return target.getvalue(), "jpg", Record(width=upright.width, height=upright.height, channels=3)
 
 
 def _reason(error: Exception) -> str:

@@ -8,9 +8,11 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ...decode.audio.compressed import CompressedStream, UnreadableAudioError
+from ...decode.audio.channels import to_channels
+from ...decode.audio.compressed import CompressedStream
 from ...decode.audio.resampling import MOST_RATIO, import_soxr
 from ...decode.audio.wav import pcm_to_float, read_wav_header
+from ...decode.errors import UndecodableError
 from ...errors import ShardingError
 from ..source_reader import SourceReader, UnpackableError
 from ..wording import printable
@@ -36,7 +38,7 @@ DEPTHS: dict[str, Depth] = {
 class OpenRecording:
     """A recording of `frames` frames that can really be read, inside a `with`; `wav` says where in plain PCM they lie.
 
-    `claimed` is what its header says, where that can be more. Raises `UnpackableError` for what is none, and
+    `claimed` is what its header says, where that can be more. Raises `UnpackableError` for anything else, and
     `ShardingError` where soundfile is missing, which is not the file's fault.
     """
 
@@ -57,7 +59,7 @@ class OpenRecording:
         try:
             stream = self._stream = CompressedStream(self._file.read, self._file.size)
             self.claimed, self.frames = stream.frames, stream.count()
-        except UnreadableAudioError as error:
+        except UndecodableError as error:
             raise UnpackableError(str(error)) from error
         except ImportError as error:
             raise ShardingError(
@@ -76,7 +78,7 @@ class OpenRecording:
             stop = min(start + step, self.frames)
             try:
                 block = self._block(start, stop)
-            except UnreadableAudioError as error:
+            except UndecodableError as error:
                 raise UnpackableError(f"damaged after frame {start:,} of {self.frames:,} ({error})") from error
             if len(block) < stop - start:
                 raise UnpackableError(f"damaged: {start + len(block):,} of {self.frames:,} frames can be decoded")
@@ -105,22 +107,12 @@ class OpenRecording:
 
 
 def mixed(blocks: Iterable[NDArray[np.float32]], channels: int) -> Iterator[NDArray[np.float32]]:
-    """(time, channel) blocks with another number of channels: their mean for one, one repeated, else the first.
-
-    Raises `UnpackableError` where there are some, but fewer than asked for.
-    """
+    """(time, channel) blocks with another number of channels: see `to_channels`. Raises `UnpackableError`."""
     for block in blocks:
-        found = block.shape[1]
-        if found == channels:
-            yield block
-        elif channels == 1:
-            yield block.mean(axis=1, keepdims=True, dtype=np.float32)
-        elif found == 1:
-            yield np.repeat(block, channels, axis=1)
-        elif found > channels:
-            yield np.ascontiguousarray(block[:, :channels])
-        else:
-            raise UnpackableError(f"has {found} channels, and {channels} cannot be made of them")
+        try:
+            yield np.ascontiguousarray(to_channels(block, channels))
+        except UndecodableError as error:
+            raise UnpackableError(str(error)) from error
 
 
 def resampled(

@@ -1,8 +1,8 @@
 """Where a long recording is cut, and its curves with it.
 
-Part i of segments of T seconds is the samples [round(i·T·S), round((i+1)·T·S)) at a sample rate S: half-open, so that
-the parts joined are the whole, and from the start of the recording, so that no error grows. A curve of R rows a second
-is cut at the rows i·T·R, which are whole numbers.
+Segment i of T seconds is the samples [round(i·T·S), round((i+1)·T·S)) at a sample rate S: half-open, so that
+the segments joined are the whole, and from the start of the recording, so that no error grows. A curve of R rows per
+second is cut at the rows i·T·R, which are whole numbers.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ def exact_seconds(seconds: float) -> Fraction:
     return Fraction(str(seconds))
 
 
-def segment_start(part: int, seconds: Fraction, sample_rate: int) -> int:
-    """The first sample of a part (see above), halves rounded up."""
-    return int(part * seconds * sample_rate + Fraction(1, 2))
+def segment_start(number: int, seconds: Fraction, sample_rate: int) -> int:
+    """The first sample of a segment (see above), halves rounded up."""
+    return int(number * seconds * sample_rate + Fraction(1, 2))
 
 
 def cut_blocks(
     blocks: Iterable[NDArray[np.float32]], seconds: Fraction, sample_rate: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Blocks of (time, channel) samples, joined and cut anew into segments; only the last may be shorter."""
+    """Blocks of (time, channel) samples, joined and cut again into segments; only the last may be shorter."""
     held: list[NDArray[np.float32]] = []
-    part, missing = 0, segment_start(1, seconds, sample_rate)
+    number, missing = 0, segment_start(1, seconds, sample_rate)
     for block in blocks:
         while len(block) >= missing:
             yield np.concatenate([*held, block[:missing]])
-            block, held, part = block[missing:], [], part + 1
-            missing = segment_start(part + 1, seconds, sample_rate) - segment_start(part, seconds, sample_rate)
+            block, held, number = block[missing:], [], number + 1
+            missing = segment_start(number + 1, seconds, sample_rate) - segment_start(number, seconds, sample_rate)
         if len(block):
             held.append(block)
             missing -= len(block)
@@ -53,7 +53,7 @@ def cut_blocks(
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The fields of one recording: those named in `rates` (rows a second) are cut with it, the others repeated.
+    """The fields of one recording: those named in `rates` (rows per second) are cut with it, the others repeated.
 
     Raises `UnpackableError` for a curve that cannot be read, or is not as long as the recording.
     """
@@ -81,16 +81,16 @@ class Curves:
                     f"its {name} has {len(array):,} rows, where {float(whole):,.0f} are as long as the recording"
                 )
 
-    def part(self, part: int, *, last_seconds: Fraction | None = None) -> dict[str, bytes]:
-        """The fields of one part; `last_seconds` is the length of the last, which takes the rows that are left.
+    def cut(self, number: int, *, last_seconds: Fraction | None = None) -> dict[str, bytes]:
+        """The fields of one segment; `last_seconds` is the length of the last, which takes the rows that are left.
 
-        No part misses its own length by more than a reader tolerates: rows far behind the end of the recording are
+        No segment misses its own length by more than a reader tolerates: rows far behind the end of the recording are
         left out, and where the curve ends too early its last row is repeated.
         """
         cut = {}
         for name, array in self.arrays.items():
             rate = exact_seconds(self.rates[name])
-            first, whole = int(part * self.seconds * rate), (last_seconds or self.seconds) * rate
+            first, whole = int(number * self.seconds * rate), (last_seconds or self.seconds) * rate
             slack = tolerated_rows(whole)
             fewest, most = max(1, math.ceil(whole - slack)), math.floor(whole + slack if last_seconds else whole)
             stop = first + max(fewest, min(len(array) - first, most))

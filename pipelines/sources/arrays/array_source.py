@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ExampleError, SourceError
-from ..source import Example, Source
-from .array_place import open_array
+from ..source import Example, ReadOrder, Source
+from .array_location import open_array
 from .row_reader import RowReader
 from .stored_array import MAX_CHUNK_BYTES, StoredArray, unreadable
 
@@ -38,7 +38,7 @@ class ArraySource(Source):
                 the end fill no window and are left out
     axis        along which the rows lie
     cache_bytes     bound on the decoded chunks that are kept, in bytes; nothing is before the first read
-    storage_options     for a URL: what its file system needs to be told
+    storage_options     for a URL: options of its file system
 
     The other arrays of the group are the examples' fields. Opening reads metadata alone. Raises `SourceError` for
     what cannot be read, `ValueError` for windows that make no sense.
@@ -94,7 +94,9 @@ class ArraySource(Source):
     @property
     def clip_spec(self) -> dict[str, Any] | None:
         """How windows are cut, as JSON: it is part of a state. None for rows."""
-        return None if self.window is None else {"window": self.window, "hop": self.hop, "axis": self.array.axis}
+        if self.window is None:
+            return None
+        return {"kind": "rows", "window": self.window, "hop": self.hop, "axis": self.array.axis}
 
     def __len__(self) -> int:
         rows = self.array.num_rows
@@ -128,8 +130,9 @@ class ArraySource(Source):
         """Over what the first `examples` examples are made of: see `StoredArray.fingerprint`."""
         if not 0 < examples <= len(self):
             return None
-        told = self.array.fingerprint(self._span(examples - 1)[1])
-        return hashlib.sha256(f"{told}\0{examples}\0{self.clip_spec}".encode()).hexdigest()[:32]
+        identity = self.array.fingerprint(self._span(examples - 1)[1])
+        cut = None if self.window is None else {"window": self.window, "hop": self.hop, "axis": self.array.axis}
+        return hashlib.sha256(f"{identity}\0{examples}\0{cut}".encode()).hexdigest()[:32]
 
     def keys(self) -> list[str]:
         """The key of every example; nothing is read."""
@@ -176,17 +179,17 @@ class ArraySource(Source):
             found[index] = Example(int(index), key, media, self.name, fields=RowFields(self, int(index)))
         return [found[index] for index in indices]
 
-    def expect(self, indices: Sequence[int] | None, *, in_order: bool = False) -> None:
-        """Say what is read next, so that as few chunks are decoded as can be.
+    def expect(self, indices: NDArray[np.int64] | None, *, order: ReadOrder) -> None:
+        """Say which rows are read next, so that as few chunks are decoded as possible.
 
-        indices: these examples, behind those that were announced before; None: something new begins.
-        in_order: from here on, examples are read in the order in which they are stored.
+        In the stored order the next chunk is decoded ahead of time; at random, the rows of a decoded chunk that are
+        due soon are kept; shard by shard, whole chunks are.
         """
-        self._reader.read_ahead = in_order
+        self._reader.read_ahead = order == "stored"
         if indices is None:
             self._reader.due.clear()
-        elif self.window is None:
-            self._reader.due.expect(indices)
+        elif self.window is None and order == "random":
+            self._reader.due.expect(indices.tolist())
 
     def values(self, array: StoredArray, index: int) -> NDArray[Any]:
         """What example `index` holds of this array or of a field, not to be written to."""

@@ -38,7 +38,7 @@ if hasattr(os, "register_at_fork"):
 class ChunkCache:
     """The chunks used last, at most `capacity_bytes` of them or one; each is loaded by one thread at a time.
 
-    A chunk that cannot be loaded is not remembered: whoever asks next tries again. Where `keep` is given, what it
+    A chunk that cannot be loaded is not remembered: the next request tries again. Where `keep` is given, what it
     makes of a loaded chunk is kept instead of the chunk, under keys of its own. Pickled, it is empty.
     """
 
@@ -48,7 +48,7 @@ class ChunkCache:
         _caches.add(self)
 
     def forget_live(self) -> None:
-        """Begin anew, with a lock of its own: also where another process's threads held the old one."""
+        """Start again with a new lock: after a fork, another process's threads may hold the old one."""
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, Chunk] = OrderedDict()
         self._kept_bytes = 0

@@ -31,7 +31,7 @@ SAMPLE_BYTES = 4096
 class NumpyArray(StoredArray):
     """A `.npy` file, or with `member` the array of that name in a `.npz` of `numpy.savez`.
 
-    Raises `SourceError` for what is no such file, is cut off, compressed, or holds Python objects.
+    Raises `SourceError` for anything else, and for a file that is cut off, compressed, or holds Python objects.
     """
 
     cached = False
@@ -106,12 +106,12 @@ class NumpyArray(StoredArray):
 
 
 def npz_names(path: Path) -> list[str]:
-    """The names of the arrays in a `.npz`. Raises `SourceError` for what is none."""
+    """The names of the arrays in a `.npz`. Raises `SourceError` for any other file."""
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
     except (OSError, zipfile.BadZipFile) as error:
-        raise SourceError(f"{path}: no .npz that can be read ({error}). Write it again by numpy.savez.") from error
+        raise SourceError(f"{path}: not a readable .npz ({error}). Write it again by numpy.savez.") from error
 
 
 def _spread(num_bytes: int) -> Iterable[int]:
@@ -127,7 +127,7 @@ def _member_span(file: BinaryIO, name: str, member: str) -> tuple[int, int]:
         with zipfile.ZipFile(file) as archive:
             info = archive.getinfo(f"{member}.npy")
     except (KeyError, zipfile.BadZipFile) as error:
-        raise SourceError(f"{name}: not in the archive, or it is no .npz ({error}).") from error
+        raise SourceError(f"{name}: not in the archive, or not a .npz ({error}).") from error
     if info.compress_type != zipfile.ZIP_STORED:
         raise SourceError(f"{name}: it is compressed, so no row can be read alone. Use numpy.savez, or zarr.")
     file.seek(info.header_offset)
@@ -142,4 +142,4 @@ def _read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.d
     try:
         return read_npy_header(file)
     except ValueError as error:
-        raise SourceError(f"{name}: no .npy that can be read ({error}). Write it again by numpy.save.") from error
+        raise SourceError(f"{name}: not a readable .npy ({error}). Write it again by numpy.save.") from error

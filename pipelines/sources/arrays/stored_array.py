@@ -28,7 +28,7 @@ class StoredArray(ABC):
     dtype       of what is read: the stored one, in the machine's byte order
     axis        along which the rows lie, from 0
     chunk_rows  rows that are decoded together, all other axes whole; the last chunk may hold fewer
-    cached      whether a chunk is dear enough to be kept for the rows that are read next
+    cached      whether a chunk is expensive enough to be kept for the rows that are read next
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Arrays of zarr, version 3 or 2, as stored arrays: by `zarr_chunks.py` where it can, by zarr itself elsewhere."""
+"""Arrays of zarr, version 3 or 2, as stored arrays: by `zarr_chunks.py` where possible, else by zarr itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ...errors import SourceError
 from .stored_array import MAX_CHUNK_BYTES, StoredArray, checked_axis, checked_dtype, checked_shape, unreadable
 from .zarr_chunks import LocalChunks
-from .zarr_fingerprint import fingerprint, told_by_files
-from .zarr_node import ZarrPlace, first_line
+from .zarr_fingerprint import describe_files, fingerprint
+from .zarr_node import ZarrLocation, first_line
 from .zarr_shards import INDEX_BYTES
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ZarrArray(StoredArray):
 
     cached = True
 
-    def __init__(self, place: ZarrPlace, array_name: str | None = None, *, axis: int = 0) -> None:
+    def __init__(self, place: ZarrLocation, array_name: str | None = None, *, axis: int = 0) -> None:
         self.place, self.array_name = place, array_name
         self.name = place.named(array_name)
         array, stored = place.array(array_name)
@@ -66,8 +66,8 @@ class ZarrArray(StoredArray):
         """Over the metadata but for the length; of a local folder also over the ends of some of its chunks' files."""
         if rows not in self._fingerprints:
             folder, axis = self.place.folder(self.array_name), self.axis
-            told = told_by_files(folder, self._metadata, self.shape, self._file_shape, axis=axis, rows=rows)
-            files = told if self._is_local else iter(())
+            signs = describe_files(folder, self._metadata, self.shape, self._file_shape, axis=axis, rows=rows)
+            files = signs if self._is_local else iter(())
             self._fingerprints[rows] = fingerprint(self._metadata, axis, rows, files)
         return self._fingerprints[rows]
 

@@ -1,4 +1,4 @@
-"""What identifies a zarr array as far as is cheap to tell, and does not change when rows are appended to it."""
+"""What identifies a zarr array as far as is cheap to find out, and does not change when rows are appended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from .zarr_layout import ChunkKeys
 
-__all__ = ["fingerprint", "sampled", "told_by_files"]
+__all__ = ["describe_files", "fingerprint", "sampled"]
 
 DENSE = 64
 SAMPLE_BYTES = 4096
@@ -19,7 +19,7 @@ PASSED_OVER = ("shape", "attributes", "consolidated_metadata", "dimension_names"
 
 
 def fingerprint(metadata: dict[str, Any], axis: int, rows: int, files: Iterator[str]) -> str:
-    """A digest over the first `rows` rows along an axis: the metadata, and what is told of the chunks' files."""
+    """A digest over the first `rows` rows along an axis: the metadata, and a description of the chunks' files."""
     what = {key: value for key, value in metadata.items() if key not in PASSED_OVER}
     beside = [size for at, size in enumerate(metadata["shape"]) if at != axis]
     digest = hashlib.sha256(json.dumps([what, beside, axis, rows], sort_keys=True, default=str).encode())
@@ -28,7 +28,7 @@ def fingerprint(metadata: dict[str, Any], axis: int, rows: int, files: Iterator[
     return digest.hexdigest()
 
 
-def told_by_files(
+def describe_files(
     folder: Path, metadata: dict[str, Any], shape: tuple[int, ...], file: tuple[int, ...], *, axis: int, rows: int
 ) -> Iterator[str]:
     """The size, and a digest of both ends, of some of the chunks' files that lie wholly in the first `rows` rows.
@@ -46,7 +46,7 @@ def told_by_files(
             number, rest = divmod(number, count)
             coordinates.insert(0, rest)
         coordinates.insert(axis, number)
-        yield f"{coordinates}\0{_told_by(folder / keys.path(coordinates))}\0"
+        yield f"{coordinates}\0{_describe(folder / keys.path(coordinates))}\0"
 
 
 def sampled(num: int) -> Iterator[int]:
@@ -61,7 +61,7 @@ def sampled(num: int) -> Iterator[int]:
         step, begin = 2 * step, 2 * begin
 
 
-def _told_by(path: Path) -> str:
+def _describe(path: Path) -> str:
     try:
         with open(path, "rb") as file:
             begin = file.read(SAMPLE_BYTES)

@@ -53,9 +53,9 @@ class Layout:
     """Files, chunks and codecs of an array.
 
     dtype           of the bytes that are stored
-    chunk, file     the shape of what is compressed as one, and of what one file holds; equal where it is no shard
+    chunk, file     the shape of what is compressed as one, and of what one file holds; equal where a file is one chunk
     decompressors   undo the compression, in this order
-    index           where a shard's index lies; None where files are no shards
+    index           where a shard's index lies; None where files are not shards
     index_checked   whether the index ends in a CRC-32C
     """
 

@@ -17,15 +17,15 @@ from ...errors import SourceError
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["ZarrPlace", "first_line", "is_zarr", "listed", "zarr_or_explain"]
+__all__ = ["ZarrLocation", "first_line", "is_zarr", "listed", "zarr_or_explain"]
 
 METADATA_BYTES = 64 << 20
 MARKS = ("zarr.json", ".zarray", ".zgroup")
 
 
 @dataclass(frozen=True)
-class ZarrPlace:
-    """Where an array or a group lies: a folder, a zip, or a URL with what its file system needs to be told."""
+class ZarrLocation:
+    """Where an array or a group lies: a folder, a zip, or a URL with the options of its file system."""
 
     location: str
     storage_options: dict[str, Any] | None = None
@@ -64,7 +64,7 @@ class ZarrPlace:
         return found, stored
 
     def _open(self, package: Any, path: str) -> Any:
-        """Let zarr open what is no folder of this machine."""
+        """Let zarr open what is not a folder of this machine."""
         if "://" in self.location:
             return package.open(self.location, mode="r", path=path, storage_options=self.storage_options)
         return package.open(package.storage.ZipStore(self.location, mode="r"), mode="r", path=path)
@@ -115,14 +115,14 @@ def _array_metadata(folder: Path, name: str) -> dict[str, Any]:
             break
     else:
         if not (folder / ".zgroup").is_file():
-            raise SourceError(f"{name}: no zarr array there. Name the folder in which its zarr.json lies.")
+            raise SourceError(f"{name}: not a zarr array. Name the folder in which its zarr.json lies.")
     raise SourceError(f"{name}: a group, not an array. It holds {listed(_names_below(folder))}.")
 
 
 def _names_below(folder: Path) -> list[str] | None:
     """The arrays below a group; chunks are never looked at."""
     if not is_zarr(folder):
-        raise SourceError(f"{folder}: no zarr array or group there. Name the folder in which its zarr.json lies.")
+        raise SourceError(f"{folder}: not a zarr array or group. Name the folder in which its zarr.json lies.")
     found, waiting = [], [""]
     while waiting:
         prefix = waiting.pop()

@@ -1,4 +1,4 @@
-"""Evaluating a run: its held-out images through every measure, and the numbers as JSON values."""
+"""The evaluation of a run: every measure of its held-out examples, as JSON values in `evaluation.json`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from torch import Tensor
 from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate.collapse import usage
 from dirvae.evaluate.disentanglement import disentanglement
-from dirvae.evaluate.examples import RunData, open_run_data
 from dirvae.evaluate.factors import Association, associate, associate_by_chance, categories_of, factors_of, left_out
 from dirvae.evaluate.importance import check_width, choose_width, estimate_likelihood
 from dirvae.evaluate.neighbours import neighbour_errors
 from dirvae.losses import BernoulliLikelihood
+from dirvae.run.config import read_config
+from dirvae.run.folder import write_json
+from dirvae.run.loading import choose_checkpoint, load_model
+from dirvae.run.warm_start import WarmStart, read_warm_start
+from dirvae.tasks import Task
+from dirvae.tasks.run_data import RunData, open_run_data
 from dirvae.training.checkpoint import Checkpoint
 from dirvae.training.errors import CheckpointError, ConfigError
-from dirvae.training.loading import choose_checkpoint, load_model
 from dirvae.training.logging import finite_or_none
-from dirvae.training.run_folder import read_config, write_json
-from dirvae.training.warm_start import WarmStart, read_warm_start
 
 __all__ = ["EvaluateConfig", "evaluate_run"]
 
@@ -33,17 +35,17 @@ EVALUATION_VERSION = 1
 NEIGHBOURS = (3, 5, 10)
 FEW_EFFECTIVE = 2.0
 LARGEST_CHUNK = 1 << 22
-"""Values of data decoded at a time; a network needs some tens of times as much memory."""
+"""Values of data decoded at a time; a network needs a few tens of times as much memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """What to measure, and on how much.
+    """What to measure, and on how many examples.
 
-    `samples`: importance samples an example. `width`: how wide their proposal is, 1 being the posterior; None for the
-    tightest of some. `limit`: examples looked at, of the held-out ones and of those trained on each. `label`: the
-    factor that nearest neighbours have to tell. `circular`: factors that go round from 0 to 1. `source`: where the data
-    lies now, if not where it lay. `which`: "best", "last" or a step. Raises `ConfigError`.
+    `samples`: importance samples per example. `width`: how wide their proposal is, 1 for the posterior; None for the
+    tightest of eight. `limit`: examples used, of the held-out ones and of those trained on each. `label`: the factor
+    that nearest neighbours predict. `circular`: factors that make one turn from 0 to 1. `source`: where the data is
+    now, if it has moved. `which`: "best", "last" or a step. Raises `ConfigError`.
     """
 
     samples: int = 100
@@ -70,27 +72,37 @@ class EvaluateConfig:
 
 
 def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None = None) -> dict[str, Any]:
-    """Measure the model of a run on the images it did not train on, write `evaluation.json` and return it.
+    """Measure the model of a run on the examples it did not train on, write `evaluation.json` and return its content.
 
-    `model` takes the run's weights where its network is not one that a config can name, as in `load_model`. Factors
-    and neighbours also use training images, whose factors no training saw; "notes" are sentences on what could not be
-    measured. `StateError` for data that is not what the run saw; the errors of run, checkpoint and data pass through,
-    all with one sentence.
+    `model` takes the run's weights if its network is not one that a config can name, as in `load_model`. Factors and
+    neighbours also use training examples, because no training saw their factors; "notes" are sentences about what
+    could not be measured. `StateError` for other data than the run was trained on; the errors of run, checkpoint and
+    data pass through, all with one sentence.
     """
     settings = read_config(run)
     checkpoint = choose_checkpoint(run, config.which)
     model = load_model(run, device=config.device, which=checkpoint.step, model=model)
-    data = open_run_data(settings, checkpoint, source=config.source, limit=config.limit, seed=config.seed)
-    notes = _notes(data, read_warm_start(run, settings))
-    fields = _fields(data, config)
-    means = _latent_means(model, data.tested.data, checkpoint)
-    likelihood, told = _likelihood(model, data.tested.data, config)
+    task = settings.task
+    data = open_run_data(
+        task,
+        settings.data,
+        checkpoint,
+        divided_by=settings.fit.seed,
+        source=config.source,
+        limit=config.limit,
+        seed=config.seed,
+    )
+    notes = _notes(data, read_warm_start(run, settings), task)
+    fields = _fields(data, config, task)
+    means = _latent_means(model, data.tested.data, checkpoint, task)
+    likelihood, likelihood_notes = _likelihood(model, data.tested.data, config, task)
     content: dict[str, Any] = {
         "version": EVALUATION_VERSION,
+        "type": task.name,
         "step": checkpoint.step,
         "is_held_out": data.held_out is not None,
         "examples": len(data.tested.data),
-        "notes": notes + told,
+        "notes": notes + likelihood_notes,
         "likelihood": likelihood,
         "usage": usage(model, means),
         "neighbours": None,
@@ -99,22 +111,22 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
         "disentanglement": None,
     }
     if fields is not None:
-        others = means if data.held_out is None else _latent_means(model, data.trained_on.data, checkpoint)
+        others = means if data.held_out is None else _latent_means(model, data.trained_on.data, checkpoint, task)
         everything = others if data.held_out is None else torch.cat([others, means])
         found = _factors(everything, fields, config)
         content["notes"] += found.pop("notes")
         content |= found
         if config.label is not None:
-            content["neighbours"] = _neighbours(others, means, fields, config.label)
+            content["neighbours"] = _neighbours(others, means, fields, config.label, task)
     write_json(run / EVALUATION_NAME, content)
     return content
 
 
-def _notes(data: RunData, warm: WarmStart | None) -> list[str]:
-    """Sentences on what the data lacks."""
+def _notes(data: RunData, warm: WarmStart | None, task: Task) -> list[str]:
+    """Sentences about what the data lacks."""
     notes = []
-    if warm is not None and warm.warning is not None:
-        notes.append(warm.warning)
+    if warm is not None and (warning := warm.warning(task.plural)) is not None:
+        notes.append(warning)
     if data.appended:
         notes.append(
             f"{data.appended:,} examples were appended since the checkpoint was written; they are left out"
@@ -122,46 +134,46 @@ def _notes(data: RunData, warm: WarmStart | None) -> list[str]:
     fields = data.fields()
     missing = sum(entry is None for entry in fields)
     if 0 < missing < len(fields):
-        notes.append(f"no factors: {_missing(missing, len(fields))}")
+        notes.append(f"no factors: {_missing(missing, len(fields), task)}")
     return notes
 
 
-def _fields(data: RunData, config: EvaluateConfig) -> list[dict[str, Any]] | None:
-    """The JSON objects of all images, None where one has none. `ConfigError` where factors were asked for then."""
+def _fields(data: RunData, config: EvaluateConfig, task: Task) -> list[dict[str, Any]] | None:
+    """The JSON objects of all examples, None if one is missing; `ConfigError` if factors were named then."""
     fields = [entry for entry in data.fields() if entry is not None]
     missing = len(data.fields()) - len(fields)
     asked = ("label",) * (config.label is not None) + ("circular",) * bool(config.circular)
     if asked and missing:
         raise ConfigError(
-            f"{asked[0]} names a factor, but {_missing(missing, len(data.fields()))}. Put one beside every image, "
-            f"or leave {asked[0]} out."
+            f"{asked[0]} names a factor, but {_missing(missing, len(data.fields()), task)}. Put one beside every "
+            f"{task.modality.noun}, or leave {asked[0]} out."
         )
     if config.label is not None:
         if data.held_out is None:
             raise ConfigError(
-                f"label is {config.label!r}, but the run held no images out whose neighbours could be looked for. "
-                "Leave label out."
+                f"label is {config.label!r}, but the run held no {task.plural} out to find the neighbours of. Leave "
+                "label out."
             )
         if len(data.trained_on.data) < min(NEIGHBOURS):
             raise ConfigError(
-                f"label is {config.label!r}, but {len(data.trained_on.data)} training images are fewer than "
+                f"label is {config.label!r}, but {len(data.trained_on.data)} training {task.plural} are fewer than "
                 f"{min(NEIGHBOURS)} neighbours. Raise limit, or leave label out."
             )
     return None if missing else fields
 
 
-def _missing(count: int, total: int) -> str:
-    return f"{count:,} of {total:,} images {'has' if count == 1 else 'have'} no JSON object"
+def _missing(count: int, total: int, task: Task) -> str:
+    return f"{count:,} of {total:,} {task.plural} {'has' if count == 1 else 'have'} no JSON object"
 
 
 @torch.inference_mode()
-def _latent_means(model: AutoEncoder, x: Tensor, checkpoint: Checkpoint) -> Tensor:
+def _latent_means(model: AutoEncoder, x: Tensor, checkpoint: Checkpoint, task: Task) -> Tensor:
     device = next(model.parameters()).device
     means = torch.cat([model.encode(part.to(device)).mean.cpu() for part in torch.split(x, _rows(x))])
     if not means.isfinite().all():
         raise CheckpointError(
-            f"{checkpoint.path}: its model encodes images as numbers that are not finite. Choose another checkpoint "
-            "with --which, or train anew."
+            f"{checkpoint.path}: its model encodes {task.plural} as numbers that are not finite. Choose another "
+            "checkpoint with --which, or train again."
         )
     return means
 
@@ -170,8 +182,10 @@ def _rows(x: Tensor) -> int:
     return max(1, min(500, LARGEST_CHUNK // x[0].numel()))
 
 
-def _likelihood(model: AutoEncoder, x: Tensor, config: EvaluateConfig) -> tuple[dict[str, Any] | None, list[str]]:
-    """The likelihood's numbers and notes on them. Of coins over greys, which are no likelihood, the cross entropy."""
+def _likelihood(
+    model: AutoEncoder, x: Tensor, config: EvaluateConfig, task: Task
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """The numbers of the likelihood, and notes about them; of coins over greys the cross entropy, not a likelihood."""
     if not model.likelihood.is_density:
         return None, []
     x, rows = x.to(next(model.parameters()).device), _rows(x)
@@ -185,22 +199,23 @@ def _likelihood(model: AutoEncoder, x: Tensor, config: EvaluateConfig) -> tuple[
     counts = {"samples": config.samples, "values": x[0].numel()}
     if are_greys:
         notes.append(
-            "the images are not of zeros and ones only: bernoulli gives a cross entropy of greys, no likelihood"
+            f"the {task.plural} hold other values than zeros and ones: bernoulli gives a cross entropy of greys, which "
+            "is not a likelihood"
         )
         return {"cross_entropy_of_greys": means["reconstruction"], "kl": means["kl"], **counts}, notes
     effective = means["effective_samples"]
     if effective is not None and effective < min(FEW_EFFECTIVE, config.samples / 4):
         notes.append(
             f"of {config.samples:,} draws hardly more than one counts (see effective samples), so the NLL is an upper "
-            "bound that may lie many nats too high; more samples lower it"
+            "bound that may be many nats too high; more samples lower it"
         )
     return {**means, "proposal_width": width, **counts}, notes
 
 
 def _factors(latents: Tensor, fields: list[dict[str, Any]], config: EvaluateConfig) -> dict[str, Any]:
-    """Each factor's association, each category's, and all factors' together; beside them what shuffled ones give."""
+    """The associations of each factor, of each category and of all factors, and beside them those of shuffled ones."""
     if latents.shape[1] < 2:
-        return {"notes": ["no factors: they are told apart by 2 components or more, and the latent has 1"]}
+        return {"notes": ["no factors: they need a latent of 2 components or more, and this one has 1"]}
     try:
         factors = factors_of(fields, circular=config.circular)
     except ValueError as error:
@@ -233,15 +248,17 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
 
 
-def _neighbours(train: Tensor, test: Tensor, fields: Sequence[dict[str, Any]], label: str) -> dict[str, Any]:
+def _neighbours(
+    train: Tensor, test: Tensor, fields: Sequence[dict[str, Any]], label: str, task: Task
+) -> dict[str, Any]:
     if all(label not in entry for entry in fields):
         known = ", ".join(fields[0])
         raise ConfigError(f"no factor is called {label!r}; the examples have {known or 'none'}.")
     if lacking := sum(label not in entry for entry in fields):
         verb = "has" if lacking == 1 else "have"
         raise ConfigError(
-            f"{lacking:,} of {len(fields):,} images {verb} no {label!r} in the JSON object. Add it to each, or leave "
-            "label out."
+            f"{lacking:,} of {len(fields):,} {task.plural} {verb} no {label!r} in the JSON object. Add it to each, or "
+            "leave label out."
         )
     names = [str(entry[label]) for entry in fields]
     kinds = {name: number for number, name in enumerate(sorted(set(names)))}

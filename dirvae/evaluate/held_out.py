@@ -11,22 +11,22 @@ from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.metrics import active_units, components_in_use, effective_components, is_simplex, psnr
+from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.training.feed import to_device
-from dirvae.training.seeding import Stream, seeded, stream_seed
 
-__all__ = ["HeldOut", "is_simplex", "mean_image"]
+__all__ = ["HeldOut", "mean_image"]
 
 MAX_EXAMPLES = 2048
-"""Held-out examples looked at in one evaluation, and training examples averaged for the mean image."""
+"""The number of held-out examples in one evaluation, and of training examples in the mean image."""
 
 MAX_PSNR_DB = 100.0
 
 
 class HeldOut:
-    """Evaluates an autoencoder over batches that give the same examples each time they are iterated.
+    """Evaluates an autoencoder on batches that give the same examples each time they are iterated.
 
-    `mean` is the mean training example (channel, *dims) in [0, 1]: what one would predict knowing nothing else. At
-    most `limit` examples are looked at.
+    `mean` is the mean training example (channel, *dims) in [0, 1]: the best constant prediction. At most `limit`
+    examples are used.
     """
 
     def __init__(self, batches: Iterable[Any], *, mean: Tensor, seed: int = 0, limit: int = MAX_EXAMPLES) -> None:
@@ -38,11 +38,11 @@ class HeldOut:
     def __call__(self, model: AutoEncoder) -> dict[str, Any]:
         """Numbers by name, means over the examples.
 
-        In nats per example `bound` (on the log likelihood; higher is better) and its parts `reconstruction` and
-        `kl`; where the likelihood is none, or none for such data, `objective` in place of `bound`. In dB `psnr_db` of
-        decoding the posterior's mean, `mean_image_psnr_db` of predicting the mean image, and `psnr_gain_db` between
-        them. Of the latents `components_in_use`, `effective_components` (on the simplex
-        only) and `model_size`.
+        In nats per example: `bound` (on the log likelihood; higher is better) and its parts `reconstruction` and
+        `kl`. If the reconstruction term is not a log likelihood of such data, `objective` replaces `bound`. In dB:
+        `psnr_db` of the decoded posterior mean, `mean_image_psnr_db` of the mean image, and `psnr_gain_db`, the
+        difference. About the latents: `components_in_use`, `effective_components` (on the simplex only) and
+        `model_size`.
         """
         device = next(model.parameters()).device
         mean = self._mean.to(device)
@@ -51,7 +51,7 @@ class HeldOut:
         model.eval()
         with torch.inference_mode():
             for index, x in enumerate(_examples(self._batches, device, self._limit)):
-                with seeded(stream_seed(self._seed, Stream.EVALUATION, index), device):
+                with seeded(derive_seed(self._seed, Purpose.EVALUATION, index), device):
                     out = model(x)
                 terms = model.loss(x, out)
                 is_bound = is_bound and model.likelihood.is_density_of(x)
@@ -98,7 +98,7 @@ def _usage(latents: Tensor) -> dict[str, Any]:
 
 
 def _examples(batches: Iterable[Any], device: torch.device, limit: int) -> Iterator[Tensor]:
-    """Real examples of batches, padding left out, until `limit` of them were given."""
+    """The first `limit` real examples of batches, without padding."""
     left = limit
     for batch in batches:
         data, mask = batch.data, getattr(batch, "mask", None)

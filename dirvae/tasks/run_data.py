@@ -1,4 +1,4 @@
-"""What a run is evaluated on: the images that it held out and those that it trained on, of the data that it saw."""
+"""What a run is evaluated on: the examples that it held out and those that it trained on, of the data that it saw."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dirvae.tasks.data import DataSettings, divide_source
+from dirvae.tasks.task import Task
 from dirvae.training.checkpoint import Checkpoint
-from dirvae.training.config import TrainConfig
 from dirvae.training.feed import to_device
-from pipelines import ImageIterator, StateError, hold_out, open_source
+from pipelines import StateError
 from pipelines.sources import Selection
 
 __all__ = ["Examples", "RunData", "open_run_data"]
@@ -21,7 +22,7 @@ __all__ = ["Examples", "RunData", "open_run_data"]
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Images (num, channel, height, width) in [0, 1] on the CPU, and the JSON object beside each, None without one."""
+    """Examples (num, channel, *dims) as float32 on the CPU, and the JSON object of each, None without one."""
 
     data: Tensor
     fields: list[dict[str, Any] | None]
@@ -40,28 +41,33 @@ class RunData:
 
     @property
     def tested(self) -> Examples:
-        """The images that the model is measured on."""
+        """The examples that the model is measured on."""
         return self.trained_on if self.held_out is None else self.held_out
 
     def fields(self) -> list[dict[str, Any] | None]:
-        """The JSON objects of all examples: those trained on, and after them those held out."""
+        """The JSON objects of all examples: first those trained on, then those held out."""
         return [*self.trained_on.fields, *([] if self.held_out is None else self.held_out.fields)]
 
 
 def open_run_data(
-    settings: TrainConfig, checkpoint: Checkpoint, *, source: str | None, limit: int, seed: int
+    task: Task,
+    settings: DataSettings,
+    checkpoint: Checkpoint,
+    *,
+    divided_by: int,
+    source: str | None,
+    limit: int,
+    seed: int,
 ) -> RunData:
     """The first `limit` examples of each part in a fixed order, divided as they were for the training.
 
-    The data may lie elsewhere (`source`), but it must be what the checkpoint's iterator saw: other data is divided
-    elsewhere, and images that were trained on would pass for held out. Of data that only grew, what was appended is
-    left out. Raises `StateError` for other data.
+    `divided_by` is the seed of the training, by which the data was divided, `seed` that of the order. The data may
+    have moved (to `source`), but it must be the data that the checkpoint's iterator read: other data is divided
+    differently, and examples of the training would be mistaken for held-out ones. If data was only appended, the new
+    examples are left out. Raises `StateError` for other data.
     """
-    whole = open_source(source if source is not None else settings.source)
-    trained_on, held_out = whole, None
-    if settings.held_out is not None:
-        trained_on, held_out = hold_out(whole, settings.held_out, seed=settings.seed)
-    seen = _count_seen(trained_on, checkpoint)
+    whole, trained_on, held_out = divide_source(settings, modality=task.name, seed=divided_by, source=source)
+    seen = _count_seen(trained_on, checkpoint, task)
     appended = 0
     if seen < len(trained_on):
         num_shards = int(np.searchsorted(np.cumsum(trained_on.shard_counts), seen)) + 1
@@ -69,38 +75,33 @@ def open_run_data(
         trained_on = Selection(trained_on, range(seen))
         if held_out is not None:
             held_out = Selection(held_out, range(int(held_out.shard_counts[:num_shards].sum())))
-    return RunData(
-        _examples(trained_on, settings, limit, seed),
-        None if held_out is None else _examples(held_out, settings, limit, seed),
-        appended,
-    )
+
+    def read(part: Any) -> Examples:
+        iterator = task.open_iterator(part, settings, shuffle=True, seed=seed, fields=("json",), tail="keep")
+        return _read_examples(iterator, limit)
+
+    return RunData(read(trained_on), None if held_out is None else read(held_out), appended)
 
 
-def _count_seen(trained_on: Any, checkpoint: Checkpoint) -> int:
-    """How many examples the checkpoint's run trained on, once these are found to begin with the same ones."""
+def _count_seen(trained_on: Any, checkpoint: Checkpoint, task: Task) -> int:
+    """How many examples the checkpoint's run trained on, after a check that the data begins with the same ones."""
     state = checkpoint.state["feed"]["iterator"]
     if not isinstance(state, dict) or not {"examples", "data_hash"} <= state.keys():
         raise StateError(
-            f"{checkpoint.path}: does not say what data it saw, so none is known to be held out. Train with "
-            "dirvae.train, or call estimate_likelihood with data of your own."
+            f"{checkpoint.path}: does not say what data it saw, so it is unknown which examples were held out. Train "
+            "with dirvae.train, or call estimate_likelihood with data of your own."
         )
     seen = int(state["examples"])
     if seen > len(trained_on) or trained_on.prefix_hash(seen) != state["data_hash"]:
         raise StateError(
             f"{trained_on.name}: holds other data than the {seen:,} examples that {checkpoint.path} was trained on "
-            f"({len(trained_on):,} here), so images of its training would pass for held out. Restore the data, or "
-            "name where it lies now with --source."
+            f"({len(trained_on):,} here), so {task.plural} of its training would pass for held out. Restore the data, "
+            "or name its new place with --source."
         )
     return seen
 
 
-def _examples(source: Any, settings: TrainConfig, limit: int, seed: int) -> Examples:
-    looks: dict[str, Any] = {
-        "size": settings.size,
-        "batch_size": settings.batch_size,
-        "on_error": settings.on_error,
-    }
-    iterator = ImageIterator(source, shuffle=True, seed=seed, fields=("json",), tail="keep", **looks)
+def _read_examples(iterator: Any, limit: int) -> Examples:
     data: list[Tensor] = []
     fields: list[Any] = []
     try:

@@ -1,4 +1,4 @@
-"""From a run folder back to a model."""
+"""From a run folder to the model that it trained."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def load_model(
     which: str | int = "best",
     model: torch.nn.Module | None = None,
 ) -> Any:
-    """The model of a run, in evaluation mode, with its `which` weights: "best", "last" or the number of a step.
+    """The model of a run, in evaluation mode, with the weights of a checkpoint: "best", "last" or the number of a step.
 
-    "best" is the checkpoint with the highest held-out bound, or the last where nothing was evaluated. `model` takes
-    the weights if the run's network is not one of this library's. Raises `CheckpointError`.
+    "best" is the checkpoint with the highest held-out bound, or the last one if nothing was evaluated. `model` takes
+    the weights if the run's network does not come from this library. Raises `CheckpointError`.
     """
     checkpoint = choose_checkpoint(Path(run), which)
     if model is None:
@@ -68,8 +68,8 @@ def _rebuild(checkpoint: Checkpoint) -> AutoEncoder:
     network = NETWORKS.get(described["network"])
     if network is not None and described["arguments"] is None:
         raise CheckpointError(
-            f"{checkpoint.path}: a part of its {described['network']} was given as a module, which no checkpoint "
-            "holds. Build the model in code and pass it as model=."
+            f"{checkpoint.path}: a part of its {described['network']} was given as a module, and a checkpoint "
+            "does not hold modules. Build the model in code and pass it as model=."
         )
     if network is None:
         raise CheckpointError(

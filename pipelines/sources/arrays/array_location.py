@@ -9,7 +9,7 @@ from ...errors import SourceError
 from .numpy_array import NumpyArray, npz_names
 from .stored_array import StoredArray
 from .zarr_array import ZarrArray
-from .zarr_node import ZarrPlace, is_zarr, listed
+from .zarr_node import ZarrLocation, is_zarr, listed
 
 __all__ = ["is_array", "open_array"]
 
@@ -40,14 +40,14 @@ def open_array(
         return NumpyArray(path, axis=axis)
     if path.suffix.lower() == ".npz" and not is_url:
         return NumpyArray(path, member=_chosen(place, name, npz_names(path)), axis=axis)
-    zarr_place = ZarrPlace(place, storage_options)
+    zarr_location = ZarrLocation(place, storage_options)
     if name is None:
-        names = zarr_place.names()
-        return ZarrArray(zarr_place, None if names is None else _chosen(place, None, names), axis=axis)
+        names = zarr_location.names()
+        return ZarrArray(zarr_location, None if names is None else _chosen(place, None, names), axis=axis)
     try:
-        return ZarrArray(zarr_place, name, axis=axis)
+        return ZarrArray(zarr_location, name, axis=axis)
     except SourceError:
-        names = zarr_place.names()
+        names = zarr_location.names()
         if names is None:
             raise SourceError(
                 f"{place}: an array, so there is no {name!r} in it. Name the group it lies in."

@@ -1,7 +1,7 @@
-"""Beginning a run with another's weights, and what that means for its held-out part.
+"""Starting a run with the weights of another, and what that means for its held-out part.
 
-warm_start.json     which run and step the weights came from, and whether the images that this run holds out are
-                    new to them, as far as the folders of the runs before it tell
+warm_start.json     which run and step the weights came from, and whether the examples that this run holds out are
+                    new to them, as far as the folders of the earlier runs show
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 
 from torch import nn
 
+from dirvae.run.config import RunConfig, read_config
+from dirvae.run.folder import CONFIG_NAME, write_json
+from dirvae.run.loading import choose_checkpoint
 from dirvae.training.checkpoint import Checkpoint
-from dirvae.training.config import TrainConfig
 from dirvae.training.errors import ConfigError, TrainingWarning
-from dirvae.training.loading import choose_checkpoint
-from dirvae.training.run_folder import CONFIG_NAME, read_config, write_json
 from dirvae.training.states import load_model_tensors
 
-__all__ = ["WarmStart", "begin_with", "forget_warm_start", "read_warm_start"]
+__all__ = ["WarmStart", "forget_warm_start", "read_warm_start", "start_from"]
 
 WARM_START_NAME = "warm_start.json"
 WARM_START_VERSION = 1
@@ -39,23 +39,23 @@ class WarmStart:
     step: int | None
     is_held_out_new: bool | None
 
-    @property
-    def warning(self) -> str | None:
-        """A sentence where held-out images may have been trained on, None where they were not."""
+    def warning(self, examples: str) -> str | None:
+        """A sentence if held-out `examples` ("images") may have been trained on, None if they were not."""
         if self.is_held_out_new is not False:
             return None
         return (
-            f"the first weights came from {self.run}, and that run, or one before it, may have trained on images that "
-            "are held out here"
+            f"the first weights came from {self.run}, and that run, or one before it, may have trained on {examples} "
+            "that are held out here"
         )
 
 
-def begin_with(
+def start_from(
     model: nn.Module, origin: Path, run: Path, source: Any, *, holds_out: bool
 ) -> tuple[WarmStart, Checkpoint]:
     """Give `model` the best weights of the run `origin`, and note in the folder `run` where they came from.
 
-    `source`: the examples that the new run trains on. `holds_out`: whether it keeps others. Raises `CheckpointError`.
+    `source`: the examples that the new run trains on. `holds_out`: whether it holds others out. Raises
+    `CheckpointError`.
     """
     start = choose_checkpoint(origin, "best")
     load_model_tensors(model, start.model_tensors(), origin=str(start.path))
@@ -66,11 +66,11 @@ def begin_with(
     return warm, start
 
 
-def read_warm_start(run: Path, config: TrainConfig) -> WarmStart | None:
+def read_warm_start(run: Path, config: RunConfig) -> WarmStart | None:
     """Where a run's first weights came from, None if they were fresh.
 
-    Of a run whose `config` names another to begin with, but whose note is missing or cannot be read, nothing is known
-    to be new to them; the latter is warned of.
+    If the `config` names another run but the note is missing or cannot be read, no example counts as new to the
+    weights. A note that cannot be read also causes a warning.
     """
     if config.init_from is None:
         return None
@@ -86,22 +86,22 @@ def read_warm_start(run: Path, config: TrainConfig) -> WarmStart | None:
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
         warnings.warn(
-            f"{path}: cannot be read ({error}); so nothing is known of what the first weights have seen.",
+            f"{path}: cannot be read ({error}), so it is unknown what the first weights were trained on.",
             TrainingWarning,
             stacklevel=2,
         )
-    return WarmStart(config.init_from, None, None if config.held_out is None else False)
+    return WarmStart(config.init_from, None, None if config.data.held_out is None else False)
 
 
 def forget_warm_start(run: Path) -> None:
-    """Remove what an earlier beginning left in the folder of a run that has no checkpoint yet."""
+    """Remove the note of an earlier start from the folder of a run that has no checkpoint yet."""
     (run / WARM_START_NAME).unlink(missing_ok=True)
 
 
 def _origin_of(run: Path) -> WarmStart | None:
-    """Where the weights of a run that another begins with came from; None, too, for one from Python, without settings.
+    """Where the first weights of a run came from, None if they were fresh or the run, made in Python, has no settings.
 
-    Settings that cannot be read may have named another run: then nothing is known to be new.
+    Settings that cannot be read may have named another run, so then no example counts as new.
     """
     if not (run / CONFIG_NAME).exists():
         return None
@@ -112,7 +112,7 @@ def _origin_of(run: Path) -> WarmStart | None:
 
 
 def _has_seen_only(start: Checkpoint, source: Any) -> bool:
-    """Whether a checkpoint's run trained on `source`, or on what it was before more was appended."""
+    """Whether a checkpoint's run trained on `source`, or on its state before more was appended."""
     feed = start.state.get("feed") or {}
     state = feed.get("iterator")
     if not isinstance(state, dict) or not {"examples", "data_hash"} <= state.keys():

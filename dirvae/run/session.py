@@ -1,0 +1,146 @@
+"""One training run, from settings to report, without the command line around it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dirvae.autoencoder import AutoEncoder
+from dirvae.run.config import RunConfig, read_config, write_config
+from dirvae.run.folder import CONFIG_NAME, write_json
+from dirvae.run.warm_start import forget_warm_start, read_warm_start, start_from
+from dirvae.seeding import Purpose, derive_seed, seeded
+from dirvae.tasks.data import TaskData, open_data
+from dirvae.tasks.task import RunFacts
+from dirvae.training.checkpoint import CheckpointFolder
+from dirvae.training.errors import ConfigError, TrainingWarning
+from dirvae.training.trainer import Trainer
+
+__all__ = ["Outcome", "build_model", "refuse_changes", "train_run"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run ended: `step` of `total_steps`, and its report."""
+
+    step: int
+    total_steps: int
+    report: Path
+
+
+def build_model(config: RunConfig) -> AutoEncoder:
+    """The fresh model of a config, a function of its settings and seed. Raises `ConfigError` for an odd size."""
+    with seeded(derive_seed(config.fit.seed, Purpose.WEIGHTS), torch.device("cpu")):
+        return config.task.build_model(config.data, config.model)
+
+
+def refuse_changes(run: Path, config: RunConfig) -> None:
+    """Raise `ConfigError` if a run that has a checkpoint was started with settings that may not change."""
+    if not (run / CONFIG_NAME).exists() or not CheckpointFolder(run / "checkpoints").steps():
+        return
+    if changes := config.changes_since(read_config(run)):
+        raise ConfigError(
+            f"{run}: the run was started with other settings ({'; '.join(changes)}). Resume without these flags, or "
+            "start a new run without --resume."
+        )
+
+
+def train_run(
+    config: RunConfig,
+    run: Path,
+    *,
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = print,
+) -> Outcome:
+    """Train, evaluate and report in a run folder. The errors of data, settings and checkpoints pass through."""
+    if resume:
+        refuse_changes(run, config)
+    model = build_model(config)
+    data = open_data(
+        config.task.open_iterator,
+        config.data,
+        modality=config.type,
+        seed=config.fit.seed,
+        quarantine=run / "quarantine.jsonl",
+    )
+    try:
+        evaluate = None if data.held_out is None else config.task.make_evaluation(data, config.fit.seed)
+        trainer = Trainer(model, data.batches, config=config.fit, evaluate=evaluate, out=run)
+        if resume and trainer.resume():
+            say(f"{run}: continuing after step {trainer.step}.")
+        else:
+            _prepare(model, config, data, run, say)
+        write_config(run, config)
+        _describe(trainer, config, data, run, say)
+        trainer.fit(should_stop=should_stop)
+        if num := data.batches.stats.substituted:
+            examples = "1 damaged example was" if num == 1 else f"{num:,} damaged examples were"
+            say(f"{examples} replaced; see {run / 'quarantine.jsonl'}.")
+        if trainer.step < trainer.total_steps:
+            say(f"{run}: stopped and saved after step {trainer.step}; --resume continues from there.")
+        if trainer.evaluation is None:
+            trainer.evaluate()
+        summary = _summary(trainer, config, data, run)
+        write_json(run / "summary.json", summary)
+        facts = RunFacts(config.settings(), summary, config.fit.seed)
+        report = config.task.write_report(run, model, data, facts)
+    finally:
+        data.close()
+    return Outcome(trainer.step, trainer.total_steps, report)
+
+
+def _prepare(model: AutoEncoder, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:
+    """Give a new run its first weights, and note in its folder where they came from."""
+    forget_warm_start(run)
+    if config.init_from is None:
+        return
+    holds_out = data.held_out is not None
+    warm, start = start_from(model, Path(config.init_from), run, data.training.source, holds_out=holds_out)
+    say(f"{run}: starting from the weights of {start.path}.")
+    if (warning := warm.warning(config.task.plural)) is not None:
+        warnings.warn(f"{warning}.", TrainingWarning, stacklevel=2)
+
+
+def _describe(trainer: Trainer, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:
+    """Say what the run is about to do, and warn of a warm-up that it is too short for."""
+    facts, kl_warmup = data.facts, config.fit.kl_warmup
+    say(
+        f"{run}: {config.task.count(facts['training_examples'])} to train on, {facts['held_out_examples']:,} held "
+        f"out; {_num_parameters(trainer):,} parameters on {trainer.device} in {trainer.precision.name}; "
+        f"{trainer.total_steps:,} steps."
+    )
+    if kl_warmup > trainer.total_steps:
+        say(
+            f"{run}: the run ends after {trainer.total_steps:,} steps, before the KL weight reaches its full value "
+            f"at step {kl_warmup:,}; set --kl-warmup 0 for the full weight from the start."
+        )
+
+
+def _num_parameters(trainer: Trainer) -> int:
+    return sum(value.numel() for value in trainer.model.parameters())
+
+
+def _summary(trainer: Trainer, config: RunConfig, data: TaskData, run: Path) -> dict[str, Any]:
+    warm = read_warm_start(run, config)
+    return {
+        "version": 1,
+        "run": run.name,
+        "type": config.type,
+        "step": trainer.step,
+        "total_steps": trainer.total_steps,
+        "parameters": _num_parameters(trainer),
+        "device": str(trainer.device),
+        "precision": trainer.precision.name,
+        "skipped_updates": trainer.skipped_updates,
+        "substituted_examples": data.batches.state_dict()["substitutions"],
+        "data": data.facts,
+        "warm_start": None if warm is None else asdict(warm),
+        "evaluation": trainer.evaluation,
+        "best": trainer.best,
+    }

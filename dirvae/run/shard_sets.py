@@ -1,0 +1,89 @@
+"""Which set of shards `--shards` means: a folder with a manifest, which is `shards` itself or a folder in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dirvae.tasks import TASKS
+from dirvae.training.errors import ConfigError
+from pipelines.modality import find_modality
+from pipelines.storage.manifest import MANIFEST_NAME, Manifest
+
+__all__ = ["ShardSet", "choose_set", "find_sets", "read_set", "refuse_without_task"]
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """A folder of shards, and what its manifest says about them."""
+
+    path: Path
+    modality: str
+    examples: int
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.examples:,} {_plural(self.modality, self.examples)})"
+
+
+def read_set(folder: Path) -> ShardSet | None:
+    """The set in a folder, None without a manifest. Raises `ShardError` for a damaged one."""
+    if not (folder / MANIFEST_NAME).is_file():
+        return None
+    manifest = Manifest.load(folder)
+    return ShardSet(folder, manifest.modality, manifest.examples)
+
+
+def find_sets(folder: Path) -> list[ShardSet]:
+    """The set in a folder and those in the folders in it, by name."""
+    inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    found = [read_set(path) for path in (folder, *inner)]
+    return [one for one in found if one is not None]
+
+
+def choose_set(sets: Sequence[ShardSet], folder: Path, run_type: str | None) -> ShardSet:
+    """The only set of those in `folder`, or that of the type; among several sets the type is "image" unless given.
+
+    Raises `ConfigError` if there is none, if several are of the type and none has its name, and for a set of a
+    modality that nothing trains on.
+    """
+    if not sets:
+        raise ConfigError(
+            f"{folder}: no set of shards is there. Make one with python tools/make_shards.py data/image, or name a "
+            "folder of shards with --shards PATH."
+        )
+    wanted = run_type or (sets[0].modality if len(sets) == 1 else "image")
+    fitting = [one for one in sets if one.modality == wanted]
+    if not fitting:
+        raise ConfigError(
+            f"{folder}: no set of {_plural(wanted)} is there, only {_listed(sets)}. Name another --type, or a folder "
+            "of shards with --shards PATH."
+        )
+    named = fitting if len(fitting) == 1 else [one for one in fitting if one.path.name == wanted]
+    if not named:
+        raise ConfigError(
+            f"{folder}: several sets of {_plural(wanted)} are there: {_listed(fitting)}. Name one with --shards PATH."
+        )
+    refuse_without_task(named[0])
+    return named[0]
+
+
+def refuse_without_task(chosen: ShardSet) -> None:
+    """Raise `ConfigError` for a set of a modality that nothing trains on."""
+    if chosen.modality not in TASKS:
+        raise ConfigError(
+            f"{chosen.path}: holds {_plural(chosen.modality)}, and dirvae.train has no --type {chosen.modality}. "
+            f"Name shards of another type: {', '.join(TASKS)}."
+        )
+
+
+def _listed(sets: Sequence[ShardSet]) -> str:
+    return ", ".join(map(str, sets))
+
+
+def _plural(modality: str, num: int = 2) -> str:
+    try:
+        found = find_modality(modality)
+    except ValueError:
+        return f"examples of {modality}"
+    return found.noun if num == 1 else found.plural

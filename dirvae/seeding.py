@@ -1,0 +1,63 @@
+"""Seeds as a function of the place in a run, so that no generator's state has to be saved.
+
+Every step, every evaluation batch and every picture has its own seed, an integer hash of (run seed, purpose, index);
+resuming at a step needs only the number of that step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+import torch
+
+from pipelines.order.randomness import mix_word
+
+__all__ = ["Purpose", "derive_seed", "seed_generators", "seeded"]
+
+_WORD = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class Purpose(IntEnum):
+    """What a seed is for. The numbers are part of what makes a run repeatable: append, never renumber."""
+
+    WEIGHTS = 1
+    STEP = 2
+    EVALUATION = 3
+    PICTURES = 4
+    EPOCH = 5
+    IMPORTANCE = 6
+    PROPOSAL = 7
+
+
+def derive_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
+    """The 64-bit seed of one place: a chain of SplitMix64 finalisers over (seed, purpose, index).
+
+    Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+    """
+    word = 0
+    for part in (seed, int(purpose), index):
+        word = mix_word((word ^ (part & _WORD)) + 0x9E37_79B9_7F4A_7C15)
+    return word
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Run a block with torch's generators (CPU and `device`) seeded; the caller's are restored afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        seed_generators(seed, device)
+        yield
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed torch's generators of the CPU and `device`, as `torch.manual_seed` does.
+
+    For the CPU alone this is a hundred times as fast: for each other device that is not in use yet, `torch.manual_seed`
+    records a stack trace, to seed it later.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)

@@ -1,0 +1,135 @@
+"""The two parts of a data set: batches to train on, and held-out examples that are the same every time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from dirvae.training.settings import FREE, Settings, is_positive
+from pipelines import hold_out, open_source
+
+__all__ = ["ON_ERROR", "DataSettings", "OpenIterator", "ReplayedBatches", "TaskData", "divide_source", "open_data"]
+
+ON_ERROR = ("raise", "substitute")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(Settings):
+    """The data settings that all types have. Raises `ConfigError` for a value out of range.
+
+    `source` is a folder of shards or files, a tar, a pattern or a URL: it may move between save and resume, but its
+    content must stay the same. `held_out` is the share of the examples kept for evaluation, `threads` the number of
+    decode threads (None: the number of cores). `on_error` says whether an example that cannot be decoded ends the
+    run ("raise") or is replaced by another ("substitute").
+    """
+
+    source: str = field(metadata=FREE)
+    batch_size: int = 32
+    held_out: float | None = 0.05
+    threads: int | None = field(default=None, metadata=FREE)
+    on_error: Literal["raise", "substitute"] = field(default="raise", metadata=FREE)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("source", isinstance(self.source, str) and self.source != "", "a path or URL")
+        self.check_counts("batch_size", smallest=1)
+        self.check_counts_or_none("threads")
+        share = self.held_out is None or (is_positive(self.held_out) and self.held_out < 1)
+        self.check("held_out", share, "None or a share of the examples in (0, 1)")
+        self.check("on_error", self.on_error in ON_ERROR, f"one of {', '.join(ON_ERROR)}")
+
+
+class OpenIterator(Protocol):
+    """Opens an iterator of `pipelines` over a source: batches of a type, as its settings say.
+
+    `is_training`: whether what is random for training only, such as flips, is on. `order`: how to iterate (`shuffle`,
+    `seed`, `tail`, `fields`, `quarantine`).
+    """
+
+    def __call__(self, source: Any, settings: Any, *, is_training: bool = False, **order: Any) -> Any: ...
+
+
+class ReplayedBatches:
+    """Batches of a source from its beginning each time they are iterated, however the last iteration ended."""
+
+    def __init__(self, source: Any, open_iterator: Callable[[], Any], *, batch_size: int) -> None:
+        self.source = source
+        self._open = open_iterator
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.source) // self._batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        iterator = self._open()
+        try:
+            yield from iterator
+        finally:
+            iterator.close()
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """`batches` to train on, the same training examples replayed for their mean, and the held-out ones, or None.
+
+    `facts` are what a report says about the data: source, examples, shards, hash, and how they were divided.
+    """
+
+    batches: Any
+    training: ReplayedBatches
+    held_out: ReplayedBatches | None
+    facts: dict[str, Any]
+
+    def close(self) -> None:
+        """End threads and close files."""
+        self.batches.close()
+
+
+def divide_source(settings: DataSettings, *, modality: str, seed: int, source: str | None = None) -> Any:
+    """Open the data of a run: (all of it, the part to train on, the held-out part or None).
+
+    `source` is where the data is now, if it has moved. Raises `PipelineError` for bad data, or too little of it.
+    """
+    whole = open_source(settings.source if source is None else source, modality=modality)
+    if settings.held_out is None:
+        return whole, whole, None
+    return whole, *hold_out(whole, settings.held_out, seed=seed)
+
+
+def open_data(
+    open_iterator: OpenIterator,
+    settings: DataSettings,
+    *,
+    modality: str,
+    seed: int,
+    quarantine: str | os.PathLike[str] | None = None,
+) -> TaskData:
+    """Open and divide the data of a run. Raises `PipelineError` for bad data, or too little of it.
+
+    Examples that cannot be decoded during training are listed in the file `quarantine`.
+    """
+    whole, train, held_out = divide_source(settings, modality=modality, seed=seed)
+
+    def replayed(source: Any, **order: Any) -> ReplayedBatches:
+        return ReplayedBatches(
+            source, lambda: open_iterator(source, settings, **order), batch_size=settings.batch_size
+        )
+
+    facts = {
+        "source": settings.source,
+        "examples": len(whole),
+        "training_examples": len(train),
+        "held_out_examples": 0 if held_out is None else len(held_out),
+        "shards": len(whole.shard_counts),
+        "data_hash": whole.data_hash,
+    }
+    return TaskData(
+        batches=open_iterator(
+            train, settings, is_training=True, shuffle=True, seed=seed, tail="keep", quarantine=quarantine
+        ),
+        training=replayed(train, shuffle=True, seed=seed),
+        held_out=None if held_out is None else replayed(held_out, shuffle=False, seed=0),
+        facts=facts,
+    )

@@ -1,0 +1,67 @@
+"""A `Task`: everything that one `--type` adds to training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from dirvae.autoencoder import AutoEncoder
+from dirvae.tasks.data import DataSettings, OpenIterator, TaskData
+from dirvae.training.settings import Settings
+from pipelines.modality import Modality, find_modality
+
+__all__ = ["AddFlag", "RunFacts", "Task"]
+
+
+class AddFlag(Protocol):
+    """Adds a command-line flag; its default is that of the setting with the flag's name, and is shown in the help."""
+
+    def __call__(self, flag: str, meaning: str, **options: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a report says besides its pictures: all settings of the run, the numbers at its end, and its seed."""
+
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """What `python -m dirvae.train --type NAME` trains on, and how it shows the result.
+
+    name            of the type, which is that of a modality: "image"
+    data, model     the classes of its settings; no name may occur twice in them and in `FitConfig`
+    add_arguments   (add) → None: adds the flags of those settings that are not common to all types
+    open_iterator   (source, data settings, *, is_training, **order) → an iterator over batches
+    build_model     (data settings, model settings) → a fresh model, drawn from torch's generator as it stands
+    make_evaluation (data, seed) → (model) → numbers by name, over the held-out examples
+    write_report    (run folder, model, data, facts) → the path of the page
+    """
+
+    name: str
+    data: type[DataSettings]
+    model: type[Settings]
+    add_arguments: Callable[[AddFlag], None]
+    open_iterator: OpenIterator
+    build_model: Callable[[Any, Any], AutoEncoder]
+    make_evaluation: Callable[[TaskData, int], Callable[[Any], dict[str, Any]]]
+    write_report: Callable[[Path, AutoEncoder, TaskData, RunFacts], Path]
+
+    @property
+    def modality(self) -> Modality:
+        """The kind of media, with its words for sentences."""
+        return find_modality(self.name)
+
+    @property
+    def plural(self) -> str:
+        """Several examples: "images"."""
+        return self.modality.plural
+
+    def count(self, num: int) -> str:
+        """A number of examples as words: "1 image", "2,000 images"."""
+        return f"1 {self.modality.noun}" if num == 1 else f"{num:,} {self.plural}"

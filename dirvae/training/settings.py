@@ -1,0 +1,94 @@
+"""Settings as frozen values that cannot be wrong: checked when they are made, saved as JSON, compared on resume.
+
+The settings of a run come in parts: training (`FitConfig`), and the data and the model of its type. Each part is a
+subclass. `None` means off.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from dirvae.training.errors import ConfigError
+
+__all__ = ["FREE", "Settings", "is_count", "is_positive", "refuse_unknown"]
+
+FREE = {"may_change_on_resume": True}
+"""Metadata of a field that may change when a run is resumed; the others may not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One part of a run's settings. Raises `ConfigError` for a value out of range."""
+
+    def __post_init__(self) -> None:
+        """Check the fields; a subclass calls this one too, so that several parts can be joined."""
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of the settings, in order."""
+        return tuple(entry.name for entry in fields(cls))
+
+    @classmethod
+    def fixed_names(cls) -> tuple[str, ...]:
+        """The names of the settings that may not change when a run is resumed."""
+        return tuple(entry.name for entry in fields(cls) if not entry.metadata.get("may_change_on_resume"))
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON values, one key per field."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The settings saved by `to_json`. Raises `ConfigError` for unknown keys or bad values."""
+        refuse_unknown(content, cls.names())
+        return cls(**content)
+
+    @classmethod
+    def from_joined(cls, content: Mapping[str, Any]) -> Self:
+        """The settings of this part, from JSON that holds those of other parts as well."""
+        return cls(**{name: content[name] for name in cls.names() if name in content})
+
+    def changes_since(self, before: Self) -> list[str]:
+        """The differences from `before` that a resumed run may not have, each as `name: old → new`."""
+        return [
+            f"{name}: {getattr(before, name)} → {getattr(self, name)}"
+            for name in self.fixed_names()
+            if getattr(before, name) != getattr(self, name)
+        ]
+
+    def check(self, name: str, is_valid: bool, expected: str) -> None:
+        """Raise `ConfigError`, with the name and the value, unless the setting is valid."""
+        if not is_valid:
+            raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be {expected}.")
+
+    def check_counts(self, *names: str, smallest: int) -> None:
+        """Check that settings are whole numbers from `smallest` on."""
+        for name in names:
+            self.check(name, is_count(getattr(self, name), smallest), f"a whole number ≥ {smallest}")
+
+    def check_counts_or_none(self, *names: str) -> None:
+        """Check that settings are None or whole numbers from 1 on."""
+        for name in names:
+            self.check(name, getattr(self, name) is None or is_count(getattr(self, name), 1), "None or ≥ 1")
+
+
+def refuse_unknown(content: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Raise `ConfigError` for keys that are not among the known settings."""
+    unknown = [name for name in content if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"unknown setting {', '.join(map(repr, sorted(unknown)))}; the settings are {', '.join(sorted(known))}."
+        )
+
+
+def is_count(value: object, smallest: int) -> bool:
+    """Whether a value is a whole number from `smallest` on."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= smallest
+
+
+def is_positive(value: object) -> bool:
+    """Whether a value is a finite number above 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0

@@ -1,0 +1,54 @@
+"""What is known of the examples of a shard: from its index, and by one look at each example where that says nothing.
+
+Records that were found by looking are kept in the cache under what identifies the shard's bytes on this machine, so
+that a file that changes is looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..storage.index import INDEX_DTYPE, Index, Record
+from .located import LocatedExample
+
+__all__ = ["Probe", "completed", "is_known", "measure_all"]
+
+MEASURED = ("frames", "rate_numerator", "rate_denominator", "width", "height", "channels", "table_offset")
+
+
+class Probe(Protocol):
+    """How the records of one kind of media are found; `kind` names it, and its version, in the cache."""
+
+    kind: str
+
+    def measure(self, located: LocatedExample) -> Record:
+        """Look at one example; `frames` is UNREADABLE where it cannot be decoded. Only what it measures counts."""
+
+    def close(self) -> None:
+        """Let go of what it keeps open."""
+
+
+def is_known(records: Index) -> NDArray[np.bool_]:
+    """Which of them an index had: packed examples have a rate, those of foreign tars none."""
+    known: NDArray[np.bool_] = records["rate_numerator"] > 0
+    return known
+
+
+def measure_all(located: Iterable[LocatedExample], probe: Probe, num: int) -> Index:
+    """Look at every one of `num` examples: (num,) records, what says where they lie left out."""
+    records = np.zeros(num, INDEX_DTYPE)
+    for row, example in enumerate(located):
+        records[row] = probe.measure(example)
+    return records
+
+
+def completed(records: Index, rows: NDArray[np.int64], measured: Index) -> Index:
+    """A copy of the records in which these rows have what was measured."""
+    whole = np.array(records)
+    for name in MEASURED:
+        whole[name][rows] = measured[name]
+    return whole

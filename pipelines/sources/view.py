@@ -1,0 +1,67 @@
+"""Some examples of another source: what parts of a set, and selections from it, have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .located import LocatedExample
+from .source import Example, ReadOrder, Source
+
+__all__ = ["SourceView"]
+
+
+class SourceView(Source):
+    """Examples of `source`, at indices of its own. What a view does not say itself is said by the source behind it.
+
+    Examples keep the `index` that they have in the whole source.
+    """
+
+    def __init__(self, source: Source, name: str) -> None:
+        self.source, self.name = source, name
+        self.modality, self.cuts_recordings = source.modality, source.cuts_recordings
+
+    @abstractmethod
+    def parent_indices(self, indices: Sequence[int]) -> list[int]:
+        """Where these examples stand in the source behind."""
+
+    def read(self, indices: Sequence[int]) -> list[Example]:
+        """The examples at these indices of the view."""
+        return self.source.read(self.parent_indices(indices))
+
+    def keys(self) -> list[str]:
+        """The key of every example of the view, in its order."""
+        every = self.source.keys()
+        return [every[index] for index in self.parent_indices(range(len(self)))]
+
+    def locate(self, index: int) -> LocatedExample:
+        """Where an example lies."""
+        return self.source.locate(self.parent_indices([index])[0])
+
+    def expect(self, indices: NDArray[np.int64] | None, *, order: ReadOrder) -> None:
+        """Say to the source behind which of its examples are read next."""
+        if type(self._origin()).expect is Source.expect:
+            return
+        chosen = None if indices is None else np.array(self.parent_indices(indices.tolist()), np.int64)
+        self.source.expect(chosen, order=order)
+
+    def _origin(self) -> Source:
+        """The source behind all views."""
+        return self.source._origin() if isinstance(self.source, SourceView) else self.source
+
+    @property
+    def clip_spec(self) -> dict[str, Any] | None:
+        """That of the source behind."""
+        return self.source.clip_spec
+
+    def fingerprint(self, shard: int) -> str | None:
+        """That of the source behind."""
+        return self.source.fingerprint(shard)
+
+    def close(self) -> None:
+        """Close the source behind."""
+        self.source.close()

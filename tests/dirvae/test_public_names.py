@@ -1,0 +1,55 @@
+"""The public names of dirvae, written out: each can be imported from where it has always been."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+PUBLIC = {
+    "dirvae": (
+        *("AutoEncoder", "Dirichlet", "Gaussian", "Latent", "MLPVAE", "Output", "ResNetVAE", "Trainer"),
+        *("autoencoder", "load_model"),
+    ),
+    "dirvae.training": (
+        *("CheckpointError", "ConfigError", "FeedBatch", "FitConfig", "NonFiniteError", "SaveError", "TrainConfig"),
+        *("Trainer", "TrainingError", "TrainingWarning", "load_model"),
+    ),
+    "dirvae.latents": (
+        *("Dirichlet", "Gaussian", "LATENTS", "Latent", "LogisticNormal", "MomentPrior", "Posterior", "Prior"),
+        *("ScaledDirichlet", "StickBreaking", "make_latent", "named_latent"),
+    ),
+    "dirvae.networks": ("MLPVAE", "ResNetVAE"),
+    "dirvae.evaluate": (
+        *("ImportanceEstimate", "choose_width", "collapsed_values", "collapsed_weights", "estimate_likelihood"),
+        *("input_weight_norms", "neighbour_errors", "usage"),
+    ),
+    "dirvae.explore": ("ReportContent", "component_latents", "interpolate", "seen_strength", "write_report"),
+    "dirvae.losses": (
+        *("BernoulliLikelihood", "DiscretizedLogisticLikelihood", "GaussianLikelihood", "LIKELIHOODS"),
+        *("LaplaceLikelihood", "Likelihood", "SquaredError", "bernoulli_log_prob", "discretized_logistic_log_prob"),
+        *("gaussian_log_prob", "laplace_log_prob", "make_likelihood", "masked_mean"),
+    ),
+    "dirvae.metrics": ("active_units", "components_in_use", "effective_components", "is_simplex", "psnr"),
+    "dirvae.schedules": ("constant", "cyclical", "linear_warm_up"),
+}
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in PUBLIC.items() for name in names])
+def test_a_public_name_is_where_it_was(module: str, name: str) -> None:
+    found = importlib.import_module(module)
+    assert getattr(found, name) is not None
+    assert name in found.__all__
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_star_gives_every_public_name(module: str) -> None:
+    names: dict[str, object] = {}
+    exec(f"from {module} import *", names)
+    assert set(PUBLIC[module]) <= set(names)
+
+
+def test_a_name_that_training_does_not_have_is_an_attribute_error() -> None:
+    training = importlib.import_module("dirvae.training")
+    with pytest.raises(AttributeError, match="has no attribute 'Trainee'"):
+        _ = training.Trainee
