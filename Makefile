@@ -1,5 +1,6 @@
 # make demo: install, sample data, shards, a short training, its report.   make test: the tests.
 # make check: format, lint, types, tests.   make bench: side-by-side measurements.
+# make verify: the long proofs.   make gpu: tests and speed on a CUDA device.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO_FLAGS ?= --steps 800
