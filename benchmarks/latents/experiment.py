@@ -16,8 +16,8 @@ from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate import ImportanceEstimate, estimate_likelihood, neighbour_errors, usage
+from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.training import FitConfig, Trainer
-from dirvae.training.seeding import Stream, seeded, stream_seed
 from pipelines.order.epoch_order import permutation
 
 __all__ = ["LIKELIHOOD_IMAGES", "measure", "train"]
@@ -86,7 +86,7 @@ def measure(
     for index, part in enumerate(chosen.split(ROWS)):
         if should_stop():
             return None
-        seed = stream_seed(TEST_SEED, Stream.IMPORTANCE, index)
+        seed = derive_seed(TEST_SEED, Purpose.IMPORTANCE, index)
         parts.append(estimate_likelihood(model, part, samples=samples, rows=ROWS, seed=seed))
     estimate = ImportanceEstimate.joined(parts).means()
     seconds = time.perf_counter() - began
@@ -121,6 +121,6 @@ def _objective(model: AutoEncoder, x: Tensor) -> float:
     """What training minimises: with the model's own sampler and divergence, be they approximations or not."""
     total = 0.0
     for index, part in enumerate(x.split(ROWS)):
-        with seeded(stream_seed(TEST_SEED, Stream.EVALUATION, index), torch.device("cpu")):
+        with seeded(derive_seed(TEST_SEED, Purpose.EVALUATION, index), torch.device("cpu")):
             total += len(part) * float(model.loss(part, model(part))["loss"])
     return total / len(x)

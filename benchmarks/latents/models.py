@@ -9,7 +9,7 @@ import torch
 from dirvae.latents import Dirichlet, Latent, ScaledDirichlet, make_latent
 from dirvae.latents.dense import Standardise
 from dirvae.networks import MLPVAE
-from dirvae.training.seeding import Stream, seeded, stream_seed
+from dirvae.seeding import Purpose, derive_seed, seeded
 
 __all__ = ["MODELS", "make_model"]
 
@@ -34,7 +34,7 @@ The last three try to make a Dirichlet do better: fewer components under a dense
 
 def make_model(name: str, *, seed: int) -> MLPVAE:
     """A fresh model, a function of its name and seed. The decoder reads the latent in units of its prior."""
-    with seeded(stream_seed(seed, Stream.WEIGHTS), torch.device("cpu")):
+    with seeded(derive_seed(seed, Purpose.WEIGHTS), torch.device("cpu")):
         latent = MODELS[name]()
         prior = latent.prior
         head = Standardise(prior.mean, prior.stddev)

@@ -25,8 +25,8 @@ from experiment import LIKELIHOOD_IMAGES, measure, train
 from jobs import RESULTS, Job, all_jobs
 from models import MODELS
 
+from dirvae.run.folder import hold_run, write_json
 from dirvae.training import TrainingError
-from dirvae.training.run_folder import hold_run, write_json
 from dirvae.training.signals import StopSignals
 
 RUNS = Path(__file__).resolve().parents[2] / "runs" / "latents"

@@ -21,11 +21,13 @@ from typing import Any
 import torch
 from scenes_jobs import MODELS, RESULTS, SceneJob, Setting, scene_jobs
 
-from dirvae.evaluate.run import EvaluateConfig, evaluate_run
+from dirvae.evaluate.held_out import HeldOut, mean_image
+from dirvae.run.config import write_config
+from dirvae.run.evaluation import EvaluateConfig, evaluate_run
+from dirvae.run.folder import hold_run, write_json
+from dirvae.tasks.data import open_data
+from dirvae.tasks.image import IMAGE
 from dirvae.training import TrainConfig, Trainer, TrainingError
-from dirvae.training.data import open_training_data
-from dirvae.training.evaluation import HeldOut, mean_image
-from dirvae.training.run_folder import hold_run, write_config, write_json
 from dirvae.training.signals import StopSignals
 from pipelines import PipelineError, make_shards
 from pipelines.samples.scenes import make_sample_data
@@ -151,7 +153,8 @@ def _train(job: SceneJob, config: TrainConfig, run: Path, stop: Callable[[], boo
     """Train a job to its last step, from wherever its run stands: what the last evaluation found, None if stopped."""
     began = time.perf_counter()
     model = job.make_model(config)
-    data = open_training_data(config, quarantine=run / "quarantine.jsonl")
+    quarantine = run / "quarantine.jsonl"
+    data = open_data(IMAGE.open_iterator, config, modality="image", seed=config.seed, quarantine=quarantine)
     try:
         held_out = data.held_out
         if held_out is None:
@@ -159,7 +162,7 @@ def _train(job: SceneJob, config: TrainConfig, run: Path, stop: Callable[[], boo
         evaluate = HeldOut(held_out, mean=mean_image(data.training), seed=config.seed)
         trainer = Trainer(model, data.batches, config=config, evaluate=evaluate, out=run)
         is_resumed = trainer.resume()
-        write_config(run, config)
+        write_config(run, config.to_run())
         trainer.fit(should_stop=stop)
         if trainer.step < trainer.total_steps:
             return None

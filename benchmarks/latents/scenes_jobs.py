@@ -12,8 +12,8 @@ import torch
 
 from dirvae.latents import Dirichlet, Latent, ScaledDirichlet, make_latent
 from dirvae.networks import ResNetVAE
+from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.training import TrainConfig
-from dirvae.training.seeding import Stream, seeded, stream_seed
 
 __all__ = ["MODELS", "RESULTS", "SEEDS", "SceneJob", "Setting", "scene_jobs"]
 
@@ -87,7 +87,7 @@ class SceneJob:
 
         The latent's are drawn first, so they are other draws than those of a run there.
         """
-        with seeded(stream_seed(config.seed, Stream.WEIGHTS), torch.device("cpu")):
+        with seeded(derive_seed(config.seed, Purpose.WEIGHTS), torch.device("cpu")):
             return ResNetVAE(
                 size=config.size,
                 model_size=config.model_size,

@@ -24,10 +24,11 @@ from torch import Tensor
 from dirvae.autoencoder import AutoEncoder
 from dirvae.explore.pictures import to_pixels
 from dirvae.metrics import is_simplex
-from dirvae.training import TrainingError, load_model
-from dirvae.training.data import open_training_data
+from dirvae.run.config import read_config
+from dirvae.tasks.data import open_data
+from dirvae.tasks.image import IMAGE
+from dirvae.training import TrainConfig, TrainingError, load_model
 from dirvae.training.feed import to_device
-from dirvae.training.run_folder import read_config
 
 __all__ = ["component_rows", "grown", "label_of", "main"]
 
@@ -69,9 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _load(job: SceneJob, run: Path) -> tuple[AutoEncoder, Tensor]:
     """The best model of a run and its held-out scenes (num, 3, side, side)."""
-    config = read_config(run)
+    config = TrainConfig(**read_config(run).settings())
     model = load_model(run, model=job.make_model(config))
-    data = open_training_data(config)
+    data = open_data(IMAGE.open_iterator, config, modality="image", seed=config.seed)
     try:
         held_out = data.held_out
         if held_out is None:

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate import choose_width, estimate_likelihood
+from dirvae.run.folder import hold_run, write_json
 from dirvae.training import TrainingError
-from dirvae.training.run_folder import hold_run, write_json
 from pipelines.order.epoch_order import permutation
 
 MORE = 5

@@ -15,8 +15,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from dirvae.run import session
+from dirvae.run.config import RunConfig
 from dirvae.train import main as train
-from dirvae.training import TrainConfig, session
+from dirvae.training import TrainConfig
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "latents"
 sys.path.insert(0, str(FOLDER))
@@ -63,7 +65,10 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 def test_from_the_same_first_weights_the_trainer_ends_in_those_of_the_job(
     done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, latent: str
 ) -> None:
-    monkeypatch.setattr(session, "build_model", scenes_jobs.SceneJob(latent, 4, 0).make_model)
+    def make_model(config: RunConfig) -> torch.nn.Module:
+        return scenes_jobs.SceneJob(latent, 4, 0).make_model(TrainConfig(**config.settings()))
+
+    monkeypatch.setattr(session, "build_model", make_model)
     shards = str(done / "runs" / "shards-80-16")
     options = ["--shards", shards, "--size", "16", "--model-size", "4", "--steps", "5", "--held-out", "0.25"]
     more = ["--latent", latent, "--device", "cpu", "--threads", "1", "--out", str(tmp_path / "run")]
@@ -97,7 +102,7 @@ def test_a_learned_prior_is_one(done: Path) -> None:
 def test_the_settings_a_job_saves_name_its_latent_and_prior(model: str) -> None:
     job = scenes_jobs.SceneJob(model, 4, 0)
     config = job.config(Path("shards"), scenes_jobs.Setting(side=16))
-    named, made = session.build_model(config).latent, job.make_model(config).latent
+    named, made = session.build_model(config.to_run()).latent, job.make_model(config).latent
     assert type(named) is type(made)
     for name, value in made.named_buffers():
         assert torch.equal(value, named.get_buffer(name)), name
