@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from .batching.batch import Batch
-
 __all__ = ["batch_to_device", "torch_resize"]
+
+
+class Movable(Protocol):
+    """Of a batch, what moving it to a device needs."""
+
+    @property
+    def data(self) -> Any: ...
+
+    @property
+    def mask(self) -> Any: ...
+
+    @property
+    def lengths(self) -> Any: ...
+
+    def replace(self, **changes: Any) -> Self: ...
+
+
+B = TypeVar("B", bound=Movable)
 
 
 def torch_resize(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
@@ -27,8 +42,8 @@ def torch_resize(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
 
 
 def batch_to_device(
-    batch: Batch, device: str | torch.device = "cpu", *, non_blocking: bool = True, pin_memory: bool = False
-) -> Batch:
+    batch: B, device: str | torch.device = "cpu", *, non_blocking: bool = True, pin_memory: bool = False
+) -> B:
     """The same batch with `data`, `mask` and `lengths` as tensors on a device; channels-last memory stays so.
 
     With `pin_memory` the copy goes through page-locked memory, so that it can overlap with computation.

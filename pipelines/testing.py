@@ -91,7 +91,7 @@ def _assert_goes_on(
     ranks = [make(**variation, **({"rank": rank} if num_ranks > 1 else {})) for rank in range(num_ranks)]
     for rank in ranks:
         rank.load_state_dict(state)
-        assert rank.state_dict() == state, "a state that is loaded and asked for again is different"
+        assert rank.state_dict() == state, "a state that is loaded and asked for again has changed"
     for number in range(epoch, len(whole)):
         due = whole[number][position if number == epoch else 0 :]
         ledger = Ledger.of(due, [entry for part, _ in play_epoch(ranks) for entry in part], ordered=ordered)

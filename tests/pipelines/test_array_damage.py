@@ -248,7 +248,7 @@ def test_a_numpy_file_that_is_cut_off_is_refused_and_one_that_is_cut_later_is_to
     place.write_bytes(content[:3000])
     with pytest.raises(ExampleError, match=r"ends|mapped"):
         source.read([52])
-    with pytest.raises(SourceError, match=r"missing|no .npz"):
+    with pytest.raises(SourceError, match=r"missing|not a readable .npz"):
         ArraySource(place)
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from pipelines import ShardError, ShardSource, SourceError, open_source
 from pipelines.sources import shards
-from pipelines.storage.blob import LocalFile
 from pipelines.storage.index import index_path
+from pipelines.storage.tar_index import open_tar
 
 from .shard_files import GOLDEN, keys, put, write_shard, write_shards
 
@@ -46,7 +46,7 @@ def test_a_folder_of_shards_with_a_manifest_is_opened_without_reading_a_tar(
     folder = write_shards(tmp_path / "image", [3, 2], manifest=True)
     expected = keys(open_source(folder))
     opened: list[Path] = []
-    monkeypatch.setattr(shards, "LocalFile", lambda path: opened.append(path) or LocalFile(path))
+    monkeypatch.setattr(shards, "open_tar", lambda tar, store: opened.append(Path(tar)) or open_tar(tar, store))
     source = open_source(tmp_path)
     assert (len(source), opened) == (5, [])
     assert source[4].key == expected[4]
@@ -123,7 +123,7 @@ def test_shards_that_contradict_their_manifest_are_named(tmp_path: Path) -> None
     with pytest.raises(ShardError, match=r"s-0001\.tar.*manifest"):
         open_source(folder)
     second.unlink()
-    with pytest.raises(ShardError, match=r"s-0001\.tar.*cannot be read"):
+    with pytest.raises(ShardError, match=r"s-0001\.tar: in the manifest, but there is no such file"):
         open_source(folder)
     second.write_bytes(whole)
     np.save(index_path(second), np.load(index_path(second))[:1])
