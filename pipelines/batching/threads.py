@@ -29,7 +29,7 @@ PIECE = 8
 QUICK_PIECE = 64
 """Where slots are quick: so many that taking them costs nothing."""
 
-SLOW_SECONDS = 5e-3
+SLOW_SECONDS = 20e-3
 """Where a slot takes longer, each is a task of its own: no thread waits while another has several to do."""
 
 

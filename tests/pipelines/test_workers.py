@@ -105,7 +105,7 @@ class Pieces(Recorder):
 
 
 def test_where_a_slot_is_slow_each_is_a_task_and_a_small_job_is_shared_by_all_threads() -> None:
-    jobs = list(DecodeThreads((Pieces(number, 8, delay=0.02) for number in range(6)), threads=4, ahead=2))
+    jobs = list(DecodeThreads((Pieces(number, 8, delay=0.04) for number in range(6)), threads=4, ahead=2))
     assert jobs[0].pieces == [2, 2, 2, 2], "nothing is known yet: a job of eight for four threads"
     assert jobs[-1].pieces == [1] * 8
     assert len(jobs[-1].threads) == 4
