@@ -1,8 +1,8 @@
-"""Rows of zarr arrays a second: this library beside torch's `DataLoader` over the same array.
+"""Rows of zarr arrays per second: this library beside torch's `DataLoader` over the same array.
 
     python benchmarks/arrays.py [--rows 20000] [--batch-size 64] [--threads 2] [--runs 5] [--layouts plain sharded …]
 
-Made anew in a temporary folder: (rows, 64, 64) smooth pictures with noise, in chunks of 64 rows. Each loader is built
+Made in a temporary folder: (rows, 64, 64) smooth pictures with noise, in chunks of 64 rows. Each loader is built
 once and warmed by one run that is not counted; then all take turns. A run is `--seconds` long. Printed is the
 median over the runs, its ratio to the `DataLoader`, which reads `array[i]` in worker processes, as its users write
 it, and the processor time of all processes for a row (Linux only), which a busy machine disturbs less. Ours are
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Rows of zarr arrays a second, side by side.")
+    parser = argparse.ArgumentParser(description="Rows of zarr arrays per second, side by side.")
     parser.add_argument("--rows", type=int, default=20_000, help="rows of each array")
     parser.add_argument("--batch-size", type=int, default=64, help="rows in a batch")
     parser.add_argument("--threads", type=int, default=2, help="threads (ours) or worker processes (theirs)")

@@ -1,4 +1,4 @@
-"""Windows a second at random from long recordings, side by side: this library and its peers over the same files.
+"""Windows per second at random from long recordings, side by side: this library and its peers over the same files.
 
     python benchmarks/audio.py [--files 16] [--seconds 300] [--window 65536] [--format WAV] [--runs 5] [--only NAME …]
 
@@ -172,7 +172,7 @@ def make_files(setup: Setup, files: int, seconds: int, kind: str) -> None:
 
 
 def timed(run: Run) -> float:
-    """Windows a second of one run, after its first batches."""
+    """Windows per second of one run, after its first batches."""
     batches = run()
     for _ in islice(batches, SETTLING):
         pass

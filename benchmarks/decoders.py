@@ -2,7 +2,7 @@
 
     python benchmarks/decoders.py [FOLDER] [--images 40] [--sizes 256 64] [--runs 7]
 
-The photographs are encoded anew in memory as PNG, PNG with alpha, WebP and lossless WebP; JPEGs stay as they are. One
+The photographs are encoded again in memory as PNG, PNG with alpha, WebP and lossless WebP; JPEGs stay as they are. One
 thread. All take turns, run 1 of each, then run 2 of each; printed is the median of the runs, in processor time, which
 other work on the machine disturbs less than the clock. Decoders that are not installed are left out.
 """

@@ -1,4 +1,4 @@
-"""Images a second, side by side: this library, its peers, and a bare loop, over the same photographs.
+"""Images per second, side by side: this library, its peers, and a bare loop, over the same photographs.
 
     python benchmarks/images.py [FOLDER] [--size 256] [--batch-size 64] [--workers 2] [--runs 7] [--only NAME …]
 
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Images a second, side by side.")
+    parser = argparse.ArgumentParser(description="Images per second, side by side.")
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "data" / "image", help="photographs")
     parser.add_argument("--size", type=int, default=256, help="height and width of the output in pixels")
     parser.add_argument("--batch-size", type=int, default=64, help="pictures in a batch")

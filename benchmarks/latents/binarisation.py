@@ -1,7 +1,7 @@
 """Grey pixels drawn as black or white, afresh in every epoch and always alike: noise keyed by place.
 
 Pixel v of 255 is white with probability v/255 (to 2⁻¹⁷). The noise of an image is a function of (seed, epoch,
-image): 16 bits a pixel of a Philox stream of the epoch's own, at the image's place in it.
+image): 16 bits per pixel of a Philox stream of the epoch's own, at the image's place in it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class DrawnBatch:
 class BinarisedBatches:
     """Images (num, 784) uint8 in memory as batches, shuffled and binarised afresh in every epoch.
 
-    An epoch is whole batches; what is left over waits for another order. Iterating goes on from the state.
+    An epoch is whole batches; what is left over waits for another order. Iterating continues from the state.
     """
 
     def __init__(self, pixels: NDArray[np.uint8], *, batch_size: int, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""One job from data to numbers: train or go on training, then measure on the test images."""
+"""One job from data to numbers: train or continue training, then measure on the test images."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def train(
     if trainer.step > trainer.total_steps:
         raise SystemExit(
             f"{run}: has {trainer.step} steps, more than the {trainer.total_steps} of {job.name}; remove the folder to "
-            "train anew."
+            "train again."
         )
     trainer.fit(should_stop=should_stop)
     return model.eval() if trainer.step == trainer.total_steps else None

@@ -33,7 +33,7 @@ class Job:
 
     @property
     def run_name(self) -> str:
-        """What its run folder is called: longer jobs go on where shorter ones of the same seed ended."""
+        """What its run folder is called: longer jobs continue where shorter ones of the same seed ended."""
         return f"{self.dataset}-{self.model}-seed{self.seed}"
 
     @property

@@ -1,6 +1,6 @@
 """Run the experiments that are missing: python benchmarks/latents/run.py --data FOLDER.
 
-Each job leaves one JSON in benchmarks/latents/results. A job that was killed goes on at its last checkpoint and ends
+Each job leaves one JSON in benchmarks/latents/results. A job that was killed continues at its last checkpoint and ends
 in the same weights. Jobs run in processes of one thread each: for batches of 100 two such processes do more than two
 threads of one, and the numbers do not depend on how many there are. Ctrl-C and SIGTERM save first.
 """
@@ -132,7 +132,7 @@ def _run(job: Job, data: Digits, run: Path, options: argparse.Namespace, stop: S
         None if model is None else measure(model, data, samples=options.samples, images=images, should_stop=stop)
     )
     if measures is None:
-        print(f"{job.name}: stopped; the same command goes on from the last checkpoint.", flush=True)
+        print(f"{job.name}: stopped; the same command continues from the last checkpoint.", flush=True)
         return
     options.results.mkdir(parents=True, exist_ok=True)
     write_json(job.result_path(options.results), _content(job, measures, trained - began, options.threads))

@@ -2,7 +2,7 @@
 
 Makes sample scenes and packs them, trains each latent around the same network from several seeds with the settings of
 `python -m dirvae.train`, and measures every run as `python -m dirvae.evaluate` does. Each job leaves one JSON in
-benchmarks/latents/results; a job that was killed goes on at its last checkpoint and ends in the same weights. Started
+benchmarks/latents/results; a job that was killed continues at its last checkpoint and ends in the same weights. Started
 twice, the two share the jobs. Ctrl-C and SIGTERM save first. tables.py puts the results into the docs,
 scenes_pictures.py the pictures.
 """
@@ -120,7 +120,7 @@ def _run(
     config = job.config(shards, setting)
     trained = _train(job, config, run, stop)
     if trained is None:
-        print(f"{job.name}: stopped; the same command goes on from the last checkpoint.", flush=True)
+        print(f"{job.name}: stopped; the same command continues from the last checkpoint.", flush=True)
         return
     measuring = EvaluateConfig(samples=options.samples, label="shape", circular=CIRCULAR)
     measures = evaluate_run(run, measuring, model=job.make_model(config))

@@ -28,7 +28,7 @@ from dirvae.networks.mlp import dense_stack
 from dirvae.training import FitConfig, Trainer
 
 Round = Callable[[], float]
-"""Runs some steps and returns seconds a step."""
+"""Runs some steps and returns seconds per step."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
