@@ -24,6 +24,7 @@ from dirvae.training.config import PRECISIONS
 from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
 from dirvae.training.signals import StopSignals
 from pipelines import ExampleError, PipelineError, StateError
+from pipelines.terminal import escape_unencodable
 
 __all__ = ["main"]
 
@@ -36,6 +37,7 @@ ANY_SET = ""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 1 for an error, 130 after Ctrl-C, 143 after SIGTERM."""
+    escape_unencodable()
     with StopSignals() as stop, warnings.catch_warnings():
         warnings.simplefilter("always", TrainingWarning)
         warnings.showwarning = _show_warning

@@ -30,6 +30,17 @@ class Movable(Protocol):
 B = TypeVar("B", bound=Movable)
 
 
+def _as_tensor(array: NDArray[Any]) -> torch.Tensor:
+    """The array's own memory as a tensor. Raises `TypeError` for numbers that torch has no type for."""
+    try:
+        return torch.from_numpy(array)
+    except TypeError as error:
+        raise TypeError(
+            f"The batch holds {array.dtype}, which torch has no type for. Convert it with transform=…, "
+            "e.g. lambda array, rng, example: array.astype('float64')."
+        ) from error
+
+
 def torch_resize(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
     """Fill the target with the source, antialiased bilinear: both (height, width, channel) uint8.
 
@@ -46,12 +57,14 @@ def batch_to_device(
 ) -> B:
     """The same batch with `data`, `mask` and `lengths` as tensors on a device; channels-last memory stays so.
 
-    With `pin_memory` the copy goes through page-locked memory, so that it can overlap with computation.
+    Numbers become tensors, complex ones too; text, dates and records stay NumPy arrays. With `pin_memory` the copy goes
+    through page-locked memory, so that it can overlap with computation. Raises `TypeError` for numbers that torch has
+    no type for, such as longdouble.
     """
 
     def move(array: Any) -> Any:
-        if isinstance(array, np.ndarray) and array.dtype.kind in "biuf":
-            array = torch.from_numpy(array)
+        if isinstance(array, np.ndarray) and array.dtype.kind in "biufc":
+            array = _as_tensor(array)
         if not isinstance(array, torch.Tensor):
             return array
         return (array.pin_memory() if pin_memory else array).to(device, non_blocking=non_blocking)

@@ -17,6 +17,7 @@ from dirvae.run.folder import is_run
 from dirvae.tasks import Task, find_task
 from dirvae.training.errors import TrainingError
 from pipelines import PipelineError
+from pipelines.terminal import escape_unencodable
 
 __all__ = ["main"]
 
@@ -31,6 +32,7 @@ SUMMARY = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate a run and print the table: 0, 1 for an error, 130 after Ctrl-C, 141 if the reader closed the pipe."""
+    escape_unencodable()
     given = vars(_parser().parse_args(argv))
     run = given.pop("run")
     try:

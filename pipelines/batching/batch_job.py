@@ -215,7 +215,7 @@ class BatchJob:
 
     def batch(self, state: dict[str, Any]) -> Batch:
         """The finished batch. Raises `ValueError` where arrays of different shapes cannot be stacked."""
-        data = self._data if self._data is not None else _stack([a for a in self._arrays if a is not None])
+        data = self._data if self._data is not None else _stack(self._arrays)
         transforms = [details.transform for details in self._details]
         lengths = [details.length for details in self._details]
         return Batch(
@@ -247,10 +247,26 @@ def _lengths(lengths: list[int | None], data: NDArray[Any]) -> NDArray[np.int64]
 
 def _transformed(transform: Transform, array: NDArray[Any], place: Place, example: Example) -> NDArray[Any]:
     try:
-        return np.asarray(transform(array, place.lend_generator(), example))
+        return _as_array(transform(array, place.lend_generator(), example), "transform")
     except Exception as error:
         error.add_note(f"in transform(array, rng, example), for example {example.key!r} of {example.container}")
         raise
+
+
+def _as_array(value: Any, giver: str) -> NDArray[Any]:
+    """What a function of the user's returned, as an array. Raises `TypeError` for what is no array of numbers."""
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError:  # sequences of different lengths
+        array = np.empty((), object)
+    if array.dtype.hasobject and not array.ndim and isinstance(value, np.ndarray):
+        value = value.item()  # what `np.asarray` made of no array
+    if isinstance(value, str | bytes) or array.dtype.hasobject:
+        what = "None" if value is None else f"a value of type {type(value).__name__}"
+        raise TypeError(f"{giver} returned {what}; it must return an array of numbers.")
+    return array
 
 
 def _decode_alone(decoder: Decoder, example: Example, place: Place) -> tuple[NDArray[Any], Details]:
@@ -261,8 +277,8 @@ def _decode_alone(decoder: Decoder, example: Example, place: Place) -> tuple[NDA
     return slots[0], details
 
 
-def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    arrays = [np.asanyarray(array) for array in arrays]
+def _stack(decoded: Sequence[NDArray[Any] | None]) -> NDArray[Any]:
+    arrays = [_as_array(array, "the decoder") for array in decoded]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         raise ValueError(f"examples of shapes {sorted(shapes)} cannot share a batch. Give a size, or batch_size=1.")

@@ -12,9 +12,24 @@ from typing import Any, Literal, TypedDict
 
 from ..order.epoch_order import Shuffle
 from ..order.ranks import RankSplit, Tail
+from ..order.whole_numbers import whole_number
 from .batch_job import Transform
 
 __all__ = ["ReadOptions", "Reading", "check_settings", "with_fields"]
+
+WHOLE_NUMBERS: dict[str, int | None] = {
+    "batch_size": 1,
+    "groups": 1,
+    "shuffle_shards": 1,
+    "seed": None,
+    "rank": None,
+    "world_size": 1,
+    "threads": 1,
+    "limit": 1,
+    "prefetch_bytes": 0,
+    "max_substitutions": 0,
+}
+"""Settings that are whole numbers, and the least that each may be."""
 
 
 class Reading(TypedDict, total=False):
@@ -80,18 +95,17 @@ class ReadOptions:
     quarantine: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        _ = self.split
         if self.on_error not in ("raise", "substitute"):
             raise ValueError(f"on_error is {self.on_error!r}; it must be 'raise' or 'substitute'.")
         if self.shuffle not in (True, False, "files"):
             raise ValueError(f"shuffle is {self.shuffle!r}; it must be True, False or 'files'.")
-        if self.shuffle_shards is not None and (self.shuffle_shards < 1 or self.shuffle is not True):
-            raise ValueError("shuffle_shards is a whole number from 1 up, and needs shuffle=True.")
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
-            raise TypeError(f"seed is {self.seed!r}; it must be a whole number.")
-        for name in ("threads", "limit"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1.")
+        for name, least in WHOLE_NUMBERS.items():
+            value, may_be_none = getattr(self, name), getattr(type(self), name) is None
+            if value is not None or not may_be_none:
+                object.__setattr__(self, name, whole_number(name, value, least=least))
+        if self.shuffle_shards is not None and self.shuffle is not True:
+            raise ValueError(f"shuffle_shards is {self.shuffle_shards}, which needs shuffle=True.")
+        _ = self.split
         if self.quarantine is not None and not Path(self.quarantine).parent.is_dir():
             raise ValueError(f"quarantine is {str(self.quarantine)!r}; that folder is missing. Make it first.")
         names = (self.fields,) if isinstance(self.fields, str) else tuple(self.fields)

@@ -5,8 +5,11 @@ A picture is upright here (after its EXIF orientation), x runs right and y down,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from ..order.whole_numbers import whole_number
 
 __all__ = ["Crop", "Fit", "Framing", "Size", "frame", "parse_size"]
 
@@ -42,8 +45,18 @@ class Framing:
 
 
 def parse_size(size: int | Size) -> Size:
-    """(height, width) from one number (a square) or two. Raises `ValueError` for anything below 1."""
-    height, width = (size, size) if isinstance(size, int) else size
+    """(height, width) from one number (a square) or two.
+
+    Raises `ValueError` for anything below 1, `TypeError` for what is neither one nor two whole numbers.
+    """
+    try:
+        height, width = (
+            whole_number("size", side, least=None)
+            for side in (size if isinstance(size, Iterable) else (size, size))
+        )
+    except (TypeError, ValueError):
+        what = "one whole number, or two: (height, width), in pixels"
+        raise TypeError(f"size is {size!r}; it must be {what}.") from None
     if height < 1 or width < 1:
         raise ValueError(f"size is {size}; height and width must be at least 1 pixel.")
     return height, width

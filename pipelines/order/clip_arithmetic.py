@@ -16,6 +16,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .whole_numbers import whole_number
+
 __all__ = ["UNREADABLE", "ClipSpec", "HasLength", "Short"]
 
 Short = Literal["pad", "skip"]
@@ -57,8 +59,7 @@ class ClipSpec:
     def __post_init__(self) -> None:
         for name in ("window", "hop"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number from 1 up.")
+            object.__setattr__(self, name, whole_number(name, value))
         rate = self.sample_rate
         if rate is not None:
             if type(rate) is bool or not isinstance(rate, int | Fraction) or rate <= 0:

@@ -9,12 +9,14 @@ from inspect import signature
 
 from ..errors import ShardingError
 from ..modality import Modality, find_modality, modalities
+from ..terminal import escape_unencodable
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the samples, and report it: 0 done, 2 not."""
+    escape_unencodable()
     options = _parser().parse_args(argv)
     modality = find_modality(options.modality)
     out = options.out or f"data/{modality.name}"

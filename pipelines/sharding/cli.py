@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import PipelineError
 from ..modality import find_modality, packed_modalities
 from ..storage.walk import Failure
+from ..terminal import escape_unencodable
 from .api import PackReport, make_shards
 from .set_job import SetReport
 from .source_reader import PackingStoppedError
@@ -27,6 +28,7 @@ UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Pack a folder, and say how it went: 0 done, 1 could not finish, 2 refused, 130 interrupted."""
+    escape_unencodable()
     options = vars(_parser().parse_args(argv))
     source = options.pop("source")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from glob import glob, has_magic
+from glob import escape, glob, has_magic
 from pathlib import Path
 
 from ..errors import SourceError
@@ -59,12 +59,31 @@ def open_source(
         return _open_folder(path, modality, allow_truncated=allow_truncated, verify=verify)
     if path.exists():
         return _open_tars([path], allow_truncated=allow_truncated, verify=verify)
-    expanded = [
-        name for part in _expand_braces(text) for name in (sorted(glob(part)) if has_magic(part) else [part])
-    ]
+    expanded = _matches(text)
     if expanded == [text] or not expanded:
         raise SourceError(f"{text}: no such file or folder." if expanded else f"{text}: no file matches it.")
     return _open_tars([Path(name) for name in expanded], allow_truncated=allow_truncated, verify=verify)
+
+
+def _matches(text: str) -> list[str]:
+    """The paths that a pattern stands for. What exists under its very name is no pattern: folders, then files."""
+    folder, pattern = _existing_folder(text)
+    names: list[str] = []
+    for part in _expand_braces(pattern):
+        name = folder + part
+        is_pattern = has_magic(part) and not os.path.lexists(name)
+        names += sorted(glob(escape(folder) + part)) if is_pattern else [name]
+    return names
+
+
+def _existing_folder(text: str) -> tuple[str, str]:
+    """The longest beginning of a pattern that is a folder as it is written, and the rest."""
+    end = len(text)
+    while (end := text.rfind(os.sep, 0, end)) >= 0:
+        folder = text[: end + 1]
+        if Path(folder).is_dir():
+            return folder, text[end + 1 :]
+    return "", text
 
 
 def _expand_braces(text: str) -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set, Sized
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import SourceError
 from ..storage.index import INDEX_DTYPE, Index
@@ -19,12 +21,15 @@ __all__ = ["Selection"]
 class Selection(SourceView):
     """The examples of a source at chosen indices, in that order; a `range` costs no memory.
 
-    Raises `IndexError` for an index outside the source, `SourceError` for an empty selection.
+    `indices` are whole numbers, or one Boolean per example of the source: those where it is True.
+
+    Raises `IndexError` for an index outside the source, `SourceError` for an empty selection, `TypeError` for what
+    holds anything else, and `ValueError` for Booleans of another number than the source has examples.
     """
 
     def __init__(self, source: Source, indices: Sequence[int]) -> None:
         super().__init__(source, f"{source.name} (selection)")
-        self._indices = indices if isinstance(indices, range) else np.asarray(indices, np.int64)
+        self._indices = indices if isinstance(indices, range) else _checked_indices(source, indices)
         if not len(self._indices):
             raise SourceError(f"{source.name}: the selection is empty.")
         ends = (self._indices[0], self._indices[-1])  # of a range, the lowest and the highest
@@ -66,3 +71,22 @@ class Selection(SourceView):
 
     def __repr__(self) -> str:
         return f"{self.source!r} [{len(self):,} selected]"
+
+
+def _checked_indices(source: Source, given: Any) -> NDArray[np.int64]:
+    """The indices that are meant, (num,) int64."""
+    expected = "it must be a sequence of indices, or one Boolean per example"
+    if isinstance(given, Set | Mapping | str | bytes) or not isinstance(given, Sized):
+        raise TypeError(f"select is of type {type(given).__name__}; {expected}.")
+    indices = np.asarray(given)
+    if indices.ndim != 1:
+        raise TypeError(f"select has the shape {indices.shape}; {expected}.")
+    if indices.dtype == np.bool_:
+        if len(indices) != len(source):
+            raise ValueError(
+                f"select has {len(indices):,} Booleans, but {source.name} has {len(source):,} examples."
+            )
+        return np.flatnonzero(indices)
+    if len(indices) and indices.dtype.kind not in "iu":
+        raise TypeError(f"select holds values of type {indices.dtype}; {expected}.")
+    return indices.astype(np.int64)

@@ -18,6 +18,7 @@ from ..errors import PipelineError, SourceError
 from ..modality import find_modality, modalities
 from ..sources.opening import open_source
 from ..storage.media_types import SNIFF_BYTES, sniff
+from ..terminal import escape_unencodable
 from .checker import Loader, Make, Verdict, verify_resume
 from .ranks import with_ranks_and_workers
 
@@ -26,6 +27,7 @@ __all__ = ["describe", "main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Verify one loader and print the verdict: 0 exact, 1 not exact or failing, 2 nothing to verify."""
+    escape_unencodable()
     options = _parser().parse_args(argv)
     try:
         _check(options)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from pipelines import ExampleError
 from pipelines.decode.geometry import frame
 
 from .pictures import RESIZERS, by_pillow, decode, encode, psnr, smooth, with_orientation
@@ -170,3 +172,49 @@ def test_grayscale_is_pillows_luma_in_one_channel(name: str, resizer: Any) -> No
     small = decode(data, size=(20, 31), fit="stretch", resizer=resizer, grayscale=True)
     box = frame((41, 63), (20, 31), fit="stretch", crop="center", flip=False, words=[0, 0, 0]).box
     assert psnr(small[:, :, 0], np.asarray(gray.resize((31, 20), Image.Resampling.BILINEAR, box=box))) > 42
+
+
+def tiff(values: Any, bits: int, packed: bytes, sample_format: int = 1) -> bytes:
+    """A gray TIFF of one strip, by the specification (TIFF 6.0)."""
+    height, width = values.shape
+    entries = [(256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, height)]
+    entries += [(279, len(packed)), (339, sample_format)]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", tag, 4, 1, v) for tag, v in entries)
+    pad = b"\0" * (len(packed) % 2)
+    return b"II*\0" + struct.pack("<I", 8 + len(packed + pad)) + packed + pad + directory + bytes(4)
+
+
+def test_twelve_bits_are_scaled_over_twelve_bits() -> None:
+    ramp = np.arange(0, 4096, 13)[None, : 4096 // 13 // 2 * 2]
+    bits = "".join(f"{value:012b}" for value in ramp.ravel())
+    packed = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    exact = np.round(ramp * (255 / 4095)).astype(np.uint8)
+    assert np.array_equal(decode(tiff(ramp, 12, packed), size=None)[..., 0], exact)
+
+
+@pytest.mark.parametrize(("dtype", "sample_format"), [("<u2", 1), ("<i2", 2)])
+def test_sixteen_bits_are_scaled_over_the_range_of_their_type(dtype: str, sample_format: int) -> None:
+    limits = np.iinfo(dtype)
+    ramp = np.linspace(limits.min, limits.max, 300).round().astype(dtype)[None]
+    exact = np.round((ramp.astype(float) - limits.min) * (255 / 65535)).astype(np.uint8)
+    assert np.array_equal(decode(tiff(ramp, 16, ramp.tobytes(), sample_format), size=None)[..., 0], exact)
+
+
+@pytest.mark.parametrize("dtype", ["<u4", "<i4"])
+def test_thirty_two_bits_are_refused_as_floats_are(dtype: str) -> None:
+    wide = np.array([[0, 1 << 16, 1 << 24]], dtype)
+    with pytest.raises(ExampleError, match=r"no agreed range|not an image"):
+        decode(tiff(wide, 32, wide.tobytes(), 1 if dtype == "<u4" else 2), size=None)
+
+
+def test_a_picture_that_is_a_program_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("gs", "gswin64c"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho ran > {tmp_path}/ran\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n(hello) = showpage\n%%EOF\n"
+    with pytest.raises(ExampleError, match="not an image in any format known here"):
+        decode(script, size=None)
+    assert not (tmp_path / "ran").exists()
+    with Image.open(io.BytesIO(script)) as opened:
+        assert opened.format == "EPS", "the witness would open it"

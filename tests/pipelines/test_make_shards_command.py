@@ -213,3 +213,19 @@ def _png() -> bytes:
     target = io.BytesIO()
     Image.new("RGB", (5, 5)).save(target, "PNG")
     return target.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_lacks_a_character_gets_an_escape(source: Path, tmp_path: Path, encoding: str) -> None:
+    (source / "\u65e5\u672c.png").write_bytes(b"none")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, str(LAUNCHER), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, env=environment, check=False)
+
+    done = run(source, "--out", tmp_path / "\u65e5", "--workers", 0)
+    assert done.returncode == 0, done.stderr.decode()
+    name = "\u65e5\u672c" if encoding == "utf-8" else "\\u65e5\\u672c"
+    assert f"  {name}.png: " in done.stdout.decode(encoding)
+    assert run("--help").returncode == 0

@@ -151,3 +151,21 @@ def test_shard_source_refuses_an_empty_list_by_name() -> None:
     with pytest.raises(SourceError, match="Name at least one"):
         open_source([])
     assert isinstance(open_source(GOLDEN), ShardSource)
+
+
+@pytest.mark.parametrize("name", ["photos [v2]", "a*b", "what?", "{x,y}", "[1-2]{3..4}"])
+def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path: Path, name: str) -> None:
+    folder = write_shards(tmp_path / name / "shards", [3, 2, 4])
+    expected = [f"{number:06d}" for number in range(9)]
+    for pattern in ("", "/*.tar", "/s-{0000..0002}.tar", "/s-000[0-2].tar"):
+        assert keys(open_source(f"{folder}{pattern}")) == expected, pattern
+    assert keys(open_source(f"{folder}/s-0001.tar")) == expected[3:5]
+    assert keys(open_source(f"{tmp_path}/*/shards/s-0001.tar")) == expected[3:5], "a pattern above finds it, too"
+
+
+def test_a_tar_whose_name_looks_like_a_pattern_is_that_tar_inside_braces(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "s", [1, 2])
+    (folder / "s-0000.tar").rename(folder / "a[1].tar")
+    (folder / "s-0001.tar").rename(folder / "a1.tar")
+    assert len(open_source(f"{folder}/a[1].tar")) == 1
+    assert len(open_source(f"{folder}/{{a[1],a1}}.tar")) == 3

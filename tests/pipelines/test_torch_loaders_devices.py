@@ -6,13 +6,14 @@ import contextlib
 import itertools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from pipelines import DataIterator, ExampleError
+from pipelines import ArrayIterator, DataIterator, ExampleError
 from pipelines.testing import assert_resumes_exactly
 from pipelines.torch_bridge import DevicePrefetcher, torchdata_node
 
@@ -169,3 +170,19 @@ def test_a_node_takes_its_state_also_in_the_second_epoch() -> None:
     other.load_state_dict(loader.state_dict())
     assert found + rows(other) == expected[1]
     assert rows(other) == expected[2]
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_complex_arrays_become_complex_tensors(tmp_path: Path, dtype: str) -> None:
+    values = (np.arange(10) * (1 + 2j)).astype(dtype)
+    np.save(tmp_path / "a.npy", values)
+    rows = ArrayIterator(tmp_path / "a.npy", batch_size=10)
+    for data in (next(iter(rows)).to("cpu").data, next(iter(DevicePrefetcher(rows, "cpu"))).data):
+        assert data.dtype == getattr(torch, dtype)
+        assert np.array_equal(data.numpy(), values)
+
+
+def test_numbers_that_torch_lacks_are_named_with_the_remedy(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(10, dtype=np.longdouble))
+    with pytest.raises(TypeError, match=r"torch has no type for. Convert it with transform="):
+        next(iter(ArrayIterator(tmp_path / "a.npy"))).to("cpu")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...order.clip_arithmetic import UNREADABLE, ClipSpec
 from ...order.randomness import Place
+from ...order.whole_numbers import whole_number
 from ...sources.clips import Clip
 from ...sources.source import Example
 from ..decoder import Details
@@ -50,8 +51,7 @@ class AudioDecoder:
         channels: int | None = 1,
         curves: Mapping[str, float] | None = None,
     ) -> None:
-        if channels is not None and (not isinstance(channels, int) or isinstance(channels, bool) or channels < 1):
-            raise ValueError(f"channels is {channels!r}; it must be a whole number from 1 up, or None.")
+        channels = None if channels is None else whole_number("channels", channels)
         if (size := 4 * (channels or 1) * spec.window) > MAX_CLIP_BYTES:
             raise ValueError(
                 f"window is {spec.window:,} frames, so that a clip takes {size:,} bytes; it may take up to "

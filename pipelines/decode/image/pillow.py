@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -15,6 +16,12 @@ __all__ = ["MAX_PIXELS", "as_rgb", "open_image", "orientation_of"]
 
 MAX_PIXELS = 178_956_970  # where Pillow, too, calls it a decompression bomb
 """Largest picture that is decoded, in pixels; a header that claims more is refused before anything is allocated."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""Those that Pillow opens for us: of the others, one (EPS) starts a program, and none is packed or played."""
+
+BITS_PER_SAMPLE, SAMPLE_FORMAT, SIGNED = 258, 339, 2
+"""Tags of TIFF 6.0, and the value of the second for signed samples."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,7 +53,7 @@ FAILURES = (
 def open_image(data: bytes) -> Image.Image:
     """Open without decoding. Raises `UndecodableError`."""
     try:
-        picture = Image.open(io.BytesIO(data))
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise UndecodableError("not an image in any format known here") from error
     except FAILURES as error:
@@ -88,14 +95,28 @@ def as_rgb(picture: Image.Image, *, gray: bool = False) -> Image.Image:
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Scale 16-bit gray to 8 bits, where Pillow's `convert` would clip it."""
+    """Scale gray of up to 16 bits to 8 over the range of its type, where Pillow's `convert` would clip it.
+
+    Pillow itself brings PNG, PNM and JPEG 2000 to the range of 16 bits; the samples of a TIFF stay as they are.
+    """
     if not picture.mode.startswith("I"):
         if picture.mode == "F":
             raise ValueError("floating-point pixels have no agreed range")
         return picture
-    values = np.asarray(picture).astype(np.int64)
-    scaled = (np.clip(values, 0, 65_535) * 255 + 32_767) // 65_535
+    bits, lowest = 16, 0
+    if picture.format == "TIFF":
+        tags = picture.getexif()
+        bits = int(_first(tags.get(BITS_PER_SAMPLE, 1)))
+        lowest = -(1 << (bits - 1)) if _first(tags.get(SAMPLE_FORMAT, 1)) == SIGNED else 0
+    if not 1 <= bits <= 16:
+        raise ValueError(f"pixels of {bits} bits have no agreed range")
+    values, highest = np.asarray(picture).astype(np.int64) - lowest, (1 << bits) - 1
+    scaled = (np.clip(values, 0, highest) * 255 + highest // 2) // highest
     return Image.fromarray(scaled.astype(np.uint8))
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) and value else value
 
 
 def _reason(error: BaseException) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ExampleError, SourceError
+from ...order.whole_numbers import whole_number
 from ..source import Example, ReadOrder, Source
 from .array_location import open_array
 from .row_reader import RowReader
@@ -56,12 +57,11 @@ class ArraySource(Source):
         storage_options: dict[str, Any] | None = None,
     ) -> None:
         self.place, self._storage_options = os.fspath(place), storage_options
+        axis = whole_number("axis", axis, least=None)
         self.array = open_array(self.place, array, axis=axis, storage_options=storage_options)
         self.name = self.array.name
         self.window, self.hop = _checked_window(self.array, window, hop)
-        if cache_bytes < 0:
-            raise ValueError(f"cache_bytes is {cache_bytes}; it must be at least 0.")
-        self._reader = RowReader(cache_bytes, self.array.row_bytes)
+        self._reader = RowReader(whole_number("cache_bytes", cache_bytes, least=0), self.array.row_bytes)
         self._fields: dict[str, StoredArray] = {}
         self._stem = Path(array or self.place).name.partition(".")[0]
 
@@ -247,13 +247,12 @@ def _checked_window(array: StoredArray, window: int | None, hop: int | None) -> 
     """The window, and the rows from one example to the next."""
     if window is None and hop is not None:
         raise ValueError(f"hop is {hop}, but there is no window. Give window=…, or leave hop out.")
-    for what, value in (("window", window), ("hop", hop)):
-        if value is not None and value < 1:
-            raise ValueError(f"{what} is {value}; it must be at least 1.")
     if window is None:
         return None, 1
+    window = whole_number("window", window)
+    hop = window if hop is None else whole_number("hop", hop)
     if window > array.num_rows:
         raise SourceError(f"{array.name}: {array.num_rows:,} rows do not fill one window of {window:,}.")
     if window * array.row_bytes > MAX_CHUNK_BYTES:
         raise unreadable(array.name, f"a window of {window:,} rows", window * array.row_bytes)
-    return window, hop or window
+    return window, hop
