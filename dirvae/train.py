@@ -83,22 +83,24 @@ def _choose_data(given: dict[str, Any]) -> tuple[str, str | None]:
     run_type, out, shards = given.get("type"), given.get("out"), given.get("shards")
     if run_type is None and given.get("resume") and out is not None and is_run(out):
         run_type = read_config(out).type
-    if shards == ANY_SET and not _has_tars(SHARDS):
-        sets = find_sets(SHARDS)
-        chosen = choose_set(sets, SHARDS, run_type)
-        if others := [str(one) for one in sets if one is not chosen]:
-            print(f"{SHARDS}: training on {chosen}; also there: {', '.join(others)}.")
-        return chosen.modality, str(chosen.path)
-    path = str(SHARDS) if shards == ANY_SET else shards
-    named = None if path is None else read_set(Path(path))
+    if shards is None:
+        return run_type or DEFAULT_TYPE, None
+    folder = SHARDS if shards == ANY_SET else Path(shards)
+    named = None if shards == ANY_SET else read_set(folder)
     if named is not None:
         if run_type not in (None, named.modality):
             raise ConfigError(
-                f"--shards {path}: {named} is not of --type {run_type}. Name other shards or another type."
+                f"--shards {folder}: {named} is not of --type {run_type}. Name other shards or another type."
             )
         refuse_without_task(named)
-        run_type = named.modality
-    return run_type or DEFAULT_TYPE, path
+        return named.modality, shards
+    sets = [] if _has_tars(folder) else find_sets(folder)
+    if sets or (shards == ANY_SET and not _has_tars(folder)):
+        chosen = choose_set(sets, folder, run_type)
+        if others := [str(one) for one in sets if one is not chosen]:
+            print(f"{folder}: training on {chosen}; also there: {', '.join(others)}.")
+        return chosen.modality, str(chosen.path)
+    return run_type or DEFAULT_TYPE, str(folder) if shards == ANY_SET else shards
 
 
 def _has_tars(folder: Path) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import io
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-__all__ = ["escape_unencodable"]
+__all__ = ["add_import_flag", "escape_unencodable", "import_named_modules"]
 
 
 def escape_unencodable() -> None:
@@ -13,3 +17,34 @@ def escape_unencodable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def add_import_flag(parser: argparse.ArgumentParser) -> None:
+    """Add `--import MODULE`, which `import_named_modules` has followed already."""
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import this module first, found also in this folder: it registers modalities of its own",
+    )
+
+
+def import_named_modules(prog: str, argv: Sequence[str] | None) -> None:
+    """Import the modules that `--import` names, before choices and flags are made of the table of modalities.
+
+    Ends the program with one sentence for a module that is not found.
+    """
+    parser = argparse.ArgumentParser(
+        prog=prog, usage=f"{prog} … --import MODULE …", add_help=False, allow_abbrev=False
+    )
+    add_import_flag(parser)
+    names = parser.parse_known_args(argv)[0].imports
+    if names:
+        sys.path.append(str(Path.cwd()))
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            parser.error(f"--import {name}: {error}")

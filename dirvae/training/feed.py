@@ -152,7 +152,13 @@ class Feed:
 
 
 def to_device(data: Tensor | NDArray[Any], device: torch.device) -> Tensor:
-    """An array or tensor as float32 on a device: uint8 is scaled to [0, 1], 4 axes are laid out channels_last."""
+    """An array or tensor as float32 on a device: uint8 is scaled to [0, 1], 4 axes are laid out channels_last.
+
+    Floats stay as they are, and Booleans become 0 and 1. Raises `TypeError` for other types, whose range is unknown.
+    """
+    kind = str(data.dtype).removeprefix("torch.")
+    if not (kind in ("uint8", "bool", "bfloat16") or kind.startswith("float")):
+        raise TypeError(f"a batch holds {kind}; give uint8, which is scaled from 0–255 to [0, 1], or floats.")
     if isinstance(data, np.ndarray):
         data = torch.from_numpy(data if data.flags.writeable else data.copy())
     if device.type == "cuda" and data.device.type == "cpu":

@@ -159,12 +159,19 @@ class BatchJob:
 
     @staticmethod
     def _read_from(spec: ExampleSpec, indices: list[int]) -> list[Example | None]:
+        found: list[Example | None]
         try:
-            return list(spec.source.read(indices))
+            found = list(spec.source.read(indices))
         except READ_ERRORS:
             if not spec.substitute:
                 raise
             return [None] * len(indices)
+        if len(found) != len(indices):
+            raise ValueError(
+                f"{type(spec.source).__name__}.read gave {len(found)} examples for {len(indices)} indices; it must "
+                "give one for each, in their order."
+            )
+        return found
 
     def _fill_or_substitute(self, spec: ExampleSpec, slot: int, example: Example | None, place: Place) -> None:
         failures = []

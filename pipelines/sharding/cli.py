@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import PipelineError
 from ..modality import find_modality, packed_modalities
 from ..storage.walk import Failure
-from ..terminal import escape_unencodable
+from ..terminal import add_import_flag, escape_unencodable, import_named_modules
 from .api import PackReport, make_shards
 from .set_job import SetReport
 from .source_reader import PackingStoppedError
@@ -29,8 +29,9 @@ UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 def main(argv: Sequence[str] | None = None) -> int:
     """Pack a folder, and say how it went: 0 done, 1 could not finish, 2 refused, 130 interrupted."""
     escape_unencodable()
+    import_named_modules("make_shards", argv)
     options = vars(_parser().parse_args(argv))
-    source = options.pop("source")
+    source, _ = options.pop("source"), options.pop("imports")
     try:
         with _terminate_like_interrupt():
             report = make_shards(source, progress=True, **options)
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         "--append", action="store_true", help="add files that are new to a finished set, in new shards"
     )
     known.add_argument("--overwrite", action="store_true", help="remove the shards that are there; make all again")
+    add_import_flag(parser)
     _add_media_options(parser)
     return parser
 

@@ -18,7 +18,7 @@ from ..errors import PipelineError, SourceError
 from ..modality import find_modality, modalities
 from ..sources.opening import open_source
 from ..storage.media_types import SNIFF_BYTES, sniff
-from ..terminal import escape_unencodable
+from ..terminal import add_import_flag, escape_unencodable, import_named_modules
 from .checker import Loader, Make, Verdict, verify_resume
 from .ranks import with_ranks_and_workers
 
@@ -28,6 +28,7 @@ __all__ = ["describe", "main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Verify one loader and print the verdict: 0 exact, 1 not exact or failing, 2 nothing to verify."""
     escape_unencodable()
+    import_named_modules("verify_resume", argv)
     options = _parser().parse_args(argv)
     try:
         _check(options)
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--world-sizes", type=int, nargs="+", default=[], help="world sizes to change between")
     add("--groups", type=int, default=1, help="interleaved streams of the order (default: 1)")
     add("--seed", type=int, default=0, help="of the kills (default: 0)")
+    add_import_flag(parser)
     add("--json", action="store_true", help="print the verdict as JSON")
     return parser
 

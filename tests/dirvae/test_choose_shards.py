@@ -132,3 +132,25 @@ def test_the_type_is_remembered_with_the_run(home: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert main(["--resume", "--steps", "3", "--out", "mine"]) == 1
     assert "type is 'smell'; it must be one of image" in capsys.readouterr().err
+
+
+def test_a_named_folder_of_sets_is_chosen_from_as_shards_is(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack("image")
+    pretend("speech", "audio")
+    Path("shards").rename("elsewhere")
+    arguments = [SHORT[0], "elsewhere", *SHORT[1:]]
+    assert main([*arguments, "--out", "runs/image"]) == 0
+    assert (
+        "elsewhere: training on elsewhere/image (8 images); also there: elsewhere/speech" in capsys.readouterr().out
+    )
+    assert source() == "elsewhere/image"
+
+
+def test_a_named_folder_of_several_sets_of_one_type_asks_for_one(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack("alpha")
+    pack("beta")
+    fails_with(
+        capsys, [SHORT[0], "shards", *SHORT[1:]], "several sets of images are there: .*alpha.*beta.* Name one"
+    )

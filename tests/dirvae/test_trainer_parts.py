@@ -52,6 +52,16 @@ def test_pixels_become_shares_of_white_in_channels_last_memory():
     assert to_device(read_only, CPU).tolist() == [[0.0] * 3] * 2
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int64", "uint16", "complex64"])
+def test_numbers_whose_range_is_unknown_are_refused(dtype):
+    pixels = np.zeros((2, 3), dtype)
+    for data in (pixels, torch.from_numpy(pixels)):
+        with pytest.raises(TypeError, match=f"a batch holds {dtype}; give uint8"):
+            Feed([data], CPU).take(0)
+    for data in (pixels.astype(bool), torch.ones(2, 3, dtype=torch.bfloat16), np.ones((2, 3), np.float64)):
+        assert Feed([data], CPU).take(0).data.dtype == torch.float32
+
+
 def test_a_batch_without_data_is_refused_by_type():
     with pytest.raises(TypeError, match="a batch is dict"):
         Feed([{"pixels": 3}], CPU).take(0)

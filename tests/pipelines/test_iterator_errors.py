@@ -265,3 +265,19 @@ def test_an_error_in_a_transform_is_raised_as_it_is_and_names_the_example(make: 
     with pytest.raises(ZeroDivisionError) as caught:
         next(iter(make(transform=broken)))
     assert any("for example 'key" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+@pytest.mark.parametrize("on_error", ["raise", "substitute"])
+def test_a_source_that_gives_another_number_of_examples_is_told_so(
+    numbers: Fixture, decode_number: Fixture, change: int, on_error: str
+) -> None:
+    class Careless(numbers):  # type: ignore[misc, valid-type]
+        def read(self, indices: Any) -> list[Example]:
+            found = super().read(indices)
+            return found[:change] if change < 0 else [*found, found[0]]
+
+    iterator = DataIterator(Careless(23), decode_number, batch_size=4, threads=1, on_error=on_error)
+    expected = f"Careless.read gave {4 + change} examples for 4 indices; it must give one for each, in their order"
+    with pytest.raises(ValueError, match=expected):
+        next(iter(iterator))

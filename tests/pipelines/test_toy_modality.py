@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -187,3 +190,27 @@ def test_toys_are_examples_of_no_other_modality(toy: ModuleType, folder: Path) -
     assert open_source(folder, modality="image").keys() == ["picture"]
     assert open_source(folder, modality="audio").keys() == ["sound"]
     assert np.array_equal(sorted(open_source(folder, modality="toy").keys())[-1:], ["deep/unnamed"])
+
+
+def test_command_lines_import_the_module_that_registers_it(toy: ModuleType, folder: Path, tmp_path: Path) -> None:
+    project = Path(str(toy.__file__)).parent
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", *map(str, arguments)]
+        return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+    named = ("--import", "toy_modality")
+    out = tmp_path / "out"
+    flags = ("--only", "toy", "--most-numbers", 4, "--workers", 2, "--out", out)
+    done = run("pipelines.make_shards", folder, *named, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "11 toys in 1 shard" in done.stdout
+    verified = run("pipelines.verify_resume", out, *named, "--kills", 1, "--batch-size", 1)
+    assert verified.returncode == 0, verified.stderr
+    assert run("pipelines.make_shards", folder, "--only", "toy").returncode == 2
+    missing = run("pipelines.make_shards", folder, "--import", "no_such_module")
+    assert missing.returncode == 2
+    assert missing.stderr.endswith(
+        "make_shards: error: --import no_such_module: No module named 'no_such_module'\n"
+    )
