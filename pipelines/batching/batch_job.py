@@ -288,5 +288,8 @@ def _stack(decoded: Sequence[NDArray[Any] | None]) -> NDArray[Any]:
     arrays = [_as_array(array, "the decoder") for array in decoded]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
-        raise ValueError(f"examples of shapes {sorted(shapes)} cannot share a batch. Give a size, or batch_size=1.")
+        raise ValueError(
+            f"examples of shapes {sorted(shapes)} cannot share a batch. Give them "
+            "one shape (size=… of pictures, channels=… of recordings), or read with batch_size=1."
+        )
     return np.concatenate([array[None] for array in arrays])  # np.stack takes twice as long

@@ -10,12 +10,12 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from ..order.checked_numbers import whole_number
 from ..order.epoch_order import Shuffle
 from ..order.ranks import RankSplit, Tail
-from ..order.whole_numbers import whole_number
 from .batch_job import Transform
 
-__all__ = ["ReadOptions", "Reading", "check_settings", "with_fields"]
+__all__ = ["ReadOptions", "Reading", "check_settings", "field_names", "with_fields"]
 
 WHOLE_NUMBERS: dict[str, int | None] = {
     "batch_size": 1,
@@ -106,10 +106,15 @@ class ReadOptions:
         if self.shuffle_shards is not None and self.shuffle is not True:
             raise ValueError(f"shuffle_shards is {self.shuffle_shards}, which needs shuffle=True.")
         _ = self.split
+        if self.transform is not None and not callable(self.transform):
+            raise TypeError(
+                f"transform is {self.transform!r}; it must be a function (array, rng, example) -> array."
+            )
+        if self.quarantine is not None and not isinstance(self.quarantine, str | os.PathLike):
+            raise TypeError(f"quarantine is {self.quarantine!r}; it must be the path of a file.")
         if self.quarantine is not None and not Path(self.quarantine).parent.is_dir():
             raise ValueError(f"quarantine is {str(self.quarantine)!r}; that folder is missing. Make it first.")
-        names = (self.fields,) if isinstance(self.fields, str) else tuple(self.fields)
-        object.__setattr__(self, "fields", names)
+        object.__setattr__(self, "fields", field_names(self.fields))
 
     @property
     def split(self) -> RankSplit:
@@ -136,6 +141,13 @@ def check_settings(iterator: type, given: Iterable[str]) -> None:
 
 def with_fields(reading: Mapping[str, Any], names: Iterable[str]) -> Reading:
     """The settings with more fields to deliver."""
-    wanted = reading.get("fields", ())
-    asked = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    asked = field_names(reading.get("fields", ()))
     return Reading(**{**reading, "fields": (*asked, *(name for name in names if name not in asked))})  # type: ignore[typeddict-item]
+
+
+def field_names(fields: object) -> tuple[str, ...]:
+    """The setting `fields` as a tuple: one name or several. Raises `TypeError` for what holds anything but names."""
+    names = (fields,) if isinstance(fields, str) or not isinstance(fields, Iterable) else tuple(fields)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"fields is {fields!r}; it must be suffixes of members, such as ('json', 'cls').")
+    return names

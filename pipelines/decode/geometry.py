@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from ..order.whole_numbers import whole_number
+from ..order.checked_numbers import whole_number
 
 __all__ = ["Crop", "Fit", "Framing", "Size", "frame", "parse_size"]
 

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from ..batching.options import Reading, check_settings
+from ..batching.options import Reading, check_settings, field_names
 from ..decode.decoder import Details
 from ..order.randomness import Place
 from ..sources.arrays.array_source import ArraySource, RowFields
@@ -89,8 +89,7 @@ class ArrayIterator(DataIterator):
             names = ", ".join([*given, *(["arrays"] if arrays is not None else [])])
             raise ValueError(f"{source.name} is open already. Give {names} to the ArraySource it was opened by.")
         opened = _array_source_of(source)
-        wanted = reading.get("fields", ())
-        fields = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+        fields = field_names(reading.get("fields", ()))
         for name in fields:
             opened.field(name)
         _check_cache(opened, reading.get("shuffle_shards"), reading.get("groups", 1))

@@ -26,6 +26,7 @@ from ..batching.state import STATE_VERSION, check_counts, check_keys, check_stat
 from ..batching.stats import Counters
 from ..errors import StateError
 from ..modality import find_modality
+from ..order.checked_numbers import whole_number
 from ..order.epoch_order import ORDER_VERSION, EpochOrder
 from ..order.randomness import Purpose, derive_key
 from ..order.ranks import Tail
@@ -93,8 +94,8 @@ class MixedIterator(BatchIterator):
         self.streams = tuple(iterator.stream for iterator in iterators)
         sizes = [len(stream.source) for stream in self.streams]
         self.quotas = quotas_of(sizes if weights is None else weights, len(iterators))
-        if epoch_examples is not None and epoch_examples < 1:
-            raise ValueError(f"epoch_examples is {epoch_examples}; it must be at least 1, or None.")
+        if epoch_examples is not None:
+            epoch_examples = whole_number("epoch_examples", epoch_examples)
         self._fixed_examples = epoch_examples
         self._seed, self._origin = options.seed, 0
         self._turns: Turns | None = None

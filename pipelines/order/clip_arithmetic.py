@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .whole_numbers import whole_number
+from .checked_numbers import whole_number
 
 __all__ = ["UNREADABLE", "ClipSpec", "HasLength", "Short"]
 

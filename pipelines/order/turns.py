@@ -69,7 +69,12 @@ def quotas_of(weights: Sequence[float], num: int) -> tuple[int, ...]:
 
     Raises `ValueError` for a wrong number of weights, one that is not positive, or a share below 1 in 1,000.
     """
-    shares = np.asarray(weights, np.float64)
+    try:
+        shares = np.asarray(weights, np.float64) if np.asarray(weights).dtype.kind in "iufO" else None
+    except (TypeError, ValueError):
+        shares = None
+    if shares is None:
+        raise TypeError(f"weights is {weights!r}; it must be a sequence of numbers, one for each iterator.")
     if shares.shape != (num,) or not np.isfinite(shares).all() or (shares <= 0).any():
         raise ValueError(f"weights are {list(weights)}; there must be {num}, one for each iterator, all above 0.")
     exact = shares / shares.sum() * BLOCK

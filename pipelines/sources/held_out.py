@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SourceError
+from ..order.checked_numbers import real_number, whole_number
 from ..order.epoch_order import DRAWN_WHOLE, Permutation
 from ..order.randomness import Purpose, derive_key
 from ..storage.index import Index
@@ -32,6 +33,8 @@ def hold_out(source: SourceLike, fraction: float, *, seed: int = 0) -> tuple[Sou
     `ValueError` for a fraction outside (0, 1), `SourceError` where nothing would be left; warns where the examples are
     segments that recordings were cut into, since one recording may then be on both sides.
     """
+    fraction = real_number("fraction", fraction)
+    seed = whole_number("seed", seed, least=None)
     source = open_source(source)
     if source.cuts_recordings:
         warnings.warn(

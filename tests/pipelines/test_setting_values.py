@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import ArrayIterator, AudioIterator, DataIterator, ImageIterator
+from pipelines import ArrayIterator, ArraySource, AudioIterator, DataIterator, ImageIterator, hold_out, mix
 
 from .wav_files import wav
 
@@ -143,3 +143,30 @@ def test_a_decoder_that_returns_no_array_is_told_so(picture_folder: Callable[...
 
     with pytest.raises(TypeError, match="the decoder returned None; it must return an array of numbers"):
         next(iter(DataIterator(picture_folder(2), nothing)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"fields": 3}, "fields is 3; it must be suffixes of members"),
+        ({"fields": ("json", 3)}, "fields is "),
+        ({"transform": 3}, "transform is 3; it must be a function"),
+        ({"quarantine": 3}, "quarantine is 3; it must be the path of a file"),
+    ],
+)
+def test_other_settings_of_a_wrong_type_are_named(rows: Path, settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(TypeError, match=f"^{sentence}"):
+        ArrayIterator(rows, **settings)
+
+
+def test_shares_are_numbers(rows: Path) -> None:
+    iterators = [ArrayIterator(rows), ArrayIterator(rows)]
+    for weights in ("ab", ["1", "2"]):
+        with pytest.raises(TypeError, match=r"^weights is .*; it must be a sequence of numbers"):
+            mix(iterators, weights=weights)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^epoch_examples is 8.0; it must be a whole number"):
+        mix(iterators, epoch_examples=8.0)  # type: ignore[arg-type]
+    assert sum(len(batch) for batch in mix(iterators, weights=np.array([3, 1]), epoch_examples=np.int64(12))) == 12
+    for fraction in (None, "0.1", True):
+        with pytest.raises(TypeError, match=r"^fraction is .*; it must be a number"):
+            hold_out(ArraySource(rows), fraction)  # type: ignore[arg-type]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...order.checked_numbers import whole_number
 from ...order.clip_arithmetic import UNREADABLE, ClipSpec
 from ...order.randomness import Place
-from ...order.whole_numbers import whole_number
 from ...sources.clips import Clip
 from ...sources.source import Example
 from ..decoder import Details

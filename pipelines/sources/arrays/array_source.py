@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ExampleError, SourceError
-from ...order.whole_numbers import whole_number
+from ...order.checked_numbers import whole_number
 from ..source import Example, ReadOrder, Source
 from .array_location import open_array
 from .row_reader import RowReader

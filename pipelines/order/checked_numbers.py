@@ -1,11 +1,12 @@
-"""Settings that are whole numbers, checked where they are given."""
+"""Settings that are numbers, checked where they are given."""
 
 from __future__ import annotations
 
 import operator
+from numbers import Real
 from typing import SupportsIndex
 
-__all__ = ["whole_number"]
+__all__ = ["real_number", "whole_number"]
 
 
 def whole_number(name: str, value: object, *, least: int | None = 1) -> int:
@@ -22,3 +23,13 @@ def whole_number(name: str, value: object, *, least: int | None = 1) -> int:
     if least is not None and number < least:
         raise ValueError(f"{name} is {number}; it must be at least {least}.")
     return number
+
+
+def real_number(name: str, value: object) -> float:
+    """The value of a setting as a `float`: any real number, NumPy's too, but no bool.
+
+    Raises `TypeError` for anything else, naming the setting.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}; it must be a number.")
+    return float(value)
