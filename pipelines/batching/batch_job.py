@@ -197,6 +197,15 @@ class BatchJob:
         return (key >> 1) % int(self._slots.examples[slot])
 
     def _decode(self, spec: ExampleSpec, slot: int, example: Example, place: Place) -> None:
+        try:
+            self._decode_example(spec, slot, example, place)
+        except ExampleError as error:
+            explained = spec.source.explain(error)
+            if explained is error:
+                raise
+            raise explained from error
+
+    def _decode_example(self, spec: ExampleSpec, slot: int, example: Example, place: Place) -> None:
         decoder, transform = spec.decoder, spec.transform
         if self._data is not None:
             details = decoder.decode_into(example, self._data[slot], place)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import SourceError
+from ..errors import ExampleError, SourceError
 from ..order.clip_arithmetic import ClipSpec
 from ..storage.cache import cached_array
 from ..storage.index import Index, Record
@@ -126,6 +126,10 @@ class ClipSource(Source):
         if examples <= 0 or shard == len(self._stops) or self._stops[shard] != examples:
             return None
         return self.source.prefix_hash(int(self._recording_stops[shard]))
+
+    def explain(self, error: ExampleError) -> ExampleError:
+        """As the source of the recordings does."""
+        return self.source.explain(error)
 
     def read(self, indices: Sequence[int]) -> list[Example]:
         """The clips at these indices; where they lie is looked up, their samples are left to the decoder."""

@@ -13,13 +13,14 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ShardError, SourceError
+from ..errors import ExampleError, ShardError, SourceError
 from ..storage.blob import Blob
 from ..storage.cache import cached_array
 from ..storage.index import Index, IndexFlag, spans_of
 from ..storage.keys import header_key, split_member_name
 from ..storage.live_cache import LiveCache
 from ..storage.manifest import Manifest, chain_hashes
+from ..storage.media_types import SIDECAR_SUFFIXES, media_suffix
 from ..storage.store import LOCAL, Store
 from ..storage.tar import BLOCK, iter_members, padded
 from ..storage.tar_index import open_index, open_tar
@@ -177,6 +178,23 @@ class ShardSource(Source):
         if not has_media:
             raise ShardError(_misfit(path, offset))
         return Example(index, key, media, path, data_offset, fields)
+
+    def explain(self, error: ExampleError) -> ExampleError:
+        """Says so where an example has no media file at all, only fields."""
+        number = next((number for number, tar in enumerate(self.tars) if tar == error.container), None)
+        if number is None:
+            return error
+        shard = self._shards.get(number, self._open)
+        for row in np.flatnonzero(shard.index["data_offset"] == error.offset).tolist():
+            offset, length = shard.spans[row].tolist()[:2]
+            members = iter_members(shard.blob.read, offset, offset + length, where=shard.name, verify=False)
+            suffixes = {media_suffix(member.name) for member in members if member.is_file}
+            if suffixes <= SIDECAR_SUFFIXES:
+                only = " and ".join(sorted(suffixes))
+                reason = f"it has no media file, only {only}; members of one key lie side by side"
+                remedy = 'Pack the tar again (tar --sort=name), or read with on_error="substitute".'
+                return ExampleError(error.container, error.key, reason, offset=error.offset, remedy=remedy)
+        return error
 
     def locate(self, index: int) -> LocatedExample:
         """Where an example lies; its headers are read, and with `verify` all of it, to check its checksum."""

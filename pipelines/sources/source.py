@@ -72,6 +72,10 @@ class Source(ABC):
     def read(self, indices: Sequence[int]) -> list[Example]:
         """The examples at these indices, in this order. Raises `PipelineError` for one that cannot be read."""
 
+    def explain(self, error: ExampleError) -> ExampleError:
+        """The error of an example that could not be decoded, with the reason that lies in how it is stored, if any."""
+        return error
+
     def __getitem__(self, index: int) -> Example:
         num = len(self)
         if not -num <= index < num:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ExampleError
 from .located import LocatedExample
 from .source import Example, ReadOrder, Source
 
@@ -32,6 +33,10 @@ class SourceView(Source):
     def read(self, indices: Sequence[int]) -> list[Example]:
         """The examples at these indices of the view."""
         return self.source.read(self.parent_indices(indices))
+
+    def explain(self, error: ExampleError) -> ExampleError:
+        """As the source behind does."""
+        return self.source.explain(error)
 
     def keys(self) -> list[str]:
         """The key of every example of the view, in its order."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..modality import find_modality, modalities
-from .media_types import SIDECAR_SUFFIXES, SNIFF_BYTES, is_media_name, media_suffix, sniff
+from .media_types import SIDECAR_SUFFIXES, is_media_name, media_suffix, read_head, sniff
 from .sidecars import Sidecars, stem_of
 from .walk import Failure, WalkedFile, walk
 
@@ -161,11 +160,7 @@ def _read_heads(source: Path, files: Sequence[WalkedFile]) -> list[bytes | str]:
 
 def _read_head(path: str) -> bytes | str:
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            return os.read(handle, SNIFF_BYTES)
-        finally:
-            os.close(handle)
+        return read_head(path)
     except OSError as error:
         return error.strerror or type(error).__name__
 

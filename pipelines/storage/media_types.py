@@ -7,12 +7,22 @@ from functools import lru_cache
 
 from ..modality import HEAD_BYTES, Modality, find_modality, modalities
 
-__all__ = ["SIDECAR_SUFFIXES", "SNIFF_BYTES", "is_media_name", "media_names", "media_suffix", "sniff", "sniff_file"]
+__all__ = [
+    "SIDECAR_SUFFIXES",
+    "SNIFF_BYTES",
+    "is_media_name",
+    "media_names",
+    "media_suffix",
+    "read_head",
+    "sniff",
+    "sniff_file",
+]
 
 SIDECAR_SUFFIXES = frozenset(("json", "txt", "cls", "npy"))
 """Files that are packed and read as fields of the media file of the same stem."""
 
 SNIFF_BYTES = HEAD_BYTES
+ID3_HEADER_BYTES = 10
 
 
 def sniff(head: bytes) -> tuple[str, str] | None:
@@ -27,11 +37,24 @@ def sniff(head: bytes) -> tuple[str, str] | None:
 def sniff_file(path: str | os.PathLike[str]) -> str | None:
     """The modality of a file; None for one that begins like no format of any, or cannot be read."""
     try:
-        with open(path, "rb") as file:
-            found = sniff(file.read(SNIFF_BYTES))
+        found = sniff(read_head(path))
     except OSError:
         return None
     return found[0] if found else None
+
+
+def read_head(path: str | os.PathLike[str]) -> bytes:
+    """What tells the format of a file: its first 32 bytes, or those of a flac behind an ID3v2 tag. Raises `OSError`."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        head = os.read(handle, SNIFF_BYTES)
+        if head[:3] != b"ID3" or len(head) < ID3_HEADER_BYTES:
+            return head
+        size = sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        behind = os.pread(handle, SNIFF_BYTES, ID3_HEADER_BYTES + size)
+        return behind if behind[:4] == b"fLaC" else head
+    finally:
+        os.close(handle)
 
 
 def media_suffix(name: str) -> str:

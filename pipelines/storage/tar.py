@@ -17,6 +17,7 @@ __all__ = [
     "NAME_BYTES",
     "PREFIX_START",
     "Member",
+    "TarContinuesError",
     "TarTruncatedError",
     "header_name",
     "iter_members",
@@ -30,6 +31,7 @@ MAX_EXTENSION_BYTES = 1 << 20  # a pax header or GNU long name; real ones are a 
 REGULAR = frozenset(b"0\0007")  # 7 is "contiguous", to be treated as a regular file
 LOCAL_PAX, GLOBAL_PAX, GNU_LONG_NAME, GNU_LONG_LINK, GNU_SPARSE = b"xgLKS"
 ZEROS = bytes(BLOCK)
+LOOK_BYTES = 1 << 20
 
 
 class TarTruncatedError(ShardError):
@@ -38,6 +40,10 @@ class TarTruncatedError(ShardError):
     def __init__(self, message: str, name: str | None = None) -> None:
         super().__init__(message)
         self.name = name
+
+
+class TarContinuesError(ShardError):
+    """Something stands behind the archive's end mark."""
 
 
 class Member(NamedTuple):
@@ -62,8 +68,9 @@ def iter_members(
     """The members whose headers lie in [start, stop), up to the end-of-archive mark.
 
     `stop` must be the true number of bytes there. `where` names the archive in errors; `verify` checks header
-    checksums; `to_end` asks for the end-of-archive mark, without which nobody knows what is missing. Raises
-    `ShardError` for a bad header and `TarTruncatedError` where the archive ends too early.
+    checksums; `to_end` asks for the end-of-archive mark, without which nobody knows what is missing, and for nothing
+    behind it. Raises `ShardError` for a bad header, `TarTruncatedError` where the archive ends too early and
+    `TarContinuesError` after its last member where more stands behind the mark.
     """
     global_pax: dict[str, str] = {}
     position = start
@@ -74,6 +81,8 @@ def iter_members(
             if len(header) < BLOCK:
                 raise TarTruncatedError(_cut_off(where, position))
             if header == ZEROS:
+                if to_end:
+                    _check_nothing_follows(read, position, stop, where)
                 return
             if verify:
                 _verify_checksum(header, where, position)
@@ -106,6 +115,17 @@ def iter_members(
     rest = read(position, stop - position) if position < stop else b""
     if rest.strip(b"\0") or (to_end and not rest):
         raise TarTruncatedError(_cut_off(where, stop))
+
+
+def _check_nothing_follows(read: Read, mark: int, stop: int, where: str) -> None:
+    """Behind the end mark there may be zeros, to fill a record; more is never read by tar itself."""
+    for position in range(mark, stop, LOOK_BYTES):
+        piece = read(position, min(LOOK_BYTES, stop - position))
+        if left := len(piece.lstrip(b"\0")):
+            raise TarContinuesError(
+                f"{where}: more stands at byte {position + len(piece) - left:,}, behind the end mark at byte {mark:,}, "
+                "as where tars were joined by cat. Join them by tar --concatenate, or name each by itself."
+            )
 
 
 def _cut_off(where: str, offset: int) -> str:

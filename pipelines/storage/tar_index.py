@@ -28,7 +28,7 @@ from .index import (
 from .keys import split_member_name
 from .media_types import media_names, media_suffix
 from .store import LOCAL, Store
-from .tar import Member, TarTruncatedError, iter_members
+from .tar import Member, TarContinuesError, TarTruncatedError, iter_members
 
 __all__ = ["is_gzip", "open_index", "open_tar", "scan_tar"]
 
@@ -90,6 +90,9 @@ def scan_tar(read: Read, size: int, *, where: str, keep_whole: bool = False) -> 
                 last_key, suffixes = key, set()
             groups[-1].append((member, suffix))
             suffixes.add(suffix)
+    except TarContinuesError:
+        if not keep_whole:
+            raise
     except TarTruncatedError as error:
         if not keep_whole:
             raise

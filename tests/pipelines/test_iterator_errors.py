@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import pickle
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +15,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines import DataIterator, Example, ExampleError, ImageIterator, PipelineError, ShardError, SourceError
+from pipelines import (
+    AudioIterator,
+    DataIterator,
+    Example,
+    ExampleError,
+    ImageIterator,
+    PipelineError,
+    ShardError,
+    SourceError,
+)
 from pipelines.testing import assert_resumes_exactly
+
+from .wav_files import wav
 
 Fixture = Callable[..., Any]
 BROKEN = (3, 11, 12, 20)
@@ -281,3 +295,37 @@ def test_a_source_that_gives_another_number_of_examples_is_told_so(
     expected = f"Careless.read gave {4 + change} examples for 4 indices; it must give one for each, in their order"
     with pytest.raises(ValueError, match=expected):
         next(iter(iterator))
+
+
+@pytest.mark.parametrize("view", ["whole", "selected", "clips", "a clip selected"])
+def test_an_example_without_media_is_called_that(tmp_path: Path, picture_bytes: Fixture, view: str) -> None:
+    is_sound = "clip" in view
+    sound = wav(bytes(64), "s16", 1)
+    media = (
+        [("wav", sound), ("wav", sound)] if is_sound else [("png", picture_bytes(number)) for number in range(2)]
+    )
+    members = [(f"{number}.{suffix}", content) for number, (suffix, content) in enumerate(media)]
+    members += [("0.json", b"{}"), ("0.txt", b"zero"), ("1.f0.npy", b"none")]
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    iterators: dict[str, Callable[[], Any]] = {
+        "whole": lambda: ImageIterator(tmp_path / "a.tar", size=8, batch_size=4, threads=1),
+        "selected": lambda: ImageIterator(tmp_path / "a.tar", size=8, batch_size=1, select=[2]),
+        "clips": lambda: AudioIterator(tmp_path / "a.tar", window=32, batch_size=4, threads=1),
+        "a clip selected": lambda: AudioIterator(tmp_path / "a.tar", window=32, batch_size=1, select=[2]),
+    }
+    with pytest.raises(ExampleError, match="has no media file, only json and txt"):
+        list(iterators[view]())
+    quarantine = tmp_path / "left.jsonl"
+    settings = {"batch_size": 4, "on_error": "substitute", "quarantine": quarantine}
+    if is_sound:
+        list(AudioIterator(tmp_path / "a.tar", window=32, **settings))
+    else:
+        list(ImageIterator(tmp_path / "a.tar", size=8, **settings))
+    assert [json.loads(line)["reason"].split(";")[0] for line in quarantine.read_text().splitlines()] == [
+        "it has no media file, only json and txt",
+        "it has no media file, only npy",
+    ]

@@ -17,6 +17,7 @@ from pipelines.storage.blob import LocalFile
 from pipelines.storage.tar_index import scan_tar
 
 from .foreign_tars import FORMATS, Entry, by_us, by_webdataset, ordinary, write_tar
+from .shard_files import write_shard
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
@@ -184,3 +185,20 @@ def test_random_damage_is_refused_or_read_and_never_a_traceback(tmp_path: Path) 
         assert not sentence or sentence.startswith(str(path))
         refused += bool(sentence)
     assert refused > 100
+
+
+def test_tars_joined_by_cat_are_refused_with_the_byte(tmp_path: Path) -> None:
+    first, second = write_shard(tmp_path / "a.tar", 0, 2), write_shard(tmp_path / "b.tar", 2, 3)
+    joined = tmp_path / "ab.tar"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    with tarfile.open(joined, ignore_zeros=True) as witness:
+        assert len(witness.getnames()) == 5
+    mark = 2 * (512 + 512)
+    expected = f"more stands at byte {first.stat().st_size:,}, behind the end mark at byte {mark:,}"
+    assert expected in refusal(joined)
+    kept = open_source(joined, allow_truncated=True)
+    assert [kept[index].key for index in range(len(kept))] == ["000000", "000001"]
+    joined.write_bytes(first.read_bytes() + bytes(3 << 20))
+    assert len(open_source(joined)) == 2, "zeros fill a record"
+    joined.write_bytes(first.read_bytes() + bytes(3 << 20) + b"x")
+    assert f"more stands at byte {joined.stat().st_size - 1:,}" in refusal(joined)
