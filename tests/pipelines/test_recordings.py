@@ -248,3 +248,29 @@ def test_without_soundfile_pcm_is_read_and_the_rest_explained() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[0] == "100"
     assert "pip install soundfile" in done.stdout
+
+
+FLAC_HEADS = {
+    "too small a largest block": b"\x10\0\x04\0",
+    "too wide bounds": b"\0\x10\xff\xff",
+    "true": b"\x10\0\x10\0",
+}
+
+
+@pytest.mark.parametrize("kind", [*FLAC_HEADS, "two joined"])
+@pytest.mark.parametrize("counted", [False, True])
+def test_where_a_flacs_seek_fails_or_misses_it_is_decoded_from_the_start(kind: str, counted: bool) -> None:
+    samples = np.random.default_rng(0).integers(-20_000, 20_000, 30_000).astype(np.int16)
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16_000, format="FLAC")
+    flac = file.getvalue()
+    content = flac[:8] + FLAC_HEADS.get(kind, flac[8:12]) + flac[12:] + (flac if kind == "two joined" else b"")
+    expected, _ = soundfile.read(io.BytesIO(content), dtype="float32")  # from its start to its end, without a seek
+    assert np.array_equal(expected, samples / np.float32(32_768))
+    for first in range(0, 30_000, 1000):
+        stream = CompressedStream(lambda offset, length: content[offset : offset + length], len(content))
+        if counted:
+            assert stream.count() == 30_000
+        for start in (first, (first + 17_000) % 30_000, (first + 5_000) % 30_000):
+            assert np.array_equal(stream.read(start, start + 1000)[:, 0], expected[start : start + 1000])
+        stream.close()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...storage.blob import BlobFile, Read
 from ..errors import UndecodableError
+from .flac import seeks_exactly
 from .mp3 import STEP_SAMPLES, Mp3Frames, scan_mp3
 from .ogg import last_page_start
 from .sound_file import steady_sound_file
@@ -42,9 +43,12 @@ class CompressedStream:
     def __init__(self, read: Read, size: int) -> None:
         self._read, self._size = read, size
         self._mp3_frames: Mp3Frames | None = None
+        self._trusts_seek = True
         self._open()
         self.sample_rate, self.channels = int(self._sound.samplerate), int(self._sound.channels)
         self.subtype = str(self._sound.subtype)
+        if self._sound.format == "FLAC":
+            self._trusts_seek = seeks_exactly(read, size)
         if self.subtype == "MPEG_LAYER_III":
             self._mp3_frames = scan_mp3(read, size)
             if self._mp3_frames is not None and self._mp3_frames.made:
@@ -63,7 +67,7 @@ class CompressedStream:
             self._sound = steady_sound_file()(self._file)
         except RuntimeError as error:
             raise self._unreadable(error) from error
-        self.position = position
+        self.position, self._has_sought = position, False
 
     @cached_property
     def _last_page(self) -> int:
@@ -71,9 +75,17 @@ class CompressedStream:
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Frames [start, stop) as (time, channel) float32; fewer where the recording ends or is damaged earlier."""
-        if not self._goes_on(start):
-            self._go_to(start)
         out = np.empty((stop - start, self.channels), np.float32)
+        try:
+            if not self._goes_on(start):
+                self._go_to(start)
+            return out[: self._decode(out)]
+        except UndecodableError:
+            if not self._has_sought:
+                raise
+        self._trusts_seek = False  # the table that a seek goes by is wrong; the samples may all be there
+        self._open()
+        self._go_to(start)
         return out[: self._decode(out)]
 
     def _goes_on(self, start: int) -> bool:
@@ -100,13 +112,14 @@ class CompressedStream:
                 return
 
     def _seek(self, begin: int) -> None:
-        try:
-            if begin and self._sound.can_seek():
+        if begin and self._trusts_seek and self._sound.can_seek():
+            self._has_sought = True
+            try:
                 self.position = self._sound.seek(begin)
-            elif begin < self.position:
-                self._open()
-        except RuntimeError as error:
-            raise self._unreadable(error) from error
+            except RuntimeError as error:
+                raise self._unreadable(error) from error
+        elif begin < self.position or self.position < 0:
+            self._open()
 
     def _decode(self, out: NDArray[np.float32]) -> int:
         """Fill with the next frames; how many there were. After an error the decoder stands nowhere."""

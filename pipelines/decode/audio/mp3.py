@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...storage.blob import Read
 
-__all__ = ["STEP_SAMPLES", "Mp3Frames", "scan_mp3"]
+__all__ = ["STEP_SAMPLES", "Mp3Frames", "behind_tags", "scan_mp3"]
 
 STEP_SAMPLES = 4608
 """Also the samples after which mpg123's synthesis is in the same phase, from where its sums are rounded alike."""
@@ -104,7 +104,7 @@ def scan_mp3(read: Read, size: int) -> Mp3Frames | None:
 
     Every frame must be of one kind; the last may be cut off, and tags may follow it.
     """
-    first = _behind_tags(read, size)
+    first = behind_tags(read, size)
     header = read(first, 4)
     if not _is_header(header):
         return None
@@ -151,7 +151,7 @@ def _walk(read: Read, kind: FrameKind, place: int, size: int) -> tuple[list[int]
         place, num = place + length, num + 1
 
 
-def _behind_tags(read: Read, size: int) -> int:
+def behind_tags(read: Read, size: int) -> int:
     """Where the ID3v2 tags at the beginning end."""
     place = 0
     for _ in range(MOST_TAGS):
