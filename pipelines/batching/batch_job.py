@@ -197,25 +197,22 @@ class BatchJob:
         return (key >> 1) % int(self._slots.examples[slot])
 
     def _decode(self, spec: ExampleSpec, slot: int, example: Example, place: Place) -> None:
+        decoder, transform = spec.decoder, spec.transform
         try:
-            self._decode_example(spec, slot, example, place)
+            if self._data is not None:
+                details = decoder.decode_into(example, self._data[slot], place)
+            else:
+                array, details = _decode_alone(decoder, example, place)
+                self._arrays[slot] = array if transform is None else _transformed(transform, array, place, example)
+            self._details[slot] = details
+            self._keys[slot], self._indices[slot] = details.key or example.key, example.index
+            for name, values in self._fields.items():
+                values[slot] = details.fields[name] if name in details.fields else parse_field(name, example)
         except ExampleError as error:
             explained = spec.source.explain(error)
             if explained is error:
                 raise
             raise explained from error
-
-    def _decode_example(self, spec: ExampleSpec, slot: int, example: Example, place: Place) -> None:
-        decoder, transform = spec.decoder, spec.transform
-        if self._data is not None:
-            details = decoder.decode_into(example, self._data[slot], place)
-        else:
-            array, details = _decode_alone(decoder, example, place)
-            self._arrays[slot] = array if transform is None else _transformed(transform, array, place, example)
-        self._details[slot] = details
-        self._keys[slot], self._indices[slot] = details.key or example.key, example.index
-        for name, values in self._fields.items():
-            values[slot] = details.fields[name] if name in details.fields else parse_field(name, example)
 
     @property
     def mixed_rates(self) -> tuple[str, str] | None:
@@ -294,7 +291,10 @@ def _decode_alone(decoder: Decoder, example: Example, place: Place) -> tuple[NDA
 
 
 def _stack(decoded: Sequence[NDArray[Any] | None]) -> NDArray[Any]:
-    arrays = [_as_array(array, "the decoder") for array in decoded]
+    arrays = [
+        array if isinstance(array, np.ndarray) and not array.dtype.hasobject else _as_array(array, "the decoder")
+        for array in decoded
+    ]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         raise ValueError(
