@@ -1,4 +1,4 @@
-"""Our own loaders, as `images.py` measures them, and the bare loop they are held against.
+"""Our own loaders, as `images.py` measures them, and the bare loop they are compared with.
 
 A loader is a function of the set-up that returns `epoch`, which yields the number of pictures in each batch of one
 shuffled pass.

@@ -52,11 +52,11 @@ class AutoEncoder(nn.Module):
     `encoder`: (batch, channel, *dims) → features (batch, model_size, *grid), any grid, also none.
     `decoder`: (batch, model_size, *grid) → (batch, channel, *dims), in what `likelihood` reads.
     `latent`: the name of one in `dirvae.latents.LATENTS` or a `Latent`, which owns the heads that read the
-    features: a dense layer per cell for each parameter of the posterior unless given.
+    features: a dense layer per cell for each parameter of the posterior by default.
     `alpha`, `beta`: heads of a latent given by name, features → its concentration ("dirichlet" and
     "scaled-dirichlet") and its rates ("scaled-dirichlet": with others a rate would cancel).
     `decode_head`: latent (batch, model_size, *grid) → the decoder's input; a dense layer per cell over
-    the standardised latent unless given.
+    the standardised latent by default.
     `likelihood`: the name of one in `dirvae.losses.LIKELIHOODS` or a `Likelihood`.
     `grid`: the grid that `sample` draws on.
     `features_size`: channels of the features where they are not model_size, for heads that read as many.

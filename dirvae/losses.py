@@ -200,7 +200,7 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
 def make_likelihood(name: str, *, fixed_scale: float | None = None) -> Likelihood:
     """The likelihood called `name`, its scale learned unless `fixed_scale` says what it stays at.
 
-    ValueError for a name that is not known, and for a scale where there is none to fix.
+    ValueError for a name that is not known, and for a scale of a likelihood that has none.
     """
     if name not in LIKELIHOODS:
         raise ValueError(f"no likelihood is called {name!r}; use one of {', '.join(sorted(LIKELIHOODS))}.")

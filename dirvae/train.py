@@ -94,8 +94,8 @@ def _choose_data(given: dict[str, Any]) -> tuple[str, str | None]:
             )
         refuse_without_task(named)
         return named.modality, shards
-    sets = [] if _has_tars(folder) else find_sets(folder)
-    if sets or (shards == ANY_SET and not _has_tars(folder)):
+    sets, is_foreign = find_sets(folder), _has_tars(folder)
+    if not is_foreign and (sets or shards == ANY_SET):
         chosen = choose_set(sets, folder, run_type)
         if others := [str(one) for one in sets if one is not chosen]:
             print(f"{folder}: training on {chosen}; also there: {', '.join(others)}.")
@@ -202,13 +202,13 @@ def _parser(task: Task) -> argparse.ArgumentParser:
 
 def _add_run_flags(add: AddFlag, task: Task) -> None:
     name, examples = task.name, task.plural
-    add("--out", f"run folder; {RUNS}/{name}, {RUNS}/{name}-2 and so on unless given", type=Path)
-    add("--resume", "continue the newest run, or --out; starts one if there is none", action="store_true")
+    add("--out", f"run folder; {RUNS}/{name}, {RUNS}/{name}-2 and so on by default", type=Path)
+    add("--resume", "continue the newest run, or --out; starts one if no run exists", action="store_true")
     add("--init-from", "run folder with the weights to start from", metavar="RUN")
     add("--batch-size", f"{examples} per batch", type=int)
     add("--held-out", f"share of the {examples} kept for evaluation, 0 for none", type=_off_at_zero)
     add("--on-error", "what to do with an example that cannot be decoded", choices=ON_ERROR)
-    add("--threads", "threads that decode; one per core unless given", type=int)
+    add("--threads", "threads that decode; one per core by default", type=int)
 
 
 def _add_fit_flags(add: AddFlag, task: Task) -> None:
@@ -219,7 +219,7 @@ def _add_fit_flags(add: AddFlag, task: Task) -> None:
     add("--cooldown", "share of the run, at its end, over which it falls to zero; 0 for none", type=_off_at_zero)
     add("--kl-weight", "largest weight of the KL term", type=float)
     add("--kl-warmup", "updates over which the KL term's weight rises", type=int)
-    add("--kl-cycle", "updates after which the KL term's weight rises again; only once unless given", type=int)
+    add("--kl-cycle", "updates after which the KL term's weight rises again; only once by default", type=int)
     add("--free-nats", "nats per example below which the KL term costs nothing; 0 for none", type=_off_at_zero)
     add("--clip", "largest norm of the gradients; 0 for none", type=_off_at_zero)
     add("--precision", "arithmetic; auto is bf16 on a GPU that has it, otherwise fp32", choices=PRECISIONS)

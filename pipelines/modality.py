@@ -74,7 +74,7 @@ class Modality:
     rate_setting    the iterator's setting that gives all examples one rate: "sample_rate"
     packing         its `MediaSettings` class, a dataclass whose fields are the settings; None: it cannot be packed
     add_arguments   (argument group) → None: adds the flags of its packing settings, named as their fields are
-    iterator        its `DataIterator` class, called with a source and settings; None where there is none yet
+    iterator        its `DataIterator` class, called with a source and settings; None if missing yet
     trial_settings  settings of the iterator that make everything random that can be: what is checked for exact resume
     make_samples    (folder, num=, seed=, force=) → the number of files made; None where there are no samples
     """

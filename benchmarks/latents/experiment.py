@@ -29,7 +29,7 @@ TEST_SEED = 1_000_003
 NEIGHBOURS = (3, 5, 10)
 ROWS = 500
 LIKELIHOOD_IMAGES = {SHORT: 2000}
-"""Test images whose likelihood is estimated after so many epochs, all unless named: a fixed choice at random."""
+"""Test images whose likelihood is estimated after this many epochs, all unless named: a fixed choice at random."""
 
 
 def train(

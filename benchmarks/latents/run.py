@@ -161,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder that holds mnist/ and omniglot/")
     parser.add_argument("--dataset", choices=sorted(DATASETS), help="only this data set")
     parser.add_argument("--only", nargs="+", choices=sorted(MODELS), help="only these models")
-    parser.add_argument("--epochs", type=int, help="only jobs of so many epochs")
+    parser.add_argument("--epochs", type=int, help="only jobs of this many epochs")
     parser.add_argument("--seeds", nargs="+", type=int, help="only these seeds")
     parser.add_argument("--samples", type=int, default=1000, help="importance samples an image (default 1000)")
     parser.add_argument("--processes", type=int, default=1, help="jobs at a time (default 1)")

@@ -44,7 +44,7 @@ class Setting:
 
 @dataclass(frozen=True, order=True)
 class SceneJob:
-    """One latent of so many components, trained from one seed and measured."""
+    """One latent of this many components, trained from one seed and measured."""
 
     model: str
     model_size: int

@@ -130,7 +130,7 @@ def label_of(result: dict[str, Any], component: int) -> str:
 
 
 def _save(path: Path, labels: Sequence[str], rows: Sequence[Tensor], *, blocks: int) -> None:
-    """Labelled rows of pictures on white, in so many blocks beside each other, as a PNG."""
+    """Labelled rows of pictures on white, in this many blocks beside each other, as a PNG."""
     lines = -(-len(rows) // blocks)
     width = LABEL + max(map(len, rows)) * (TILE + GAP)
     sheet = Image.new("RGB", (blocks * width, lines * (TILE + GAP)), "white")

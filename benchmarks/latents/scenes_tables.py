@@ -97,7 +97,7 @@ def _leader(values: list[list[float]], *, above: float) -> int | None:
 
 
 def _results(folder: Path, model_size: int) -> dict[str, list[dict[str, Any]]]:
-    """The results of so many components by latent, the Gaussian's first."""
+    """The results of this many components by latent, the Gaussian's first."""
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(folder.glob(f"scenes-*-{model_size}-seed*.json")):
         run = json.loads(path.read_text(encoding="utf-8"))

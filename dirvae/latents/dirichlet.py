@@ -117,9 +117,9 @@ class DirichletPrior:
 class Dirichlet(SimplexLatent):
     """Dirichlet latent of a Dirichlet VAE (Joo et al. 2019, arXiv 1901.02739), sampled exactly.
 
-    `prior`: concentration of the prior, one number or one for each component; 1 - 1/K unless given. "learned" or a
+    `prior`: concentration of the prior, one number or one for each component; 1 - 1/K by default. "learned" or a
     `MomentPrior` fits it to the posteriors while the module is in training mode, as running means are.
-    `head`: features (batch, K, *grid) → the same shape; a dense layer per cell unless given.
+    `head`: features (batch, K, *grid) → the same shape; a dense layer per cell by default.
     `scale`: the posterior's concentration is scale · softplus(head). The paper has 1, where a first draw is
     almost all noise and concentrations move slowly; 30, and a default head that starts every concentration
     at 30, let the features through from the first step (measured in docs/log.md).

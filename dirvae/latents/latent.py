@@ -1,4 +1,4 @@
-"""What a latent is: heads that read features, the posterior they give, and the prior it is held against."""
+"""What a latent is: heads that read features, the posterior they give, and the prior it is compared with."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class LogisticNormal(SimplexLatent):
     """Logistic-normal latent: the softmax of a diagonal Gaussian, as in ProdLDA (arXiv 1703.01488).
 
     `prior`: concentration of the Dirichlet whose Laplace approximation is the prior, one number or one for each
-    component. 1, the standard normal on the logits, unless given; ProdLDA's diagonal approximation makes the same
+    component. 1, the standard normal on the logits, by default; ProdLDA's diagonal approximation makes the same
     of 1 - 1/K.
     `location_head`, `scale_head`: features (batch, K, *grid) → the same shape; softplus makes the scale positive.
     `kl`: "simplex", the divergence of the laws of the shares, or "logits", that of the K logits. The logits' is

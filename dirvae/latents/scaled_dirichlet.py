@@ -81,7 +81,7 @@ class ScaledDirichlet(SimplexLatent):
 
     The form in which a rate beside the concentration means something: a rate that all components share cancels when
     the gammas are normalised, so only ratios of rates are learned, within a factor of 10⁶.
-    `prior`: concentration of the Dirichlet prior, one number or one for each component; 1 - 1/K unless given.
+    `prior`: concentration of the Dirichlet prior, one number or one for each component; 1 - 1/K by default.
     `concentration_head`, `rate_head`: features (batch, K, *grid) → the same shape; dense layers per cell unless
     given, the rates' starting at zero: an untrained one gives the law of `Dirichlet`.
     `scale`: the concentration is scale · softplus(concentration_head), as for `Dirichlet`.

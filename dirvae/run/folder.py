@@ -35,7 +35,7 @@ def new_run(root: Path, name: str) -> Path:
 
 
 def newest_run(root: Path, name: str) -> Path | None:
-    """The run `root/name-N` of the highest N, `root/name` being the first; None if there is none."""
+    """The run `root/name-N` of the highest N, `root/name` being the first; None if no such run exists."""
     numbered = re.compile(re.escape(name) + r"(?:-(\d+))?")
     runs = [
         (int(match[1] or 1), path)

@@ -42,9 +42,9 @@ def find_sets(folder: Path) -> list[ShardSet]:
 
 
 def choose_set(sets: Sequence[ShardSet], folder: Path, run_type: str | None) -> ShardSet:
-    """The only set of those in `folder`, or that of the type; among several sets the type is "image" unless given.
+    """The only set of those in `folder`, or that of the type; among several sets the type is "image" by default.
 
-    Raises `ConfigError` if there is none, if several are of the type and none has its name, and for a set of a
+    Raises `ConfigError` if no set exists, if several are of the type and none has its name, and for a set of a
     modality that nothing trains on.
     """
     if not sets:

@@ -81,15 +81,15 @@ def _add_arguments(add: AddFlag) -> None:
     add("--flip", "mirror half of the images", action="store_true")
     add("--preset", "size of the network", choices=PRESETS)
     add("--model-size", "components of the latent", type=int)
-    add("--grid", "side of a map with one latent per cell; one latent per image unless given", type=int)
+    add("--grid", "side of a map with one latent per cell; one latent per image by default", type=int)
     add("--latent", "kind of latent", choices=sorted(LATENTS))
-    add("--prior", "concentration of its prior, or 'learned'; its own unless given", type=_prior, metavar="NUMBER")
+    add("--prior", "concentration of its prior, or 'learned'; its own by default", type=_prior, metavar="NUMBER")
     add(
         "--likelihood",
         "distribution of the pixels around the decoded ones; mse is not a likelihood and gives no bound",
         choices=sorted(LIKELIHOODS),
     )
-    add("--fixed-scale", "scale that the likelihood keeps, in units of the data; learned unless given", type=float)
+    add("--fixed-scale", "scale that the likelihood keeps, in units of the data; learned by default", type=float)
 
 
 def _prior(text: str) -> float | str:

@@ -124,7 +124,7 @@ class CheckpointFolder:
         return Checkpoint(path, step, state)
 
     def newest(self) -> Checkpoint | None:
-        """The newest complete checkpoint, or None if there is none. It warns of each damaged one that it skips.
+        """The newest complete checkpoint, or None if there is not one; warns of each damaged one it skips.
 
         Raises `CheckpointError` if there are checkpoints and all are damaged.
         """

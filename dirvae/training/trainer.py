@@ -47,9 +47,9 @@ class Trainer:
     """Trains a model on batches: `fit` runs to the end of `config`, `resume` goes back to the last checkpoint.
 
     `batches` is any iterable that can be iterated again: of batches, tensors or arrays (see `Feed`). `loss` is
-    (model, batch) → named scalar terms, of which "loss" is minimised; the model's own bound unless given. Labels and
+    (model, batch) → named scalar terms, of which "loss" is minimised; the model's own bound by default. Labels and
     fields are in `batch.source`, the batch as it was given.
-    `optimizer` is Adam unless given. `evaluate` runs at every save and at the end. `out` is the run folder for
+    `optimizer` is Adam by default. `evaluate` runs at every save and at the end. `out` is the run folder for
     checkpoints and metrics; None keeps nothing. `ranks` says which process of several this one is: only the first
     writes files, noise differs from rank to rank, and an update is skipped on all ranks or on none.
     """
@@ -133,7 +133,7 @@ class Trainer:
         return self.evaluation
 
     def resume(self) -> bool:
-        """Go back to the newest complete checkpoint in `out`; False if there is none. Later metrics are removed.
+        """Go back to the newest complete checkpoint in `out`; False if no checkpoint exists. Later metrics are removed.
 
         Raises `ConfigError` if a setting differs that may not change, `CheckpointError` if the model or optimiser
         does not fit, and the data's own error for other data.

@@ -267,7 +267,7 @@ def _transformed(transform: Transform, array: NDArray[Any], place: Place, exampl
 
 
 def _as_array(value: Any, giver: str) -> NDArray[Any]:
-    """What a function of the user's returned, as an array. Raises `TypeError` for what is no array of numbers."""
+    """What a function of the user's returned, as an array. Raises `TypeError` for what is not an array of numbers."""
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return value
     try:

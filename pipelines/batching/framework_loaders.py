@@ -40,7 +40,7 @@ class EpochLoader:
     `limit_train_batches`) finds the rest of it in its next one.
 
     convert   what the framework gets of each batch: `lambda batch: (batch.data, batch.fields["cls"])`, say; the
-              batch itself unless given
+              batch itself by default
     """
 
     def __init__(self, batches: ResumableBatches, convert: Callable[[Batch], Any] | None = None) -> None:

@@ -23,7 +23,7 @@ class Scratch:
         self._of_thread = threading.local()
 
     def take(self, num_bytes: int) -> NDArray[np.uint8]:
-        """At least so many bytes, (bytes,) uint8, with what was left in them."""
+        """At least this many bytes, (bytes,) uint8, with what was left in them."""
         if num_bytes > KEPT_BYTES:
             return np.empty(num_bytes, np.uint8)
         kept: NDArray[np.uint8] | None = getattr(self._of_thread, "kept", None)

@@ -51,7 +51,7 @@ class ArrayIterator(DataIterator):
 
     source      a zarr array or group (a folder, a URL, a zip), a `.npy`, an `.npz`, an `ArraySource` or part of one
     arrays      which array of a group or `.npz` is the data; need not be given where there is one
-    window, hop     windows of so many rows along the axis, beginning every `hop` rows (by default as many)
+    window, hop     windows of this many rows along the axis, beginning every `hop` rows (by default as many)
     axis        along which the rows lie; of a (channel, time) array, axis=1 gives windows (batch, channel, window)
     cache_bytes     bound on the decoded chunks that are kept
     storage_options     for a URL: options of its file system

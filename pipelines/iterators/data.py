@@ -144,7 +144,7 @@ def opened_as(source: SourceLike, modality: str) -> Source:
 
 
 def chosen(source: Source, select: Sequence[int] | None, limit: int | None) -> Source:
-    """Only these indices of a source; only its first so many examples."""
+    """Only these indices of a source; or only this many examples, the first ones."""
     if select is not None:
         source = Selection(source, select)
     if limit is not None:

@@ -215,13 +215,13 @@ class Playing:
         self.prefix = DataPrefix(state["examples"], state["data_hash"])
 
     def after(self, steps: int) -> Playing:
-        """Where the stream stands so many examples later."""
+        """Where the stream stands this many examples later."""
         epochs, positions, _ = self._place(np.array([steps]))
         epoch, position = int(epochs[0]), int(positions[0])
         return Playing(self.stream, epoch, position, self.prefix if epoch == self.epoch else None)
 
     def _place(self, steps: Indices) -> tuple[Indices, Indices, Indices]:
-        """The (epoch, position, examples of that epoch) at so many examples from here."""
+        """The (epoch, position, examples of that epoch) at this many examples from here."""
         left, whole = self.prefix.examples - self.position, len(self.stream.source)
         beyond = steps - left
         later = beyond >= 0
@@ -230,7 +230,7 @@ class Playing:
         return epochs, positions, np.where(later, whole, self.prefix.examples)
 
     def player(self) -> _Player:
-        """What stands at so many examples from here."""
+        """What stands at this many examples from here."""
         return _Player(self)
 
 

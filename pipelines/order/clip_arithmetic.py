@@ -42,7 +42,7 @@ class HasLength(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClipSpec:
-    """Which clips a recording has, and where each begins. Raises `ValueError` for what makes no sense.
+    """Which clips a recording has, and where each begins. Raises `ValueError` or `TypeError` for what makes no sense.
 
     window, hop   length of a clip, and from the start of one to the start of the next, in output frames
     sample_rate   output frames per second, a whole number or a `Fraction`; None: each recording's own

@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .checked_numbers import whole_number
+
 __all__ = ["RankSplit", "Tail"]
 
 Tail = Literal["keep", "pad", "drop"]
@@ -36,8 +38,8 @@ class RankSplit:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "world_size", "groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
+        object.__setattr__(self, "rank", whole_number("rank", self.rank, least=None))
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f"rank is {self.rank}; it must lie in [0, {self.world_size}).")
         if self.tail not in ("keep", "pad", "drop"):
@@ -77,7 +79,7 @@ class RankSplit:
         """This rank's positions of the global batch that begins at `start`, and their mask.
 
         The positions are (batch,) int64; the mask is (batch,) bool, False where an example is a repetition, and
-        None where there are none.
+        None if missing.
         """
         size = min(self.global_batch, num - start)
         taken = np.arange(start, start + size)

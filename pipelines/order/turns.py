@@ -67,7 +67,8 @@ class Turns:
 def quotas_of(weights: Sequence[float], num: int) -> tuple[int, ...]:
     """Whole numbers that sum to 1,000, as near to the weights as can be (largest remainders).
 
-    Raises `ValueError` for a wrong number of weights, one that is not positive, or a share below 1 in 1,000.
+    Raises `ValueError` for a wrong number of weights, one that is not positive, or a share below 1 in 1,000,
+    `TypeError` for what is not a sequence of numbers.
     """
     try:
         shares = np.asarray(weights, np.float64) if np.asarray(weights).dtype.kind in "iufO" else None

@@ -30,8 +30,9 @@ def hold_out(source: SourceLike, fraction: float, *, seed: int = 0) -> tuple[Sou
 
     A pure function of (seed, shard, n): shards that are appended later do not move an example from one part to the
     other. (Rows that are appended to an array fill up its last chunk; that chunk is divided again.) Raises
-    `ValueError` for a fraction outside (0, 1), `SourceError` where nothing would be left; warns where the examples are
-    segments that recordings were cut into, since one recording may then be on both sides.
+    `ValueError` for a fraction outside (0, 1), `TypeError` for what is not a number, `SourceError` where nothing
+    would be left; warns where the examples are segments that recordings were cut into, since one recording may then
+    be on both sides.
     """
     fraction = real_number("fraction", fraction)
     seed = whole_number("seed", seed, least=None)

@@ -66,7 +66,7 @@ def open_source(
 
 
 def _matches(text: str) -> list[str]:
-    """The paths that a pattern stands for. What exists under its very name is no pattern: folders, then files."""
+    """The paths that a pattern stands for. What exists under its very name is not a pattern: folders, then files."""
     folder, pattern = _existing_folder(text)
     names: list[str] = []
     for part in _expand_braces(pattern):

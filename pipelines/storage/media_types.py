@@ -9,7 +9,6 @@ from ..modality import HEAD_BYTES, Modality, find_modality, modalities
 
 __all__ = [
     "SIDECAR_SUFFIXES",
-    "SNIFF_BYTES",
     "is_media_name",
     "media_names",
     "media_suffix",
@@ -21,7 +20,6 @@ __all__ = [
 SIDECAR_SUFFIXES = frozenset(("json", "txt", "cls", "npy"))
 """Files that are packed and read as fields of the media file of the same stem."""
 
-SNIFF_BYTES = HEAD_BYTES
 ID3_HEADER_BYTES = 10
 
 
@@ -47,18 +45,18 @@ def read_head(path: str | os.PathLike[str]) -> bytes:
     """What tells the format of a file: its first 32 bytes, or those of a flac behind an ID3v2 tag. Raises `OSError`."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        head = os.read(handle, SNIFF_BYTES)
+        head = os.read(handle, HEAD_BYTES)
         if head[:3] != b"ID3" or len(head) < ID3_HEADER_BYTES:
             return head
         size = sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        behind = os.pread(handle, SNIFF_BYTES, ID3_HEADER_BYTES + size)
+        behind = os.pread(handle, HEAD_BYTES, ID3_HEADER_BYTES + size)
         return behind if behind[:4] == b"fLaC" else head
     finally:
         os.close(handle)
 
 
 def media_suffix(name: str) -> str:
-    """The last suffix of a name, in lower case and without its dot; empty where there is none."""
+    """The last suffix of a name, in lower case and without its dot; empty if missing."""
     base = name.rsplit("/", 1)[-1]
     return base.rsplit(".", 1)[-1].lower() if "." in base else ""
 

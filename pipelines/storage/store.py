@@ -17,7 +17,7 @@ class Store(Protocol):
     """Blobs by name. A store can be pickled; it holds nothing open."""
 
     def open(self, name: str) -> Blob:
-        """The blob of a name. Raises `SourceError` where there is none, or it cannot be opened."""
+        """The blob of a name. Raises `SourceError` if missing, or it cannot be opened."""
 
     def size_of(self, name: str) -> int | None:
         """Its bytes; None where there is no such blob. Raises `SourceError` where that cannot be found out."""
@@ -36,7 +36,7 @@ class LocalStore:
         return LocalFile(name)
 
     def size_of(self, name: str) -> int | None:
-        """Bytes of a file, None where there is none. Raises `SourceError` where it cannot be looked at."""
+        """Bytes of a file, None if missing. Raises `SourceError` where it cannot be looked at."""
         try:
             return Path(name).stat().st_size
         except (FileNotFoundError, NotADirectoryError):
@@ -62,13 +62,13 @@ class MemoryStore:
         self.contents = dict(contents)
 
     def open(self, name: str) -> MemoryBlob:
-        """The bytes of a name. Raises `SourceError` where there are none."""
+        """The bytes of a name. Raises `SourceError` if missing."""
         if name not in self.contents:
             raise SourceError(f"{name}: not among the {len(self.contents):,} blobs in memory.")
         return MemoryBlob(self.contents[name])
 
     def size_of(self, name: str) -> int | None:
-        """Bytes of a name, None where there are none."""
+        """Bytes of a name, None if missing."""
         return len(self.contents[name]) if name in self.contents else None
 
     def identity_of(self, name: str) -> None:

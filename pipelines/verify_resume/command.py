@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PipelineError, SourceError
-from ..modality import find_modality, modalities
+from ..modality import HEAD_BYTES, find_modality, modalities
 from ..sources.opening import open_source
-from ..storage.media_types import SNIFF_BYTES, sniff
+from ..storage.media_types import sniff
 from ..terminal import add_import_flag, escape_unencodable, import_named_modules
 from .checker import Loader, Make, Verdict, verify_resume
 from .ranks import with_ranks_and_workers
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", type=int, default=32, help="pixels of the pictures (default: 32)")
     add("--window", type=int, default=4096, help="frames of the clips of recordings (default: 4096)")
     add("--batch-size", type=int, default=8, help="examples in a batch (default: 8)")
-    add("--limit", type=int, help="the first so many examples only")
+    add("--limit", type=int, help="how many examples to use, from the first on")
     add("--threads", type=int, nargs="+", default=[1, 3], help="thread counts to change between")
     add(
         "--workers", type=int, nargs="+", default=[], help="worker processes (torch's DataLoader) to change between"
@@ -135,7 +135,7 @@ def _modality(options: argparse.Namespace) -> str:
         except SourceError as error:
             refusal = refusal or error
             continue
-        begins_like = sniff(source[0].media[:SNIFF_BYTES]) if source.modality is None and len(source) else None
+        begins_like = sniff(source[0].media[:HEAD_BYTES]) if source.modality is None and len(source) else None
         return source.modality or (begins_like[0] if begins_like else name)
     assert refusal is not None
     raise refusal

@@ -45,7 +45,7 @@ def run_leg(
     """Play a loader from a state in a child process, killed at random or left to end its epoch.
 
     make                 builds the loader, in the child
-    kill_after_batches   SIGKILL to the child's process group once so many batches are written down, and
+    kill_after_batches   SIGKILL to the child's process group once this many batches are written down, and
     kill_delay_seconds   so much later, wherever it is then. None: let it end.
     Raises `RuntimeError` with the last line of the child's own report where the loader fails.
     """

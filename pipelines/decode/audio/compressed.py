@@ -135,7 +135,7 @@ class CompressedStream:
     def count(self) -> int:
         """Frames that can really be decoded; sets `frames`. Decodes everything where the claim cannot be trusted."""
         limit = min(MAX_FRAMES, AT_ONCE + MAX_FRAMES_A_BYTE * self._size)
-        trusted = 0 < self.frames <= limit and self.subtype != "VORBIS"  # its seek finds an end where there is none
+        trusted = 0 < self.frames <= limit and self.subtype != "VORBIS"  # its seek can miss the end
         if not (trusted and self._has_last_frame()):
             self.frames = self._count_by_decoding(limit)
         return self.frames

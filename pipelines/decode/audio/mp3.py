@@ -84,7 +84,7 @@ class FrameKind:
         return self.lengths[block[at + 2]] if alike and (block[at + 3] >> 6 == 3) == self.is_mono else 0
 
     def make_info(self, num_frames: int) -> tuple[bytes, bytes]:
-        """Info frames for so many frames: before the first of them, and before a later one.
+        """Info frames for this many frames: before the first of them, and before a later one.
 
         After one, mpg123 leaves out its own delay of 529 samples, which it does not in a bare file. So the first is
         followed by a step of silence, and has a LAME part that tells to leave out that as a whole.

@@ -16,7 +16,7 @@ START_OF_FRAME = frozenset([*range(0xC0, 0xD0)]) - {0xC4, 0xC8, 0xCC}
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
     """Width and height of the stored raster in pixels, its components (1 gray, 3 colour, 4 CMYK or YCCK), and
-    the EXIF orientation, 1 to 8 (1 where there is none)."""
+    the EXIF orientation, 1 to 8 (1 if missing)."""
 
     width: int
     height: int

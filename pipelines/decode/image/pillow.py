@@ -69,7 +69,7 @@ def check_pixels(width: int, height: int) -> None:
 
 
 def orientation_of(picture: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none, or the EXIF block is damaged."""
+    """The EXIF orientation, 1 to 8; 1 if missing, or the EXIF block is damaged."""
     try:
         orientation = picture.getexif().get(ORIENTATION_TAG, 1)
     except FAILURES:

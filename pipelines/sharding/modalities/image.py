@@ -17,6 +17,7 @@ from PIL import Image
 
 from ...decode.errors import UndecodableError
 from ...decode.image.pillow import as_rgb, open_image, orientation_of
+from ...order.checked_numbers import whole_number
 from ...storage.index import Record
 from ...storage.listing import SourceFile
 from ..packing import Prepared
@@ -32,7 +33,7 @@ WITH_ALPHA = frozenset(("LA", "La", "PA", "RGBA", "RGBa", "CMYK"))
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """What becomes of each image file. Raises `ValueError` for nonsense.
+    """What becomes of each image file. Raises `ValueError` or `TypeError` for nonsense.
 
     decode   decode every image whole, not just its header.
     resize   shorter side in pixels of the JPEGs to make; None: pack the files as they are.
@@ -47,8 +48,9 @@ class ImageSettings:
     quality: int | None = None
 
     def __post_init__(self) -> None:
-        if self.resize is not None and self.resize < 1:
-            raise ValueError(f"resize is {self.resize}; it must be at least 1.")
+        for name in ("resize", "quality"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, whole_number(name, value, least=1 if name == "resize" else None))
         if self.resize is None and self.quality is not None:
             raise ValueError(f"quality is {self.quality}, but nothing is encoded: it needs resize.")
         if self.quality is not None and not 1 <= self.quality <= 95:

@@ -24,7 +24,7 @@ def is_array(place: str) -> bool:
 def open_array(
     place: str, name: str | None = None, *, axis: int = 0, storage_options: dict[str, Any] | None = None
 ) -> StoredArray:
-    """The array at a place, or the one of this name in it. Raises `SourceError` where there is none, or several."""
+    """The array at a place, or the one of this name in it. Raises `SourceError` if missing, or several."""
     path, is_url = Path(place), "://" in place
     if not is_url and not path.exists():
         raise SourceError(f"{place}: no such file or folder.")

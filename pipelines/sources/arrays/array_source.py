@@ -42,7 +42,7 @@ class ArraySource(Source):
     storage_options     for a URL: options of its file system
 
     The other arrays of the group are the examples' fields. Opening reads metadata alone. Raises `SourceError` for
-    what cannot be read, `ValueError` for windows that make no sense.
+    what cannot be read, `ValueError` or `TypeError` for windows that make no sense.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class ArraySource(Source):
     def field(self, name: str) -> StoredArray:
         """The array of the group that lies beside this one, along its own first axis.
 
-        Raises `SourceError` where there is none, or where it has another length.
+        Raises `SourceError` if missing, or where it has another length.
         """
         if name not in self._fields:
             found = open_array(self.place, name, storage_options=self._storage_options)

@@ -81,7 +81,7 @@ class LocalChunks:
         return found.view(layout.dtype).reshape(layout.chunk).astype(self._native, copy=False)
 
     def _content(self, path: str, coordinates: Sequence[int]) -> Any:
-        """The bytes of a chunk as they are stored, None where there are none."""
+        """The bytes of a chunk as they are stored, None if missing."""
         if self._shards is not None:
             inside = [at % num for at, num in zip(coordinates, self._layout.chunks_per_file, strict=True)]
             span = self._shards.span(path, inside)

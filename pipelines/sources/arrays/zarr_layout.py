@@ -114,7 +114,7 @@ def _named(codec: Any) -> tuple[str, dict[str, Any]]:
 def _codecs(
     codecs: list[tuple[str, dict[str, Any]]], dtype: np.dtype[Any], values: int
 ) -> tuple[np.dtype[Any], tuple[Decompress, ...]] | None:
-    """The stored dtype and what undoes the codecs behind `bytes`, for chunks of so many values."""
+    """The stored dtype and what undoes the codecs behind `bytes`, for chunks of this many values."""
     if codecs[0][0] != "bytes":
         return None
     stored = dtype.newbyteorder(ENDIANS.get(codecs[0][1].get("endian", "little"), "<"))  # type: ignore[arg-type]

@@ -46,7 +46,7 @@ class ZarrLocation:
     def array(self, name: str | None) -> tuple[zarr.Array[Any], dict[str, Any] | None]:
         """The array, and its metadata as stored where the place is a folder.
 
-        Raises `SourceError` where there is none, or for metadata that cannot be understood or would unpickle.
+        Raises `SourceError` if missing, or for metadata that cannot be understood or would unpickle.
         """
         package, stored = zarr_or_explain(self.named(name)), None
         if self.is_folder:
