@@ -47,7 +47,7 @@ def class_of(path: str) -> str | None:
 def known_classes(settings: Mapping[str, Any]) -> dict[str, int]:
     """Name → number as a manifest's settings have it, empty for a set without. Raises `ShardError` for nonsense."""
     classes = settings.get("classes") or {}
-    if not isinstance(classes, dict) or not all(isinstance(number, int) for number in classes.values()):
+    if not isinstance(classes, dict) or not all(type(number) is int for number in classes.values()):
         raise ShardError(
             "The classes in the manifest are not names with numbers. Make the shards again with --overwrite."
         )

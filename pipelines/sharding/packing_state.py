@@ -21,19 +21,22 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import ShardError, ShardingError
 from ..modality import packed_modalities
 from ..storage.durable_files import fsync_folder
-from ..storage.index import INDEX_DTYPE, index_path, load_index
+from ..storage.index import INDEX_DTYPE, index_digest, index_path, load_index
 from ..storage.locked_folder import hold_folder
 from ..storage.manifest import MANIFEST_NAME, NAMES_NAME, Manifest
-from ..storage.walk import Failure
+from ..storage.plain_files import create_plain, map_plain, open_plain, read_plain, refuse_link
 from .classes import CLASSES_NAME, known_classes
+from .journal import journal_line, read_journal_line
 from .packing import file_key
+from .plan import Plan
 from .shard_file import ShardSummary
 from .shard_job import ShardResult
 
@@ -55,11 +58,17 @@ class PackingState:
         self._folder = out / ".make_shards"
         self._plan, self._journal = self._folder / "plan.json", self._folder / "finished.jsonl"
 
+    def refuse_links(self) -> None:
+        """Raise `OSError` where a link leads what is to be written, or removed, out of the folder."""
+        for path in (self._folder, self._plan, self._journal):
+            refuse_link(path)
+
     def saved_plan(self) -> dict[str, Any] | None:
-        """What an unfinished run was planned from, or None."""
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            plan: dict[str, Any] = json.loads(self._plan.read_text(encoding="utf-8"))
-            return plan
+        """What an unfinished run was planned from; None where there is none, or its plan is damaged."""
+        with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
+            plan = json.loads(read_plain(self._plan).decode("utf-8"))
+            if isinstance(plan, dict) and isinstance(plan.get("settings", {}), dict):
+                return plan
         return None
 
     def begin(self, plan: dict[str, Any]) -> None:
@@ -81,13 +90,23 @@ class PackingState:
         """
         path = self.out / NAMES_NAME
         try:
-            with open(path, encoding="utf-8") as lines:
-                pairs = [json.loads(line) for line in islice(lines, manifest.examples)]
+            with open(open_plain(path), encoding="utf-8") as lines:
+                pairs = [_key_and_path(line) for line in islice(lines, manifest.examples)]
             if len(pairs) != manifest.examples:
                 raise ValueError(f"{len(pairs):,} lines for {manifest.examples:,} examples")
-            return {original: file_key(key) if cut else key for key, original in pairs}
-        except (OSError, ValueError) as error:
-            raise ShardError(f"{path}: not readable ({error}). Make the shards again with --overwrite.") from error
+            found = {original: file_key(key) if cut else key for key, original in pairs}
+            if not cut and len(found) != len(pairs):
+                raise ValueError("it names a file twice")
+            return found
+        except (OSError, ValueError, RecursionError) as error:
+            said = (
+                error.strerror
+                if isinstance(error, OSError)
+                else "too deep"
+                if isinstance(error, RecursionError)
+                else error
+            )
+            raise ShardError(f"{path}: not readable ({said}). Make the shards again with --overwrite.") from error
 
     def packed_bytes(self, manifest: Manifest) -> list[int]:
         """Bytes of the media of every example of a finished set, in the order of its names."""
@@ -108,28 +127,46 @@ class PackingState:
         """Whether a run was begun and has not been cleared away to the last file."""
         return self._folder.exists() or (self.out / LOCK_NAME).exists()
 
-    def finished(self) -> dict[int, ShardResult]:
-        """The shards of the run in progress that need not be made again, by number."""
+    def finished(self, plan: Plan) -> dict[int, ShardResult]:
+        """The shards of the run in progress that need not be made again, by number.
+
+        Lines of the journal that are damaged are passed over: their shards are made again.
+        """
+        planned = {shard.number: shard for shard in plan.shards}
         found: dict[int, ShardResult] = {}
         for line in self._whole_lines():
-            record = json.loads(line)
-            summary = ShardSummary(**record["summary"])
-            if self._is_present(summary):
-                failures = tuple(Failure(*failure) for failure in record["failures"])
-                pieces = tuple(record.get("parts", ()))
-                found[record["number"]] = ShardResult(record["number"], summary, failures, pieces)
+            result = read_journal_line(line, planned, plan.settings)
+            if result is not None and (known := self._with_present_index(result)) is not None:
+                found[result.number] = known
         return found
 
-    def _whole_lines(self) -> list[str]:
+    def _with_present_index(self, result: ShardResult) -> ShardResult | None:
+        """The result with the digest of its index; None where the shard or its index is not the one it made."""
+        summary = result.summary
+        if not summary.examples:
+            return result
+        if not self._is_present(summary):
+            return None
+        digest = index_digest(map_plain(index_path(self.out / summary.name)))
+        if summary.index_hash not in ("", digest):
+            return None
+        return replace(result, summary=replace(summary, index_hash=digest))
+
+    def _whole_lines(self) -> list[bytes]:
         """The journal without a last line that was cut off, which is removed so that more can follow."""
         try:
-            content = self._journal.read_bytes()
+            content = read_plain(self._journal)
         except FileNotFoundError:
             return []
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
-            os.truncate(self._journal, len(whole))
-        return whole.decode("utf-8").splitlines()
+            with self._open_journal() as journal:
+                journal.truncate(len(whole))
+        return whole.splitlines()
+
+    def _open_journal(self) -> BinaryIO:
+        """To be added to; a link is not followed. Raises `OSError`."""
+        return open(os.open(self._journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "ab")
 
     def _is_present(self, summary: ShardSummary) -> bool:
         if not summary.examples:
@@ -144,7 +181,10 @@ class PackingState:
     def scratch(self) -> Iterator[Path]:
         """A folder of this run's own for shards being written, on the same disk; what earlier runs left is removed."""
         for left in self._folder.glob("parts-*"):
-            _remove_tree(left)
+            if left.is_symlink():
+                left.unlink()
+            else:
+                _remove_tree(left)
         folder = self._folder / f"parts-{os.getpid()}"
         folder.mkdir()
         try:
@@ -154,14 +194,8 @@ class PackingState:
 
     def publish(self, result: ShardResult, scratch: Path) -> None:
         """Record a shard and move it from the scratch folder to where it belongs."""
-        record = {
-            "number": result.number,
-            "summary": {name: getattr(result.summary, name) for name in ShardSummary.__slots__},
-            "failures": result.failures,
-            "parts": result.pieces,
-        }
-        with open(self._journal, "ab") as journal:
-            journal.write(json.dumps(record).encode("ascii") + b"\n")
+        with self._open_journal() as journal:
+            journal.write(journal_line(result))
             journal.flush()
             os.fsync(journal.fileno())
         if result.summary.examples:
@@ -183,7 +217,7 @@ class PackingState:
         with contextlib.ExitStack() as stack:
             old: Iterable[str] = ()
             if kept:
-                lines = stack.enter_context(open(self.out / NAMES_NAME, encoding="utf-8"))
+                lines = stack.enter_context(open(open_plain(self.out / NAMES_NAME), encoding="utf-8"))
                 old = (line.rstrip("\n") for line in islice(lines, kept))
             new = (json.dumps([key, path], ensure_ascii=False, separators=(",", ":")) for key, path in new_names)
             _write(self._folder / NAMES_NAME, chain(old, new))
@@ -243,12 +277,20 @@ class PackingState:
 def _write(path: Path, lines: Iterable[str]) -> None:
     """Text lines to a file that appears whole. A name that is not UTF-8 becomes a JSON escape, which reads back."""
     beside = path.with_name(f".{path.name}.part")
-    with open(beside, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+    with create_plain(beside) as file:
         for line in lines:
-            file.write(line + "\n")
+            file.write((line + "\n").encode("utf-8", "backslashreplace"))
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
+
+
+def _key_and_path(line: str) -> tuple[str, str]:
+    """A line of the names. Raises `ValueError`."""
+    pair = json.loads(line)
+    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+        raise ValueError(f"{line.strip()[:80]!r} is not a key with a path")
+    return pair[0], pair[1]
 
 
 def _remove_tree(folder: Path) -> None:

@@ -70,6 +70,7 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
         try:
             with hold_folder_of_shards(found.out):
                 state = PackingState(found.out)
+                state.refuse_links()
                 decision = decide(state, found.listing, settings, append=manner.append, overwrite=manner.overwrite)
                 was_complete = decision.plan is None
                 if decision.gone:
@@ -113,7 +114,7 @@ class _Job:
         """Make the shards that are not finished; returns how many that were."""
         if self._plan is None:
             return 0
-        self._results = self._state.finished()
+        self._results = self._state.finished(self._plan)
         missing = [shard for shard in self._plan.shards if shard.number not in self._results]
         total, settings = len(self._plan.files), self._plan.settings
         counts = {shard.number: len(shard.files) for shard in missing}
@@ -168,6 +169,7 @@ class _Job:
             examples=old.examples + [summary.examples for summary in made],
             bytes=old.bytes + [summary.bytes for summary in made],
             sha256=old.sha256 + [summary.sha256 for summary in made],
+            index_hash=old.index_hash + [summary.index_hash for summary in made],
         )
         classes = {"classes": plan.classes} if plan.classes else {}
         return Manifest(

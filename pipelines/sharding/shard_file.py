@@ -25,6 +25,7 @@ import numpy as np
 from ..storage.durable_files import fsync_folder
 from ..storage.index import INDEX_DTYPE, IndexFlag, Record, index_path, save_index
 from ..storage.keys import split_member_name
+from ..storage.plain_files import create_plain
 from ..storage.tar import BLOCK, padded
 
 __all__ = ["NO_FIELDS", "EncodedExample", "ShardFile", "ShardSummary", "encode_example"]
@@ -36,12 +37,13 @@ NO_RECORD = Record()
 
 @dataclass(frozen=True, slots=True)
 class ShardSummary:
-    """A finished shard: file name, number of examples, bytes and SHA-256 in hex."""
+    """A finished shard: file name, number of examples, bytes, SHA-256 in hex, and the digest of its index."""
 
     name: str
     examples: int
     bytes: int
     sha256: str
+    index_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class ShardFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._part = path.with_name(f".{path.name}.part")
-        self._file = open(self._part, "wb")  # noqa: SIM115 (closed by finish or abort)
+        self._file = create_plain(self._part)
         self._sha256 = hashlib.sha256()
         self._keys: dict[str, None] = {}  # in the order of the rows
         self._rows: list[Record] = []
@@ -133,11 +135,11 @@ class ShardFile:
         self._file.close()
         index = index_path(self.path)
         index_part = index.with_name(f".{index.name}.part")
-        save_index(index_part, np.array(self._rows, INDEX_DTYPE))
+        digest = save_index(index_part, np.array(self._rows, INDEX_DTYPE))
         index_part.replace(index)
         self._part.replace(self.path)
         fsync_folder(self.path.parent)
-        return ShardSummary(self.path.name, self.examples, self.bytes, self._sha256.hexdigest())
+        return ShardSummary(self.path.name, self.examples, self.bytes, self._sha256.hexdigest(), digest)
 
     def abort(self) -> None:
         """Remove what was written; a finished shard of that name, from before, stays as it was."""

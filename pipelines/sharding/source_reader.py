@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import ShardingError
+from ..storage.plain_files import open_plain, system_path
 from ..storage.walk import Failure
 from .wording import printable
 
@@ -40,7 +41,7 @@ class SourceReader:
 
     def __init__(self, folder: Path, path: str, size: int) -> None:
         self.path, self.size = path, size
-        self._full_path = folder / path
+        self._full_path = system_path(folder, path)
         self._handle = -1
 
     def read(self, offset: int, length: int) -> bytes:
@@ -69,7 +70,7 @@ class SourceReader:
 
     def __enter__(self) -> SourceReader:
         try:
-            self._handle = os.open(self._full_path, os.O_RDONLY)
+            self._handle = open_plain(self._full_path)
         except FileNotFoundError:
             raise self._changed() from None
         except OSError as error:

@@ -16,6 +16,7 @@ from ..storage.cache import cached_array, stat_numbers
 from ..storage.index import INDEX_DTYPE, Index
 from ..storage.listing import Examples, list_examples
 from ..storage.live_cache import LiveCache
+from ..storage.plain_files import read_plain, system_path
 from ..storage.sidecars import stem_of
 from .located import LocatedExample, Member, file_member
 from .records import Probe, measure_all
@@ -37,7 +38,7 @@ class SidecarFields(Mapping[str, bytes]):
     suffixes: Mapping[str, str]
 
     def __getitem__(self, name: str) -> bytes:
-        return Path(f"{self.stem}.{self.suffixes[name]}").read_bytes()
+        return read_plain(f"{self.stem}.{self.suffixes[name]}")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.suffixes)
@@ -78,6 +79,9 @@ class FolderSource(Source):
             if file.sidecars
         }
 
+    def _path(self, relative: str) -> str:
+        return system_path(self.folder, relative)
+
     def __len__(self) -> int:
         return len(self._files)
 
@@ -93,32 +97,32 @@ class FolderSource(Source):
         """The files at these indices, whole."""
         found = []
         for index in indices:
-            path = self.folder / self._files[index]
+            path = self._path(self._files[index])
             try:
-                media = path.read_bytes()
+                media = read_plain(path)
             except OSError as error:
                 raise SourceError(
                     f"{path}: cannot be read ({error.strerror}). Restore it, or open the folder again."
                 ) from error
             key = stem_of(self._files[index])
-            fields = SidecarFields(str(self.folder / key), self._sidecars.get(key, {}))
-            found.append(Example(int(index), key, media, str(path), fields=fields))
+            fields = SidecarFields(self._path(key), self._sidecars.get(key, {}))
+            found.append(Example(int(index), key, media, path, fields=fields))
         return found
 
     def locate(self, index: int) -> LocatedExample:
         """Where a file and its sidecars lie; nothing of them is read."""
-        path = self.folder / self._files[index]
+        path = self._path(self._files[index])
         key = stem_of(self._files[index])
         suffixes = self._sidecars.get(key, {})
-        fields = {name: file_member(Path(f"{self.folder / key}.{suffix}")) for name, suffix in suffixes.items()}
+        fields = {name: file_member(Path(f"{self._path(key)}.{suffix}")) for name, suffix in suffixes.items()}
         media = Member(partial(self._read_file, index), self._open_files.get(index, self._open_file).size)
-        return LocatedExample(index, key, media, str(path), fields=fields)
+        return LocatedExample(index, key, media, path, fields=fields)
 
     def _read_file(self, index: int, offset: int, length: int) -> bytes:
         return self._open_files.get(index, self._open_file).read(offset, length)
 
     def _open_file(self, index: int) -> LocalFile:
-        return LocalFile(self.folder / self._files[index])
+        return LocalFile(self._path(self._files[index]))
 
     def records(self, shard: int, probe: Probe) -> Index:
         """Every file is opened once, and what is found kept in the cache until one of them changes."""
@@ -134,9 +138,9 @@ class FolderSource(Source):
         digest = hashlib.sha256(str(self.folder.resolve()).encode("utf-8", "surrogateescape"))
         for relative in self._files:
             try:
-                status = (self.folder / relative).stat()
+                status = os.stat(self._path(relative))  # noqa: PTH116 (a text)
             except OSError as error:
-                path = self.folder / relative
+                path = self._path(relative)
                 raise SourceError(
                     f"{path}: cannot be read ({error.strerror}). Restore it, or open the folder again."
                 ) from error

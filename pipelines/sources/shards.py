@@ -72,6 +72,7 @@ class ShardSource(Source):
         self.name = first if len(self.tars) == 1 else f"{PurePath(first).parent} ({len(self.tars)} shards)"
         self._allow_truncated, self._verify = allow_truncated, verify
         self._sha256 = None if manifest is None else manifest.shards.sha256
+        self._index_hashes = [] if manifest is None else list(manifest.shards.index_hash)
         self.modality = None if manifest is None else manifest.modality
         self.cuts_recordings = manifest is not None and manifest.settings.get("segment") is not None
         self._shards = LiveCache[int, OpenShard](OPEN_SHARDS)
@@ -254,7 +255,10 @@ class ShardSource(Source):
     def _open(self, number: int) -> OpenShard:
         tar = self.tars[number]
         blob = open_tar(tar, self.store)
-        index = open_index(tar, blob, store=self.store, keep_whole=self._allow_truncated)
+        digest = self._index_hashes[number] if self._index_hashes else ""
+        index = open_index(tar, blob, store=self.store, keep_whole=self._allow_truncated, digest=digest)
+        if digest:
+            self._index_hashes[number] = ""  # compared once
         shard = OpenShard(tar, blob, np.asarray(index), spans_of(index))  # plain rows are faster than mapped ones
         if hasattr(self, "_counts") and len(shard.index) != self._counts[number]:
             raise ShardError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import SourceError
+from .plain_files import open_plain
 
 __all__ = ["Blob", "BlobFile", "LocalFile", "MemoryBlob", "Read"]
 
@@ -30,14 +31,14 @@ class Blob(Protocol):
 class LocalFile:
     """An open file of this machine; `size` is its length in bytes when it was opened.
 
-    Raises `SourceError` where it cannot be opened.
+    Raises `SourceError` where it cannot be opened, or is not a plain file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._descriptor = -1
         try:
-            self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            self._descriptor = open_plain(self.path)
         except OSError as error:
             raise SourceError(f"{self.path}: cannot be opened ({error.strerror}).") from error
         self.size = os.fstat(self._descriptor).st_size

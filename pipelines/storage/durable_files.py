@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .plain_files import create_plain
+
 __all__ = ["fsync_folder", "fsync_path", "write_durably"]
 
 
@@ -12,8 +14,10 @@ def write_durably(path: Path, text: str) -> None:
     """Replace a file by `text` in UTF-8: a reader sees the old file or the new one. Raises `OSError`."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_text(text, encoding="utf-8")
-        fsync_path(beside)
+        with create_plain(beside) as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ and read by anything. The tar is the truth: the index can be rebuilt from it by 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from enum import IntFlag
@@ -23,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ShardError
-from .npy import read_npy_header
+from ..order.clip_arithmetic import UNREADABLE
+from .npy import MAX_HEADER_BYTES, read_npy_header
+from .plain_files import create_plain, map_plain
 
 __all__ = [
     "INDEX_DTYPE",
@@ -31,6 +34,8 @@ __all__ = [
     "Index",
     "IndexFlag",
     "Record",
+    "index_bytes",
+    "index_digest",
     "index_path",
     "load_index",
     "parse_index",
@@ -39,6 +44,9 @@ __all__ = [
 ]
 
 INDEX_VERSION = 1
+MAX_TAR_BYTES = 1 << 61
+MAX_FRAMES = 1 << 48
+"""Of a recording: two hundred years at 48 kHz."""
 
 INDEX_DTYPE = np.dtype(
     [
@@ -106,43 +114,67 @@ def index_path(tar: str | os.PathLike[str]) -> Path:
     return tar.with_name(tar.name + ".index.npy")
 
 
-def save_index(path: str | os.PathLike[str], index: Index) -> None:
-    """Write an index and fsync it; the caller renames it into place. The same records give the same bytes."""
+def index_bytes(index: Index) -> bytes:
+    """The file that an index is. The same records give the same bytes."""
     if index.dtype != INDEX_DTYPE or index.ndim != 1:
         raise TypeError(f"an index is a one-dimensional array of INDEX_DTYPE, not {index.dtype}{index.shape}")
-    with open(path, "wb") as file:
-        np.lib.format.write_array(file, index, version=(1, 0), allow_pickle=False)
+    file = io.BytesIO()
+    np.lib.format.write_array(file, index, version=(1, 0), allow_pickle=False)
+    return file.getvalue()
+
+
+def save_index(path: str | os.PathLike[str], index: Index) -> str:
+    """Write an index and fsync it; the caller renames it into place. Returns its digest."""
+    content = index_bytes(index)
+    with create_plain(Path(path)) as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    return index_digest(content)
 
 
-def load_index(path: str | os.PathLike[str], *, tar_bytes: int | None = None) -> Index:
-    """Memory-map an index: (examples,) records of INDEX_DTYPE, read-only.
+def load_index(path: str | os.PathLike[str], *, tar_bytes: int | None = None, digest: str = "") -> Index:
+    """Memory-map an index: (examples,) records of INDEX_DTYPE, read-only. The rest is as `parse_index` has it.
 
-    With `tar_bytes`, the size of the tar it describes, every span must lie inside the tar. Raises `ShardError`
-    for a file that is not an index of a version this library reads, is truncated, or does not fit its tar.
+    Raises `FileNotFoundError` where there is none.
     """
-    where = os.fspath(path)
     try:
-        with open(path, "rb") as file:
-            shape, dtype = _read_header(file, where)
-            index = np.memmap(file, dtype, "r", file.tell(), shape) if shape[0] else np.empty(0, dtype)
+        content = map_plain(path)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
-        raise ShardError(f"{path}: not a readable index ({error}). Delete it to have it rebuilt.") from error
-    return _checked(index, where, tar_bytes)
+    except OSError as error:
+        raise ShardError(f"{path}: cannot be read ({error.strerror}). Delete it to have it rebuilt.") from error
+    return parse_index(content, where=os.fspath(path), tar_bytes=tar_bytes, digest=digest)
 
 
-def parse_index(content: bytes, *, where: str, tar_bytes: int | None = None) -> Index:
-    """An index from its bytes, as `load_index` reads it from a file; `where` names it in errors."""
-    file = io.BytesIO(content)
+def parse_index(
+    content: bytes | memoryview, *, where: str, tar_bytes: int | None = None, digest: str = ""
+) -> Index:
+    """An index from its bytes: (examples,) records of INDEX_DTYPE, read-only; `where` names it in errors.
+
+    With `tar_bytes`, the size of the tar it describes, every span must lie inside the tar; with `digest`, the bytes
+    must have it. Raises `ShardError` for what is not an index of a version this library reads, is truncated, holds
+    numbers that cannot be, or does not fit its tar.
+    """
+    if digest and index_digest(content) != digest:
+        raise ShardError(
+            f"{where}: is not the index that the manifest says: it is damaged or was replaced. Restore it, or make the "
+            "shards again with --overwrite."
+        )
+    head = io.BytesIO(content[:MAX_HEADER_BYTES])
     try:
-        shape, dtype = _read_header(file, where)
-        index = np.frombuffer(content, dtype, shape[0], file.tell()) if shape[0] else np.empty(0, dtype)
+        shape, dtype = _read_header(head, where)
+        if shape[0] > (len(content) - head.tell()) // dtype.itemsize:
+            raise ValueError("it is cut off")
+        index = np.frombuffer(content, dtype, shape[0], head.tell()) if shape[0] else np.empty(0, dtype)
     except ValueError as error:
         raise ShardError(f"{where}: not a readable index ({error}). Delete it to have it rebuilt.") from error
     return _checked(index, where, tar_bytes)
+
+
+def index_digest(content: bytes | memoryview) -> str:
+    """Of an index's bytes, as a manifest has it: the first 32 hexadecimal digits of their SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _read_header(file: BinaryIO, where: str) -> tuple[tuple[int, ...], np.dtype[np.void]]:
@@ -153,11 +185,15 @@ def _read_header(file: BinaryIO, where: str) -> tuple[tuple[int, ...], np.dtype[
 
 
 def _checked(index: Index, where: str, tar_bytes: int | None) -> Index:
-    if len(index) and (index["version"] != INDEX_VERSION).any():
+    if not len(index):
+        return index
+    if (index["version"] != INDEX_VERSION).any():
         raise ShardError(f"{where}: index version {index['version'].max()}; this library reads {INDEX_VERSION}.")
-    if len(index) and not _spans_are_sound(index, tar_bytes):
+    if not _spans_are_sound(index, tar_bytes):
         of = "" if tar_bytes is None else f" of {tar_bytes:,} bytes"
         raise ShardError(f"{where}: does not fit its tar{of}, which is cut off or was replaced. Restore the tar.")
+    if not _facts_are_sound(index):
+        raise ShardError(f"{where}: holds numbers that cannot be. Restore it, or delete it to have it rebuilt.")
     return index
 
 
@@ -168,8 +204,28 @@ def spans_of(index: Index) -> NDArray[np.int64]:
 
 
 def _spans_are_sound(index: Index, tar_bytes: int | None) -> bool:
-    start, stop = index["offset"], index["offset"] + index["length"]
-    media_start, media_stop = index["data_offset"], index["data_offset"] + index["data_length"]
-    inside = (media_start >= start) & (media_stop <= stop) & (index["data_length"] >= 0)
-    ordered = (start[1:] >= stop[:-1]).all() and start[0] >= 0 and (index["length"] > 0).all()
-    return bool(inside.all() and ordered and (tar_bytes is None or stop[-1] <= tar_bytes))
+    """Whether each example lies inside the tar, after the one before it, and its media inside it."""
+    end = MAX_TAR_BYTES if tar_bytes is None else min(tar_bytes, MAX_TAR_BYTES)
+    spans = spans_of(index)
+    if spans.min() < 0 or spans.max() > end:  # from here on no sum can overflow
+        return False
+    start, stop = spans[:, 0], spans[:, 0] + spans[:, 1]
+    media_start, media_stop = spans[:, 2], spans[:, 2] + spans[:, 3]
+    inside = (media_start >= start) & (media_stop <= stop)
+    return bool(inside.all() and (start[1:] >= stop[:-1]).all() and (stop > start).all() and stop[-1] <= end)
+
+
+def _facts_are_sound(index: Index) -> bool:
+    """Whether what is said of the media can be: no fewer than no frames, pixels or channels, and no rate over 0."""
+    has_rate = index["rate_numerator"] > 0
+    return bool(
+        (index["frames"] >= UNREADABLE).all()
+        and (index["frames"] <= MAX_FRAMES).all()
+        and (index["table_offset"] >= -1).all()
+        and (index["rate_numerator"] >= 0).all()
+        and ((index["rate_denominator"] > 0) | ~has_rate).all()
+        and (index["rate_denominator"] >= 0).all()
+        and (index["width"] >= 0).all()
+        and (index["height"] >= 0).all()
+        and (index["channels"] >= 0).all()
+    )

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from ..modality import find_modality, modalities
 from .media_types import SIDECAR_SUFFIXES, is_media_name, media_suffix, read_head, sniff
+from .plain_files import system_path
 from .sidecars import Sidecars, stem_of
 from .walk import Failure, WalkedFile, walk
 
@@ -152,7 +153,7 @@ def _read_heads(source: Path, files: Sequence[WalkedFile]) -> list[bytes | str]:
     """The first bytes of each file, or why they could not be read; threads hide the latency of network disks."""
 
     def read_chunk(start: int) -> list[bytes | str]:
-        return [_read_head(f"{source}/{file.path}") for file in files[start : start + SNIFF_CHUNK]]
+        return [_read_head(system_path(source, file.path)) for file in files[start : start + SNIFF_CHUNK]]
 
     with ThreadPoolExecutor(SNIFF_THREADS) as threads:
         return list(chain.from_iterable(threads.map(read_chunk, range(0, len(files), SNIFF_CHUNK))))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from .plain_files import refuse_link
 
 __all__ = ["hold_folder"]
 
@@ -39,9 +43,12 @@ def hold_folder(
 def _acquire(path: Path) -> tuple[int | None, str]:
     """The locked file and an empty string; or None and who holds it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        refuse_link(path)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         is_held = False
         try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError(errno.EINVAL, f"{path.name} is not a plain file; remove it")
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             is_held = _is_current(handle, path)
             if is_held:

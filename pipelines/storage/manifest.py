@@ -4,10 +4,11 @@ Columnar, so that it stays small at 10⁵ shards:
 
     {"format": "dirvae-shards", "version": 1, "modality": "image", "examples": 485,
      "shards": {"name": [...], "examples": [...], "bytes": [...], "sha256": [...]},
-     "data_hash": "…", "listing": "…", "settings": {...},
+     "index_hash": [...], "data_hash": "…", "listing": "…", "settings": {...},
      "failures": [{"path": "broken.jpg", "reason": "…"}]}
 
 The names file holds one JSON array per line, `["key", "original/path.jpg"]`, example by example in shard order.
+`index_hash` has the digest of each shard's index, empty for shards that were packed before there were any.
 Shards that are appended never change what is before them, so `data_hash` is a chain over the shards:
 h₀ = "", hₖ = SHA-256(hₖ₋₁ ‖ sha256ₖ ‖ examplesₖ), cut to 128 bits.
 """
@@ -23,23 +24,42 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ShardError
+from .plain_files import read_plain
 
-__all__ = ["MANIFEST_NAME", "MANIFEST_VERSION", "NAMES_NAME", "Manifest", "ShardColumns", "chain_hashes"]
+__all__ = [
+    "MANIFEST_NAME",
+    "MANIFEST_VERSION",
+    "NAMES_NAME",
+    "Manifest",
+    "ShardColumns",
+    "chain_hashes",
+    "is_file_name",
+]
 
 MANIFEST_NAME = "manifest.json"
 NAMES_NAME = "manifest.names.jsonl"
 MANIFEST_FORMAT = "dirvae-shards"
 MANIFEST_VERSION = 1
+MAX_EXAMPLES = 1 << 48
+COLUMNS = ("name", "examples", "bytes", "sha256")
 
 
 @dataclass(frozen=True)
 class ShardColumns:
-    """One entry per shard in each list: file name, number of examples, bytes, SHA-256 in hex."""
+    """One entry per shard in each list: file name, number of examples, bytes, SHA-256 in hex, digest of its index.
+
+    The digest is `index.index_digest`, empty where it is not known; an empty list means that none is.
+    """
 
     name: list[str] = field(default_factory=list)
     examples: list[int] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)
     sha256: list[str] = field(default_factory=list)
+    index_hash: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.index_hash:
+            object.__setattr__(self, "index_hash", [""] * len(self.name))
 
 
 @dataclass(frozen=True)
@@ -66,9 +86,12 @@ class Manifest:
     def to_json(self) -> str:
         """The text of `manifest.json`; the same manifest gives the same bytes."""
         head = {"format": MANIFEST_FORMAT, "version": MANIFEST_VERSION, "modality": self.modality}
+        columns = asdict(self.shards)
+        hashes = columns.pop("index_hash")
         body = {
             "examples": self.examples,
-            "shards": asdict(self.shards),
+            "shards": columns,
+            **({"index_hash": hashes} if any(hashes) else {}),
             "data_hash": self.data_hash,
             "listing": self.listing,
             "settings": self.settings,
@@ -80,24 +103,32 @@ class Manifest:
     def load(cls, folder: str | os.PathLike[str]) -> Manifest:
         """Read `manifest.json` of a folder. Raises `FileNotFoundError` without one, `ShardError` for a bad one."""
         path = Path(folder) / MANIFEST_NAME
-        raw = path.read_bytes()
+        try:
+            raw = read_plain(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError as error:
+            raise ShardError(f"{path}: cannot be read ({error.strerror}). Restore it.") from error
         try:
             content = json.loads(raw.decode("utf-8"))
             if content["format"] != MANIFEST_FORMAT:
                 raise ValueError(f"format is {content['format']!r}")
             if content["version"] != MANIFEST_VERSION:
                 raise ValueError(f"version is {content['version']!r}; this library reads {MANIFEST_VERSION}")
+            columns = {name: list(content["shards"].pop(name)) for name in COLUMNS}
+            if content["shards"]:
+                raise ValueError(f"unknown columns {', '.join(content['shards'])}")
             manifest = cls(
-                modality=str(content["modality"]),
-                shards=ShardColumns(**content["shards"]),
-                listing=str(content["listing"]),
+                modality=content["modality"],
+                shards=ShardColumns(**columns, index_hash=list(content.get("index_hash", ()))),
+                listing=content["listing"],
                 settings=dict(content["settings"]),
                 failures=list(content["failures"]),
             )
             _check(manifest, content)
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ShardError(
-                f"{path}: not a readable manifest ({error}). Make the shards again with --overwrite."
+                f"{path}: not a readable manifest ({_in_words(error)}). Make the shards again with --overwrite."
             ) from error
         return manifest
 
@@ -112,17 +143,48 @@ def chain_hashes(sha256: Iterable[str], examples: Iterable[int]) -> list[str]:
 
 
 def _check(manifest: Manifest, content: dict[str, Any]) -> None:
+    """Raise `ValueError` for what cannot be in a manifest."""
     columns = manifest.shards
-    if not len(columns.name) == len(columns.examples) == len(columns.bytes) == len(columns.sha256):
+    if len({len(getattr(columns, name)) for name in (*COLUMNS, "index_hash")}) > 1:
         raise ValueError("its columns differ in length")
     for name in columns.name:
-        if not isinstance(name, str) or Path(name).name != name or name in ("", "..") or "\0" in name:
+        if not is_file_name(name):
             raise ValueError(f"{name!r} is not a file name")
-    if any(not isinstance(count, int) or count < 0 for count in columns.examples + columns.bytes):
+    if any(type(count) is not int or count < 0 for count in columns.examples + columns.bytes):
         raise ValueError("a count is not a whole number from 0 up")
+    if manifest.examples > MAX_EXAMPLES:
+        raise ValueError(f"{manifest.examples:,} examples are more than there can be")
+    if not all(isinstance(digest, str) for digest in columns.sha256 + columns.index_hash):
+        raise ValueError("a digest is not a text")
     if len(set(columns.name)) != len(columns.name):
         raise ValueError("it names a shard twice")
-    if content["examples"] != manifest.examples:
+    if not isinstance(manifest.modality, str) or not isinstance(manifest.listing, str):
+        raise ValueError("its modality or listing is not a text")
+    if not all(_is_failure(failure) for failure in manifest.failures):
+        raise ValueError("a failure is not a path with a reason")
+    if type(content["examples"]) is not int or content["examples"] != manifest.examples:
         raise ValueError("its number of examples is not the sum over its shards")
     if content["data_hash"] != manifest.data_hash:
         raise ValueError("its data_hash does not follow from its shards")
+
+
+def is_file_name(name: object) -> bool:
+    """Whether something is the name of a file in a folder, and does not lead out of it."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\0"} & set(name)
+
+
+def _is_failure(failure: object) -> bool:
+    return (
+        isinstance(failure, dict)
+        and failure.keys() == {"path", "reason"}
+        and all(isinstance(text, str) for text in failure.values())
+    )
+
+
+def _in_words(error: Exception) -> str:
+    """What is wrong with a manifest's JSON, as a reader would say it."""
+    if isinstance(error, KeyError):
+        return f"it lacks {error.args[0]}"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return "its parts are of the wrong types" if isinstance(error, TypeError | AttributeError) else str(error)

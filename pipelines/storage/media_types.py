@@ -6,6 +6,7 @@ import os
 from functools import lru_cache
 
 from ..modality import HEAD_BYTES, Modality, find_modality, modalities
+from .plain_files import open_plain
 
 __all__ = [
     "SIDECAR_SUFFIXES",
@@ -43,7 +44,7 @@ def sniff_file(path: str | os.PathLike[str]) -> str | None:
 
 def read_head(path: str | os.PathLike[str]) -> bytes:
     """What tells the format of a file: its first 32 bytes, or those of a flac behind an ID3v2 tag. Raises `OSError`."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    handle = open_plain(path)
     try:
         head = os.read(handle, HEAD_BYTES)
         if head[:3] != b"ID3" or len(head) < ID3_HEADER_BYTES:

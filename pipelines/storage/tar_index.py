@@ -12,63 +12,84 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ShardError
-from .blob import Blob, BlobFile, LocalFile, Read
-from .cache import cache_folder, cache_name, store_in_cache
+from .blob import Blob, BlobFile, LocalFile, MemoryBlob, Read
+from .cache import (
+    cache_folder,
+    cache_name,
+    file_identity,
+    is_own_file,
+    read_entry,
+    store_in_cache,
+    write_entry,
+)
 from .index import (
     INDEX_DTYPE,
     INDEX_VERSION,
     Index,
     IndexFlag,
     Record,
+    index_bytes,
     index_path,
     load_index,
     parse_index,
-    save_index,
 )
 from .keys import split_member_name
 from .media_types import media_names, media_suffix
 from .store import LOCAL, Store
-from .tar import Member, TarContinuesError, TarTruncatedError, iter_members
+from .tar import BLOCK, Member, TarContinuesError, TarTruncatedError, iter_members
 
 __all__ = ["is_gzip", "open_index", "open_tar", "scan_tar"]
 
 MAX_INFLATED_BYTES = 64 << 30
+RESERVED_BYTES = 1 << 30
+"""What is left free on the disk of the cache when a gzipped tar is unpacked."""
 GZIP_MAGIC = b"\x1f\x8b"
 
 
+class UnpackedCopy(LocalFile):
+    """The unpacked copy of a gzipped tar, in the cache folder."""
+
+
 def open_index(
-    name: str | os.PathLike[str], blob: Blob, *, store: Store = LOCAL, keep_whole: bool = False
+    name: str | os.PathLike[str], blob: Blob, *, store: Store = LOCAL, keep_whole: bool = False, digest: str = ""
 ) -> Index:
     """The index of a tar of the store, open in `blob`: from beside it, from the cache, or by a scan of its headers.
 
-    Raises `ShardError` where tar and index do not fit, or the tar is damaged; it gives `name`, also where `blob` is
-    the unpacked copy. With `keep_whole`, a tar that is cut off yields the examples before the cut.
+    Raises `ShardError` where tar and index do not fit, one beside it does not have the `digest` that is given, or the
+    tar is damaged; it gives `name`, also where `blob` is the unpacked copy, which is then removed. With `keep_whole`,
+    a tar that is cut off yields the examples before the cut.
     """
     name = os.fspath(name)
     beside = os.fspath(index_path(name))
     if store.size_of(beside) is not None:
-        whole = _load_beside(store, beside, tar_bytes=None if keep_whole else blob.size)
+        whole = _load_beside(store, beside, tar_bytes=None if keep_whole else blob.size, digest=digest)
         kept: Index = whole[whole["offset"] + whole["length"] <= blob.size] if keep_whole else whole
         return kept
     identity = store.identity_of(name)
     if identity is None:
         return scan_tar(blob.read, blob.size, where=name, keep_whole=keep_whole)
-    cached = cache_folder() / f"{cache_name(['index', INDEX_VERSION, identity, keep_whole])}.index.npy"
+    entry = f"{cache_name(['index', INDEX_VERSION, identity, keep_whole])}.index.npy"
+    if (cached := read_entry(entry)) is not None:
+        try:
+            return parse_index(cached, where=entry, tar_bytes=blob.size)
+        except ShardError:
+            pass  # the tar is the truth
     try:
-        return load_index(cached, tar_bytes=blob.size)
-    except (OSError, ShardError):
-        pass  # absent, or damaged: the tar is the truth
-    index = scan_tar(blob.read, blob.size, where=name, keep_whole=keep_whole)
-    store_in_cache(cached, lambda temporary: save_index(temporary, index))
+        index = scan_tar(blob.read, blob.size, where=name, keep_whole=keep_whole)
+    except ShardError:
+        if isinstance(blob, UnpackedCopy):
+            blob.path.unlink(missing_ok=True)
+        raise
+    write_entry(entry, index_bytes(index))
     return index
 
 
-def _load_beside(store: Store, name: str, *, tar_bytes: int | None) -> Index:
+def _load_beside(store: Store, name: str, *, tar_bytes: int | None, digest: str) -> Index:
     """An index of the store: of a local file, mapped into memory."""
     blob = store.open(name)
     if isinstance(blob, LocalFile):
-        return load_index(name, tar_bytes=tar_bytes)
-    return parse_index(blob.read(0, blob.size), where=name, tar_bytes=tar_bytes)
+        return load_index(name, tar_bytes=tar_bytes, digest=digest)
+    return parse_index(blob.read(0, blob.size), where=name, tar_bytes=tar_bytes, digest=digest)
 
 
 def scan_tar(read: Read, size: int, *, where: str, keep_whole: bool = False) -> Index:
@@ -121,8 +142,9 @@ def is_gzip(blob: Blob) -> bool:
 def open_tar(name: str, store: Store = LOCAL) -> Blob:
     """A tar of the store; of a gzipped one the uncompressed copy in the cache folder, for random access needs one.
 
-    The copy is made once for each identity of the tar. Raises `SourceError` for a missing tar, `ShardError` where the
-    gzip stream is damaged or its content does not fit.
+    The copy is made once for each identity of the tar, and again where it was changed or is not this user's. Raises
+    `SourceError` for a missing tar, `ShardError` where the gzip stream is damaged, holds no tar, or its content does
+    not fit.
     """
     blob = store.open(name)
     if not is_gzip(blob):
@@ -131,14 +153,24 @@ def open_tar(name: str, store: Store = LOCAL) -> Blob:
     if identity is None:
         raise ShardError(f"{name}: gzipped, and only gzipped tars on a disk are unpacked. Store it without gzip.")
     copy = cache_folder() / f"{cache_name(['plain tar', identity])}.tar"
-    return LocalFile(copy if copy.exists() else _unpack(name, blob, copy))
+    seal = f"{copy.name}.json"
+    known = read_entry(seal)
+    if known is None or not is_own_file(copy) or bytes(known) != _identity_of(copy):
+        _unpack(name, blob, copy)
+        write_entry(seal, _identity_of(copy))
+    return UnpackedCopy(copy)
 
 
-def _unpack(name: str, blob: Blob, copy: Path) -> Path:
+def _identity_of(copy: Path) -> bytes:
+    """What changes when somebody writes to a copy."""
+    return file_identity(copy).encode()
+
+
+def _unpack(name: str, blob: Blob, copy: Path) -> None:
     no_room = ShardError(f"{name}: gzipped, and {cache_folder()} cannot be written to. Set DIRVAE_CACHE.")
     try:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        limit = min(MAX_INFLATED_BYTES, shutil.disk_usage(cache_folder()).free)
+        cache_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        limit = min(MAX_INFLATED_BYTES, max(0, shutil.disk_usage(cache_folder()).free - RESERVED_BYTES))
     except OSError as error:
         raise no_room from error
 
@@ -147,6 +179,8 @@ def _unpack(name: str, blob: Blob, copy: Path) -> Path:
         with packed, open(temporary, "wb") as plain:
             try:
                 while piece := packed.read(1 << 20):
+                    if not plain.tell():
+                        _check_begins_like_tar(piece[:BLOCK], name)
                     if plain.tell() + len(piece) > limit:
                         raise ShardError(
                             f"{name}: unpacks to more than the {limit:,} bytes there is room for in "
@@ -160,4 +194,13 @@ def _unpack(name: str, blob: Blob, copy: Path) -> Path:
 
     if not store_in_cache(copy, inflate):
         raise no_room
-    return copy
+
+
+def _check_begins_like_tar(block: bytes, name: str) -> None:
+    """Raise `ShardError` for what is not a tar, before all of it is unpacked."""
+    try:
+        next(iter_members(MemoryBlob(block).read, 0, BLOCK, where=name), None)
+    except TarTruncatedError:
+        pass  # its first member is longer than its header
+    except ShardError as error:
+        raise ShardError(f"{name}: gzipped, and what is in it is not a tar. Name a tar.") from error

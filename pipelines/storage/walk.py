@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .media_types import is_media_name
+from .plain_files import canonical_name, system_path
 
 __all__ = ["Failure", "Walk", "WalkedFile", "walk"]
 
@@ -17,7 +18,11 @@ Identity = tuple[int, int]
 
 
 class WalkedFile(NamedTuple):
-    """A regular file: path below the walked folder with `/` between names, and bytes."""
+    """A regular file: path below the walked folder with `/` between names, and bytes.
+
+    The path is the UTF-8 text of the bytes that the names are, whatever the locale, with `\\udc80` and so on for bytes
+    that are not UTF-8; `plain_files.system_path` gives what opens it.
+    """
 
     path: str
     size: int
@@ -54,20 +59,22 @@ def walk(folder: Path, *, modalities: Collection[str], exclude: Collection[Path]
     waiting, links = [""], list[str]()
     while waiting or links:
         inside = waiting.pop() if waiting else heapq.heappop(links)
-        identity = _identity(folder / inside)
+        here = system_path(folder, inside)
+        identity = _identity(here)
         if identity in entered:
             continue
         if identity:
             entered.add(identity)
         try:
-            with os.scandir(folder / inside) as entries:
+            with os.scandir(here) as entries:
                 visible = [entry for entry in entries if not entry.name.startswith(".")]
         except OSError as error:
             reason = f"a folder that cannot be read ({error.strerror})"
             found.unreadable_folders.append(Failure(inside or ".", reason))
             continue
         for entry in visible:
-            path = f"{inside}/{entry.name}" if inside else entry.name
+            name = canonical_name(entry.name)
+            path = f"{inside}/{name}" if inside else name
             try:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(path)
@@ -87,9 +94,9 @@ def _modality_by_name(path: str, modalities: Collection[str]) -> str | None:
     return next((modality for modality in modalities if is_media_name(path, modality)), None)
 
 
-def _identity(folder: Path) -> Identity | None:
+def _identity(folder: str | Path) -> Identity | None:
     try:
-        status = folder.stat()
+        status = os.stat(folder)  # noqa: PTH116 (a text)
     except OSError:
         return None
     return status.st_dev, status.st_ino

@@ -226,7 +226,7 @@ def test_bytes_of_windows_are_accounted_for(tmp_path: Path) -> None:
     assert headers in (512, 1024), "the beginning of the file is read once, or by both threads at the same time"
 
 
-@pytest.mark.parametrize("frames", [6000, 1 << 60])
+@pytest.mark.parametrize("frames", [6000, 1 << 40])
 @pytest.mark.parametrize(("kind", "reason"), [("s16", "it has 5,000 frames, 6,000 were"), ("flac", "5,000 frames")])
 def test_an_index_that_promises_more_than_is_there_is_found_out(
     kind: str, reason: str, frames: int, tmp_path: Path

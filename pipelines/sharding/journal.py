@@ -1,0 +1,68 @@
+"""A line of `finished.jsonl`: one shard of an unfinished run, what is in it and what was left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..storage.walk import Failure
+from .plan import PlannedShard
+from .settings import PackSettings
+from .shard_file import ShardSummary
+from .shard_job import ShardResult
+from .writer import shard_name
+
+__all__ = ["journal_line", "read_journal_line"]
+
+
+def journal_line(result: ShardResult) -> bytes:
+    """The line of a finished shard, with its line break."""
+    summary = result.summary
+    record = {
+        "number": result.number,
+        "summary": {name: getattr(summary, name) for name in ("name", "examples", "bytes", "sha256")},
+        "index_hash": summary.index_hash,
+        "failures": result.failures,
+        "parts": result.pieces,
+    }
+    return json.dumps(record).encode("ascii") + b"\n"
+
+
+def read_journal_line(
+    line: bytes, planned: Mapping[int, PlannedShard], settings: PackSettings
+) -> ShardResult | None:
+    """The shard that a line tells of; None for a line that is damaged, or cannot be of this plan."""
+    try:
+        record = json.loads(line)
+        shard = planned[record["number"]]
+        failures = tuple(Failure(path, reason) for path, reason in record["failures"])
+        summary = ShardSummary(**record["summary"], index_hash=record.get("index_hash", ""))
+        result = ShardResult(shard.number, summary, failures, tuple(record.get("parts", ())))
+        return result if _is_of(result, shard, settings) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _is_of(result: ShardResult, shard: PlannedShard, settings: PackSettings) -> bool:
+    """Whether a result can be that of this shard: a name made here, and counts that fit its files."""
+    summary, paths = result.summary, {planned.file.path for planned in shard.files}
+    if summary.name != shard_name(settings.modality, shard.number):
+        return False
+    if not all(_is_count(number) for number in (summary.examples, summary.bytes, *result.pieces)):
+        return False
+    if not all(_is_hexadecimal(text) for text in (summary.sha256, summary.index_hash)):
+        return False
+    if not all(failure.path in paths and isinstance(failure.reason, str) for failure in result.failures):
+        return False
+    if settings.media.cuts:
+        return len(result.pieces) == len(shard.files) and sum(result.pieces) == summary.examples
+    return not result.pieces and summary.examples == len(shard.files) - len(result.failures)
+
+
+def _is_count(number: Any) -> bool:
+    return type(number) is int and number >= 0
+
+
+def _is_hexadecimal(text: Any) -> bool:
+    return isinstance(text, str) and set(text) <= set("0123456789abcdef")
