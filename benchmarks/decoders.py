@@ -38,7 +38,7 @@ FORMATS = ("JPEG", "PNG", "PNG with alpha", "WebP", "lossless WebP")
 class WithoutCodecs(ImageDecoder):
     """The decoder as it is where imagecodecs is not installed."""
 
-    def _decode_plain(self, data: bytes) -> None:
+    def _find_plain(self, data: bytes) -> None:
         return None
 
 

@@ -301,4 +301,6 @@ def _stack(decoded: Sequence[NDArray[Any] | None]) -> NDArray[Any]:
             f"examples of shapes {sorted(shapes)} cannot share a batch. Give them "
             "one shape (size=… of pictures, channels=… of recordings), or read with batch_size=1."
         )
+    if len(arrays) == 1:
+        return arrays[0][None]
     return np.concatenate([array[None] for array in arrays])  # np.stack takes twice as long

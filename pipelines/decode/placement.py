@@ -12,7 +12,16 @@ import numpy as np
 from ..order.randomness import Place
 from .geometry import Crop, Fit, Framing, Size, frame, parse_size
 from .pixel_channels import with_channels
-from .resize import Pixels, ResizerName, resolve_resizer
+from .resize import (
+    BAND_BYTES,
+    Pixels,
+    ResizerName,
+    Rows,
+    pillow_resize,
+    resize_in_bands,
+    resolve_resizer,
+    simd_resize,
+)
 
 __all__ = ["Placement"]
 
@@ -70,6 +79,11 @@ class Placement:
 
         A source of other channels is converted; one channel is repeated for three.
         """
+        if source.nbytes > BAND_BYTES:
+            self.fill_from_rows(
+                lambda top, bottom: source[top:bottom], len(source), source.shape[1], target, framing
+            )
+            return
         source, inner = with_channels(source, self.channels), self.inner(target, framing)
         if source.shape[:2] == inner.shape[:2]:
             inner[...] = source
@@ -79,6 +93,26 @@ class Placement:
             gray = np.empty((*inner.shape[:2], 1), np.uint8)
             self._resize(source, gray)
             inner[...] = gray
+        self.mirror(target, framing)
+
+    def fill_from_rows(self, rows: Rows, height: int, width: int, target: Pixels, framing: Framing) -> None:
+        """As `fill`, from a source of this size that is too large to be held or copied: some rows of it at a time."""
+        inner = self.inner(target, framing)
+        channels = with_channels(rows(0, 1), self.channels).shape[2]
+
+        def converted(top: int, bottom: int) -> Pixels:
+            return np.ascontiguousarray(with_channels(rows(top, bottom), self.channels))
+
+        filled = inner if channels == inner.shape[2] else np.empty((*inner.shape[:2], channels), np.uint8)
+        if (height, width) == inner.shape[:2]:
+            step = max(1, BAND_BYTES // (width * channels))
+            for top in range(0, height, step):
+                filled[top : top + step] = converted(top, min(height, top + step))
+        else:
+            resize = simd_resize if self.resizer == "simd" else pillow_resize
+            resize_in_bands(converted, height, filled, resize, row_bytes=width * channels)
+        if filled is not inner:
+            inner[...] = filled
         self.mirror(target, framing)
 
     def mirror(self, target: Pixels, framing: Framing) -> None:

@@ -9,6 +9,7 @@ fast_image_resize), about four times as fast; and PyTorch's (`tensors.py`), whic
 from __future__ import annotations
 
 import importlib.util
+import math
 import threading
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -17,38 +18,98 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Pixels", "Resizer", "ResizerName", "pillow_resize", "resolve_resizer", "simd_resize"]
+__all__ = [
+    "BAND_BYTES",
+    "Pixels",
+    "Resizer",
+    "ResizerName",
+    "Rows",
+    "pillow_resize",
+    "reduce_blocks",
+    "resize_in_bands",
+    "resolve_resizer",
+    "simd_resize",
+]
 
 Pixels = NDArray[np.uint8]
 Resizer = Callable[[Pixels, Pixels], None]
 ResizerName = Literal["auto", "exact", "pillow", "simd", "torch"]
+Rows = Callable[[int, int], Pixels]
+"""Rows [top, bottom) of a picture: (bottom - top, width, channel) uint8."""
+
+BAND_BYTES = 64 << 20
+"""Of source pixels that are resized at a time; a larger picture is cut into bands."""
 
 _of_thread = threading.local()
 
 
-def pillow_resize(source: Pixels, target: Pixels) -> None:
-    """Fill the target by Pillow's `resize(..., BILINEAR)`."""
+def pillow_resize(
+    source: Pixels,
+    target: Pixels,
+    rows: tuple[float, float] | None = None,
+    filter: Image.Resampling = Image.Resampling.BILINEAR,
+) -> None:
+    """Fill the target by Pillow's `resize(..., BILINEAR)`, from some rows of the source alone where they are given."""
     height, width = target.shape[:2]
     gray = source.shape[2] == 1
     picture = Image.fromarray(source[:, :, 0] if gray else source)
-    resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    box = None if rows is None else (0, rows[0], source.shape[1], rows[1])
+    resized = np.asarray(picture.resize((width, height), filter, box))
     target[...] = resized[:, :, None] if gray else resized
 
 
-def simd_resize(source: Pixels, target: Pixels) -> None:
+def simd_resize(source: Pixels, target: Pixels, rows: tuple[float, float] | None = None) -> None:
     """Fill the target by cykooz-resizer: within 1 of Pillow's `resize(..., BILINEAR)` at every pixel."""
-    from cykooz_resizer import FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
+    from cykooz_resizer import CropBox, FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
 
     height, width, channels = target.shape
     pixel_type = PixelType.U8 if channels == 1 else PixelType.U8x3
     if not hasattr(_of_thread, "resizer"):
         _of_thread.resizer = Resizer()
-        bilinear = ResizeAlg.convolution(FilterType.bilinear)
-        _of_thread.options = ResizeOptions(resize_alg=bilinear, use_alpha=False)
+        _of_thread.bilinear = ResizeAlg.convolution(FilterType.bilinear)
+        _of_thread.options = ResizeOptions(resize_alg=_of_thread.bilinear, use_alpha=False)
+    options = _of_thread.options
+    if rows is not None:
+        box = CropBox(0, rows[0], source.shape[1], rows[1] - rows[0])
+        options = ResizeOptions(resize_alg=_of_thread.bilinear, use_alpha=False, crop_box=box)
     picture = ImageData(source.shape[1], source.shape[0], pixel_type, source.tobytes())
     resized = ImageData(width, height, pixel_type)
-    _of_thread.resizer.resize(picture, resized, _of_thread.options)
+    _of_thread.resizer.resize(picture, resized, options)
     target[...] = np.frombuffer(resized.get_buffer(), np.uint8).reshape(target.shape)
+
+
+def reduce_blocks(source: Pixels, scale: int) -> Pixels:
+    """The means of blocks of `scale` squared pixels; both sides of the source are multiples of it."""
+    if scale == 1:
+        return np.ascontiguousarray(source)
+    gray = source.shape[2] == 1
+    picture = Image.fromarray(np.ascontiguousarray(source[:, :, 0] if gray else source)).reduce(scale)
+    reduced = np.asarray(picture)
+    return reduced[:, :, None] if gray else reduced
+
+
+def resize_in_bands(
+    rows: Rows,
+    height: int,
+    target: Pixels,
+    resize: Callable[[Pixels, Pixels, tuple[float, float]], None],
+    *,
+    row_bytes: int,
+    support: float = 1,
+) -> None:
+    """Fill the target from `height` rows of a picture, never holding more than some of them.
+
+    `resize` fills a part of the target from a fractional range of rows; `support` is the radius of its filter in output
+    pixels. Within 1 of resizing the whole.
+    """
+    scale = height / len(target)
+    margin = math.ceil(support * max(1.0, scale)) + 1
+    step = max(1, int((BAND_BYTES / row_bytes - 2 * margin) / scale))
+    for top in range(0, len(target), step):
+        bottom = min(len(target), top + step)
+        first, last = top * height / len(target), bottom * height / len(target)
+        begin, end = max(0, math.floor(first) - margin), min(height, math.ceil(last) + margin)
+        resize(rows(begin, end), target[top:bottom], (first - begin, last - begin))
 
 
 def resolve_resizer(name: ResizerName) -> tuple[ResizerName, Resizer]:

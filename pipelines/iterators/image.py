@@ -24,6 +24,7 @@ class ImageIterator(DataIterator):
     grayscale   one channel instead of three
     resizer     "auto" is the fast one that is installed: "simd" (cykooz-resizer, within 1 of Pillow's at every
                 pixel), else "torch", else "pillow"; "exact" is Pillow from open to resize
+    max_pixels  larger pictures are refused; None: twice PIL.Image.MAX_IMAGE_PIXELS, which is 178,956,970
 
     Everything else is as in `DataIterator`. Grayscale, CMYK, palette, alpha and 16-bit pictures and every EXIF
     orientation come out as the same upright RGB.
@@ -41,6 +42,7 @@ class ImageIterator(DataIterator):
         flip: bool = False,
         grayscale: bool = False,
         resizer: ResizerName = "auto",
+        max_pixels: int | None = None,
         **reading: Unpack[Reading],
     ) -> None:
         check_settings(type(self), reading)
@@ -48,5 +50,7 @@ class ImageIterator(DataIterator):
             raise ValueError(
                 f"size=None keeps each picture's size, so batch_size must be 1, not {reading['batch_size']}."
             )
-        decoder = ImageDecoder(size=size, fit=fit, crop=crop, flip=flip, grayscale=grayscale, resizer=resizer)
+        decoder = ImageDecoder(
+            size=size, fit=fit, crop=crop, flip=flip, grayscale=grayscale, resizer=resizer, max_pixels=max_pixels
+        )
         super().__init__(opened_as(source, self.modality), decoder, **reading)

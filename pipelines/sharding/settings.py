@@ -27,6 +27,7 @@ class PackOptions(TypedDict, total=False):
     decode: bool
     resize: int | None
     quality: int | None
+    max_pixels: int | None
     segment: float | None
     sample_rate: int | None
     channels: int | None
@@ -77,7 +78,9 @@ class PackSettings:
         ours = {**self.describe(), "classes": self.classes}
         theirs = {**other, "classes": bool(other.get("classes"))}
         return [
-            f"{name} was {theirs.get(name)} and is {ours[name]}" for name in ours if theirs.get(name) != ours[name]
+            f"{name} was {theirs.get(name)} and is {ours.get(name)}"
+            for name in {**ours, **theirs}
+            if theirs.get(name) != ours.get(name)
         ]
 
 

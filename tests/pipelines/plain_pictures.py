@@ -12,6 +12,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from pipelines import ExampleError
+from pipelines.decode.image import codecs
+from pipelines.decode.scratch import Scratch
 
 from .containers import (
     insert_chunk,
@@ -133,6 +135,12 @@ def stored_pixels(data: bytes) -> Pixels:
     with Image.open(io.BytesIO(data)) as opened:
         pixels = np.asarray(opened)
     return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def decode_plain(data: bytes, scratch: Scratch) -> Pixels | None:
+    """What imagecodecs makes of a file; None where Pillow is to be asked."""
+    plain = codecs.find_plain(data)
+    return None if plain is None else codecs.decode_plain(plain, scratch)
 
 
 def verdict(data: bytes, resizer: Any, size: Any = 24) -> Pixels | str:

@@ -13,11 +13,10 @@ import pytest
 from pipelines import Example
 from pipelines.decode import ImageDecoder
 from pipelines.decode.image import codecs
-from pipelines.decode.image.codecs import decode_plain
 from pipelines.decode.scratch import KEPT_BYTES, Scratch
 
 from .pictures import FAST, PLACE, Pixels, decode, encode, smooth
-from .plain_pictures import HEIGHT, PLAIN, UNUSUAL, WIDTH, needs_codecs, stored_pixels, verdict
+from .plain_pictures import HEIGHT, PLAIN, UNUSUAL, WIDTH, decode_plain, needs_codecs, stored_pixels, verdict
 
 
 @needs_codecs

@@ -16,31 +16,43 @@ from numpy.typing import NDArray
 
 from ..errors import UndecodableError
 from ..scratch import Scratch
-from .pillow import check_pixels
+from .limits import USUAL_BYTES, check_pixels
+from .pillow import BYTES_A_PIXEL
+from .plain import PlainPicture
 from .png import read_plain_png
 from .webp import read_plain_webp
 
-__all__ = ["decode_plain"]
+__all__ = ["decode_plain", "find_plain"]
 
 REFUSALS = (RuntimeError, ValueError, MemoryError)
 """What imagecodecs raises for damaged files, and for a size that is not the header's."""
 
 
-def decode_plain(data: bytes, scratch: Scratch) -> NDArray[np.uint8] | None:
-    """The pixels as they are stored, (height, width, channel) uint8 in `scratch`: gray, RGB or RGBA.
-
-    None for everything that is not a plain PNG or WebP, for what is damaged, and without imagecodecs: ask Pillow,
-    which then decides, and says why if it refuses.
-    """
+def find_plain(data: bytes, max_pixels: int | None = None) -> PlainPicture | None:
+    """A plain PNG or WebP that is decoded here, within the limit on pixels; None for everything else: ask Pillow."""
     codecs = _codecs()
-    plain = (read_plain_png(data) or read_plain_webp(data)) if codecs else None
+    plain = (read_plain_png(data, max_pixels) or read_plain_webp(data)) if codecs else None
     if plain is None or plain.codec not in codecs:
         return None
+    bytes_a_pixel = BYTES_A_PIXEL.get(plain.codec.upper(), USUAL_BYTES)
     try:
-        check_pixels(plain.width, plain.height)
-        pixels = scratch.raster(plain.height, plain.width, plain.channels)
-        codecs[plain.codec](plain.file, out=pixels)
-    except (UndecodableError, *REFUSALS):
+        check_pixels(plain.width, plain.height, max_pixels, bytes_a_pixel=bytes_a_pixel, kind=plain.codec)
+    except UndecodableError:
+        return None
+    return plain
+
+
+def decode_plain(plain: PlainPicture, scratch: Scratch | None) -> NDArray[np.uint8] | None:
+    """The pixels as they are stored, (height, width, channel) uint8: gray, RGB or RGBA.
+
+    In `scratch`, or without one in memory of their own. None for what is damaged: ask Pillow, which then decides, and
+    says why if it refuses.
+    """
+    shape = (plain.height, plain.width, plain.channels)
+    try:
+        pixels = np.empty(shape, np.uint8) if scratch is None else scratch.raster(*shape)
+        _codecs()[plain.codec](plain.file, out=pixels)
+    except REFUSALS:
         return None
     return pixels
 

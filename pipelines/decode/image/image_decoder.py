@@ -22,13 +22,20 @@ from ..errors import UndecodableError
 from ..geometry import Crop, Fit, Framing, Size
 from ..pixel_channels import with_channels
 from ..placement import Placement
-from ..resize import Pixels, ResizerName
+from ..resize import BAND_BYTES, Pixels, ResizerName, Rows, reduce_blocks
 from ..scratch import Scratch
-from .codecs import decode_plain
+from .codecs import decode_plain, find_plain
 from .jpeg import JpegHeader, read_jpeg_header
-from .pillow import as_rgb, check_pixels, open_image
+from .limits import USUAL_BYTES, check_jpeg, check_pixels, checked_limit, giants_turn, is_giant
+from .pillow import UprightPicture, open_to_decode, orientation_of
+from .plain import PlainPicture
 
 __all__ = ["ImageDecoder", "upright"]
+
+BYTES_OF_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
+"""What Pillow keeps for each pixel; four in other modes."""
+
+STRIP_PIXELS = 1 << 22
 
 Frame = Callable[[int, int], Framing]
 """Height and width of an upright source → which part of it goes where."""
@@ -37,7 +44,8 @@ Frame = Callable[[int, int], Framing]
 class ImageDecoder:
     """Decodes an example's picture to (channel, height, width) uint8 of one size, or of its own with `size=None`.
 
-    The settings are those of `Placement`.
+    The settings are those of `Placement`, and `max_pixels`, above which a picture is refused: see
+    `limits.check_pixels`.
     """
 
     def __init__(
@@ -49,7 +57,9 @@ class ImageDecoder:
         flip: bool = False,
         grayscale: bool = False,
         resizer: ResizerName = "auto",
+        max_pixels: int | None = None,
     ) -> None:
+        self.max_pixels = checked_limit(max_pixels)
         self.placement = Placement(size=size, fit=fit, crop=crop, flip=flip, grayscale=grayscale, resizer=resizer)
         self._scratch = Scratch()
 
@@ -95,85 +105,186 @@ class ImageDecoder:
 
     def _whole(self, data: bytes) -> Pixels:
         """All of a picture, (height, width, channel), in memory of its own."""
-        pixels = self._decode_plain(data)
-        if pixels is None:
-            picture = as_rgb(open_image(data), gray=self.placement.grayscale)
-            return np.array(picture).reshape(picture.height, picture.width, self.channels)
-        whole = np.empty((*pixels.shape[:2], self.channels), np.uint8)
-        whole[...] = with_channels(pixels, self.channels)
+        header = self._jpeg_header(data)
+        if header is not None:
+            with giants_turn(header.height * header.width * self.channels):
+                pixels = self._decode_jpeg(data, header, 1, own=True)
+            if pixels is not None:
+                return np.ascontiguousarray(pixels)
+        plain = self._find_plain(data)
+        if plain is not None:
+            with giants_turn(plain.height * plain.width * plain.channels):
+                pixels = decode_plain(plain, None)
+                if pixels is not None:
+                    return self._with_own_channels(pixels)
+        picture = open_to_decode(data, self.max_pixels)
+        width, height = picture.size
+        check_pixels(
+            width,
+            height,
+            self.max_pixels,
+            bytes_a_pixel=BYTES_OF_MODE.get(picture.mode, 4) + self.channels,
+            kind="a picture in its own size",
+        )
+        with giants_turn(picture.width * picture.height * USUAL_BYTES):
+            decoded = UprightPicture(picture, gray=self.placement.grayscale)
+            whole = np.empty((decoded.height, decoded.width, self.channels), np.uint8)
+            decoded.fill(whole)
         return whole
 
-    def _decode_plain(self, data: bytes) -> Pixels | None:
-        return None if self.resizer == "exact" else decode_plain(data, self._scratch)
+    def _with_own_channels(self, pixels: Pixels) -> Pixels:
+        if pixels.shape[2] == self.channels:
+            return pixels
+        whole = np.empty((*pixels.shape[:2], self.channels), np.uint8)
+        step = max(1, BAND_BYTES // (pixels.shape[1] * pixels.shape[2]))
+        for top in range(0, len(pixels), step):
+            whole[top : top + step] = with_channels(pixels[top : top + step], self.channels)
+        return whole
+
+    def _find_plain(self, data: bytes) -> PlainPicture | None:
+        return None if self.resizer == "exact" else find_plain(data, self.max_pixels)
 
     def _fill(self, data: bytes, target: Pixels, place: Place) -> Framing:
         frame = partial(self.placement.frame, target=target, words=self.placement.words(place))
-        header = read_jpeg_header(data) if self.resizer != "exact" else None
-        if header is not None and header.components in (1, 3):
+        header = self._jpeg_header(data)
+        if header is not None:
             chosen = self._fill_from_jpeg(data, header, target, frame)
-            if chosen is not None:
-                return chosen
-        pixels = self._decode_plain(data)
-        if pixels is None:
-            return self._fill_by_pillow(data, target, frame)
-        chosen = frame(*pixels.shape[:2])
-        left, top, right, bottom = chosen.box
-        self.placement.fill(pixels[top:bottom, left:right], target, chosen)
+        else:
+            chosen = self._fill_from_plain(data, target, frame)
+        return chosen or self._fill_by_pillow(data, target, frame)
+
+    def _fill_from_plain(self, data: bytes, target: Pixels, frame: Frame) -> Framing | None:
+        """The way of plain PNG and WebP; None where Pillow is to be asked."""
+        plain = self._find_plain(data)
+        if plain is None:
+            return None
+        with giants_turn(plain.height * plain.width * plain.channels):
+            pixels = decode_plain(plain, self._scratch)
+            if pixels is None:
+                return None
+            chosen = frame(plain.height, plain.width)
+            left, top, right, bottom = chosen.box
+            source = pixels[top:bottom, left:right]
+            if is_giant(source.nbytes):
+                self._fill_reduced(lambda first, last: source[first:last], source.shape[:2], target, chosen)
+            else:
+                self.placement.fill(source, target, chosen)
         return chosen
 
     def _fill_by_pillow(self, data: bytes, target: Pixels, frame: Frame) -> Framing:
         """The slow way: anything Pillow opens."""
-        picture = as_rgb(open_image(data), gray=self.placement.grayscale)
-        chosen = frame(picture.height, picture.width)
-        if self.resizer == "exact":
-            inner = self.placement.inner(target, chosen)
-            size = (inner.shape[1], inner.shape[0])
-            resized = picture.resize(size, Image.Resampling.BILINEAR, box=chosen.box)
-            inner[...] = np.asarray(resized).reshape(inner.shape)
-            self.placement.mirror(target, chosen)
-            return chosen
-        if chosen.box != (0, 0, *picture.size):
-            picture = picture.crop(chosen.box)
-        if self.resizer == "pillow":
-            left, top, right, bottom = chosen.target_box
-            picture = picture.resize((right - left, bottom - top), Image.Resampling.BILINEAR)
-        source = self._scratch.raster(picture.height, picture.width, self.channels)
-        source[...] = np.asarray(picture).reshape(source.shape)
-        self.placement.fill(source, target, chosen)
+        picture = open_to_decode(data, self.max_pixels)
+        chosen, scale = self._drafted(picture, frame)
+        with giants_turn(picture.width * picture.height * USUAL_BYTES):
+            decoded = UprightPicture(picture, gray=self.placement.grayscale)
+            chosen = chosen or frame(decoded.height, decoded.width)
+            if self.resizer == "exact":
+                self._resize_exactly(decoded.image(), target, chosen)
+                return chosen
+            left, top, right, bottom = (edge // scale for edge in chosen.box)
+            width, height = right - left, bottom - top
+
+            def rows(first: int, last: int) -> Pixels:
+                return decoded.pixels(left, top + first, right, top + last)
+
+            num_bytes = width * height * decoded.channels
+            if is_giant(width * height * USUAL_BYTES):
+                self._fill_reduced(rows, (height, width), target, chosen)
+            elif num_bytes > BAND_BYTES:
+                self.placement.fill_from_rows(rows, height, width, target, chosen)
+            else:
+                source = self._scratch.raster(height, width, decoded.channels)
+                source[...] = rows(0, height)
+                self.placement.fill(source, target, chosen)
         return chosen
 
-    def _fill_from_jpeg(self, data: bytes, header: JpegHeader, target: Pixels, frame: Frame) -> Framing | None:
-        """The fast way; None where simplejpeg does not decode it and Pillow is to be asked."""
+    def _fill_reduced(self, rows: Rows, size: tuple[int, int], target: Pixels, chosen: Framing) -> None:
+        """From the box of a giant: blocks of `chosen.scale` squared pixels are averaged first, as a JPEG's are."""
+        scale = chosen.scale
+        height, width = size[0] // scale, size[1] // scale
+
+        def reduced(first: int, last: int) -> Pixels:
+            strip = with_channels(rows(first * scale, last * scale), self.channels)
+            return reduce_blocks(strip, scale)
+
+        channels = reduced(0, 1).shape[2]
+        if height * width * channels > BAND_BYTES:
+            self.placement.fill_from_rows(reduced, height, width, target, chosen)
+            return
+        small = self._scratch.raster(height, width, channels)
+        step = max(1, STRIP_PIXELS // (size[1] * scale))
+        for top in range(0, height, step):
+            small[top : top + step] = reduced(top, min(height, top + step))
+        self.placement.fill(small, target, chosen)
+
+    def _drafted(self, picture: Image.Image, frame: Frame) -> tuple[Framing | None, int]:
+        """Asks for a giant JPEG at 1/2, 1/4 or 1/8, where that loses nothing; its framing, and the scale."""
+        is_giant = picture.width * picture.height * USUAL_BYTES > BAND_BYTES
+        if self.resizer == "exact" or not is_giant or picture.format != "JPEG" or orientation_of(picture) != 1:
+            return None, 1
+        chosen, width = frame(picture.height, picture.width), picture.width
+        picture.draft(picture.mode, (picture.width // chosen.scale, picture.height // chosen.scale))
+        is_as_asked = picture.width == -(-width // chosen.scale)
+        if not is_as_asked:
+            raise UndecodableError(f"it cannot be decoded at 1/{chosen.scale} of its size")
+        return chosen, chosen.scale
+
+    def _resize_exactly(self, picture: Image.Image, target: Pixels, chosen: Framing) -> None:
+        inner = self.placement.inner(target, chosen)
+        size = (inner.shape[1], inner.shape[0])
+        resized = picture.resize(size, Image.Resampling.BILINEAR, box=chosen.box)
+        inner[...] = np.asarray(resized).reshape(*inner.shape[:2], -1)
+        self.placement.mirror(target, chosen)
+
+    def _jpeg_header(self, data: bytes) -> JpegHeader | None:
+        """The header of a JPEG for the fast way. Raises `UndecodableError` for one that costs too much."""
+        header = read_jpeg_header(data) if self.resizer != "exact" else None
+        if header is None or header.components not in (1, 3):
+            return None
+        check_jpeg(header, len(data), self.max_pixels)
+        return header
+
+    def _decode_jpeg(self, data: bytes, header: JpegHeader, scale: int, *, own: bool = False) -> Pixels | None:
+        """The upright pixels at 1/scale; None where simplejpeg does not decode it and Pillow is to be asked."""
         decode_jpeg = _simplejpeg()
         if decode_jpeg is None:
             return None
-        check_pixels(header.width, header.height)
+        height, width = -(-header.height // scale), -(-header.width // scale)
+        num_bytes = height * width * self.channels
+        try:
+            pixels: Pixels = decode_jpeg(
+                data,
+                colorspace="GRAY" if self.placement.grayscale else "RGB",
+                min_height=height,
+                min_width=width,
+                min_factor=scale,
+                buffer=np.empty(num_bytes, np.uint8) if own else self._scratch.take(num_bytes),
+            )
+        except ValueError:
+            return None
+        if pixels.shape[:2] != (height, width):
+            return None  # lossless JPEG cannot be scaled
+        return pixels if header.orientation == 1 else upright(pixels, header.orientation)
+
+    def _fill_from_jpeg(self, data: bytes, header: JpegHeader, target: Pixels, frame: Frame) -> Framing | None:
+        """The fast way; None where Pillow is to be asked."""
         turned = header.orientation >= 5
         height, width = (header.width, header.height) if turned else (header.height, header.width)
         chosen = frame(height, width)
         scale = chosen.scale if header.orientation == 1 else 1
-        try:
-            pixels = decode_jpeg(
-                data,
-                colorspace="GRAY" if self.placement.grayscale else "RGB",
-                min_height=-(-header.height // scale),
-                min_width=-(-header.width // scale),
-                min_factor=scale,
-                buffer=self._scratch.take(-(-header.height // scale) * -(-header.width // scale) * self.channels),
-            )
-        except ValueError:
-            return None
-        if pixels.shape[:2] != (-(-header.height // scale), -(-header.width // scale)):
-            return None  # lossless JPEG cannot be scaled
-        if header.orientation != 1:
-            pixels = upright(pixels, header.orientation)
-        left, top, right, bottom = (edge // scale for edge in chosen.box)
-        source = pixels[top:bottom, left:right]
-        self.placement.fill(source if header.orientation == 1 else np.ascontiguousarray(source), target, chosen)
+        with giants_turn(height * width * self.channels // scale**2):
+            pixels = self._decode_jpeg(data, header, scale)
+            if pixels is None:
+                return None
+            left, top, right, bottom = (edge // scale for edge in chosen.box)
+            source = pixels[top:bottom, left:right]
+            if header.orientation != 1 and source.nbytes <= BAND_BYTES:
+                source = np.ascontiguousarray(source)
+            self.placement.fill(source, target, chosen)
         return chosen
 
     def __getstate__(self) -> dict[str, object]:
-        return {"placement": self.placement}
+        return {"placement": self.placement, "max_pixels": self.max_pixels}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
 import io
+import re
 import struct
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image
 
 from ..errors import UndecodableError
 from .exif import ORIENTATION_TAG
+from .limits import USUAL_BYTES, check_pixels, check_scans, scans_of
 
-__all__ = ["MAX_PIXELS", "as_rgb", "open_image", "orientation_of"]
-
-MAX_PIXELS = 178_956_970  # where Pillow, too, calls it a decompression bomb
-"""Largest picture that is decoded, in pixels; a header that claims more is refused before anything is allocated."""
+__all__ = ["UprightPicture", "open_image", "open_to_decode", "orientation_of", "reason_of"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """Those that Pillow opens for us: of the others, one (EPS) starts a program, and none is packed or played."""
@@ -39,85 +42,213 @@ FAILURES = (
     TypeError,
     KeyError,
     IndexError,
+    AttributeError,
     EOFError,
     MemoryError,
     OverflowError,
     NotImplementedError,
+    ZeroDivisionError,
     struct.error,
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
 """What Pillow's readers raise on damaged files, by their own tests."""
 
+NOT_THIS_FORMAT = (SyntaxError, IndexError, TypeError, struct.error)
+"""What a reader raises, by Pillow's rules, where another one is to be asked."""
 
-def open_image(data: bytes) -> Image.Image:
-    """Open without decoding. Raises `UndecodableError`."""
-    try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise UndecodableError("not an image in any format known here") from error
-    except FAILURES as error:
-        raise UndecodableError(_reason(error)) from error
-    check_pixels(*picture.size)
+BYTES_A_PIXEL = {"JPEG2000": 16, "AVIF": 12, "WEBP": 8}
+"""What their decoders take, beyond the usual: integers of 32 bits, planes of their own, and copies."""
+
+STRIP_BYTES = 16 << 20
+
+
+def open_image(data: bytes, max_pixels: int | None = None) -> Image.Image:
+    """Open without decoding. Raises `UndecodableError`, also for more than `max_pixels`: see `check_pixels`.
+
+    As `Image.open`, but for its warning of pictures that are large and allowed.
+    """
+    picture = _opened(data)
+    kind = picture.format or ""
+    bytes_a_pixel = BYTES_A_PIXEL.get(kind, USUAL_BYTES)
+    if "progressive" in picture.info:
+        bytes_a_pixel, kind = 2 * len(picture.getbands()), "progressive JPEG"
+    check_pixels(*picture.size, max_pixels, bytes_a_pixel=bytes_a_pixel, kind=kind)
     return picture
 
 
-def check_pixels(width: int, height: int) -> None:
-    """Raise `UndecodableError` for a picture too large to decode."""
-    if width * height > MAX_PIXELS:
-        raise UndecodableError(f"{width} × {height} pixels are more than the {MAX_PIXELS:,} allowed")
+def open_to_decode(data: bytes, max_pixels: int | None = None) -> Image.Image:
+    """As `open_image`, for a picture that is decoded: raises `UndecodableError` also for one that takes too long."""
+    picture = open_image(data, max_pixels)
+    if picture.format in ("JPEG", "MPO"):
+        check_scans(scans_of(data), *picture.size, len(data))
+    return picture
+
+
+def _opened(data: bytes) -> Image.Image:
+    file, prefix = io.BytesIO(data), data[:16]
+    for name in _installed():
+        factory, accepts = Image.OPEN[name]
+        is_accepted = accepts is None or accepts(prefix)
+        if isinstance(is_accepted, str):
+            raise UndecodableError(f"{name} cannot be read by this Pillow")
+        if is_accepted:
+            file.seek(0)
+            try:
+                return factory(file, "")
+            except NOT_THIS_FORMAT:
+                continue
+            except FAILURES as error:
+                raise UndecodableError(reason_of(error)) from error
+    raise UndecodableError("not an image in any format known here")
+
+
+@functools.cache
+def _installed() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow has; their readers are imported."""
+    for module in ("Bmp", "Gif", "Jpeg", "Ppm", "Png", "WebP", "Tiff", "Jpeg2K", "Avif"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f"PIL.{module}ImagePlugin")
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def orientation_of(picture: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 if missing, or the EXIF block is damaged."""
+    """The EXIF orientation, 1 to 8; 1 if missing, or the EXIF block is damaged.
+
+    Of a picture that is not loaded, what stands before its pixels; nothing is decoded for it.
+    """
     try:
-        orientation = picture.getexif().get(ORIENTATION_TAG, 1)
+        orientation = Image.Image.getexif(picture).get(ORIENTATION_TAG, 1)  # that of a PNG would decode all of it
     except FAILURES:
         return 1
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
-def as_rgb(picture: Image.Image, *, gray: bool = False) -> Image.Image:
-    """Decode: upright, RGB (or "L" if `gray`), 8 bits. Alpha is dropped, 16 bits are scaled, ICC is ignored.
-    Where nothing has to change, it is the picture itself.
-    Raises `UndecodableError` with the decoder's reason.
+class UprightPicture:
+    """A picture that is decoded, to be read upright and with 8 bits a channel, a box at a time.
+
+    Of pixels of up to 16 bits the range of their type is scaled; alpha is dropped, ICC is ignored. `gray` asks for one
+    channel; of others gray comes with one and colour with three. Raises `UndecodableError` with the decoder's reason.
     """
-    try:
-        picture.load()  # of a TIFF, this turns it upright and takes the orientation away
-        orientation = orientation_of(picture)
-        eight = _eight_bits(picture)
-        eight.info.pop("transparency", None)  # `convert` would warn of what it drops
-        turned = eight.transpose(TURNS[orientation]) if orientation != 1 else eight
-        mode = "L" if gray else "RGB"
-        return turned if turned.mode == mode else turned.convert(mode)  # `convert` always copies
-    except FAILURES as error:
-        raise UndecodableError(_reason(error)) from error
+
+    def __init__(self, picture: Image.Image, *, gray: bool = False) -> None:
+        try:
+            picture.load()  # of a TIFF, this turns it upright and takes the orientation away
+            self._orientation = orientation_of(picture)
+            self._scale = _scale_of(picture)
+        except FAILURES as error:
+            raise UndecodableError(reason_of(error)) from error
+        self._picture = picture
+        self._mode = "L" if gray or _is_gray(picture) else "RGB"
+        picture.info.pop("transparency", None)  # `convert` would warn of what it drops
+        width, height = picture.size
+        self.width, self.height = (height, width) if self._orientation >= 5 else (width, height)
+        self.channels = len(self._mode)
+
+    def pixels(self, left: int, top: int, right: int, bottom: int) -> NDArray[np.uint8]:
+        """The pixels of an upright box: (height, width, channel) uint8."""
+        try:
+            strip = self._cut((left, top, right, bottom))
+            if self._scale is not None:
+                strip = Image.fromarray(_scaled(np.asarray(strip), *self._scale))
+            if self._orientation != 1:
+                strip = strip.transpose(TURNS[self._orientation])
+            if strip.mode != self._mode:
+                strip = strip.convert(self._mode)
+            found = np.asarray(strip)
+        except FAILURES as error:
+            raise UndecodableError(reason_of(error)) from error
+        return found.reshape(bottom - top, right - left, self.channels)
+
+    def fill(self, out: NDArray[np.uint8]) -> None:
+        """All of it into (height, width, channel) uint8, some rows at a time; gray is repeated."""
+        step = max(1, STRIP_BYTES // max(1, self.width))
+        for top in range(0, self.height, step):
+            bottom = min(self.height, top + step)
+            out[top:bottom] = self.pixels(0, top, self.width, bottom)
+
+    def _cut(self, box: tuple[int, int, int, int]) -> Image.Image:
+        """The stored pixels of an upright box."""
+        if box == (0, 0, self.width, self.height):
+            return self._picture
+        left, top, right, bottom = box
+        columns, rows = (left, right), (top, bottom)
+        if self._orientation >= 5:
+            columns, rows = rows, columns
+        width, height = self._picture.size
+        if self._orientation in (2, 3, 7, 8):
+            columns = (width - columns[1], width - columns[0])
+        if self._orientation in (3, 4, 6, 7):
+            rows = (height - rows[1], height - rows[0])
+        return self._picture.crop((columns[0], rows[0], columns[1], rows[1]))
+
+    def image(self) -> Image.Image:
+        """All of it, "L" or "RGB": the picture itself where nothing has to change."""
+        picture = self._picture
+        if self._scale is not None:
+            eight = np.empty((picture.height, picture.width), np.uint8)
+            step = max(1, STRIP_BYTES // max(1, picture.width))
+            for top in range(0, picture.height, step):
+                rows = picture.crop((0, top, picture.width, min(picture.height, top + step)))
+                eight[top : top + step] = _scaled(np.asarray(rows), *self._scale)
+            picture = Image.fromarray(eight)
+        try:
+            if self._orientation != 1:
+                picture = picture.transpose(TURNS[self._orientation])
+            return picture if picture.mode == self._mode else picture.convert(self._mode)  # which always copies
+        except FAILURES as error:
+            raise UndecodableError(reason_of(error)) from error
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Scale gray of up to 16 bits to 8 over the range of its type, where Pillow's `convert` would clip it.
+def _is_gray(picture: Image.Image) -> bool:
+    return picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith("I")
 
-    Pillow itself brings PNG, PNM and JPEG 2000 to the range of 16 bits; the samples of a TIFF stay as they are.
+
+def _scale_of(picture: Image.Image) -> tuple[int, int] | None:
+    """The lowest value and the number of bits of gray of up to 16 bits; None for pictures of 8 bits.
+
+    Where Pillow's `convert` would clip. Pillow itself brings PNG, PNM and JPEG 2000 to the range of 16 bits; the
+    samples of a TIFF stay as they are.
     """
+    if picture.mode == "F":
+        raise UndecodableError("floating-point pixels have no agreed range")
     if not picture.mode.startswith("I"):
-        if picture.mode == "F":
-            raise ValueError("floating-point pixels have no agreed range")
-        return picture
+        return None
     bits, lowest = 16, 0
     if picture.format == "TIFF":
         tags = picture.getexif()
         bits = int(_first(tags.get(BITS_PER_SAMPLE, 1)))
         lowest = -(1 << (bits - 1)) if _first(tags.get(SAMPLE_FORMAT, 1)) == SIGNED else 0
     if not 1 <= bits <= 16:
-        raise ValueError(f"pixels of {bits} bits have no agreed range")
-    values, highest = np.asarray(picture).astype(np.int64) - lowest, (1 << bits) - 1
-    scaled = (np.clip(values, 0, highest) * 255 + highest // 2) // highest
-    return Image.fromarray(scaled.astype(np.uint8))
+        raise UndecodableError(f"pixels of {bits} bits have no agreed range")
+    return lowest, bits
+
+
+def _scaled(values: NDArray[Any], lowest: int, bits: int) -> NDArray[np.uint8]:
+    """(height, width) samples as 8 bits, some rows at a time: wide temporaries of a giant would not fit."""
+    eight, scale = np.empty(values.shape, np.uint8), _eight_of(bits)
+    step = max(1, (1 << 20) // max(1, values.shape[1]))
+    for top in range(0, len(values), step):
+        places = values[top : top + step].astype(np.int64) - lowest
+        np.take(scale, places, out=eight[top : top + step], mode="clip")
+    return eight
+
+
+@functools.lru_cache(maxsize=32)
+def _eight_of(bits: int) -> NDArray[np.uint8]:
+    """Each value of so many bits, over the range of its type, as 8: (2^bits,) uint8, halves rounded up."""
+    highest = (1 << bits) - 1
+    return ((np.arange(highest + 1) * 255 + highest // 2) // highest).astype(np.uint8)
 
 
 def _first(value: Any) -> Any:
     return value[0] if isinstance(value, tuple) and value else value
 
 
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+def reason_of(error: BaseException) -> str:
+    """What Pillow's readers said, where it was meant for a reader: not what Python says of a slip in them."""
+    if isinstance(error, MemoryError):
+        return "it takes more memory than there is"
+    text = " ".join(str(error).split()).rstrip(".")
+    is_said = isinstance(error, OSError | SyntaxError | EOFError) and any(map(str.isalpha, text))
+    return re.sub(r"<[^<>]*? at 0x[0-9a-fA-F]+>", "the file", text) if is_said else "damaged"

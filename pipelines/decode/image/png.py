@@ -24,7 +24,7 @@ HARMLESS_TAIL = frozenset([b"tEXt", b"tIME"])
 MAX_TAIL = 1 << 20  # bytes after the pixels; Pillow refuses a file with too many of them
 
 
-def read_plain_png(data: bytes) -> PlainPicture | None:
+def read_plain_png(data: bytes, max_pixels: int | None = None) -> PlainPicture | None:
     """The PNG without all that is not pixels, or None where it is not plain or may be damaged: ask Pillow.
 
     The pixel data itself is not looked at. Nothing is allocated from what the header claims.
@@ -35,7 +35,7 @@ def read_plain_png(data: bytes) -> PlainPicture | None:
     if span is None:
         return None
     try:
-        picture = open_image(data)
+        picture = open_image(data, max_pixels)
     except UndecodableError:
         return None
     if picture.mode not in CHANNELS or not UNUSUAL.isdisjoint(picture.info):

@@ -7,17 +7,23 @@ The reasons go into the manifest, so they hold no address, path or time.
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 from PIL import Image
 
 from ...decode.errors import UndecodableError
-from ...decode.image.pillow import as_rgb, open_image, orientation_of
+from ...decode.image.image_decoder import ImageDecoder
+from ...decode.image.pillow import UprightPicture, open_image, open_to_decode, orientation_of, reason_of
+from ...decode.resize import BAND_BYTES, Pixels, pillow_resize, resize_in_bands
+from ...errors import ExampleError
 from ...order.checked_numbers import whole_number
+from ...order.randomness import Place
+from ...sources.source import Example
 from ...storage.index import Record
 from ...storage.listing import SourceFile
 from ..packing import Prepared
@@ -28,6 +34,8 @@ __all__ = ["ImageSettings", "add_arguments", "prepare_image"]
 
 TRANSPOSED = frozenset((5, 6, 7, 8))
 GRAY, COLOUR = frozenset(("1", "L", "I", "F")), frozenset(("RGB", "P", "YCbCr", "LAB", "HSV"))
+LOOKED_AT = 32
+FIRST_PLACE = Place(0, 0, 0)
 WITH_ALPHA = frozenset(("LA", "La", "PA", "RGBA", "RGBa", "CMYK"))
 
 
@@ -35,9 +43,10 @@ WITH_ALPHA = frozenset(("LA", "La", "PA", "RGBA", "RGBa", "CMYK"))
 class ImageSettings:
     """What becomes of each image file. Raises `ValueError` or `TypeError` for nonsense.
 
-    decode   decode every image whole, not just its header.
-    resize   shorter side in pixels of the JPEGs to make; None: pack the files as they are.
-    quality  JPEG quality from 1 to 95 with `resize`; None without.
+    decode      decode every image whole, not just its header.
+    resize      shorter side in pixels of the JPEGs to make; None: pack the files as they are.
+    quality     JPEG quality from 1 to 95 with `resize`; None without.
+    max_pixels  larger images are refused; None: twice PIL.Image.MAX_IMAGE_PIXELS, which is 178,956,970.
     """
 
     modality: ClassVar[str] = "image"
@@ -46,11 +55,12 @@ class ImageSettings:
     decode: bool = False
     resize: int | None = None
     quality: int | None = None
+    max_pixels: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("resize", "quality"):
+        for name in ("resize", "quality", "max_pixels"):
             if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, whole_number(name, value, least=1 if name == "resize" else None))
+                object.__setattr__(self, name, whole_number(name, value, least=None if name == "quality" else 1))
         if self.resize is None and self.quality is not None:
             raise ValueError(f"quality is {self.quality}, but nothing is encoded: it needs resize.")
         if self.quality is not None and not 1 <= self.quality <= 95:
@@ -65,7 +75,10 @@ class ImageSettings:
 
     def describe(self) -> dict[str, Any]:
         """The settings as they stand in the manifest."""
-        return asdict(self)
+        described = asdict(self)
+        if self.max_pixels is None:  # as sets from before there was this setting have it
+            del described["max_pixels"]
+        return described
 
     def check(self, files: Sequence[SourceFile]) -> tuple[str, ...]:
         """No remarks."""
@@ -80,6 +93,7 @@ class ImageSettings:
                 decode=self.decode,
                 resize=self.resize,
                 quality=self.quality or 90,
+                max_pixels=self.max_pixels,
                 fields=fields,
             )
         except UndecodableError as error:
@@ -90,6 +104,7 @@ def add_arguments(group: Any) -> None:
     """The flags of these settings."""
     group.add_argument("--resize", type=int, metavar="PIXELS", help="make upright RGB JPEGs with this shorter side")
     group.add_argument("--quality", type=int, metavar="1-95", help="JPEG quality with --resize (default: 90)")
+    group.add_argument("--max-pixels", type=int, metavar="NUM", help="refuse larger images (default: 178956970)")
 
 
 def prepare_image(
@@ -99,27 +114,39 @@ def prepare_image(
     decode: bool = False,
     resize: int | None = None,
     quality: int = 90,
+    max_pixels: int | None = None,
     fields: Mapping[str, bytes] = NO_FIELDS,
 ) -> Prepared:
     """Check the bytes of an image file.
 
-    `decode` decodes all of it, to be sure. `resize` makes an upright RGB JPEG of `quality` whose shorter side
-    is `resize` pixels (smaller images keep their size); otherwise the bytes stay as they are.
+    `decode` decodes all of it as the iterators do, to be sure. `resize` makes an upright RGB JPEG of `quality` whose
+    shorter side is `resize` pixels (smaller images keep their size); otherwise the bytes stay as they are.
 
     Raises `UndecodableError`, with the reason, for anything that the iterators could not read either.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd EXIF blocks and large pictures, which are fine
+        warnings.simplefilter("ignore")  # Pillow warns of odd EXIF blocks, which are fine
         try:
-            with open_image(content) as image:
+            with (open_image if resize is None else open_to_decode)(content, max_pixels) as image:
                 if resize is not None:
                     return Prepared(*_resized(image, resize, quality), fields)
                 record = _record(image)
                 if decode:
-                    as_rgb(image)
+                    _decode_all(content, max_pixels)
                 return Prepared(content, suffix, record, fields)
+        except UndecodableError:
+            raise
         except Exception as error:  # damaged files make Pillow's readers raise almost anything
-            raise UndecodableError(_reason(error)) from error
+            raise UndecodableError(reason_of(error)) from error
+
+
+def _decode_all(content: bytes, max_pixels: int | None) -> None:
+    """Decode a picture by the iterators' own decoder. Raises `UndecodableError`."""
+    decoder = ImageDecoder(size=LOOKED_AT, max_pixels=max_pixels)
+    try:
+        decoder.decode_into(Example(0, "", content, ""), np.empty((3, LOOKED_AT, LOOKED_AT), np.uint8), FIRST_PLACE)
+    except ExampleError as error:
+        raise UndecodableError(error.reason) from error
 
 
 def _record(image: Image.Image) -> Record:
@@ -137,18 +164,29 @@ def _resized(image: Image.Image, resize: int, quality: int) -> tuple[bytes, str,
     if image.format == "JPEG" and image.mode in ("RGB", "L"):
         scale = 2 * resize / min(image.size)  # libjpeg then decodes at 1/2, 1/4 or 1/8, never below twice `resize`
         image.draft(image.mode, (round(image.width * scale), round(image.height * scale)))
-    upright = as_rgb(image)
-    width, height = upright.size
-    if min(width, height) > resize:
-        scale = resize / min(width, height)
-        size = (max(resize, round(width * scale)), max(resize, round(height * scale)))
-        upright = upright.resize(size, Image.Resampling.LANCZOS)
-    upright.info.clear()  # no comment, profile or metadata of the original goes along
+    upright = UprightPicture(image)
+    size = (upright.width, upright.height)
+    if min(size) > resize:
+        scale = resize / min(size)
+        size = (max(resize, round(size[0] * scale)), max(resize, round(size[1] * scale)))
+    small = _shrunk(upright, size).convert("RGB")
+    small.info.clear()  # no comment, profile or metadata of the original goes along
     target = io.BytesIO()
-    upright.save(target, "JPEG", quality=quality)
-    return target.getvalue(), "jpg", Record(width=upright.width, height=upright.height, channels=3)
+    small.save(target, "JPEG", quality=quality)
+    return target.getvalue(), "jpg", Record(width=small.width, height=small.height, channels=3)
 
 
-def _reason(error: Exception) -> str:
-    text = re.sub(r"<[^<>]*? at 0x[0-9a-fA-F]+>", "the file", str(error))
-    return " ".join(text.split()).rstrip(".") or type(error).__name__
+def _shrunk(upright: UprightPicture, size: tuple[int, int]) -> Image.Image:
+    """A picture in this size, (width, height); a giant is read some rows at a time."""
+    if upright.width * upright.height * upright.channels <= BAND_BYTES:
+        picture = upright.image()
+        return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
+    target = np.empty((size[1], size[0], upright.channels), np.uint8)
+
+    def rows(top: int, bottom: int) -> Pixels:
+        return upright.pixels(0, top, upright.width, bottom)
+
+    lanczos = partial(pillow_resize, filter=Image.Resampling.LANCZOS)
+    row_bytes = upright.width * upright.channels
+    resize_in_bands(rows, upright.height, target, lanczos, row_bytes=row_bytes, support=3)
+    return Image.fromarray(target[:, :, 0] if upright.channels == 1 else target)
