@@ -34,7 +34,7 @@ class RecordingReader:
     is empty.
     """
 
-    kind = "audio-1"
+    kind = "audio-2"
 
     def __init__(self) -> None:
         self._headers: LiveCache[Name, WavHeader | None] = LiveCache(KEPT_HEADERS)
