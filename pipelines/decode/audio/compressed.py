@@ -2,6 +2,10 @@
 
 Samples are a function of the file and the stretch alone, whatever was read before: where a library's decoder, after a
 seek, is not exactly where it would be without one, a stretch begins at a fresh decoder and some frames early.
+
+Stretches are, bit by bit, what decoding the whole gives there, but for two formats. An mp3 of MPEG-2 (up to 24 kHz)
+differs in rounding, by 1.2e-7. Opus at low bit rates never quite forgets where it began, whatever the lead-in: measured
+are up to 9e-3 from 5 to 13 kbit/s, 4e-3 from 27 to 63, and nothing above, for a full scale of 1.
 """
 
 from __future__ import annotations
@@ -30,14 +34,19 @@ EXACT = ("FLAC", "PCM", "ALAC", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 LEAD_IN = 4 * STEP_SAMPLES
 """Frames after which an mp3 (its bit reservoir) or opus (its prediction) decoder has forgotten where it began."""
 
+UNKNOWN_FRAMES = (1 << 63) - 1
+"""What libsndfile says of a flac that was written before its length was known."""
+
 MAX_FRAMES_A_BYTE = 8192
+"""More than any format packs into a byte: a flac of digital silence comes to 4,600."""
+
 MAX_FRAMES = 1 << 36
 
 
 class CompressedStream:
     """One recording, open, and the position of its decoder. Not for several threads at once.
 
-    `frames` is what the file claims until `count` has been asked. Raises `UndecodableError` for what libsndfile
+    `frames` is what the file claims until `count` has been asked, 0 where it claims nothing. Raises `UndecodableError` for what libsndfile
     does not open, `ImportError` without soundfile.
     """
 
@@ -50,7 +59,7 @@ class CompressedStream:
         self.subtype = str(self._sound.subtype)
         if self._sound.format == "FLAC":
             self._trusts_seek = seeks_exactly(read, size)
-        self.frames = int(self._sound.frames)
+        self.frames = int(self._sound.frames) % UNKNOWN_FRAMES
         if self.subtype == "MPEG_LAYER_III":
             self._scan()
         self._claimed = self.frames

@@ -17,8 +17,7 @@ NOT_READ = "in an encoding that cannot be read here"
 OWN_WORDS = {
     UNKNOWN_FORMAT: NOT_KNOWN,
     NO_FRAME_FOUND: NOT_KNOWN,
-    4: NOT_READ,
-    18: NOT_READ,
+    **dict.fromkeys((4, 18, 78, 92, 100, 106, 110, 117, 123), NOT_READ),
     32: "it has no channels",
     33: "it claims too many channels",
     34: "it claims an impossible number of channels",
