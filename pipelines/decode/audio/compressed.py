@@ -46,8 +46,8 @@ MAX_FRAMES = 1 << 36
 class CompressedStream:
     """One recording, open, and the position of its decoder. Not for several threads at once.
 
-    `frames` is what the file claims until `count` has been asked, 0 where it claims nothing. Raises `UndecodableError` for what libsndfile
-    does not open, `ImportError` without soundfile.
+    `frames` is what the file claims until `count` has been asked, 0 where it claims nothing. Raises
+    `UndecodableError` for what libsndfile does not open, `ImportError` without soundfile.
     """
 
     def __init__(self, read: Read, size: int) -> None:
