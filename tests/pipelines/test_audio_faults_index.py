@@ -131,6 +131,15 @@ def test_every_clip_of_a_packed_wav_whose_index_lies_is_refused_and_the_others_p
             decoder.decode_into(clips.read([index])[0], out, Place(0, 0, 0))
 
 
+def test_a_curve_of_a_recording_whose_rate_is_unknown_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.f0.npy", np.zeros(38, np.float32))
+    spec, reader = ClipSpec(1000, 1000), RecordingReader()
+    clip = clip_with(tmp_path, "s16", spec, reader, rate_numerator=0, rate_denominator=0)
+    decoder = AudioDecoder(reader, spec, curves={"f0.npy": 100})
+    with pytest.raises(ExampleError, match="no sample rate, by which its curves are cut"):
+        decoder.decode_into(clip, np.empty((1, 1000), np.float32), Place(0, 0, 0))
+
+
 @pytest.mark.parametrize("numerator", [0, -1, 8000])
 @pytest.mark.parametrize("denominator", [0, -1])
 def test_a_rate_that_is_no_number_is_an_unknown_one(numerator: int, denominator: int) -> None:

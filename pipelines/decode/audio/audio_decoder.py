@@ -150,7 +150,9 @@ class AudioDecoder:
         curve, record = clip.located.fields.get(name), clip.record
         if curve is None:
             return None
-        own_rate = Fraction(record.rate_numerator, record.rate_denominator)
+        own_rate = record.rate
+        if own_rate is None:
+            raise clip.error("its index gives it no sample rate, by which its curves are cut")
         sample_rate = Fraction(self.spec.sample_rate or own_rate)
         rows = curve_rows(start, self.spec.window, curve_rate=rate, sample_rate=sample_rate)
         try:

@@ -6,6 +6,9 @@
 A decoder that is given the second line plays what it would have played from there, once its bit reservoir is filled.
 The info frame (Xing's and LAME's) tells how long the whole is; without one a decoder guesses from the first frame's bit
 rate, and stops there, so one is made. Frames: ISO/IEC 11172-3 and 13818-3, layer III.
+
+Other bytes may stand before the first frame, or a part of one. libsndfile plays such a file where its name ends in mp3;
+here it has no name, and the first frame is searched for.
 """
 
 from __future__ import annotations
