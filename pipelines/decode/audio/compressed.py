@@ -3,9 +3,10 @@
 Samples are a function of the file and the stretch alone, whatever was read before: where a library's decoder, after a
 seek, is not exactly where it would be without one, a stretch begins at a fresh decoder and some frames early.
 
-Stretches are, bit by bit, what decoding the whole gives there, but for two formats. An mp3 of MPEG-2 (up to 24 kHz)
-differs in rounding, by 1.2e-7. Opus at low bit rates never quite forgets where it began, whatever the lead-in: measured
-are up to 9e-3 from 5 to 13 kbit/s, 4e-3 from 27 to 63, and nothing above, for a full scale of 1.
+Stretches are, bit by bit, what decoding the whole gives there, but for two formats. An mp3 of up to 24 kHz, or one with
+other bytes between its frames, differs in rounding (1.2e-7 was measured). Opus at low bit rates never quite forgets
+where it began, even with a lead-in of four seconds: measured are up to 9e-3 from 5 to 13 kbit/s, 4e-3 from 27 to 63, and
+nothing above, for a full scale of 1.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ EXACT = ("FLAC", "PCM", "ALAC", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 """Subtypes (their beginnings) in which a seek lands exactly, in a decoder that was used before, too."""
 
 LEAD_IN = 4 * STEP_SAMPLES
-"""Frames after which an mp3 (its bit reservoir) or opus (its prediction) decoder has forgotten where it began."""
+"""Frames after which an mp3 (its bit reservoir) or opus (its prediction) decoder has forgotten where it began, opus as
+far as it does."""
 
 UNKNOWN_FRAMES = (1 << 63) - 1
 """What libsndfile says of a flac that was written before its length was known."""
