@@ -5,8 +5,8 @@ seek, is not exactly where it would be without one, a stretch begins at a fresh 
 
 Stretches are, bit by bit, what decoding the whole gives there, but for two formats. An mp3 of up to 24 kHz, or one with
 other bytes between its frames, differs in rounding (1.2e-7 was measured). Opus at low bit rates never quite forgets
-where it began, even with a lead-in of four seconds: measured are up to 9e-3 from 5 to 13 kbit/s, 4e-3 from 27 to 63, and
-nothing above, for a full scale of 1.
+where it began, even with a lead-in of four seconds: measured are up to 9e-3 from 5 to 13 kbit/s, 4e-3 from 27 to 63,
+and nothing above, for a full scale of 1.
 """
 
 from __future__ import annotations
