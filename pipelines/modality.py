@@ -41,12 +41,15 @@ class Format:
     begins   a regular expression for the first `HEAD_BYTES` bytes; None where only the name says what a file is
     also     other suffixes in use for it
     refused  why files of this format cannot be read, in a few words; empty where they can
+    find     (read, size) → the byte at which it begins, or None: for files named like the modality that begin like
+             nothing known; empty where a format always begins at the first byte
     """
 
     suffix: str
     begins: bytes | None
     also: tuple[str, ...] = ()
     refused: str = ""
+    find: str | Callable[[Callable[[int, int], bytes], int], int | None] = ""
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -119,6 +122,18 @@ class Modality:
         """Why a file of it that begins so cannot be read; None for any other file."""
         return next((one.refused for one in self.formats if one.refused and one.matches(head)), None)
 
+    @cached_property
+    def is_searched(self) -> bool:
+        """Whether one of its formats may begin behind other bytes."""
+        return any(one.find for one in self.formats)
+
+    def find_beginning(self, read: Callable[[int, int], bytes], size: int) -> int | None:
+        """Where one of its formats begins in a file that begins like nothing known; None where none does."""
+        for find in (_resolved(one.find) for one in self.formats if one.find):
+            if (place := find(read, size)) is not None:
+                return int(place)
+        return None
+
     def kept_suffix(self, usual: str, own: str) -> str:
         """Of a file that begins like one with the suffix `usual`: its `own` if it fits the content, else the usual."""
         fits = any(usual == one.suffix and own in one.suffixes for one in self.formats)
@@ -126,11 +141,15 @@ class Modality:
 
     def part(self, name: str) -> Any:
         """The object behind one of the parts, imported if it is named; None where the modality has no such part."""
-        value = getattr(self, name)
-        if not isinstance(value, str):
-            return value
-        module, _, attribute = value.partition(":")
-        return getattr(importlib.import_module(module, __package__), attribute)
+        return _resolved(getattr(self, name))
+
+
+def _resolved(part: Any) -> Any:
+    """The object that a name "package.module:object" stands for; anything else as it is."""
+    if not isinstance(part, str):
+        return part
+    module, _, attribute = part.partition(":")
+    return getattr(importlib.import_module(module, __package__), attribute)
 
 
 _table: dict[str, Modality] = {}
@@ -205,7 +224,7 @@ register(
             Format("wav", rb"(RIFF|RF64|RIFX|BW64)....WAVE", also=("wave",)),
             Format("flac", rb"fLaC"),
             Format("ogg", rb"OggS", also=("oga", "opus")),
-            Format("mp3", rb"ID3|\xff[\xe2\xe3\xea\xeb\xf2\xf3\xfa\xfb]"),
+            Format("mp3", rb"ID3|\xff[\xe2\xe3\xea\xeb\xf2\xf3\xfa\xfb]", find=".decode.audio.mp3:first_frame"),
             Format("m4a", rb"....ftypM4[AB] "),
             Format("aiff", rb"FORM....AIF[FC]", also=("aif", "aifc")),
             Format("au", rb"\.snd", also=("snd",)),

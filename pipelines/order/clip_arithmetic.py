@@ -24,7 +24,10 @@ Short = Literal["pad", "skip"]
 Counts = NDArray[np.int64]
 
 UNREADABLE = -1
-"""In `frames`: the example was looked at, and nothing of it can be decoded."""
+"""In `frames`: the example was looked at, and nothing of it can be decoded. Less is an index that is damaged."""
+
+MOST_FRAMES = 1 << 56
+"""Output frames of a recording; an index that claims more is damaged."""
 
 
 class HasLength(Protocol):
@@ -93,8 +96,8 @@ class ClipSpec:
             return frames
         numerator = np.maximum(records["rate_numerator"].astype(np.int64), 1) * self.sample_rate.denominator
         whole, rest = np.divmod(frames, numerator)  # so that no product leaves 64 bits
-        scale = self.sample_rate.numerator * records["rate_denominator"].astype(np.int64)
-        frames = whole * scale
+        scale = self.sample_rate.numerator * np.maximum(records["rate_denominator"].astype(np.int64), 1)
+        frames = np.minimum(whole, MOST_FRAMES // scale) * scale
         frames += (2 * rest * scale + numerator) // (2 * numerator)
         return frames
 
@@ -104,7 +107,8 @@ class ClipSpec:
         if self.sample_rate is None:
             return frames
         numerator = max(record.rate_numerator, 1) * self.sample_rate.denominator
-        return (2 * frames * self.sample_rate.numerator * record.rate_denominator + numerator) // (2 * numerator)
+        denominator = max(record.rate_denominator, 1)
+        return (2 * frames * self.sample_rate.numerator * denominator + numerator) // (2 * numerator)
 
     def counts(self, records: NDArray[np.void]) -> Counts:
         """Clips of each recording: (recordings,) int64.
@@ -117,7 +121,7 @@ class ClipSpec:
         else:
             beyond = frames - max(self.window, self.hop)
             counts = np.where(frames > 0, np.maximum(-(-beyond // self.hop), 0) + 1, 0)
-        return np.where(records["frames"] == UNREADABLE, 1, counts)
+        return np.where(records["frames"] <= UNREADABLE, 1, counts)
 
     def start(self, number: int) -> int:
         """The output frame at which clip `number` of a recording begins; with `random_offset` see `stretch`."""
@@ -138,7 +142,7 @@ class ClipSpec:
 
     def source_frame(self, start: int, record: HasLength) -> int:
         """The recording's own frame that an output frame falls on or just behind."""
-        if self.sample_rate is None or not record.rate_numerator:
+        if self.sample_rate is None or not record.rate_numerator or not record.rate_denominator:
             return start
         rate = self.sample_rate
         return start * record.rate_numerator * rate.denominator // (rate.numerator * record.rate_denominator)

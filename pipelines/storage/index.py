@@ -92,7 +92,8 @@ class Record(NamedTuple):
     @property
     def rate(self) -> Fraction | None:
         """Frames per second; None where it is not known."""
-        return _fraction(self.rate_numerator, self.rate_denominator) if self.rate_numerator > 0 else None
+        is_known = self.rate_numerator > 0 and self.rate_denominator > 0
+        return _fraction(self.rate_numerator, self.rate_denominator) if is_known else None
 
 
 @lru_cache(maxsize=64)

@@ -43,10 +43,17 @@ def sniff_file(path: str | os.PathLike[str]) -> str | None:
 
 
 def read_head(path: str | os.PathLike[str]) -> bytes:
-    """What tells the format of a file: its first 32 bytes, or those of a flac behind an ID3v2 tag. Raises `OSError`."""
+    """What tells the format of a file: its first 32 bytes, or those of a flac behind an ID3v2 tag.
+
+    Where it begins like nothing known, those where a format of the modality it is named like is found in it
+    (`Format.find`). Raises `OSError`.
+    """
     handle = open_plain(path)
     try:
         head = os.read(handle, HEAD_BYTES)
+        searched = _modality_to_search(media_suffix(os.fspath(path)))
+        if searched is not None and head and sniff(head) is None:
+            return _head_within(handle, searched) or head
         if head[:3] != b"ID3" or len(head) < ID3_HEADER_BYTES:
             return head
         size = sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
@@ -54,6 +61,18 @@ def read_head(path: str | os.PathLike[str]) -> bytes:
         return behind if behind[:4] == b"fLaC" else head
     finally:
         os.close(handle)
+
+
+def _modality_to_search(suffix: str) -> Modality | None:
+    """The modality whose files have this suffix, if one of its formats may begin behind other bytes."""
+    return next((one for one in modalities() if suffix in one.suffixes and one.is_searched), None)
+
+
+def _head_within(handle: int, modality: Modality) -> bytes:
+    """The first 32 bytes of a format of the modality within a file; empty where none is found."""
+    size = os.fstat(handle).st_size
+    place = modality.find_beginning(lambda offset, length: os.pread(handle, length, offset), size)
+    return b"" if place is None else os.pread(handle, HEAD_BYTES, place)
 
 
 def media_suffix(name: str) -> str:

@@ -227,9 +227,11 @@ def test_bytes_of_windows_are_accounted_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("frames", [6000, 1 << 40])
-@pytest.mark.parametrize(("kind", "reason"), [("s16", "it has 5,000 frames, 6,000 were"), ("flac", "5,000 frames")])
+@pytest.mark.parametrize(
+    ("kind", "reason", "played"), [("s16", r"says [\d,]+ frames, its header 5,000", 0), ("flac", "5,000 frames", 5)]
+)
 def test_an_index_that_promises_more_than_is_there_is_found_out(
-    kind: str, reason: str, frames: int, tmp_path: Path
+    kind: str, reason: str, played: int, frames: int, tmp_path: Path
 ) -> None:
     tar = write_tar(tmp_path / "a.tar", album(1, kinds=(kind,), frames=5000))
     file = LocalFile(tar)
@@ -241,7 +243,7 @@ def test_an_index_that_promises_more_than_is_there_is_found_out(
     with pytest.raises(ExampleError, match=reason):
         for _ in audio:  # `list` would make room for as many as are promised
             pass
-    assert audio.position == 5
+    assert audio.position == played
 
 
 def test_a_folder_that_changes_while_it_is_open_is_noticed(tmp_path: Path) -> None:

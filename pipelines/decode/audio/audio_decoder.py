@@ -30,6 +30,8 @@ __all__ = ["AudioDecoder"]
 
 Samples = NDArray[np.float32]
 MAX_CLIP_BYTES = 1 << 31
+MAX_OWN_BYTES = 1 << 29
+"""Of a clip with its recording's own channels, which a header claims and nobody asked for."""
 
 
 class AudioDecoder:
@@ -85,15 +87,23 @@ class AudioDecoder:
 
     def decode(self, example: Example, place: Place) -> tuple[Samples, Details]:
         """The clip with its recording's own channels, (channel, window). Raises `ExampleError`."""
-        channels = max(1, _clip(example).record.channels)
-        if channels > MAX_CHANNELS:
+        clip = _clip(example)
+        try:
+            channels = self.reader.num_channels(clip.located, clip.record)
+        except UndecodableError as error:
+            raise example.error(str(error)) from error
+        if not 0 < channels <= MAX_CHANNELS:
             raise example.error(f"it claims {channels:,} channels")
+        if (size := 4 * channels * self.spec.window) > MAX_OWN_BYTES:
+            raise example.error(
+                f"its {channels:,} channels make a clip of {size:,} bytes: choose some with channels="
+            )
         out = np.empty((channels, self.spec.window), np.float32)
         return out, self.decode_into(example, out, place)
 
     def _stretch(self, clip: Clip, place: Place) -> tuple[int, int]:
         """Where the clip begins and how long it really is, in output frames."""
-        if clip.record.frames == UNREADABLE:
+        if clip.record.frames <= UNREADABLE:
             self.reader.refuse(clip.located)
         word = place.words(1)[0] if self.spec.random_offset else 0
         return self.spec.stretch(clip.record, clip.number, clip.count, word)
@@ -104,14 +114,16 @@ class AudioDecoder:
         rate = self.spec.sample_rate
         if rate is None or rate.numerator * record.rate_denominator == record.rate_numerator * rate.denominator:
             span = range(start, start + length)
-            header = self.reader.header(clip.located)
+            header = self.reader.header(clip.located, record)
             if header is not None and header.channels == len(out):
                 self.reader.read_pcm(clip.located, header, span, out.T)
             else:
-                out.T[...] = to_channels(self.reader.read(clip.located, span), len(out))
+                out.T[...] = to_channels(self.reader.read(clip.located, span, record), len(out))
             return
         from_rate = record.rate_numerator * rate.denominator
         to_rate = rate.numerator * record.rate_denominator
+        if not to_rate:
+            raise UndecodableError("its index gives it no sample rate")
         ratio = Fraction(from_rate, to_rate)
         if not Fraction(1, MOST_RATIO) <= ratio <= MOST_RATIO:
             raise UndecodableError(
@@ -119,7 +131,7 @@ class AudioDecoder:
             )
 
         def read(begin: int, end: int) -> Samples:
-            return to_channels(self.reader.read(clip.located, range(begin, end)), len(out))
+            return to_channels(self.reader.read(clip.located, range(begin, end), record), len(out))
 
         window = resample_window(read, start, length, frames=record.frames, from_rate=from_rate, to_rate=to_rate)
         out.T[...] = to_channels(window, len(out))
@@ -138,7 +150,9 @@ class AudioDecoder:
         curve, record = clip.located.fields.get(name), clip.record
         if curve is None:
             return None
-        own_rate = Fraction(record.rate_numerator, record.rate_denominator)
+        own_rate = record.rate
+        if own_rate is None:
+            raise clip.error("its index gives it no sample rate, by which its curves are cut")
         sample_rate = Fraction(self.spec.sample_rate or own_rate)
         rows = curve_rows(start, self.spec.window, curve_rate=rate, sample_rate=sample_rate)
         try:

@@ -34,7 +34,7 @@ class RecordingReader:
     is empty.
     """
 
-    kind = "audio-1"
+    kind = "audio-2"
 
     def __init__(self) -> None:
         self._headers: LiveCache[Name, WavHeader | None] = LiveCache(KEPT_HEADERS)
@@ -55,9 +55,19 @@ class RecordingReader:
         probe_recording(located.media.read, located.media.size)
         raise UndecodableError("it could not be decoded when its length was looked up, and has changed since")
 
-    def header(self, located: LocatedExample) -> WavHeader | None:
-        """The header of plain PCM, None for anything else."""
-        return self._headers.get(_name(located), partial(_read_header, located.media))
+    def header(self, located: LocatedExample, record: Record) -> WavHeader | None:
+        """The header of plain PCM, None for anything else.
+
+        Raises `UndecodableError` where it is not that of the recording that the record was made of.
+        """
+        return self._headers.get(_name(located), partial(_read_header, located.media, record))
+
+    def num_channels(self, located: LocatedExample, record: Record) -> int:
+        """The channels of a recording: what its record says, or, where that does not know, its header."""
+        if record.channels:
+            return record.channels
+        header = self.header(located, record)
+        return header.channels if header is not None else _open_stream(located.media).channels
 
     def read_pcm(self, located: LocatedExample, header: WavHeader, span: range, out: NDArray[np.float32]) -> None:
         """The frames of `span` into (time, channel) float32; their bytes are all that is read.
@@ -72,18 +82,18 @@ class RecordingReader:
             raise UndecodableError(f"it ends {num - len(raw):,} bytes early")
         pcm_into(raw, header, out)
 
-    def read(self, located: LocatedExample, span: range) -> NDArray[np.float32]:
+    def read(self, located: LocatedExample, span: range, record: Record) -> NDArray[np.float32]:
         """The frames of `span` as (time, channel) float32.
 
-        Raises `UndecodableError` for what cannot be decoded, or has fewer frames.
+        Raises `UndecodableError` for what cannot be decoded, has fewer frames, or contradicts its record.
         """
-        header = self.header(located)
+        header = self.header(located, record)
         if header is not None:
             out = np.empty((len(span), header.channels), np.float32)
             self.read_pcm(located, header, span, out)
             return out
         name = _name(located)
-        stream = self._streams.take(name, span.start) or _open_stream(located.media)
+        stream = self._streams.take(name, span.start) or _open_recorded(located.media, record)
         samples = stream.read(span.start, span.stop)
         self._streams.put_back(name, stream)
         if len(samples) < len(span):
@@ -100,8 +110,35 @@ def _name(located: LocatedExample) -> Name:
     return located.container, located.offset, located.key
 
 
-def _read_header(media: Member, name: Name) -> WavHeader | None:
-    return read_wav_header(media.read, media.size)
+def _read_header(media: Member, record: Record, name: Name) -> WavHeader | None:
+    header = read_wav_header(media.read, media.size)
+    if header is not None:
+        if record.frames != header.frames:
+            raise _contradiction("frames", f"{record.frames:,}", header.frames)
+        _compare_sound(record, header)
+    return header
+
+
+def _open_recorded(media: Member, record: Record) -> CompressedStream:
+    stream = _open_stream(media)
+    _compare_sound(record, stream)
+    return stream
+
+
+def _compare_sound(record: Record, found: WavHeader | CompressedStream) -> None:
+    """Compare what a record knows of rate and channels with a header. Raises `UndecodableError`."""
+    numerator, denominator = record.rate_numerator, record.rate_denominator
+    if numerator and numerator != found.sample_rate * denominator:
+        recorded = f"{numerator:,}" if denominator == 1 else f"{numerator:,}/{denominator:,}"
+        raise _contradiction("Hz", recorded, found.sample_rate)
+    if record.channels and record.channels != found.channels:
+        raise _contradiction("channels", f"{record.channels:,}", found.channels)
+
+
+def _contradiction(unit: str, recorded: str, found: int) -> UndecodableError:
+    return UndecodableError(
+        f"its index says {recorded} {unit}, its header {found:,}: one is damaged, or the file was replaced"
+    )
 
 
 def _open_stream(media: Member) -> CompressedStream:

@@ -68,8 +68,8 @@ class OpenRecording:
             ) from error
         self.sample_rate, self.channels = stream.sample_rate, stream.channels
         self.depth = DEPTHS.get(stream.subtype, "lossy")
-        if self.depth == "lossy":
-            self.claimed = self.frames  # such formats do not know their length
+        if self.depth == "lossy" or not self.claimed:
+            self.claimed = self.frames  # such formats, and a flac that was streamed, do not know their length
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """All samples in order, (time, channel) float32 a block. Raises `UnpackableError` where they end too early."""
