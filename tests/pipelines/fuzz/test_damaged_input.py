@@ -15,12 +15,12 @@ from .target import Target
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory limits are only dependable on Linux")
 
 GROUPS: dict[str, tuple[tuple[Target, ...], int, int]] = {
-    "states": (states.TARGETS, 80, 4000),
-    "tars": (tars.TARGETS, 40, 1500),
-    "sets": (sets.TARGETS, 20, 600),
-    "sounds": (sounds.TARGETS, 8, 300),
-    "arrays": (arrays.TARGETS, 8, 500),
-    "pictures": (pictures.TARGETS, 8, 300),
+    "states": (states.TARGETS, 60, 4000),
+    "tars": (tars.TARGETS, 30, 1500),
+    "sets": (sets.TARGETS, 14, 600),
+    "sounds": (sounds.TARGETS, 6, 300),
+    "arrays": (arrays.TARGETS, 6, 500),
+    "pictures": (pictures.TARGETS, 6, 300),
 }
 """Of each group: its targets, cases of each target in `make test`, and in `make verify`."""
 
