@@ -16,11 +16,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory limits a
 
 GROUPS: dict[str, tuple[tuple[Target, ...], int, int]] = {
     "states": (states.TARGETS, 60, 4000),
-    "tars": (tars.TARGETS, 30, 1500),
-    "sets": (sets.TARGETS, 14, 600),
-    "sounds": (sounds.TARGETS, 6, 300),
-    "arrays": (arrays.TARGETS, 6, 500),
-    "pictures": (pictures.TARGETS, 6, 300),
+    "tars": (tars.TARGETS, 30, 1000),
+    "sets": (sets.TARGETS, 14, 450),
+    "sounds": (sounds.TARGETS, 6, 220),
+    "arrays": (arrays.TARGETS, 6, 350),
+    "pictures": (pictures.TARGETS, 6, 250),
 }
 """Of each group: its targets, cases of each target in `make test`, and in `make verify`."""
 
