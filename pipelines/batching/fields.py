@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..sources.source import Example
+from ..storage.json_text import parse_json
 from ..storage.media_types import media_suffix
 from ..storage.npy import load_npy
 
@@ -75,7 +75,10 @@ def _parser(name: str) -> Callable[[bytes], Any]:
 
 
 def _parse_cls(content: bytes) -> int:
-    number = int(content.decode("ascii"))
+    try:
+        number = int(content.decode("ascii"))
+    except ValueError:
+        raise ValueError(f"{content[:40]!r} is not a whole number of 64 bits") from None
     if not -(1 << 63) <= number < 1 << 63:
         raise ValueError(f"{number} does not fit 64 bits")
     return number
@@ -86,7 +89,7 @@ def _parse_txt(content: bytes) -> str:
 
 
 _PARSERS: dict[str, Callable[[bytes], Any]] = {
-    "json": json.loads,
+    "json": parse_json,
     "cls": _parse_cls,
     "txt": _parse_txt,
     "npy": load_npy,

@@ -9,10 +9,23 @@ from typing import Any
 from ..errors import StateError
 from ..order.epoch_order import ORDER_VERSION, Shuffle
 
-__all__ = ["STATE_VERSION", "Identity", "check_counts", "check_keys", "check_state", "state_dict"]
+__all__ = [
+    "MAX_COUNT",
+    "STATE_VERSION",
+    "Identity",
+    "check_counts",
+    "check_keys",
+    "check_state",
+    "differs",
+    "shown",
+    "state_dict",
+]
 
 STATE_VERSION = 1
 POSITION_KEYS = ("epoch", "position", "substitutions")
+MAX_COUNT = 1 << 53  # up to which every reader of JSON has whole numbers; sums of them fit 64 bits
+MAX_SHOWN = 300
+JSON_TYPES = (bool, int, float, str, list, dict, type(None))
 
 
 @dataclass(frozen=True)
@@ -45,18 +58,18 @@ def check_state(state: dict[str, Any], now: Identity, prefix_hash: Callable[[int
     expected = state_dict(now, 0, 0, 0)
     check_keys(state, expected, name)
     settings = ("seed", "shuffle", "shuffle_shards", "groups", "clips")
-    differing = [key for key in settings if state[key] != expected[key]]
-    if "clips" in differing and _without_kind(state["clips"]) == _without_kind(expected["clips"]):
+    differing = [key for key in settings if differs(state[key], expected[key])]
+    if "clips" in differing and not differs(_without_kind(state["clips"]), _without_kind(expected["clips"])):
         differing.remove("clips")
     if differing:
-        pairs = ", ".join(f"{key}={state[key]!r} (now {expected[key]!r})" for key in differing)
+        pairs = ", ".join(f"{key}={shown(state[key])} (now {expected[key]!r})" for key in differing)
         raise StateError(f"{name}: the state was saved with {pairs}. Use the same settings, or start without it.")
     check_counts(state, (*POSITION_KEYS, "examples"), name)
     known_hash = prefix_hash(state["examples"]) if state["examples"] <= now.examples else None
-    if known_hash is None or known_hash != state["data_hash"]:
+    if known_hash is None or differs(state["data_hash"], known_hash):
         raise StateError(
-            f"{name}: the state was saved over {state['examples']:,} examples ({state['data_hash']}), but here are "
-            f"{now.examples:,} others ({now.data_hash}). Restore the data, or start a new epoch without the state."
+            f"{name}: the state was saved over {state['examples']:,} examples ({shown(state['data_hash'])}), but here "
+            f"are {now.examples:,} others ({now.data_hash}). Restore the data, or start a new epoch without the state."
         )
     if state["position"] >= max(1, state["examples"]):
         raise StateError(f"{name}: the state's position {state['position']:,} lies behind the end of its epoch.")
@@ -76,12 +89,34 @@ def check_keys(state: dict[str, Any], expected: dict[str, Any], name: str) -> No
             f"{name}: the state lacks {', '.join(missing)}. This state belongs to another kind of iterator."
         )
     for key in ("version", "order_version"):
-        if state[key] != expected[key]:
-            raise StateError(f"{name}: the state has {key} {state[key]!r}; this library reads {expected[key]!r}.")
+        if key in expected and differs(state[key], expected[key]):
+            raise StateError(
+                f"{name}: the state has {key} {shown(state[key])}; this library reads {expected[key]!r}."
+            )
 
 
 def check_counts(state: dict[str, Any], keys: Sequence[str], name: str) -> None:
-    """Raise `StateError` unless these values are whole numbers from 0 up."""
+    """Raise `StateError` unless these values are whole numbers from 0 to 2**53, more than any run counts."""
     for key in keys:
-        if not isinstance(state[key], int) or isinstance(state[key], bool) or state[key] < 0:
-            raise StateError(f"{name}: the state's {key} is {state[key]!r}; it must be a whole number from 0 up.")
+        value = state[key]
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_COUNT:
+            raise StateError(
+                f"{name}: the state's {key} is {shown(value)}; it must be a whole number from 0 to {MAX_COUNT:,}."
+            )
+
+
+def differs(saved: Any, now: Any) -> bool:
+    """Whether a value of a state is not the one of now; what JSON does not know, such as an array, always differs."""
+    try:
+        return not isinstance(saved, JSON_TYPES) or bool(saved != now)
+    except Exception:  # too deep, or arrays further down
+        return True
+
+
+def shown(value: Any) -> str:
+    """A value of a state for an error's text: its beginning, where it is long."""
+    try:
+        text = repr(value)
+    except Exception:  # too deep, or a number of more digits than Python writes
+        return f"a {type(value).__name__} that is too large"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -12,7 +12,7 @@ from ..batching.batch_job import ExampleSpec, Slots
 from ..batching.iteration import BatchIterator, PlanSlots
 from ..batching.options import Reading, ReadOptions, check_settings
 from ..batching.ordered_source import DataPrefix, OrderedSource
-from ..batching.state import check_state, state_dict
+from ..batching.state import MAX_COUNT, check_state, state_dict
 from ..batching.stats import Counters
 from ..decode.decoder import Decoder, FunctionDecoder
 from ..errors import SourceError
@@ -97,7 +97,7 @@ class DataIterator(BatchIterator):
 
     def reset(self, epoch: int = 0, position: int = 0) -> None:
         """Jump to a position of an epoch, over all of the source. Raises `ValueError` outside of it."""
-        if epoch < 0 or not 0 <= position < len(self.source):
+        if not 0 <= epoch <= MAX_COUNT or not 0 <= position < len(self.source):
             raise ValueError(f"epoch {epoch}, position {position}: not within [0, {len(self.source)}) of an epoch.")
         self.close_epoch()
         self._set_prefix(self.stream.whole())

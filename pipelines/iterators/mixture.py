@@ -22,7 +22,15 @@ from ..batching.batch_job import Slots
 from ..batching.iteration import BatchIterator, PlanSlots
 from ..batching.options import ReadOptions
 from ..batching.ordered_source import DataPrefix, OrderedSource
-from ..batching.state import STATE_VERSION, check_counts, check_keys, check_state, state_dict
+from ..batching.state import (
+    STATE_VERSION,
+    check_counts,
+    check_keys,
+    check_state,
+    differs,
+    shown,
+    state_dict,
+)
 from ..batching.stats import Counters
 from ..errors import StateError
 from ..modality import find_modality
@@ -134,15 +142,22 @@ class MixedIterator(BatchIterator):
         expected = self.state_dict()
         check_keys(state, expected, self.name)
         check_counts(state, ("epoch", "position", "substitutions", "examples", "origin"), self.name)
-        if state["seed"] != self._seed:
-            raise StateError(f"{self.name}: the state was saved with seed={state['seed']!r} (now {self._seed}).")
+        if differs(state["seed"], self._seed):
+            raise StateError(
+                f"{self.name}: the state was saved with seed={shown(state['seed'])} (now {self._seed})."
+            )
         for key in ("quotas", "sources"):
             if not isinstance(state[key], list):
-                raise StateError(f"{self.name}: the state's {key} is {state[key]!r}; it must be a list.")
+                raise StateError(f"{self.name}: the state's {key} is {shown(state[key])}; it must be a list.")
         if len(state["sources"]) != len(self.streams):
             raise StateError(
                 f"{self.name}: the state was saved over {len(state['sources'])} sources, here are "
                 f"{len(self.streams)}. Mix the same sources."
+            )
+        if not _are_quotas(state["quotas"], len(self.streams)):
+            raise StateError(
+                f"{self.name}: the state's quotas are {shown(state['quotas'])}; they must be whole numbers from 1 up, "
+                f"one for each source, {BLOCK} together."
             )
         places = [Playing(stream) for stream in self.streams]
         for place, saved in zip(places, state["sources"], strict=True):
@@ -192,6 +207,11 @@ class MixedIterator(BatchIterator):
             f"MixedIterator({len(self.streams)} sources, quotas={list(self.quotas)} of {BLOCK}, "
             f"batch_size={self.batch_size}, seed={self._seed}, epoch={self._epoch}, position={self._position})"
         )
+
+
+def _are_quotas(quotas: list[Any], num: int) -> bool:
+    """Whether these are what `quotas_of` gives for so many sources."""
+    return len(quotas) == num and all(type(quota) is int and quota > 0 for quota in quotas) and sum(quotas) == BLOCK
 
 
 class Playing:

@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 __all__ = ["load_npy", "read_npy_header"]
 
 MAX_HEADER_BYTES = 10_000  # NumPy's own limit
+MAX_AXES = 32  # of every version of NumPy
+MAX_ARRAY_BYTES = 1 << 48  # more than any machine can address
 _HEADER = re.compile(
     r"\{'descr': (?P<descr>'[^']*'|\[.*\]), 'fortran_order': (?P<fortran>True|False), "
-    r"'shape': \((?P<shape>(?:\d+, )*(?:\d+,?)?)\), \} *\n?"
+    r"'shape': \((?P<shape>(?:\d{1,18}, )*(?:\d{1,18},?)?)\), \} *\n?"
 )
 _one_at_a_time = threading.Lock()
 
@@ -42,8 +44,27 @@ if hasattr(os, "register_at_fork"):
 def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """(shape, whether in Fortran order, dtype) of an npy file; the file then stands at its values.
 
-    Raises `ValueError` for any other file. Nothing is allocated from what the header claims.
+    Raises `ValueError` for any other file, for more than 32 axes, and for values of zero bytes or shapes beyond any
+    memory, since no number of bytes in the file would justify them. Nothing is allocated from what the header claims.
     """
+    shape, is_fortran, dtype = _parsed_header(file)
+    _check_claims(shape, dtype)
+    return shape, is_fortran, dtype
+
+
+def _check_claims(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise `ValueError` for an array that cannot be real. An axis of no values does not hide the others."""
+    if len(shape) > MAX_AXES:
+        raise ValueError(f"it claims {len(shape)} axes; at most {MAX_AXES} can be read")
+    if dtype.subdtype is not None:
+        raise ValueError(f"it claims values of type {dtype}, which are arrays themselves")
+    if not dtype.itemsize and 0 not in shape:
+        raise ValueError(f"it claims values of type {dtype.str}, which take no bytes")
+    if math.prod(max(size, 1) for size in shape) * max(dtype.itemsize, 1) > MAX_ARRAY_BYTES:
+        raise ValueError("it claims a shape that no memory could hold")
+
+
+def _parsed_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     begin = file.tell()
     head = file.read(8)
     width = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4, b"\x93NUMPY\x03\x00": 4}.get(head)
@@ -63,11 +84,11 @@ def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any
             first = version == (1, 0)  # 3.0 differs from 2.0 in the encoding of field names alone
             read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
             header = read(file)
-        if min(header[0], default=0) < 0:
-            raise ValueError(f"shape {header[0]}")
-        return header
     except Exception as error:  # NumPy evaluates the header as Python, and raises whatever that provokes
-        raise ValueError(f"its header is damaged ({error})") from error
+        raise ValueError("its header is damaged") from error
+    if not all(type(size) is int and 0 <= size <= MAX_ARRAY_BYTES for size in header[0]):
+        raise ValueError("its header is damaged: a size is not a number of values")
+    return header
 
 
 @lru_cache(maxsize=256)
@@ -88,7 +109,7 @@ def load_npy(content: bytes) -> NDArray[Any]:
     num, begin = math.prod(shape), file.tell()
     if num * dtype.itemsize > len(content) - begin:
         raise ValueError(f"it is cut off: {len(content) - begin:,} of {num * dtype.itemsize:,} bytes are there")
-    if not num or not dtype.itemsize:
+    if not num:
         return np.zeros(shape, dtype)
     flat = np.frombuffer(content, dtype, num, begin)
     return flat.reshape(shape, order="F" if is_fortran else "C").copy("K")

@@ -30,6 +30,7 @@ PREFIX_START = 345
 MAX_EXTENSION_BYTES = 1 << 20  # a pax header or GNU long name; real ones are a few hundred bytes
 REGULAR = frozenset(b"0\0007")  # 7 is "contiguous", to be treated as a regular file
 LOCAL_PAX, GLOBAL_PAX, GNU_LONG_NAME, GNU_LONG_LINK, GNU_SPARSE = b"xgLKS"
+SPARSE = b"GNU.sparse."  # how pax names all records on sparseness begin
 ZEROS = bytes(BLOCK)
 LOOK_BYTES = 1 << 20
 
@@ -100,7 +101,7 @@ def iter_members(
             position += BLOCK + padded(size)
         if overrides.get("size"):
             size = _pax_size(overrides["size"], where, member_start)
-        is_sparse = kind == GNU_SPARSE or any(key.startswith("GNU.sparse.") for key in overrides)
+        is_sparse = kind == GNU_SPARSE or SPARSE.decode("ascii") in overrides
         has_payload = kind not in b"123456"
         data_start = position + BLOCK
         if kind == GNU_SPARSE:
@@ -188,8 +189,10 @@ def _pax_records(content: bytes, where: str, offset: int) -> dict[str, str]:
         if not space + 2 < end <= len(content):
             raise ShardError(f"{where}: a malformed pax header at byte {offset:,}. Make it again.")
         key, _, value = content[space + 1 : end - 1].partition(b"=")
-        if key in (b"path", b"size") or key.startswith(b"GNU.sparse."):
-            records[key.decode("utf-8", "surrogateescape")] = _text(value)
+        if key in (b"path", b"size"):
+            records[key.decode("ascii")] = _text(value)
+        elif key.startswith(SPARSE):  # that there is one is all that counts; a header may hold 10⁵ of them
+            records[SPARSE.decode("ascii")] = ""
         begin = end
     return records
 

@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ..batching.batch import Batch
 from ..batching.iteration import BatchIterator, ThreadLoop
+from ..batching.state import check_counts, check_keys
 from ..errors import StateError
 from ..tensors import batch_to_device
 from .pass_note import Note, is_sibling
@@ -20,6 +21,7 @@ __all__ = ["TorchDataset"]
 
 NOTE_BYTES = 1 << 14  # torch fills more than 32 KB by several threads; who has done that cannot fork
 NOBODY = (0, 0)
+STATE_KEYS = ("start", "taken", "global_batch")
 
 
 class TorchDataset(IterableDataset):  # type: ignore[type-arg]
@@ -59,6 +61,7 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
     def go_to(self, state: dict[str, Any]) -> None:
         """Make this process and every worker, running or not, begin its next pass at a state."""
         self.iterator.load_state_dict(state)
+        state = self.iterator.state_dict()  # without what else was in it: the note has little room
         self._note.write(order=self._note.read()["order"] + 1, by=NOBODY, start=state, next=state)
 
     def _find_start(self, worker: Any) -> None:
@@ -111,6 +114,8 @@ class TorchDataset(IterableDataset):  # type: ignore[type-arg]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore this worker's place. Raises `StateError` for a state of other data or settings."""
+        check_keys(state, dict.fromkeys(STATE_KEYS), self.iterator.name)
+        check_counts(state, STATE_KEYS[1:], self.iterator.name)
         self.iterator.load_state_dict(state["start"])
         here = (self.iterator.state_dict(), self.iterator.global_batch)
         if state["taken"] and here != (state["start"], state["global_batch"]):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..batching.iteration import BatchIterator
+from ..batching.state import check_keys
 
 __all__ = ["torchdata_node"]
 
@@ -25,6 +26,7 @@ def torchdata_node(iterator: BatchIterator) -> Any:
         def reset(self, initial_state: dict[str, Any] | None = None) -> None:
             super().reset(initial_state)
             if initial_state is not None:
+                check_keys(initial_state, {"iterator": None}, iterator.name)
                 iterator.load_state_dict(initial_state["iterator"])
             self._pass = iter(iterator)
 

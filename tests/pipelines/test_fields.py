@@ -138,6 +138,22 @@ def test_what_is_no_array_is_said_without_advice_to_unpickle_it(content: bytes, 
     assert "pickle" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("json", b"[" * 100_000, "nested too deeply"),
+        ("json", b"1" * 5000, "too many digits"),
+        ("cls", b"9" * 5000, "not a whole number of 64 bits"),
+        ("cls", b"x", "b'x' is not a whole number"),
+    ],
+)
+def test_the_reason_is_not_advice_of_another_library(name: str, content: bytes, said: str) -> None:
+    with pytest.raises(ExampleError, match=said) as caught:
+        gather(name, content)
+    assert "sys." not in str(caught.value)
+    assert "codec" not in str(caught.value)
+
+
 def test_random_damage_to_an_array_is_refused_or_harmless() -> None:
     rng = np.random.default_rng(0)
     whole, refused = npy(np.arange(6)), 0

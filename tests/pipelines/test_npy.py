@@ -72,6 +72,37 @@ def test_anything_else_is_refused_with_a_reason(content: bytes) -> None:
         load_npy(content)
 
 
+def header_only(descr: str, shape: str) -> bytes:
+    """An npy file that claims these values, and holds none."""
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize(
+    ("descr", "shape", "reason"),
+    [
+        ("'|S0'", "(5000000000,)", "take no bytes"),
+        ("'<U0'", "(500000000,)", "take no bytes"),
+        ("'|V0'", "(1000000,)", "take no bytes"),
+        ("[]", "(1000000000,)", "take no bytes"),
+        ("[('x', '<f4', (0,))]", "(10,)", "take no bytes"),
+        ("'<f4'", f"({'0, ' * 33})", "33 axes"),
+        ("'<f4'", f"(0, {10**17})", "no memory could hold"),
+        ("'<f4'", f"(0, {10**30})", "no memory could hold|not a number of values"),
+        ("'<f4'", f"({'9' * 5000},)", "damaged"),
+        ("'<f4'", "(True,)", "damaged"),
+        ("'(2,3)<f4'", "(0,)", "arrays themselves"),
+        ("'2<f4'", "(0,)", "arrays themselves"),
+    ],
+    ids=str,
+)
+def test_claims_that_no_file_could_justify_are_refused_in_own_words(descr: str, shape: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as caught:
+        load_npy(header_only(descr, shape))
+    assert "sys." not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_ordinary_headers_are_never_parsed_as_python(monkeypatch: pytest.MonkeyPatch) -> None:
     load_npy(stored(np.zeros(1, INDEX_DTYPE)))  # its fields are parsed once
     monkeypatch.setattr(np.lib.format, "read_array_header_1_0", None)

@@ -12,6 +12,7 @@ from time import monotonic
 import pytest
 
 from pipelines.errors import ShardError
+from pipelines.storage import tar as tar_module
 from pipelines.storage.tar import BLOCK, Member, TarTruncatedError, iter_members, padded
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
@@ -306,3 +307,14 @@ def test_hostile_archives_give_what_tarfile_gives_or_a_sentence(shared_data: Pat
         assert files == files_by_tarfile(content), path.name
     assert read >= 12
     assert refused >= 1
+
+
+def test_any_number_of_sparse_records_is_kept_as_one() -> None:
+    """They hold for every later member, so that a megabyte of them would be copied for each."""
+    records = "".join(f"24 GNU.sparse.{number:07d}=x\n" for number in range(40_000)).encode()
+    assert tar_module._pax_records(records, "x.tar", 0) == {"GNU.sparse.": ""}
+    header = tarfile.TarInfo("more")
+    header.type, header.size = b"g", len(records)
+    content = header.tobuf(tarfile.USTAR_FORMAT) + records.ljust(padded(len(records)), b"\0")
+    content += member("a.png").tobuf(tarfile.USTAR_FORMAT) + bytes(2 * BLOCK)
+    assert [(each.name, each.is_file) for each in members_of(content)] == [("a.png", False)]

@@ -28,6 +28,8 @@ def open_array(
     path, is_url = Path(place), "://" in place
     if not is_url and not path.exists():
         raise SourceError(f"{place}: no such file or folder.")
+    if not is_url and not (path.is_file() or path.is_dir()):
+        raise SourceError(f"{place}: neither a file nor a folder. Name one that holds arrays.")
     if path.suffix.lower() == ".npy":
         if is_url:
             raise SourceError(

@@ -27,7 +27,7 @@ from .stored_array import MAX_CHUNK_BYTES, StoredArray, unreadable
 __all__ = ["ArraySource", "RowFields"]
 
 SMALLEST_SHARD_ROWS = 16
-MOST_SHARDS = 100_000_000
+MOST_SHARDS = 10_000_000
 
 
 class ArraySource(Source):
@@ -116,7 +116,7 @@ class ArraySource(Source):
     def shard_counts(self) -> NDArray[np.int64]:
         """Examples that begin in each chunk, or in each few chunks together where they hold less than 16 rows.
 
-        (chunks,) int64, without those in which none begins. Raises `SourceError` above a hundred million.
+        (chunks,) int64, without those in which none begins. Raises `SourceError` above ten million.
         """
         rows = self._shard_rows
         num = -(-self.array.num_rows // rows)

@@ -19,11 +19,21 @@ from numpy.typing import NDArray
 from ...errors import SourceError
 from ...storage.blob import LocalFile
 from ...storage.npy import read_npy_header
-from .stored_array import MAX_CHUNK_BYTES, StoredArray, checked_axis, checked_dtype, checked_shape, unreadable
+from .stored_array import (
+    MAX_CHUNK_BYTES,
+    StoredArray,
+    check_rows,
+    checked_axis,
+    checked_dtype,
+    checked_shape,
+    unreadable,
+)
 
 __all__ = ["NumpyArray", "npz_names"]
 
 LOCAL_HEADER_BYTES = 30
+LOCAL_MAGIC = b"PK\3\4"
+ENCRYPTED, UTF_8_NAME = 1 << 0, 1 << 11  # flags of a zip's member
 SAMPLES = 64
 SAMPLE_BYTES = 4096
 
@@ -55,6 +65,7 @@ class NumpyArray(StoredArray):
         missing = math.prod(self.shape) * stored.itemsize - (end - self._offset)
         if missing > 0:
             raise SourceError(f"{self.name}: {missing:,} bytes of it are missing. Copy or write it again.")
+        check_rows(self.name, self.row_bytes)
         if self.row_bytes > MAX_CHUNK_BYTES:
             raise unreadable(self.name, "a row", self.row_bytes)
         self.chunk_rows = 1
@@ -107,11 +118,8 @@ class NumpyArray(StoredArray):
 
 def npz_names(path: Path) -> list[str]:
     """The names of the arrays in a `.npz`. Raises `SourceError` for any other file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise SourceError(f"{path}: not a readable .npz ({error}). Write it again by numpy.savez.") from error
+    names = [info.filename for info in _members(path, str(path))[0]]
+    return [name.removesuffix(".npy") for name in dict.fromkeys(names) if name.endswith(".npy")]
 
 
 def _spread(num_bytes: int) -> Iterable[int]:
@@ -122,19 +130,45 @@ def _spread(num_bytes: int) -> Iterable[int]:
 
 
 def _member_span(file: BinaryIO, name: str, member: str) -> tuple[int, int]:
-    """Where a stored member of a zip lies: its first byte and the one after its last."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            info = archive.getinfo(f"{member}.npy")
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise SourceError(f"{name}: not in the archive, or not a .npz ({error}).") from error
+    """Where a stored member of a zip lies: its first byte and the one after its last.
+
+    Of several members of one name it is the last, as for NumPy. The member's own header must agree with the list at
+    the end of the zip, and its bytes must lie before that list.
+    """
+    members, list_start = _members(file, name)
+    info = next((info for info in reversed(members) if info.filename == f"{member}.npy"), None)
+    if info is None:
+        raise SourceError(f"{name}: not in the archive. Name an array that is.")
+    if info.flag_bits & ENCRYPTED:
+        raise SourceError(f"{name}: it is encrypted. Write it again by numpy.savez.")
     if info.compress_type != zipfile.ZIP_STORED:
         raise SourceError(f"{name}: it is compressed, so no row can be read alone. Use numpy.savez, or zarr.")
+    begin = _payload_start(file, info) if 0 <= info.header_offset < list_start else None
+    if begin is None or info.compress_size != info.file_size or begin + info.file_size > list_start:
+        raise SourceError(f"{name}: the list of the .npz does not fit its content. Write it again by numpy.savez.")
+    return begin, begin + info.file_size
+
+
+def _payload_start(file: BinaryIO, info: zipfile.ZipInfo) -> int | None:
+    """The first byte of a stored member's content, None where its own header says something else."""
     file.seek(info.header_offset)
     header = file.read(LOCAL_HEADER_BYTES)
-    begin = info.header_offset + LOCAL_HEADER_BYTES
-    begin += int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-    return begin, begin + info.file_size
+    name_bytes, extra_bytes = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+    stored_name = info.orig_filename.encode("utf-8" if info.flag_bits & UTF_8_NAME else "cp437")
+    if (header[:4], header[8:10], file.read(name_bytes)) != (LOCAL_MAGIC, b"\0\0", stored_name):
+        return None
+    return info.header_offset + LOCAL_HEADER_BYTES + name_bytes + extra_bytes
+
+
+def _members(file: Path | BinaryIO, name: str) -> tuple[list[zipfile.ZipInfo], int]:
+    """The members of a zip, and where the list of them begins. Raises `SourceError` for any other file."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.infolist(), archive.start_dir
+    except (
+        Exception
+    ) as error:  # zipfile raises what damage provokes: BadZipFile, NotImplementedError, struct.error …
+        raise SourceError(f"{name}: not a readable .npz ({error}). Write it again by numpy.savez.") from error
 
 
 def _read_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from ...errors import SourceError
 
-__all__ = ["MAX_CHUNK_BYTES", "StoredArray", "checked_axis", "checked_dtype", "checked_shape", "unreadable"]
+__all__ = [
+    "MAX_CHUNK_BYTES",
+    "StoredArray",
+    "check_rows",
+    "checked_axis",
+    "checked_dtype",
+    "checked_shape",
+    "unreadable",
+]
 
 MAX_CHUNK_BYTES = 1 << 30
 """What is read together may hold so much, decoded; also the largest row."""
@@ -110,6 +118,12 @@ def checked_axis(name: str, shape: tuple[int, ...], axis: int) -> int:
     if not shape[axis]:
         raise SourceError(f"{name}: its shape is {shape}; there is nothing along axis {axis}. Fill it first.")
     return axis % len(shape)
+
+
+def check_rows(name: str, row_bytes: int) -> None:
+    """Raise `SourceError` for rows that hold nothing: any number of them would fit into a file without values."""
+    if not row_bytes:
+        raise SourceError(f"{name}: its rows hold no values. Fill it first.")
 
 
 def unreadable(name: str, what: str, num_bytes: int) -> SourceError:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from ...errors import SourceError
-from .stored_array import MAX_CHUNK_BYTES, StoredArray, checked_axis, checked_dtype, checked_shape, unreadable
-from .zarr_chunks import LocalChunks
+from .stored_array import (
+    MAX_CHUNK_BYTES,
+    StoredArray,
+    check_rows,
+    checked_axis,
+    checked_dtype,
+    checked_shape,
+    unreadable,
+)
+from .zarr_chunks import LocalChunks, check_files
 from .zarr_fingerprint import describe_files, fingerprint
 from .zarr_node import ZarrLocation, first_line
 from .zarr_shards import INDEX_BYTES
@@ -18,6 +27,8 @@ if TYPE_CHECKING:
     import zarr
 
 __all__ = ["ZarrArray"]
+
+MAX_CHUNKS = 1 << 16  # that one row may lie in
 
 
 class ZarrArray(StoredArray):
@@ -36,8 +47,11 @@ class ZarrArray(StoredArray):
         self.shape = checked_shape(self.name, tuple(array.shape), self.dtype)
         self.axis = checked_axis(self.name, self.shape, axis)
         self.chunk_rows, self._file_shape = _checked_cuts(self.name, array, self.axis)
+        check_rows(self.name, self.row_bytes)
         if self.chunk_bytes > MAX_CHUNK_BYTES:
             raise unreadable(self.name, f"a chunk of {self.chunk_rows:,} rows, each whole,", self.chunk_bytes)
+        beside = [cut for at, cut in enumerate(array.chunks) if at != self.axis]
+        _check_chunks_of_a_row(self.name, self.row_shape, beside)
         folder = place.folder(array_name)
         self._chunks = LocalChunks.of(folder, array, stored, axis=self.axis) if stored is not None else None
         self._is_local = stored is not None
@@ -54,11 +68,16 @@ class ZarrArray(StoredArray):
     def read_rows(self, start: int, stop: int) -> NDArray[Any]:
         """Rows [start, stop), by zarr itself."""
         try:
+            if self._is_local:
+                files = (self._metadata, self.shape, self._file_shape)
+                check_files(self.place.folder(self.array_name), *files, axis=self.axis, start=start, stop=stop)
             opened = self._opened
             if opened is None:
                 opened = self._opened = self.place.array(self.array_name)[0]
             found: Any = opened[self.along(start, stop)]
             return found.astype(self.dtype, copy=False)  # type: ignore[no-any-return]
+        except SourceError:
+            raise
         except Exception as error:  # stores and codecs raise what they like
             raise SourceError(f"rows {start:,} to {stop:,} cannot be read ({first_line(error)})") from error
 
@@ -87,7 +106,7 @@ def _checked_cuts(name: str, array: Any, axis: int) -> tuple[int, tuple[int, ...
         chunk, file = tuple(array.chunks), tuple(array.shards or array.chunks)
     except Exception as error:  # grids that are no regular ones
         raise SourceError(f"{name}: its chunks are cut in a way that is not read ({first_line(error)}).") from error
-    if min(*chunk, *file, 1) < 1:
+    if len(chunk) != len(array.shape) or len(file) != len(chunk) or min(*chunk, *file, 1) < 1:
         raise SourceError(f"{name}: chunks of {chunk} in files of {file} hold nothing. Its metadata is damaged.")
     num_bytes = math.prod(chunk) * array.dtype.itemsize
     if num_bytes > MAX_CHUNK_BYTES:
@@ -98,3 +117,12 @@ def _checked_cuts(name: str, array: Any, axis: int) -> tuple[int, tuple[int, ...
             f"{name}: a shard's index of {index_bytes:,} bytes is above {INDEX_BYTES:,}. Use larger chunks."
         )
     return int(chunk[axis]), tuple(map(int, file))
+
+
+def _check_chunks_of_a_row(name: str, row: tuple[int, ...], cuts: Sequence[int]) -> None:
+    """Raise `SourceError` for rows that lie in more chunks than can be opened one by one."""
+    num = math.prod(-(-size // cut) for size, cut in zip(row, cuts, strict=True))
+    if num > MAX_CHUNKS:
+        raise SourceError(
+            f"{name}: a row lies in {num:,} chunks; at most {MAX_CHUNKS:,} are read. Use larger chunks."
+        )

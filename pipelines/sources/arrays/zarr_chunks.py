@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 
 from ...errors import SourceError
 from ...storage.blob import LocalFile
-from .zarr_layout import Layout
+from .zarr_layout import ChunkKeys, Layout
 from .zarr_shards import Shards
 
-__all__ = ["LocalChunks"]
+__all__ = ["LocalChunks", "check_files"]
 
 MARGIN_BYTES = 1 << 16  # that compression may add to a chunk, beside as much as the chunk itself
 
@@ -37,8 +38,21 @@ class LocalChunks:
     @classmethod
     def of(cls, folder: Path, array: Any, metadata: dict[str, Any], *, axis: int) -> LocalChunks | None:
         """For a zarr array and its metadata as stored; None where its layout or codecs are zarr's own affair."""
-        layout = Layout.of(metadata, array.dtype)
-        if layout is None:
+        try:
+            layout = Layout.of(metadata, array.dtype)
+        except (
+            AttributeError,
+            IndexError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ):  # a spelling that only zarr understands
+            return None
+        if (
+            layout is None
+            or layout.chunk != tuple(array.chunks)
+            or layout.file != tuple(array.shards or array.chunks)
+        ):
             return None
         return cls(folder, layout, tuple(array.shape), array.fill_value, axis=axis)
 
@@ -90,11 +104,13 @@ class LocalChunks:
             file, offset, length = span
         else:
             try:
-                os.stat(path)  # noqa: PTH116 (for each chunk: microseconds count)
+                status = os.stat(path)  # noqa: PTH116 (for each chunk: microseconds count)
             except (FileNotFoundError, NotADirectoryError):
                 return None
             except OSError as error:
                 raise SourceError(f"it cannot be read ({error.strerror})") from error
+            if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+                raise SourceError("it is not a file")
             file = LocalFile(path)
             offset, length = 0, file.size
         if length > 2 * self._layout.chunk_bytes + MARGIN_BYTES or offset + length > file.size:
@@ -108,3 +124,28 @@ class LocalChunks:
         """Let go of open files."""
         if self._shards is not None:
             self._shards.close()
+
+
+def check_files(
+    folder: Path,
+    metadata: dict[str, Any],
+    shape: tuple[int, ...],
+    file: tuple[int, ...],
+    *,
+    axis: int,
+    start: int,
+    stop: int,
+) -> None:
+    """Raise `SourceError` where rows [start, stop) lie in something that zarr would wait for: a pipe, a device.
+
+    metadata    the array's, as stored in `folder`; file: the shape of what one file holds
+    """
+    keys = ChunkKeys.of(metadata)
+    if keys is None:
+        return
+    numbers = [range(math.ceil(size / cut)) for size, cut in zip(shape, file, strict=True)]
+    numbers[axis] = range(start // file[axis], -(-stop // file[axis]))
+    for coordinates in product(*numbers):
+        path = folder / keys.path(coordinates)
+        if path.exists() and not path.is_file():
+            raise SourceError(f"chunk {keys.path(coordinates)} cannot be read: it is not a file")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...errors import SourceError
 from .zarr_layout import ChunkKeys
 
 __all__ = ["describe_files", "fingerprint", "sampled"]
@@ -22,7 +24,10 @@ def fingerprint(metadata: dict[str, Any], axis: int, rows: int, files: Iterator[
     """A digest over the first `rows` rows along an axis: the metadata, and a description of the chunks' files."""
     what = {key: value for key, value in metadata.items() if key not in PASSED_OVER}
     beside = [size for at, size in enumerate(metadata["shape"]) if at != axis]
-    digest = hashlib.sha256(json.dumps([what, beside, axis, rows], sort_keys=True, default=str).encode())
+    try:
+        digest = hashlib.sha256(json.dumps([what, beside, axis, rows], sort_keys=True, default=str).encode())
+    except RecursionError as error:
+        raise SourceError("its metadata is nested too deeply. Write it again.") from error
     for line in files:
         digest.update(line.encode())
     return digest.hexdigest()
@@ -63,6 +68,8 @@ def sampled(num: int) -> Iterator[int]:
 
 def _describe(path: Path) -> str:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+            return "not a file"
         with open(path, "rb") as file:
             begin = file.read(SAMPLE_BYTES)
             size = path.stat().st_size

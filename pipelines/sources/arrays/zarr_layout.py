@@ -34,14 +34,23 @@ class ChunkKeys:
     def of(cls, metadata: dict[str, Any]) -> ChunkKeys | None:
         """What the metadata says, None for an encoding that is not known here."""
         if metadata.get("zarr_format") == 2:
-            return cls("", str(metadata.get("dimension_separator", ".")))
+            return cls._separated("", metadata.get("dimension_separator") or ".")
         encoding = metadata.get("chunk_key_encoding")
-        name = encoding if isinstance(encoding, str) else dict(encoding or {}).get("name")
-        settings = {} if isinstance(encoding, str) else dict(encoding or {}).get("configuration", {})
+        if isinstance(encoding, str):
+            encoding = {"name": encoding}
+        if not isinstance(encoding, dict):
+            return None
+        name, settings = encoding.get("name"), encoding.get("configuration") or {}
+        if name not in ("default", "v2") or not isinstance(settings, dict):
+            return None
         if name == "default":
-            separator = str(settings.get("separator", "/"))
-            return cls(f"c{separator}", separator)
-        return cls("", str(settings.get("separator", "."))) if name == "v2" else None
+            return cls._separated("c", settings.get("separator", "/"))
+        return cls._separated("", settings.get("separator", "."))
+
+    @classmethod
+    def _separated(cls, begin: str, separator: Any) -> ChunkKeys | None:
+        """Keys that begin so; the separators are the two of the specification."""
+        return cls(begin and begin + separator, separator) if separator in ("/", ".") else None
 
     def path(self, coordinates: Sequence[int]) -> str:
         """The path of a chunk's file below the array's folder."""

@@ -6,13 +6,14 @@ Local folders are looked into without zarr's event loop, so that opening one lea
 
 from __future__ import annotations
 
-import json
 import os
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import SourceError
+from ...storage.json_text import parse_json
 
 if TYPE_CHECKING:
     import zarr
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["ZarrLocation", "first_line", "is_zarr", "listed", "zarr_or_explain"]
 
 METADATA_BYTES = 64 << 20
+INFLATED_BYTES = 64 << 20  # of a member that a zip compresses once more; zarr's zips store chunks as they are
+LISTED = 20
 MARKS = ("zarr.json", ".zarray", ".zgroup")
 
 
@@ -56,17 +59,22 @@ class ZarrLocation:
             found: Any = (
                 self._open(package, name or "") if stored is None else _of_folder(self.folder(name), stored)
             )
+            is_array = isinstance(found, package.Array)
+            metadata = found.metadata.to_dict() if is_array else {}
+        except SourceError:
+            raise
         except Exception as error:  # stores, codecs and parsers raise what they like
             raise SourceError(f"{self.named(name)}: cannot be opened as zarr ({first_line(error)}).") from error
-        if not isinstance(found, package.Array):
+        if not is_array:
             raise SourceError(f"{self.named(name)}: a group, not an array. It holds {listed(self.names())}.")
-        _refuse_pickles(self.named(name), found.metadata.to_dict())
+        _refuse_pickles(self.named(name), metadata)
         return found, stored
 
     def _open(self, package: Any, path: str) -> Any:
         """Let zarr open what is not a folder of this machine."""
         if "://" in self.location:
             return package.open(self.location, mode="r", path=path, storage_options=self.storage_options)
+        _check_zip(self.location)
         return package.open(package.storage.ZipStore(self.location, mode="r"), mode="r", path=path)
 
     def names(self) -> list[str] | None:
@@ -79,6 +87,8 @@ class ZarrLocation:
             if isinstance(node, package.Array):
                 return None
             members = node.members(max_depth=None)
+        except SourceError:
+            raise
         except Exception as error:
             raise SourceError(f"{self.location}: cannot be opened as zarr ({first_line(error)}).") from error
         return sorted(name for name, member in members if isinstance(member, package.Array))
@@ -120,13 +130,24 @@ def _array_metadata(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _names_below(folder: Path) -> list[str] | None:
-    """The arrays below a group; chunks are never looked at."""
+    """The arrays below a group, each folder looked into once; chunks are never looked at."""
     if not is_zarr(folder):
         raise SourceError(f"{folder}: not a zarr array or group. Name the folder in which its zarr.json lies.")
-    found, waiting = [], [""]
+    try:
+        return _walk_group(folder)
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be read ({error.strerror}). Restore it.") from error
+
+
+def _walk_group(folder: Path) -> list[str] | None:
+    found, waiting, entered = [], [""], set[tuple[int, int]]()
     while waiting:
         prefix = waiting.pop()
         here = folder / prefix
+        status = here.stat()
+        if (status.st_dev, status.st_ino) in entered:  # links may lead in circles
+            continue
+        entered.add((status.st_dev, status.st_ino))
         is_v3 = (here / MARKS[0]).is_file()
         if (here / MARKS[1]).is_file() or (is_v3 and _read_json(here / MARKS[0]).get("node_type") == "array"):
             if not prefix:
@@ -143,12 +164,27 @@ def _read_json(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         if size > METADATA_BYTES:
             raise SourceError(f"{path}: {size:,} bytes of metadata; at most {METADATA_BYTES:,} are read.")
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise SourceError(f"{path}: its metadata cannot be read ({error}). Restore it.") from error
     if not isinstance(content, dict):
         raise SourceError(f"{path}: its metadata is a {type(content).__name__}, not an object. Restore it.")
     return content
+
+
+def _check_zip(place: str) -> None:
+    """Raise `SourceError` for a zip with a member that would be inflated without a bound."""
+    try:
+        with zipfile.ZipFile(place) as archive:
+            members = archive.infolist()
+    except Exception as error:  # zipfile raises what damage provokes
+        raise SourceError(f"{place}: not a readable zip ({first_line(error)}). Write it again.") from error
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED and member.file_size > INFLATED_BYTES:
+            raise SourceError(
+                f"{place}: its member {member.filename!r} would be inflated to {member.file_size:,} bytes, and at most "
+                f"{INFLATED_BYTES:,} are. Write the zip without compression of its own."
+            )
 
 
 def _refuse_pickles(name: str, metadata: dict[str, Any]) -> None:
@@ -165,8 +201,9 @@ def _refuse_pickles(name: str, metadata: dict[str, Any]) -> None:
 
 
 def listed(names: list[str] | None) -> str:
-    """Names for an error's text."""
-    return ", ".join(names) if names else "no arrays"
+    """Names for an error's text, the first ones."""
+    more = f" and {len(names) - LISTED:,} more" if names and len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more if names else "no arrays"
 
 
 def first_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,10 +48,12 @@ class Shards:
         """
         try:
             status = os.stat(path)  # noqa: PTH116 (for each chunk: microseconds count)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise SourceError(f"it cannot be read ({error.strerror})") from error
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+            raise SourceError("it is not a file")
         shard = self._open_shards.get((path, stat_numbers(status)), self._open)
         offset, length = map(int, shard.index[np.ravel_multi_index(inside, self._layout.chunks_per_file)])
         return None if (offset, length) == (ABSENT, ABSENT) else (shard.file, offset, length)
