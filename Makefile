@@ -1,8 +1,9 @@
 # make demo: install, sample data, shards, a short training, its report.   make test: the tests.
-# make check: format, lint, types, tests.   make bench: side-by-side measurements.
+# make check: format, lint, types, tests.   make bench: side-by-side measurements, with the peers in .venv-peers.
 # make verify: the long proofs.   make gpu: tests and speed on a CUDA device.
 PYTHON ?= python3
 BIN := .venv/bin
+PEERS := .venv-peers/bin
 DEMO_FLAGS ?= --steps 800
 
 .PHONY: demo test check lint bench verify gpu clean
@@ -37,12 +38,14 @@ lint: .venv/installed-dev
 
 check: lint test
 
-.venv/installed-peers: .venv/installed-dev
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,peers]'
+# The peers bring packages that do not go with those of .venv (a torchvision for another torch).
+.venv-peers/installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	$(PEERS)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,audio,arrays,codecs,peers]'
 	touch $@
 
-bench: .venv/installed-peers
-	$(BIN)/python benchmarks/images.py
+bench: .venv-peers/installed
+	$(PEERS)/python benchmarks/images.py
 
 verify: .venv/installed-dev
 	$(BIN)/python -m pytest -m heavy
@@ -52,4 +55,4 @@ gpu: .venv/installed-dev
 	$(BIN)/python benchmarks/gpu.py
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-peers build *.egg-info
