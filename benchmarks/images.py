@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.loaders import OURS, Setup
 from benchmarks.peers import AS_WRITTEN, WITH_OUR_DECODER
 from pipelines import make_shards, open_source
+from pipelines.samples import make_sample_data
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     options = _parse(argv)
     with tempfile.TemporaryDirectory() as scratch:
         shards = Path(scratch) / "shards"
-        folder = _listed_often(options.folder, Path(scratch) / "photographs", options.images)
+        photographs = options.folder or _usual_photographs(Path(scratch) / "samples")
+        folder = _listed_often(photographs, Path(scratch) / "photographs", options.images)
         make_shards(folder, shards, shard_bytes=32 << 20, resize=options.resize)
         if options.resize:
             folder = _unpacked(shards, Path(scratch) / "small")
@@ -55,6 +57,9 @@ def main(argv: list[str] | None = None) -> int:
             workers=options.workers,
         )
         contestants, missing = _line_up(setup, options.only)
+        if not contestants:
+            names = ", ".join({**OURS, **AS_WRITTEN, **WITH_OUR_DECODER})
+            raise SystemExit(f"--only {' '.join(options.only or ())}: nothing to measure. Name some of {names}.")
         num = len(open_source(shards))
         print(f"{num} pictures, {options.size}×{options.size}, batches of {options.batch_size}, "
               f"{options.workers} threads or workers each, {options.runs} interleaved runs, "
@@ -73,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Images per second, side by side.")
-    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "data" / "image", help="photographs")
+    parser.add_argument("folder", nargs="?", type=Path, help="photographs (default: data/image)")
     parser.add_argument("--size", type=int, default=256, help="height and width of the output in pixels")
     parser.add_argument("--batch-size", type=int, default=64, help="pictures in a batch")
     parser.add_argument("--workers", type=int, default=2, help="threads (ours) or worker processes (theirs)")
@@ -100,6 +105,18 @@ def _run(contestant: Contestant) -> None:
     begun = time.perf_counter()
     delivered = sum(contestant.epoch())
     contestant.speeds.append(delivered / (time.perf_counter() - begun))
+
+
+def _usual_photographs(samples: Path) -> Path:
+    """data/image or, where that is empty, sample pictures: they are smoother than photographs."""
+    usual = ROOT / "data" / "image"
+    if any(path.suffix.lower() in (".jpg", ".jpeg") for path in usual.rglob("*")):
+        return usual
+    print(
+        f"{usual}: no JPEGs in it. Sample pictures are measured instead; name a folder of photographs for real ones."
+    )
+    make_sample_data(samples, num=200, size=512)
+    return samples
 
 
 def _listed_often(folder: Path, links: Path, images: int) -> Path:

@@ -202,6 +202,11 @@ register(
             Format("j2k", rb"\xff\x4f\xff\x51", also=("j2c", "jpc")),
             Format("avif", rb"....ftyp(avi[fs]|(mif1|msf1|miaf)....(....){0,2}avi[fs])"),
             Format(
+                "jxl",
+                rb"\0\0\0\x0cJXL ",
+                refused="a JPEG XL picture, which cannot be read: convert it to JPEG",
+            ),
+            Format(
                 "heic",
                 rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)",
                 also=("heif",),
@@ -225,7 +230,12 @@ register(
             Format("flac", rb"fLaC"),
             Format("ogg", rb"OggS", also=("oga", "opus")),
             Format("mp3", rb"ID3|\xff[\xe2\xe3\xea\xeb\xf2\xf3\xfa\xfb]", find=".decode.audio.mp3:first_frame"),
-            Format("m4a", rb"....ftypM4[AB] "),
+            Format(
+                "m4a",
+                rb"....ftypM4[AB] ",
+                also=("aac", "m4b"),
+                refused="an AAC recording, which cannot be read: convert it to flac",
+            ),
             Format("aiff", rb"FORM....AIF[FC]", also=("aif", "aifc")),
             Format("au", rb"\.snd", also=("snd",)),
             Format("caf", rb"caff\0\x01"),

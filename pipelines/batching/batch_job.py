@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decode.decoder import Decoder, Details
+from ..decode.decoder import Decoder, Details, FunctionDecoder
 from ..errors import ExampleError, PipelineError, ShardError, SourceError
 from ..order.randomness import Place, Purpose, derive_key
 from ..sources.located import READ_CLOCK
@@ -24,6 +24,7 @@ from .stats import Counters
 __all__ = ["BatchJob", "ExampleSpec", "Slots", "Transform"]
 
 MAX_TRIES = 16
+LARGE_BYTES = 64 << 20
 READ_ERRORS = (ExampleError, ShardError, SourceError)
 
 
@@ -103,6 +104,7 @@ class BatchJob:
         self._substitute = any(spec.substitute for spec in specs)
         whole = all(spec.transform is None for spec in specs)
         self._data = specs[0].decoder.allocate(len(slots)) if whole else None
+        self._is_own = whole and not any(isinstance(spec.decoder, FunctionDecoder) for spec in specs)
         self._arrays: list[NDArray[Any] | None] = [None] * len(slots)
         self._details: list[Details] = [Details()] * len(slots)
         self._keys = [""] * len(slots)
@@ -228,7 +230,7 @@ class BatchJob:
 
     def batch(self, state: dict[str, Any]) -> Batch:
         """The finished batch. Raises `ValueError` where arrays of different shapes cannot be stacked."""
-        data = self._data if self._data is not None else _stack(self._arrays)
+        data = self._data if self._data is not None else _stack(self._arrays, is_own=self._is_own)
         transforms = [details.transform for details in self._details]
         lengths = [details.length for details in self._details]
         return Batch(
@@ -290,7 +292,11 @@ def _decode_alone(decoder: Decoder, example: Example, place: Place) -> tuple[NDA
     return slots[0], details
 
 
-def _stack(decoded: Sequence[NDArray[Any] | None]) -> NDArray[Any]:
+def _stack(decoded: Sequence[NDArray[Any] | None], *, is_own: bool) -> NDArray[Any]:
+    """(examples, …) of arrays of one shape; `is_own`: nobody else has them, as who gave a function's result may.
+
+    Raises `ValueError` for arrays of different shapes.
+    """
     arrays = [
         array if isinstance(array, np.ndarray) and not array.dtype.hasobject else _as_array(array, "the decoder")
         for array in decoded
@@ -301,6 +307,6 @@ def _stack(decoded: Sequence[NDArray[Any] | None]) -> NDArray[Any]:
             f"examples of shapes {sorted(shapes)} cannot share a batch. Give them "
             "one shape (size=… of pictures, channels=… of recordings), or read with batch_size=1."
         )
-    if len(arrays) == 1:
-        return arrays[0][None]
+    if len(arrays) == 1 and is_own and arrays[0].nbytes > LARGE_BYTES:
+        return arrays[0][None]  # a copy of a giant may not fit
     return np.concatenate([array[None] for array in arrays])  # np.stack takes twice as long

@@ -7,7 +7,6 @@ out to be unreadable, or is made smaller, or cut into many examples, moves no ot
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -98,9 +97,7 @@ def make_plan(
     new = [file for file in listing.files if file.path not in packed]
     numbers = number_classes(listing.files, classes) if settings.classes else {}
     keys = KeyMaker(set(packed.values()))
-    planned = [
-        PlannedFile(keys.key(_storable(file.path)), file, numbers.get(class_of(file.path) or "")) for file in new
-    ]
+    planned = [PlannedFile(keys.key(file.path), file, numbers.get(class_of(file.path) or "")) for file in new]
     if settings.shuffle is not None:
         key = derive_key(settings.shuffle, Purpose.PACKING, first_shard)
         planned = [planned[index] for index in permutation(len(planned), key).tolist()]
@@ -124,11 +121,3 @@ def _cut(spans: list[int], most_bytes: int, most_examples: int) -> list[int]:
             filled, start = 0, index
         filled += span
     return [*stops, len(spans)] if spans else []
-
-
-def _storable(path: str) -> str:
-    """A path that can be printed and stored anywhere: bytes that are not UTF-8, and control characters, replaced."""
-    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    if text.isprintable():
-        return text
-    return "".join("_" if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in text)

@@ -50,9 +50,10 @@ class SidecarFields(Mapping[str, bytes]):
 class FolderSource(Source):
     """The media files below a folder, sorted by path; the key is the path without its suffix.
 
-    Which files are examples, and which sidecar files are their fields, follows the rules of packing: formats are
-    detected from the content, each folder is entered once, hidden files are passed over. Files that are named like
-    the modality and are of no known format are examples as well; reading one raises the decoder's error. Raises
+    Which files are examples, their keys, and which sidecar files are their fields, follows the rules of packing:
+    formats are detected from the content, each folder is entered once, hidden files are passed over, dots in a name
+    become `_`. Files that are named like the modality, or are of a format of it that cannot be read, are examples as
+    well; reading one raises the decoder's error. Raises
     `SourceError` for a folder that is missing, cannot be read or holds no file of this modality ("image", "audio" …).
     """
 
@@ -73,6 +74,11 @@ class FolderSource(Source):
             digest.update(f"{file.path}\0{file.size}\0".encode("utf-8", "surrogateescape"))
         self._hash = digest.hexdigest()[:32]
         self._files = [file.path for file in found.files]
+        self._odd_keys = {  # most are the path without its suffix
+            index: key
+            for index, (file, key) in enumerate(zip(found.files, found.keys, strict=True))
+            if key != file.stem
+        }
         self._sidecars = {
             file.stem: {suffix.lower(): suffix for suffix, _ in file.sidecars}
             for file in found.files
@@ -86,8 +92,11 @@ class FolderSource(Source):
         return len(self._files)
 
     def keys(self) -> list[str]:
-        """The path of every file below the folder, without its suffix."""
-        return [stem_of(relative) for relative in self._files]
+        """The key of every file: its path below the folder, without its suffix, as packing has it."""
+        return [self._key(index) for index in range(len(self))]
+
+    def _key(self, index: int) -> str:
+        return self._odd_keys.get(index) or stem_of(self._files[index])
 
     def prefix_hash(self, examples: int) -> str | None:
         """The hash over all paths and sizes; None for any other number of examples than all."""
@@ -104,19 +113,19 @@ class FolderSource(Source):
                 raise SourceError(
                     f"{path}: cannot be read ({error.strerror}). Restore it, or open the folder again."
                 ) from error
-            key = stem_of(self._files[index])
-            fields = SidecarFields(self._path(key), self._sidecars.get(key, {}))
-            found.append(Example(int(index), key, media, path, fields=fields))
+            stem = stem_of(self._files[index])
+            fields = SidecarFields(self._path(stem), self._sidecars.get(stem, {}))
+            found.append(Example(int(index), self._key(int(index)), media, path, fields=fields))
         return found
 
     def locate(self, index: int) -> LocatedExample:
         """Where a file and its sidecars lie; nothing of them is read."""
         path = self._path(self._files[index])
-        key = stem_of(self._files[index])
-        suffixes = self._sidecars.get(key, {})
-        fields = {name: file_member(Path(f"{self._path(key)}.{suffix}")) for name, suffix in suffixes.items()}
+        stem = stem_of(self._files[index])
+        suffixes = self._sidecars.get(stem, {})
+        fields = {name: file_member(Path(f"{self._path(stem)}.{suffix}")) for name, suffix in suffixes.items()}
         media = Member(partial(self._read_file, index), self._open_files.get(index, self._open_file).size)
-        return LocatedExample(index, key, media, path, fields=fields)
+        return LocatedExample(index, self._key(index), media, path, fields=fields)
 
     def _read_file(self, index: int, offset: int, length: int) -> bytes:
         return self._open_files.get(index, self._open_file).read(offset, length)

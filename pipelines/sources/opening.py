@@ -21,6 +21,7 @@ __all__ = ["SourceLike", "open_source"]
 
 SourceLike = Source | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+OTHER_SUFFIXES = (".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tar.lz4")
 
 
 def open_source(
@@ -112,7 +113,8 @@ def _open_folder(folder: Path, modality: str, *, allow_truncated: bool, verify: 
     if (folder / modality / MANIFEST_NAME).exists():
         return _open_folder(folder / modality, modality, allow_truncated=allow_truncated, verify=verify)
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-    tars = sorted(path for path in visible if path.name.endswith(TAR_SUFFIXES) and path.is_file())
+    archives = (*TAR_SUFFIXES, *OTHER_SUFFIXES)  # the others are refused when they are opened, not passed over
+    tars = sorted(path for path in visible if path.name.endswith(archives) and path.is_file())
     if tars:
         return ShardSource(tars, allow_truncated=allow_truncated, verify=verify)
     return FolderSource(folder, modality=modality)
@@ -124,7 +126,7 @@ def _open_tars(paths: list[Path], *, allow_truncated: bool, verify: bool) -> Sou
             raise SourceError(f"{path}: it is a folder, where tars were to be listed. Name the tars in it.")
         if not path.is_file():
             raise SourceError(f"{path}: no such file.")
-        if not path.name.endswith(TAR_SUFFIXES) and not _looks_like_tar(path):
+        if not path.name.endswith((*TAR_SUFFIXES, *OTHER_SUFFIXES)) and not _looks_like_tar(path):
             raise SourceError(f"{path}: not a tar. Name a tar, or the folder the files lie in.")
     return ShardSource(paths, allow_truncated=allow_truncated, verify=verify)
 

@@ -8,6 +8,7 @@ holds no dot in its base name and does not begin with two underscores, and two f
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import PurePosixPath
 
 from .tar import NAME_BYTES, PREFIX_START, header_name
@@ -16,6 +17,7 @@ __all__ = ["KeyMaker", "header_key", "split_member_name"]
 
 _METADATA = re.compile(r"__[^/]*__($|/)")
 _ORDINARY = re.compile(rb"(?!__)([^\0.]*[^\0./])\.[^\0/]*(?:\0|\Z)")  # its first dot is in its base name
+_ORDINARY_PATH = re.compile(r"(?!__)((?:[\w -]+/)*[\w -]+)\.\w+", re.ASCII)  # as it is, but for its suffix
 
 
 def split_member_name(name: str) -> tuple[str, str] | None:
@@ -42,11 +44,27 @@ def header_key(header: bytes) -> str | None:
     return None if found is None else found[0]
 
 
+def _base(relative_path: str) -> str:
+    path = PurePosixPath(relative_path)
+    stem = path.name[: -len(path.suffix)] if path.suffix else path.name
+    base = str(path.parent / (stem.replace(".", "_") or "_"))
+    return "~" + base if base.startswith("__") else base
+
+
+def _storable(path: str) -> str:
+    """A path that can be printed and stored anywhere: bytes that are not UTF-8, and control characters, replaced."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if text.isprintable():
+        return text
+    return "".join("_" if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in text)
+
+
 class KeyMaker:
     """Gives each file of a listing a key of its own, in the order they are asked for.
 
-    Dots in the stem become `_`; a leading `__` is escaped as `~__`; a key already given gets `~2`, `~3` and so
-    on. The same listing in the same order gives the same keys.
+    Dots in the stem become `_`, and so do control characters; bytes that are not UTF-8 become U+FFFD; a leading `__` is
+    escaped as `~__`; a key already given gets `~2`, `~3` and so on. The same listing in the same order gives the same
+    keys.
     """
 
     def __init__(self, taken: set[str] | None = None) -> None:
@@ -55,11 +73,8 @@ class KeyMaker:
 
     def key(self, relative_path: str) -> str:
         """The key of a file, from its path below the listed folder (posix separators)."""
-        path = PurePosixPath(relative_path)
-        stem = path.name[: -len(path.suffix)] if path.suffix else path.name
-        base = str(path.parent / (stem.replace(".", "_") or "_"))
-        if base.startswith("__"):
-            base = "~" + base
+        ordinary = _ORDINARY_PATH.fullmatch(relative_path)
+        base = ordinary[1] if ordinary else _base(_storable(relative_path))
         key, copy = base, self._next_copy.get(base, 2)
         while key in self._taken:
             key, copy = f"{base}~{copy}", copy + 1

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..modality import find_modality, modalities
+from .keys import KeyMaker
 from .media_types import SIDECAR_SUFFIXES, is_media_name, media_suffix, read_head, sniff
 from .plain_files import system_path
 from .sidecars import Sidecars, stem_of
@@ -75,9 +76,10 @@ class Contents:
 
 @dataclass(frozen=True)
 class Examples:
-    """The files of one modality, sorted by path, as a folder plays them; and the number of files of others."""
+    """The files of one modality, sorted by path, as a folder plays them, and their keys; how many others hold."""
 
     files: list[SourceFile]
+    keys: list[str]
     other_media: dict[str, int]
     unreadable_folders: list[Failure]
 
@@ -110,26 +112,48 @@ def list_folder(source: Path, wanted: Collection[str], *, exclude: Collection[Pa
 
 
 def list_examples(source: Path, modality: str) -> Examples:
-    """The files below a folder that are examples of a modality.
+    """The files below a folder that are examples of a modality, with the keys that packing gives them.
 
-    They are the files that `list_folder` finds, and those that are named like one and are of no known format, which
-    raise the decoder's error when they are read.
+    They are the files that `list_folder` finds, and those that are named like one, or are of a format that cannot be
+    read; these raise the decoder's error when they are read, and get their keys last.
     """
     names = [one.name for one in modalities()]
     walked = walk(source, modalities=())
-    found, others = [], Counter[str]()
-    for file, _, detected in _detected(source, walked.files):
-        if detected is None:
-            named = modality if is_media_name(file.path, modality) else None
-            named = named or next((name for name in names if is_media_name(file.path, name)), None)
-            detected = Detected(named, media_suffix(file.path)) if named else None
+    found, others = list[SourceFile](), Counter[str]()
+    failing, readable = list[WalkedFile](), list[tuple[WalkedFile, Detected]]()
+    for file, head, detected in _detected(source, walked.files):
         if detected and detected.modality == modality:
-            found.append((file, detected))
+            readable.append((file, detected))
         elif detected:
             others[detected.modality] += 1
-    sidecars = Sidecars(walked.files, {stem_of(file.path) for file, _ in found})
-    files = sorted((_source_file(file, detected, sidecars) for file, detected in found), key=lambda file: file.path)
-    return Examples(files, {name: others[name] for name in names if others[name]}, walked.unreadable_folders)
+        elif expected := _expected(file, head, (modality, *names)):
+            if expected == modality:
+                failing.append(file)
+            else:
+                others[expected] += 1
+    sidecars = Sidecars(walked.files, {stem_of(file.path) for file, _ in readable})
+    found = sorted((_source_file(file, detected, sidecars) for file, detected in readable), key=_path_of)
+    refused = sorted((SourceFile(*file, media_suffix(file.path)) for file in failing), key=_path_of)
+    maker = KeyMaker()
+    keys = {file.path: maker.key(file.path) for file in (*found, *refused)}
+    files = sorted([*found, *refused], key=_path_of)
+    held = {name: others[name] for name in names if others[name]}
+    return Examples(files, [keys[file.path] for file in files], held, walked.unreadable_folders)
+
+
+def _path_of(file: SourceFile) -> str:
+    return file.path
+
+
+def _expected(file: WalkedFile, head: bytes | str, wanted: Collection[str]) -> str | None:
+    """The modality that a file of no readable format should be of, by its content or its name."""
+    for name in wanted:
+        if isinstance(head, bytes) and find_modality(name).refusal(head) is not None:
+            return name
+    for name in wanted:
+        if is_media_name(file.path, name) or media_suffix(file.path) in find_modality(name).refused_suffixes:
+            return name
+    return None
 
 
 class Detected(NamedTuple):

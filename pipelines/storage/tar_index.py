@@ -44,6 +44,16 @@ MAX_INFLATED_BYTES = 64 << 30
 RESERVED_BYTES = 1 << 30
 """What is left free on the disk of the cache when a gzipped tar is unpacked."""
 GZIP_MAGIC = b"\x1f\x8b"
+OTHER_ARCHIVES = {
+    b"\xfd7zXZ\0": ("compressed by xz", "Unpack it with xz -d."),
+    b"BZh": ("compressed by bzip2", "Unpack it with bzip2 -d."),
+    b"\x28\xb5\x2f\xfd": ("compressed by zstd", "Unpack it with zstd -d."),
+    b"\x04\x22\x4d\x18": ("compressed by lz4", "Unpack it with lz4 -d."),
+    b"PK\x03\x04": ("a zip archive", "Unpack it into a folder, and open that."),
+    b"7z\xbc\xaf\x27\x1c": ("a 7z archive", "Unpack it into a folder, and open that."),
+    b"Rar!\x1a\x07": ("a rar archive", "Unpack it into a folder, and open that."),
+}
+"""By how they begin; what they are, and what to do."""
 
 
 class UnpackedCopy(LocalFile):
@@ -148,6 +158,7 @@ def open_tar(name: str, store: Store = LOCAL) -> Blob:
     """
     blob = store.open(name)
     if not is_gzip(blob):
+        _refuse_other_archives(blob, name)
         return blob
     identity = store.identity_of(name)
     if identity is None:
@@ -159,6 +170,14 @@ def open_tar(name: str, store: Store = LOCAL) -> Blob:
         _unpack(name, blob, copy)
         write_entry(seal, _identity_of(copy))
     return UnpackedCopy(copy)
+
+
+def _refuse_other_archives(blob: Blob, name: str) -> None:
+    """Raise `ShardError` for an archive that is compressed otherwise, or is no tar: they are not read at random."""
+    head = blob.read(0, 8)
+    for magic, (what, remedy) in OTHER_ARCHIVES.items():
+        if head.startswith(magic):
+            raise ShardError(f"{name}: {what}, which cannot be read here. {remedy}")
 
 
 def _identity_of(copy: Path) -> bytes:

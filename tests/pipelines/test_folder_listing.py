@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import ExampleError, FolderSource, ImageIterator, SourceError, make_shards, open_source
+from pipelines import (
+    AudioIterator,
+    ExampleError,
+    FolderSource,
+    ImageIterator,
+    SourceError,
+    make_shards,
+    open_source,
+)
+from pipelines.errors import ShardError
 
 from .conftest import png
+from .shard_files import write_shards
 from .wav_files import noise, wav
 
 
@@ -84,7 +95,7 @@ def test_sidecar_files_are_the_same_fields_in_both(tmp_path: Path) -> None:
     put(folder, "two.png", png(1))
     put(folder, "a.b.png", png(2))
     put(folder, "a.json", "{}")
-    assert FolderSource(folder).keys() == ["IMG_1", "a.b", "two"]
+    assert FolderSource(folder).keys() == ["IMG_1", "a_b", "two"]
     (folder / "a.b.png").rename(folder / "c.png")
     assert_packed_and_played_alike(folder, tmp_path / "out")
     fields = next(iter(ImageIterator(folder, size=8, batch_size=3, fields=("json", "txt")))).fields
@@ -161,3 +172,85 @@ def test_a_mixed_folder_gives_each_iterator_its_own_files(tmp_path: Path) -> Non
         source = FolderSource(tmp_path, modality=modality)
         assert (source.keys(), dict(source[0].fields)) == (["a"], {"json": b'{"both": 1}'})
     assert np.array_equal(FolderSource(tmp_path).shard_counts, [1])
+
+
+def test_keys_are_the_same_in_both_whatever_the_names(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    names = ["a.b.png", "a_b.png", "a.jpg", "a.png", "__x__.png", "x/__y.png", "tab\t.png", "deep/a.b/c.d.png"]
+    for number, name in enumerate(names):
+        put(folder, name, png(number))
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(png(9))
+    packed = assert_packed_and_played_alike(folder, tmp_path / "out")
+    put(folder, "a.gif", "garbage, and it gets its key last")
+    played = FolderSource(folder).keys()
+    assert [key for key in played if key != "a~3"] == packed
+    found = dict(zip(played, range(10), strict=True))
+    assert {
+        "a_b",
+        "a_b~2",
+        "a",
+        "a~2",
+        "a~3",
+        "~__x__",
+        "x/__y",
+        "tab_",
+        "deep/a.b/c_d",
+        "caf\ufffd",
+    } == found.keys()
+    with pytest.raises(ExampleError, match=r"'a~3'"):
+        list(ImageIterator(folder, size=8, batch_size=1, select=[found["a~3"]]))
+
+
+REFUSED = {
+    "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(20), "a HEIF picture, which cannot be read: convert it to JPEG"),
+    "phone.jpg": (b"\0\0\0\x18ftypmif1\0\0\0\0heic", "a HEIF picture, which cannot be read: convert it to JPEG"),
+    "new.jxl": (
+        b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(20),
+        "a JPEG XL picture, which cannot be read: convert it to JPEG",
+    ),
+    "song.m4a": (b"\0\0\0\x20ftypM4A " + bytes(40), "an AAC recording, which cannot be read: convert it to flac"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_both_say_what_a_file_is_that_cannot_be_read(name: str, tmp_path: Path) -> None:
+    content, reason = REFUSED[name]
+    folder, is_audio = tmp_path / "in", name.endswith("m4a")
+    put(folder, name, content)
+    good = wav(noise("s16", 4000, 1), "s16", 1, 8000) if is_audio else png(0)
+    put(folder, "good.wav" if is_audio else "good.png", good)
+    report = make_shards(folder, tmp_path / "out", workers=0)
+    assert [tuple(failure) for failure in report.failures] == [(name, reason)]
+    data = (
+        AudioIterator(folder, window=4000, batch_size=1)
+        if is_audio
+        else ImageIterator(folder, size=8, batch_size=1)
+    )
+    with pytest.raises(ExampleError) as caught:
+        for _ in data:
+            pass
+    assert caught.value.reason == reason
+    (folder / "phone").mkdir()
+    (folder / name).rename(folder / "phone" / name)
+    alone = FolderSource(folder / "phone", modality="audio" if is_audio else "image")
+    assert len(alone) == 1, "a folder of such files alone says what they are as well"
+    with pytest.raises(SourceError, match=reason):
+        make_shards(folder / "phone", tmp_path / "alone", workers=0)
+
+
+ARCHIVES = {
+    "a.tar.xz": (b"\xfd7zXZ\0" + bytes(600), "compressed by xz, which cannot be read here. Unpack it with xz -d"),
+    "a.tar": (b"BZh9" + bytes(600), "compressed by bzip2"),
+    "a.tar.zst": (b"\x28\xb5\x2f\xfd" + bytes(600), "compressed by zstd"),
+    "a.tar.gz": (b"PK\3\4" + bytes(600), "a zip archive, which cannot be read here. Unpack it into a folder"),
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_an_archive_that_is_no_tar_is_named_for_what_it_is(name: str, tmp_path: Path) -> None:
+    content, reason = ARCHIVES[name]
+    put(tmp_path, name, content)
+    write_shards(tmp_path, [3])
+    for data in (tmp_path / name, tmp_path):
+        with pytest.raises(ShardError, match=f"{re.escape(name)}: {reason}"):
+            list(ImageIterator(data, size=8, batch_size=1))

@@ -81,7 +81,7 @@ def test_big_endian_wav_and_bw64_are_known() -> None:
         (b"OggS\0\2", ("audio", "ogg")),
         (b"ID3\x04\0\0", ("audio", "mp3")),
         (b"\xff\xfb\x90\x64", ("audio", "mp3")),
-        (struct.pack(">I", 32) + b"ftypM4A \0\0\0\0", ("audio", "m4a")),
+        (struct.pack(">I", 32) + b"ftypM4A \0\0\0\0", None),  # AAC, which is refused
         (struct.pack(">I", 32) + b"ftypisom\0\0\2\0", ("video", "mp4")),
         (struct.pack(">I", 24) + b"ftypqt  \0\0\0\0", ("video", "mp4")),
         (b"\x1aE\xdf\xa3\x01\0\0\0", ("video", "mkv")),

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ...modality import HEAD_BYTES, find_modality
 from ...storage.blob import BlobFile, Read
 from ..errors import UndecodableError
 from .flac import seeks_exactly
@@ -222,4 +223,5 @@ class CompressedStream:
     def _unreadable(self, error: Exception) -> UndecodableError:
         if self._file.failure is not None:
             raise self._file.failure
-        return UndecodableError(reason_of(error))
+        refusal = find_modality("audio").refusal(self._read(0, HEAD_BYTES))
+        return UndecodableError(refusal or reason_of(error))

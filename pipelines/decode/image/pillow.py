@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...modality import HEAD_BYTES, find_modality
 from ..errors import UndecodableError
 from .exif import ORIENTATION_TAG
 from .limits import USUAL_BYTES, check_pixels, check_scans, scans_of
@@ -100,7 +101,8 @@ def _opened(data: bytes) -> Image.Image:
                 continue
             except FAILURES as error:
                 raise UndecodableError(reason_of(error)) from error
-    raise UndecodableError("not an image in any format known here")
+    refusal = find_modality("image").refusal(data[:HEAD_BYTES])
+    raise UndecodableError(refusal or "not an image in any format known here")
 
 
 @functools.cache
