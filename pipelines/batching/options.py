@@ -10,6 +10,8 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+import numpy as np
+
 from ..order.checked_numbers import whole_number
 from ..order.epoch_order import Shuffle
 from ..order.ranks import RankSplit, Tail
@@ -97,8 +99,10 @@ class ReadOptions:
     def __post_init__(self) -> None:
         if self.on_error not in ("raise", "substitute"):
             raise ValueError(f"on_error is {self.on_error!r}; it must be 'raise' or 'substitute'.")
-        if self.shuffle not in (True, False, "files"):
-            raise ValueError(f"shuffle is {self.shuffle!r}; it must be True, False or 'files'.")
+        shuffle: Any = self.shuffle
+        if not (isinstance(shuffle, bool | np.bool_) or shuffle == "files"):
+            raise ValueError(f"shuffle is {shuffle!r}; it must be True, False or 'files'.")
+        object.__setattr__(self, "shuffle", "files" if shuffle == "files" else bool(shuffle))
         for name, least in WHOLE_NUMBERS.items():
             value, may_be_none = getattr(self, name), getattr(type(self), name) is None
             if value is not None or not may_be_none:

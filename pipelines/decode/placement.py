@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from ..order.checked_numbers import flag as checked_flag
 from ..order.randomness import Place
 from .geometry import Crop, Fit, Framing, Size, frame, parse_size
 from .pixel_channels import with_channels
@@ -49,7 +50,8 @@ class Placement:
             if value not in allowed:
                 raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}.")
         self.size = None if size is None else parse_size(size)
-        self.fit, self.crop, self.flip, self.grayscale = fit, crop, flip, grayscale
+        self.fit, self.crop = fit, crop
+        self.flip, self.grayscale = checked_flag("flip", flip), checked_flag("grayscale", grayscale)
         self.resizer, self._resize = resolve_resizer(resizer)
 
     @property

@@ -1,4 +1,4 @@
-"""Settings that are numbers, checked where they are given."""
+"""Settings that are numbers, or yes or no, checked where they are given."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import operator
 from numbers import Real
 from typing import SupportsIndex
 
-__all__ = ["real_number", "whole_number"]
+import numpy as np
+
+__all__ = ["flag", "real_number", "whole_number"]
 
 
 def whole_number(name: str, value: object, *, least: int | None = 1) -> int:
@@ -33,3 +35,13 @@ def real_number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {value!r}; it must be a number.")
     return float(value)
+
+
+def flag(name: str, value: object) -> bool:
+    """The value of a setting that is on or off as a `bool`, NumPy's too; "no" and 0 are not off.
+
+    Raises `TypeError` for anything else, naming the setting.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}; it must be True or False.")
+    return bool(value)

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .checked_numbers import whole_number
+from .checked_numbers import flag, whole_number
 
 __all__ = ["UNREADABLE", "ClipSpec", "HasLength", "Short"]
 
@@ -70,8 +70,7 @@ class ClipSpec:
             object.__setattr__(self, "sample_rate", int(rate) if rate.denominator == 1 else Fraction(rate))
         if self.short not in ("pad", "skip"):
             raise ValueError(f"short is {self.short!r}; it must be 'pad' or 'skip'.")
-        if not isinstance(self.random_offset, bool):
-            raise ValueError(f"random_offset is {self.random_offset!r}; it must be True or False.")
+        object.__setattr__(self, "random_offset", flag("random_offset", self.random_offset))
 
     def describe(self) -> dict[str, Any]:
         """As JSON: it is part of a state. A fractional rate is text, "30000/1001"."""

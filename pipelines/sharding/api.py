@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Unpack
 
 from ..errors import ShardingError
+from ..order.checked_numbers import flag, whole_number
 from ..storage.walk import Failure
 from .set_job import Manner, SetReport, pack_set, strict_error
 from .settings import PackOptions, PackSettings, check_options, known_settings
@@ -97,10 +98,12 @@ def make_shards(
 
     Raises `SourceError` if there is nothing to pack; `ShardingError` if packing cannot start (another run,
     other files or settings than the folder was begun with) or a package is missing; its subclass
-    `PackingStoppedError` if it cannot finish; `ValueError` for settings that make no sense.
+    `PackingStoppedError` if it cannot finish; `ValueError` or `TypeError` for settings that make no sense.
     """
     began = time.monotonic()
     known = known_settings(options)
+    strict, append, overwrite = flag("strict", strict), flag("append", append), flag("overwrite", overwrite)
+    progress = flag("progress", progress)
     if append and overwrite:
         raise ValueError("append and overwrite exclude each other: keep what is there, or make it again.")
     manner = Manner(_check_workers(workers), strict, append, overwrite, sys.stderr if progress else None)
@@ -131,9 +134,7 @@ def _settings(found: PackSettings | ValueError, workers: int) -> PackSettings:
 def _check_workers(workers: int | None) -> int:
     if workers is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if workers < 0:
-        raise ValueError(f"workers is {workers}; it must be at least 0.")
-    return workers
+    return whole_number("workers", workers, least=0)
 
 
 def _check_listings(sets: tuple[FoundSet, ...]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 
 from ..errors import SourceError
 from ..modality import find_modality, packed_modalities
+from ..order.checked_numbers import flag, whole_number
 from .packing import MediaSettings
 
 __all__ = ["PackOptions", "PackSettings", "check_options", "known_settings", "options_of", "settings_for"]
@@ -42,7 +43,7 @@ def _default_media() -> MediaSettings:
 
 @dataclass(frozen=True)
 class PackSettings:
-    """Everything that decides the bytes of the shards, given the listing. Raises `ValueError` for nonsense.
+    """Everything that decides the bytes of the shards, given the listing. Raises `ValueError` or `TypeError`.
 
     media           what becomes of each file, by its modality.
     shuffle         seed of the order in which files are packed; None: sorted by path.
@@ -59,9 +60,11 @@ class PackSettings:
     classes: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in (("shard_bytes", self.shard_bytes), ("shard_examples", self.shard_examples)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1.")
+        for name, least in (("shard_bytes", 1), ("shard_examples", 1), ("shuffle", None)):
+            value = getattr(self, name)
+            if value is not None or name == "shard_examples":
+                object.__setattr__(self, name, whole_number(name, value, least=least))
+        object.__setattr__(self, "classes", flag("classes", self.classes))
 
     @property
     def modality(self) -> str:

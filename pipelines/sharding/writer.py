@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import ShardingError
-from ..storage.index import Record
+from ..order.checked_numbers import whole_number
+from ..storage.index import MAX_FRAMES, Record
 from .shard_file import NO_FIELDS, ShardFile, ShardSummary, encode_example
 
 __all__ = ["ShardWriter", "shard_name"]
@@ -17,6 +18,14 @@ __all__ = ["ShardWriter", "shard_name"]
 def shard_name(prefix: str, number: int) -> str:
     """The file name of a shard: `image-000000.tar`."""
     return f"{prefix}-{number:06d}.tar"
+
+
+def _fact(name: str, value: int) -> int:
+    """A number of an index. Raises `TypeError` or `ValueError` for one that does not fit in it."""
+    number, most = whole_number(name, value, least=0), MAX_FRAMES if name == "frames" else (1 << 31) - 1
+    if number > most:
+        raise ValueError(f"{name} is {number}; it must be {most:,} at most.")
+    return number
 
 
 class ShardWriter:
@@ -33,7 +42,7 @@ class ShardWriter:
     give the same bytes.
 
     Raises `ShardingError` where a shard of that name exists and `ValueError` for a key that is taken or
-    malformed.
+    malformed; `TypeError` or `ValueError` for numbers that make no sense.
     """
 
     def __init__(
@@ -45,8 +54,11 @@ class ShardWriter:
         shard_examples: int = 10_000,
         first: int = 0,
     ) -> None:
-        if shard_bytes < 1 or shard_examples < 1 or first < 0:
-            raise ValueError("shard_bytes and shard_examples are at least 1, and first at least 0.")
+        shard_bytes = whole_number("shard_bytes", shard_bytes)
+        shard_examples, first = (
+            whole_number("shard_examples", shard_examples),
+            whole_number("first", first, least=0),
+        )
         if not prefix or "/" in prefix or prefix.startswith("."):
             raise ValueError(f"prefix={prefix!r}: a file name that is not hidden is needed.")
         self.folder, self.prefix = Path(folder), prefix
@@ -77,14 +89,15 @@ class ShardWriter:
         every modality: (16_000, 1) for audio, (30_000, 1_001) for video.
         """
         numerator, denominator = rate
-        record = Record(
-            frames=frames,
-            width=width,
-            height=height,
-            channels=channels,
-            rate_numerator=numerator,
-            rate_denominator=denominator,
-        )
+        facts = {
+            "frames": frames,
+            "width": width,
+            "height": height,
+            "channels": channels,
+            "rate_numerator": numerator,
+            "rate_denominator": denominator,
+        }
+        record = Record(**{name: _fact(name, value) for name, value in facts.items()})
         example = encode_example(key, media, suffix, fields=fields, record=record)
         shard = self._shard
         if shard is not None and (

@@ -8,6 +8,7 @@ from glob import escape, glob, has_magic
 from pathlib import Path
 
 from ..errors import SourceError
+from ..order.checked_numbers import flag
 from ..storage.blob import LocalFile
 from ..storage.manifest import MANIFEST_NAME, Manifest
 from ..storage.tar_index import is_gzip
@@ -38,6 +39,7 @@ def open_source(
 
     Raises `SourceError` where there is nothing to read, `ShardError` for a damaged tar, index or manifest.
     """
+    allow_truncated, verify = flag("allow_truncated", allow_truncated), flag("verify", verify)
     if isinstance(data, Source):
         return data
     if not isinstance(data, str | os.PathLike | Iterable):

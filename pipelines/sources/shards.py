@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ExampleError, ShardError, SourceError
+from ..order.checked_numbers import flag
 from ..storage.blob import Blob
 from ..storage.cache import cached_array
 from ..storage.index import Index, IndexFlag, spans_of
@@ -70,7 +71,7 @@ class ShardSource(Source):
         self.tars, self.store = [os.fspath(tar) for tar in tars], store
         first = self.tars[0]
         self.name = first if len(self.tars) == 1 else f"{PurePath(first).parent} ({len(self.tars)} shards)"
-        self._allow_truncated, self._verify = allow_truncated, verify
+        self._allow_truncated, self._verify = flag("allow_truncated", allow_truncated), flag("verify", verify)
         self._sha256 = None if manifest is None else manifest.shards.sha256
         self._index_hashes = [] if manifest is None else list(manifest.shards.index_hash)
         self.modality = None if manifest is None else manifest.modality

@@ -32,6 +32,7 @@ __all__ = [
     "INDEX_DTYPE",
     "INDEX_VERSION",
     "Index",
+    "MAX_FRAMES",
     "IndexFlag",
     "Record",
     "index_bytes",

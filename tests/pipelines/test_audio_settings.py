@@ -42,7 +42,7 @@ def test_a_mixture_of_different_sample_rates_is_refused(folder: Path) -> None:
         ({"curves": {"f0.npy": "x"}}, ValueError, r"curves\['f0.npy'\] is 'x'; it must be a number"),
         ({"curves": {"f0.npy": float("nan")}}, ValueError, r"curves\['f0.npy'\] is nan; "),
         ({"window": 10**12}, ValueError, r"window is 1,000,000,000,000 frames, .* Give a shorter window\."),
-        ({"random_offset": 1}, ValueError, r"random_offset is 1; it must be True or False\."),
+        ({"random_offset": 1}, TypeError, r"random_offset is 1; it must be True or False\."),
         ({"windw": 5}, TypeError, r"AudioIterator has no setting 'windw'\. Did you mean window\?"),
         ({"bathc_size": 5}, TypeError, r"AudioIterator has no setting 'bathc_size'\. Did you mean batch_size\?"),
     ],

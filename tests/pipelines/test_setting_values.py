@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import ArrayIterator, ArraySource, AudioIterator, DataIterator, ImageIterator, hold_out, mix
+from pipelines import (
+    ArrayIterator,
+    ArraySource,
+    AudioIterator,
+    DataIterator,
+    ImageIterator,
+    ShardWriter,
+    hold_out,
+    make_shards,
+    mix,
+    open_source,
+)
 
 from .wav_files import wav
 
@@ -170,3 +181,73 @@ def test_shares_are_numbers(rows: Path) -> None:
     for fraction in (None, "0.1", True):
         with pytest.raises(TypeError, match=r"^fraction is .*; it must be a number"):
             hold_out(ArraySource(rows), fraction)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["workers", "shard_examples", "shard_bytes", "shuffle", "resize", "max_pixels"])
+@pytest.mark.parametrize("wrong", [2.0, "2", True, np.float32(2)], ids=repr)
+def test_packing_names_a_number_that_is_not_whole(
+    picture_folder: Callable[..., Path], tmp_path: Path, name: str, wrong: Any
+) -> None:
+    with pytest.raises(TypeError, match=f"^{name} is .*; it must be a whole number"):
+        make_shards(picture_folder(2), tmp_path / "out", **{name: wrong})
+    assert not (tmp_path / "out").exists()
+
+
+def test_packing_takes_numpys_whole_numbers(picture_folder: Callable[..., Path], tmp_path: Path) -> None:
+    numbers = {"workers": 0, "shard_examples": 1, "shard_bytes": 1 << 20, "shuffle": 3, "resize": 8, "quality": 80}
+    settings: Any = {name: np.int64(value) for name, value in numbers.items()}
+    folder = picture_folder(2)
+    make_shards(folder, tmp_path / "out", **settings)
+    assert make_shards(folder, tmp_path / "out", **numbers).was_complete  # type: ignore[arg-type]
+
+
+FLAGS = {
+    "flip": lambda folder, out, value: ImageIterator(folder, flip=value),
+    "grayscale": lambda folder, out, value: ImageIterator(folder, grayscale=value),
+    "verify": lambda folder, out, value: open_source(folder, verify=value),
+    "allow_truncated": lambda folder, out, value: open_source(folder, allow_truncated=value),
+    **{
+        name: lambda folder, out, value, name=name: make_shards(folder, out, workers=0, **{name: value})
+        for name in ("strict", "append", "overwrite", "progress", "decode")
+    },
+}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_setting_that_is_on_or_off_takes_nothing_else(
+    picture_folder: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    folder = picture_folder(2)
+    for wrong in ("no", 1, 0.0, None, np.array([True])):
+        with pytest.raises(TypeError, match=f"^{name} is .*; it must be True or False"):
+            FLAGS[name](folder, tmp_path / "out", wrong)
+    FLAGS[name](folder, tmp_path / "out", np.False_)
+
+
+@pytest.mark.parametrize("wrong", ["file", 1, 0, None, 1.0])
+def test_an_order_is_one_of_three(rows: Path, wrong: Any) -> None:
+    with pytest.raises(ValueError, match="shuffle is"):
+        ArrayIterator(rows, shuffle=wrong)
+    assert ArrayIterator(rows, shuffle=np.True_).state_dict()["shuffle"] is True  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("facts", "error", "sentence"),
+    [
+        ({"width": 2.5}, TypeError, "width is 2.5; it must be a whole number"),
+        ({"height": -1}, ValueError, "height is -1; it must be at least 0"),
+        ({"channels": 1 << 31}, ValueError, "channels is 2147483648; it must be 2,147,483,647 at most"),
+        ({"frames": 1 << 60}, ValueError, "frames is 1152921504606846976; it must be"),
+        ({"rate": (44_100.0, 1)}, TypeError, "rate_numerator is 44100.0; it must be a whole number"),
+    ],
+)
+def test_a_writer_takes_numbers_that_fit_an_index(
+    tmp_path: Path, facts: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    with ShardWriter(tmp_path, "image") as writer:
+        with pytest.raises(error, match=sentence):
+            writer.write("a", b"content", "jpg", **facts)
+        writer.write("b", b"content", "jpg", width=np.int64(3))
+    for name in ("shard_bytes", "shard_examples", "first"):
+        with pytest.raises(TypeError, match=f"{name} is 1.0; it must be a whole number"):
+            ShardWriter(tmp_path, "image", **{name: 1.0})  # type: ignore[arg-type]

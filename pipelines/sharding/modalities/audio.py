@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from ...decode.audio.resampling import import_soxr
 from ...errors import ShardingError, SourceError
+from ...order.checked_numbers import flag, whole_number
 from ...storage.listing import SourceFile
 from ..packing import Prepared
 from ..source_reader import SourceReader, UnpackableError
@@ -27,7 +28,7 @@ __all__ = ["AudioSettings", "add_arguments"]
 
 @dataclass(frozen=True)
 class AudioSettings:
-    """What becomes of each recording. Raises `ValueError` for nonsense.
+    """What becomes of each recording. Raises `ValueError` or `TypeError` for nonsense.
 
     decode       decode every recording whole, not just its header and its end.
     segment      seconds of the examples that recordings are cut into, the last of each shorter; None: whole.
@@ -49,12 +50,13 @@ class AudioSettings:
     curves: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "decode", flag("decode", self.decode))
         if self.segment is not None and not (_is_number(self.segment) and self.segment > 0):
             raise ValueError(f"segment is {self.segment!r}; it must be a number of seconds above 0.")
         object.__setattr__(self, "segment", None if self.segment is None else float(self.segment))
         for name, value in (("sample_rate", self.sample_rate), ("channels", self.channels)):
             if value is not None:
-                object.__setattr__(self, name, _whole_number(name, value))
+                object.__setattr__(self, name, _hz_or_channels(name, value))
         if self.codec not in ("keep", "wav", "flac"):
             raise ValueError(f"codec is {self.codec!r}; it must be keep, wav or flac.")
         if self.codec == "flac":
@@ -170,10 +172,13 @@ def _is_number(value: object) -> bool:
     return type(value) is not bool and isinstance(value, Real) and math.isfinite(value)
 
 
-def _whole_number(name: str, value: object) -> int:
-    if not _is_number(value) or value != int(value) or not 1 <= value < 1 << 31:  # type: ignore[call-overload, operator]
-        raise ValueError(f"{name} is {value!r}; it must be a whole number, and at least 1.")
-    return int(value)  # type: ignore[call-overload, no-any-return]
+def _hz_or_channels(name: str, value: object) -> int:
+    """A whole number, which may be written as a float: 48e3."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    number = whole_number(name, int(value) if is_whole else value)  # type: ignore[call-overload]
+    if number >= 1 << 31:
+        raise ValueError(f"{name} is {number}; it must be below {1 << 31:,}.")
+    return number
 
 
 def _ordered(curves: object) -> dict[str, float]:

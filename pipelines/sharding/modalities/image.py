@@ -21,7 +21,7 @@ from ...decode.image.image_decoder import ImageDecoder
 from ...decode.image.pillow import UprightPicture, open_image, open_to_decode, orientation_of, reason_of
 from ...decode.resize import BAND_BYTES, Pixels, pillow_resize, resize_in_bands
 from ...errors import ExampleError
-from ...order.checked_numbers import whole_number
+from ...order.checked_numbers import flag, whole_number
 from ...order.randomness import Place
 from ...sources.source import Example
 from ...storage.index import Record
@@ -58,6 +58,7 @@ class ImageSettings:
     max_pixels: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "decode", flag("decode", self.decode))
         for name in ("resize", "quality", "max_pixels"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, whole_number(name, value, least=None if name == "quality" else 1))
