@@ -122,6 +122,14 @@ class Modality:
         """Why a file of it that begins so cannot be read; None for any other file."""
         return next((one.refused for one in self.formats if one.refused and one.matches(head)), None)
 
+    def why_unknown(self, head: bytes) -> str | None:
+        """Why a file that begins so cannot be read as one of this modality; None where it begins like one that can."""
+        if not head:
+            return "an empty file"
+        if (refusal := self.refusal(head)) is not None:
+            return refusal
+        return None if self.sniff(head) else f"not {self.with_article}: it does not begin like one"
+
     @cached_property
     def is_searched(self) -> bool:
         """Whether one of its formats may begin behind other bytes."""

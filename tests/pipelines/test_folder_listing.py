@@ -14,9 +14,11 @@ import pytest
 
 from pipelines import (
     AudioIterator,
+    DataIterator,
     ExampleError,
     FolderSource,
     ImageIterator,
+    ShardSource,
     SourceError,
     make_shards,
     open_source,
@@ -254,3 +256,38 @@ def test_an_archive_that_is_no_tar_is_named_for_what_it_is(name: str, tmp_path: 
     for data in (tmp_path / name, tmp_path):
         with pytest.raises(ShardError, match=f"{re.escape(name)}: {reason}"):
             list(ImageIterator(data, size=8, batch_size=1))
+
+
+def played(source: FolderSource | ShardSource, modality: str) -> dict[str, tuple[Any, ...]]:
+    """For each key what is played, with its fields, or why it is refused."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for index, key in enumerate(source.keys()):
+        data: DataIterator = (
+            ImageIterator(source, size=64, batch_size=1, threads=1, select=[index])
+            if modality == "image"
+            else AudioIterator(source, window=4000, batch_size=1, threads=1, select=[index])
+        )
+        try:
+            batches = [(batch.keys, batch.data.tobytes()) for batch in data]
+            found[key] = (batches, dict(source.locate(index).fields).keys())
+        except ExampleError as error:
+            found[key] = (error.reason,)
+    return found
+
+
+@pytest.mark.heavy
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of odd EXIF blocks
+@pytest.mark.parametrize(
+    ("modality", "name"),
+    [("image", "hostile/image"), ("audio", "hostile/audio"), ("audio", "audio/speech"), ("audio", "audio/phrases")],
+)
+def test_what_others_made_is_played_or_refused_alike(
+    modality: str, name: str, shared_data: Path, tmp_path: Path
+) -> None:
+    report = make_shards(shared_data / name, tmp_path / "out", only=modality, workers=0)
+    shards, folder = open_source(tmp_path / "out"), FolderSource(shared_data / name, modality=modality)
+    assert isinstance(shards, ShardSource)
+    packed, unpacked = played(shards, modality), played(folder, modality)
+    for key, outcome in packed.items():
+        assert unpacked.pop(key) == outcome
+    assert sorted(reason for (reason,) in unpacked.values()) == sorted(one.reason for one in report.failures)

@@ -203,8 +203,8 @@ def test_listening_on_reads_each_byte_of_a_long_file_about_once(kind: str, files
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "not a recording in any format known here"),
-        (b"\xff\xd8\xff\xe0 a picture" * 50, "not a recording in any format known here"),
+        (b"", "an empty file"),
+        (b"\xff\xd8\xff\xe0 a picture" * 50, "not a recording: it does not begin like one"),
         (b"fLaC" + bytes(300), ""),
         (encoded(melody(9000), "flac")[:86] + bytes(9000), ""),  # a sound header, and nothing behind it
         (b"RIFF" + struct.pack("<I", 4) + b"WAVE", ""),

@@ -22,7 +22,7 @@ from ..errors import UndecodableError
 from .flac import seeks_exactly
 from .mp3 import STEP_SAMPLES, Mp3Frames, first_frame, guess_frames, scan_mp3
 from .ogg import last_page_start
-from .reasons import UNKNOWN_FORMAT, reason_of
+from .reasons import NOT_KNOWN, UNKNOWN_FORMAT, reason_of
 from .sound_file import steady_sound_file
 
 __all__ = ["CompressedStream"]
@@ -223,5 +223,6 @@ class CompressedStream:
     def _unreadable(self, error: Exception) -> UndecodableError:
         if self._file.failure is not None:
             raise self._file.failure
-        refusal = find_modality("audio").refusal(self._read(0, HEAD_BYTES))
-        return UndecodableError(refusal or reason_of(error))
+        reason = reason_of(error)
+        why = find_modality("audio").why_unknown(self._read(0, HEAD_BYTES)) if reason == NOT_KNOWN else None
+        return UndecodableError(why or reason)

@@ -6,7 +6,7 @@ error", "Internal psf_fseek() failed"). The first are kept, for the rest the fil
 
 from __future__ import annotations
 
-__all__ = ["UNKNOWN_FORMAT", "reason_of"]
+__all__ = ["NOT_KNOWN", "UNKNOWN_FORMAT", "reason_of"]
 
 UNKNOWN_FORMAT = 1
 NO_FRAME_FOUND = 7

@@ -101,8 +101,8 @@ def _opened(data: bytes) -> Image.Image:
                 continue
             except FAILURES as error:
                 raise UndecodableError(reason_of(error)) from error
-    refusal = find_modality("image").refusal(data[:HEAD_BYTES])
-    raise UndecodableError(refusal or "not an image in any format known here")
+    why = find_modality("image").why_unknown(data[:HEAD_BYTES])
+    raise UndecodableError(why or "not an image in any format known here")
 
 
 @functools.cache
