@@ -34,15 +34,20 @@ NUM_IN_GALLERY = 256
 
 @dataclass(frozen=True, kw_only=True)
 class ImageData(DataSettings):
-    """Which images, and how they look: `size` is the side of the squares in pixels; `flip` mirrors half of them."""
+    """Which images, and how they look: `size` is the side of the squares in pixels; `flip` mirrors half of them.
+
+    Larger images than `max_pixels` are refused; None: `pipelines.ImageIterator`'s own limit.
+    """
 
     source: str = field(default="data/image", metadata=FREE)
     size: int = 64
     flip: bool = False
+    max_pixels: int | None = field(default=None, metadata=FREE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_counts("size", smallest=1)
+        self.check_counts_or_none("max_pixels")
         self.check("flip", isinstance(self.flip, bool), "True or False")
 
 
@@ -79,6 +84,7 @@ class ImageModel(Settings):
 def _add_arguments(add: AddFlag) -> None:
     add("--size", "side of the images in pixels", type=int)
     add("--flip", "mirror half of the images", action="store_true")
+    add("--max-pixels", "refuse larger images; 178956970 by default", type=int, metavar="NUM")
     add("--preset", "size of the network", choices=PRESETS)
     add("--model-size", "components of the latent", type=int)
     add("--grid", "side of a map with one latent per cell; one latent per image by default", type=int)
@@ -109,6 +115,7 @@ def _open_iterator(source: Any, settings: ImageData, *, is_training: bool = Fals
         threads=settings.threads,
         on_error=settings.on_error,
         flip=settings.flip and is_training,
+        max_pixels=settings.max_pixels,
         **order,
     )
 
