@@ -185,7 +185,7 @@ def packed_modalities() -> tuple[Modality, ...]:
 
 def find_modality(name: str) -> Modality:
     """The modality of a name. Raises `ValueError` for one that is not registered."""
-    if name not in _table:
+    if not isinstance(name, str) or name not in _table:
         raise ValueError(f"modality is {name!r}; it must be one of {', '.join(map(repr, _table))}.")
     return _table[name]
 

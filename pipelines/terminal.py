@@ -44,6 +44,8 @@ def import_named_modules(prog: str, argv: Sequence[str] | None) -> None:
     if names:
         sys.path.append(str(Path.cwd()))
     for name in names:
+        if not name:
+            parser.error("--import needs the name of a module.")
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:

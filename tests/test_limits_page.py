@@ -10,7 +10,7 @@ from PIL import Image
 from pipelines.batching import state
 from pipelines.decode import resize
 from pipelines.decode.audio import audio_decoder, compressed, mp3, resampling, wav
-from pipelines.decode.image import limits, pillow
+from pipelines.decode.image import jpeg2000, limits, pillow
 from pipelines.sharding.modalities import audio_examples
 from pipelines.sources import folder, shards
 from pipelines.sources.arrays import array_source, stored_array, zarr_array
@@ -21,7 +21,12 @@ MEBI, GIBI = 1 << 20, 1 << 30
 
 LIMITS = {
     "178,956,970": 2 * (Image.MAX_IMAGE_PIXELS or 0) == 178_956_970,
-    "WebP 1/2, AVIF 1/3, JPEG 2000 1/4": pillow.BYTES_A_PIXEL == {"WEBP": 8, "AVIF": 12, "JPEG2000": 16},
+    "WebP and JPEG 2000 1/4, AVIF 1/3": pillow.BYTES_A_PIXEL == {"WEBP": 16, "AVIF": 12, "JPEG2000": 16},
+    "turned 1/2": pillow.TURNED_TIFF_BYTES == 8,
+    "BMP of runs 1/25": pillow.RLE_BYTES == 100,
+    "500,000; 4,000,000 packets": (jpeg2000.MOST_PARTS, jpeg2000.MOST_PACKETS) == (500_000, 4_000_000),
+    "4 times its pixels, and 2²²": pillow.FREE_TILE_PIXELS == 1 << 22,
+    "200 times its size, and 64 MiB": (tar_index.INFLATION, tar_index.FREE_INFLATED_BYTES) == (200, 64 * MEBI),
     "2²⁹, and 500 for each byte": (limits.FREE_SCAN_PIXELS, limits.SCAN_PIXELS_A_BYTE) == (1 << 29, 500),
     "bands of 64 MiB": resize.BAND_BYTES == 64 * MEBI,
     "pictures above 256 MiB one": limits.GIANT_BYTES == 256 * MEBI,

@@ -34,6 +34,10 @@ WHOLE_NUMBERS: dict[str, int | None] = {
 """Settings that are whole numbers, and the least that each may be."""
 
 
+MOST = {"batch_size": 1 << 31, "groups": 1 << 31, "world_size": 1 << 31, "threads": 1024}
+"""The most that some of them may be: more is a slip, and would fail deep inside."""
+
+
 class Reading(TypedDict, total=False):
     """The settings of `ReadOptions` as keyword arguments."""
 
@@ -106,7 +110,7 @@ class ReadOptions:
         for name, least in WHOLE_NUMBERS.items():
             value, may_be_none = getattr(self, name), getattr(type(self), name) is None
             if value is not None or not may_be_none:
-                object.__setattr__(self, name, whole_number(name, value, least=least))
+                object.__setattr__(self, name, whole_number(name, value, least=least, most=MOST.get(name)))
         if self.shuffle_shards is not None and self.shuffle is not True:
             raise ValueError(f"shuffle_shards is {self.shuffle_shards}, which needs shuffle=True.")
         _ = self.split

@@ -59,6 +59,8 @@ def parse_size(size: int | Size) -> Size:
         raise TypeError(f"size is {size!r}; it must be {what}.") from None
     if height < 1 or width < 1:
         raise ValueError(f"size is {size}; height and width must be at least 1 pixel.")
+    if height * width > 1 << 30:
+        raise ValueError(f"size is {size}; it may be {1 << 30:,} pixels at most.")
     return height, width
 
 

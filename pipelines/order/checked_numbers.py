@@ -11,10 +11,11 @@ import numpy as np
 __all__ = ["flag", "real_number", "whole_number"]
 
 
-def whole_number(name: str, value: object, *, least: int | None = 1) -> int:
+def whole_number(name: str, value: object, *, least: int | None = 1, most: int | None = None) -> int:
     """The value of a setting as an `int`: any integer type, NumPy's too, but no float and no bool.
 
-    Raises `TypeError` for what is not a whole number and `ValueError` for one below `least`, naming the setting.
+    Raises `TypeError` for what is not a whole number and `ValueError` for one below `least` or above `most`, naming
+    the setting.
     """
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} is {value!r}; it must be a whole number.")
@@ -24,6 +25,8 @@ def whole_number(name: str, value: object, *, least: int | None = 1) -> int:
         raise TypeError(f"{name} is {value!r}; it must be a whole number.") from None
     if least is not None and number < least:
         raise ValueError(f"{name} is {number}; it must be at least {least}.")
+    if most is not None and number > most:
+        raise ValueError(f"{name} is {number}; it must be at most {most:,}.")
     return number
 
 

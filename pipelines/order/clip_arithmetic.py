@@ -30,6 +30,10 @@ MOST_FRAMES = 1 << 56
 """Output frames of a recording; an index that claims more is damaged."""
 
 
+MOST_STEP = 1 << 48
+"""Of a window or a hop, in frames."""
+
+
 class HasLength(Protocol):
     """How long one recording is, such as a `Record` of an index; a numerator of 0 is an unknown rate."""
 
@@ -62,11 +66,13 @@ class ClipSpec:
     def __post_init__(self) -> None:
         for name in ("window", "hop"):
             value = getattr(self, name)
-            object.__setattr__(self, name, whole_number(name, value))
+            object.__setattr__(self, name, whole_number(name, value, most=MOST_STEP))
         rate = self.sample_rate
         if rate is not None:
             if type(rate) is bool or not isinstance(rate, int | Fraction) or rate <= 0:
                 raise ValueError(f"sample_rate is {rate!r}; it must be a whole number from 1 up, or a Fraction.")
+            if max(rate.numerator, rate.denominator) >= 1 << 31:
+                raise ValueError(f"sample_rate is {rate!r}; its terms must be below {1 << 31:,}.")
             object.__setattr__(self, "sample_rate", int(rate) if rate.denominator == 1 else Fraction(rate))
         if self.short not in ("pad", "skip"):
             raise ValueError(f"short is {self.short!r}; it must be 'pad' or 'skip'.")

@@ -11,6 +11,7 @@ from typing import Unpack
 
 from ..errors import ShardingError
 from ..order.checked_numbers import flag, whole_number
+from ..storage.plain_files import path_setting
 from ..storage.walk import Failure
 from .set_job import Manner, SetReport, pack_set, strict_error
 from .settings import PackOptions, PackSettings, check_options, known_settings
@@ -107,10 +108,26 @@ def make_shards(
     if append and overwrite:
         raise ValueError("append and overwrite exclude each other: keep what is there, or make it again.")
     manner = Manner(_check_workers(workers), strict, append, overwrite, sys.stderr if progress else None)
+    source, out = path_setting("source", source), None if out is None else path_setting("out", out)
+    try:
+        return _packed(source, out, only, options, known, manner, began)
+    except OSError as error:
+        raise ShardingError(f"{error.filename or source}: cannot be used ({error.strerror or error}).") from error
+
+
+def _packed(
+    source: Path,
+    out: Path | None,
+    only: str | None,
+    options: PackOptions,
+    known: dict[str, PackSettings | ValueError],
+    manner: Manner,
+    began: float,
+) -> PackReport:
     found = survey(source, out, only=only)
     check_options([one.modality for one in found.sets], options, Path(source))
     settings = {one.modality: _settings(known[one.modality], manner.workers) for one in found.sets}
-    if strict:
+    if manner.strict:
         _check_listings(found.sets)
     remarks = [note for one in found.sets for note in settings[one.modality].media.check(one.listing.files)]
     sets = [pack_set(one, settings[one.modality], manner) for one in found.sets]

@@ -105,7 +105,7 @@ class _Flags:
 
 def _parse_bytes(text: str) -> int:
     number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in UNITS else (text, "")
-    if not number.isdigit():
+    if not (number.isascii() and number.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, such as 1000000 or 256M")
     return int(number) * UNITS.get(unit, 1)
 

@@ -14,6 +14,7 @@ finished if all three are there.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -32,7 +33,7 @@ from ..storage.durable_files import fsync_folder
 from ..storage.index import INDEX_DTYPE, index_digest, index_path, load_index
 from ..storage.locked_folder import hold_folder
 from ..storage.manifest import MANIFEST_NAME, NAMES_NAME, Manifest
-from ..storage.plain_files import create_plain, map_plain, open_plain, read_plain, refuse_link
+from ..storage.plain_files import MOST_TEXT_BYTES, create_plain, map_plain, open_plain, read_plain, refuse_link
 from .classes import CLASSES_NAME, known_classes
 from .journal import journal_line, read_journal_line
 from .packing import file_key
@@ -62,11 +63,13 @@ class PackingState:
         """Raise `OSError` where a link leads what is to be written, or removed, out of the folder."""
         for path in (self._folder, self._plan, self._journal):
             refuse_link(path)
+        if self._folder.exists() and not self._folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{self._folder.name} is not a folder; remove it")
 
     def saved_plan(self) -> dict[str, Any] | None:
         """What an unfinished run was planned from; None where there is none, or its plan is damaged."""
         with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
-            plan = json.loads(read_plain(self._plan).decode("utf-8"))
+            plan = json.loads(read_plain(self._plan, most=MOST_TEXT_BYTES).decode("utf-8"))
             if isinstance(plan, dict) and isinstance(plan.get("settings", {}), dict):
                 return plan
         return None
@@ -155,7 +158,7 @@ class PackingState:
     def _whole_lines(self) -> list[bytes]:
         """The journal without a last line that was cut off, which is removed so that more can follow."""
         try:
-            content = read_plain(self._journal)
+            content = read_plain(self._journal, most=MOST_TEXT_BYTES)
         except FileNotFoundError:
             return []
         whole = content[: content.rfind(b"\n") + 1]
@@ -166,13 +169,16 @@ class PackingState:
 
     def _open_journal(self) -> BinaryIO:
         """To be added to; a link is not followed. Raises `OSError`."""
-        return open(os.open(self._journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "ab")
+        return open(
+            os.open(self._journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666),
+            "ab",
+        )
 
     def _is_present(self, summary: ShardSummary) -> bool:
         if not summary.examples:
             return True
         tar = self.out / summary.name
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             index_bytes = index_path(tar).stat().st_size
             return tar.stat().st_size == summary.bytes and index_bytes > summary.examples * INDEX_DTYPE.itemsize
         return False
@@ -181,10 +187,7 @@ class PackingState:
     def scratch(self) -> Iterator[Path]:
         """A folder of this run's own for shards being written, on the same disk; what earlier runs left is removed."""
         for left in self._folder.glob("parts-*"):
-            if left.is_symlink():
-                left.unlink()
-            else:
-                _remove_tree(left)
+            _remove_tree(left)
         folder = self._folder / f"parts-{os.getpid()}"
         folder.mkdir()
         try:
@@ -294,7 +297,10 @@ def _key_and_path(line: str) -> tuple[str, str]:
 
 
 def _remove_tree(folder: Path) -> None:
-    """Remove a folder into which the orphan of a killed run may be writing for a moment yet."""
+    """Remove a folder into which the orphan of a killed run may be writing for a moment yet; or what stands there."""
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)
+        return
     for _ in range(50):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():

@@ -161,8 +161,15 @@ def encode_example(
 ) -> EncodedExample:
     """Lay out one example: its fields, sorted by name, then its media, as it is or in chunks of `media_bytes` bytes.
 
-    Raises `ValueError` for a key or suffix from which webdataset would read another key or suffix.
+    Raises `ValueError` for a key or suffix from which webdataset would read another key or suffix, `TypeError` for what
+    is not a text or not bytes.
     """
+    for name in (key, suffix, *fields):
+        if not isinstance(name, str):
+            raise TypeError(f"example {key!r}: {name!r} is to be a text: a key, or the suffix of a member.")
+    fields = {name: _as_bytes(content, f"example {key!r}: its field {name!r}") for name, content in fields.items()}
+    if isinstance(media, bytearray | memoryview):
+        media = _as_bytes(media, f"example {key!r}: its media")
     if suffix in fields:
         raise ValueError(f"example {key!r}: {suffix!r} names both the media and a field; one must be renamed.")
     if key.startswith(("__", "/")):
@@ -184,6 +191,14 @@ def encode_example(
             members += [_header(f"{key}.{name}", len(payload)), payload, bytes(padded(len(payload)) - len(payload))]
     members.append(_header(f"{key}.{suffix}", media_bytes))
     return EncodedExample(key, b"".join(members), media, media_bytes, bool(fields), record)
+
+
+def _as_bytes(content: object, what: str) -> bytes:
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise TypeError(
+            f"{what} is of type {type(content).__name__}; it must be bytes, encoded as they are stored."
+        )
+    return bytes(content)
 
 
 def _header(name: str, size: int) -> bytes:

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from ..errors import ShardingError, SourceError
 from ..modality import Modality, find_modality, modalities, packed_modalities
-from ..storage.listing import Contents, Listing, list_folder
-from ..storage.media_types import is_media_name
+from ..storage.listing import Contents, Listing, list_folder, modality_folders
 from .wording import counted, plurals, printable
 
 __all__ = ["FoundSet", "Survey", "survey"]
@@ -57,7 +56,7 @@ def survey(
     if not folder.is_dir():
         problem = "a file; name the folder it is in" if folder.exists() else "no such folder"
         raise SourceError(f"{folder}: {problem}.")
-    inside = _modality_folders(folder)
+    inside = modality_folders(folder)
     if inside:
         return _survey_modality_folders(folder, inside, Path("shards" if out is None else out), only)
     return _survey_folder(folder, None if out is None else Path(out), only)
@@ -161,18 +160,6 @@ def _only_packed() -> str:
 def _last_name(folder: Path) -> str:
     """The name of a folder as it was named: that of a link, not of what it leads to."""
     return folder.name if folder.name not in ("", "..") else folder.resolve().name
-
-
-def _modality_folders(folder: Path) -> list[str]:
-    """The modalities a folder has a folder each for; empty for any other folder."""
-    try:
-        visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    except OSError as error:
-        raise SourceError(f"{folder}: cannot be read ({error.strerror}).") from error
-    names = sorted(path.name for path in visible if path.is_dir())
-    known, packed = _names(modalities()), _names(packed_modalities())
-    has_media = any(is_media_name(path.name, name) for path in visible for name in packed)
-    return names if all(name in known for name in names) and not has_media else []
 
 
 def _names(found: Sequence[Modality]) -> tuple[str, ...]:

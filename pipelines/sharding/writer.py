@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 
 from ..errors import ShardingError
 from ..order.checked_numbers import whole_number
 from ..storage.index import MAX_FRAMES, Record
+from ..storage.plain_files import path_setting
 from .shard_file import NO_FIELDS, ShardFile, ShardSummary, encode_example
 
 __all__ = ["ShardWriter", "shard_name"]
@@ -41,8 +41,8 @@ class ShardWriter:
     being written and keeps the finished ones. `first` is the number of the first shard. The same examples
     give the same bytes.
 
-    Raises `ShardingError` where a shard of that name exists and `ValueError` for a key that is taken or
-    malformed; `TypeError` or `ValueError` for numbers that make no sense.
+    Raises `ShardingError` where a shard of that name exists or cannot be begun, `ValueError` for a key that is taken or
+    malformed, and `TypeError` or `ValueError` for what makes no sense.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class ShardWriter:
             whole_number("shard_examples", shard_examples),
             whole_number("first", first, least=0),
         )
-        if not prefix or "/" in prefix or prefix.startswith("."):
+        if not isinstance(prefix, str) or not prefix or "/" in prefix or prefix.startswith("."):
             raise ValueError(f"prefix={prefix!r}: a file name that is not hidden is needed.")
-        self.folder, self.prefix = Path(folder), prefix
+        self.folder, self.prefix = path_setting("folder", folder), prefix
         self.shards: list[ShardSummary] = []
         self._shard_bytes, self._shard_examples = shard_bytes, shard_examples
         self._number = first
@@ -88,6 +88,10 @@ class ShardWriter:
         the upright picture in pixels; `rate` is the number of frames per second, as numerator and denominator, for
         every modality: (16_000, 1) for audio, (30_000, 1_001) for video.
         """
+        if not isinstance(media, bytes | bytearray | memoryview):
+            raise TypeError(f"example {key!r}: its media is of type {type(media).__name__}; it must be bytes.")
+        if not isinstance(rate, tuple) or len(rate) != 2:
+            raise TypeError(f"rate is {rate!r}; it must be a numerator and a denominator: (16_000, 1).")
         numerator, denominator = rate
         facts = {
             "frames": frames,
@@ -110,14 +114,20 @@ class ShardWriter:
         shard.add(example)
 
     def _open_shard(self) -> ShardFile:
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / shard_name(self.prefix, self._number)
-        if path.exists():
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(path):
+                raise ShardingError(
+                    f"{path}: exists already. Remove it, or continue the numbers with first={self._number + 1}."
+                )
+            shard = ShardFile(path)
+        except OSError as error:
             raise ShardingError(
-                f"{path}: exists already. Remove it, or continue the numbers with first={self._number + 1}."
-            )
+                f"{path}: cannot be written ({error.strerror or error}). Name another folder."
+            ) from error
         self._number += 1
-        return ShardFile(path)
+        return shard
 
     def _finish_shard(self, shard: ShardFile) -> None:
         self._shard = None

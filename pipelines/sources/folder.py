@@ -16,7 +16,7 @@ from ..storage.cache import cached_array, stat_numbers
 from ..storage.index import INDEX_DTYPE, Index
 from ..storage.listing import Examples, list_examples
 from ..storage.live_cache import LiveCache
-from ..storage.plain_files import read_plain, system_path
+from ..storage.plain_files import path_setting, read_plain, system_path
 from ..storage.sidecars import stem_of
 from .located import LocatedExample, Member, file_member
 from .records import Probe, measure_all
@@ -58,11 +58,15 @@ class FolderSource(Source):
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, modality: str = "image") -> None:
-        self.folder, self.modality = Path(folder), modality
+        self.folder, self.modality = path_setting("folder", folder), modality
         self.name = str(folder)
         self._open_files = LiveCache[int, LocalFile](OPEN_FILES)
         find_modality(modality)
-        if not self.folder.is_dir():
+        try:
+            is_folder = self.folder.is_dir()
+        except OSError as error:
+            raise SourceError(f"{folder}: cannot be read ({error.strerror}).") from error
+        if not is_folder:
             raise SourceError(f"{folder}: no such folder.")
         found = list_examples(self.folder, modality)
         for path, reason in found.unreadable_folders:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from glob import escape, glob, has_magic
 from pathlib import Path
 
 from ..errors import SourceError
+from ..modality import find_modality
 from ..order.checked_numbers import flag
 from ..storage.blob import LocalFile
-from ..storage.manifest import MANIFEST_NAME, Manifest
+from ..storage.listing import modality_folders
+from ..storage.manifest import Manifest, has_manifest
+from ..storage.plain_files import path_setting
 from ..storage.tar_index import is_gzip
 from .arrays.array_location import is_array
 from .arrays.array_source import ArraySource
@@ -42,22 +45,37 @@ def open_source(
     allow_truncated, verify = flag("allow_truncated", allow_truncated), flag("verify", verify)
     if isinstance(data, Source):
         return data
-    if not isinstance(data, str | os.PathLike | Iterable):
+    find_modality(modality)
+    try:
+        return _opened(data, modality, allow_truncated=allow_truncated, verify=verify)
+    except OSError as error:
+        name = error.filename if isinstance(error.filename, str) else data
+        raise SourceError(f"{name}: cannot be read ({error.strerror or error}).") from error
+
+
+def _opened(
+    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    modality: str,
+    *,
+    allow_truncated: bool,
+    verify: bool,
+) -> Source:
+    if not isinstance(data, str | os.PathLike | Sequence):
         raise TypeError(f"data is {data!r}; it must be a folder, a tar, a pattern, a list of tars, or a Source.")
     if not isinstance(data, str | os.PathLike):
         items = list(data)
         if wrong := [item for item in items if not isinstance(item, str | os.PathLike)]:
             raise TypeError(f"the list of tars holds {wrong[0]!r}; it must hold paths alone.")
-        paths = [Path(item) for item in items]
+        paths = [path_setting("a tar", item) for item in items]
         if not paths:
             raise SourceError("An empty list of shards was given. Name at least one tar.")
         return _open_tars(paths, allow_truncated=allow_truncated, verify=verify)
     text = os.fspath(data)
+    path = path_setting("data", text)
     if is_array(text):
         return ArraySource(text)
     if "://" in text:
         raise SourceError(f"{text}: only local files can be read. Copy the shards to this machine.")
-    path = Path(text)
     if path.is_dir():
         return _open_folder(path, modality, allow_truncated=allow_truncated, verify=verify)
     if path.exists():
@@ -106,20 +124,23 @@ def _expand_braces(text: str) -> list[str]:
 
 
 def _open_folder(folder: Path, modality: str, *, allow_truncated: bool, verify: bool) -> Source:
-    if (folder / MANIFEST_NAME).exists():
+    if has_manifest(folder):
         manifest = Manifest.load(folder)
         paths = [folder / name for name in manifest.shards.name]
         if not paths:
             raise SourceError(f"{folder}: its manifest names no shards. Pack some data into it first.")
         return ShardSource(paths, manifest=manifest, allow_truncated=allow_truncated, verify=verify)
-    if (folder / modality / MANIFEST_NAME).exists():
+    if has_manifest(folder / modality):
         return _open_folder(folder / modality, modality, allow_truncated=allow_truncated, verify=verify)
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))
     archives = (*TAR_SUFFIXES, *OTHER_SUFFIXES)  # the others are refused when they are opened, not passed over
     tars = sorted(path for path in visible if path.name.endswith(archives) and path.is_file())
     if tars:
         return ShardSource(tars, allow_truncated=allow_truncated, verify=verify)
-    return FolderSource(folder, modality=modality)
+    inside = modality_folders(folder)  # packing reads these apart, too
+    if inside and modality not in inside:
+        raise SourceError(f"{folder}: holds {' and '.join(inside)}, no {modality} files. Name one of these.")
+    return FolderSource(folder / modality if inside else folder, modality=modality)
 
 
 def _open_tars(paths: list[Path], *, allow_truncated: bool, verify: bool) -> Source:

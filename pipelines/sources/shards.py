@@ -22,6 +22,7 @@ from ..storage.keys import header_key, split_member_name
 from ..storage.live_cache import LiveCache
 from ..storage.manifest import Manifest, chain_hashes
 from ..storage.media_types import SIDECAR_SUFFIXES, media_suffix
+from ..storage.plain_files import path_setting
 from ..storage.store import LOCAL, Store
 from ..storage.tar import BLOCK, iter_members, padded
 from ..storage.tar_index import open_index, open_tar
@@ -68,7 +69,10 @@ class ShardSource(Source):
         allow_truncated: bool = False,
         verify: bool = False,
     ) -> None:
-        self.tars, self.store = [os.fspath(tar) for tar in tars], store
+        tars = [tars] if isinstance(tars, str | os.PathLike) else list(tars)
+        if not tars:
+            raise SourceError("An empty list of shards was given. Name at least one tar.")
+        self.tars, self.store = [str(path_setting("tars", tar)) for tar in tars], store
         first = self.tars[0]
         self.name = first if len(self.tars) == 1 else f"{PurePath(first).parent} ({len(self.tars)} shards)"
         self._allow_truncated, self._verify = flag("allow_truncated", allow_truncated), flag("verify", verify)

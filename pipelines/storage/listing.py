@@ -19,14 +19,15 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from ..modality import find_modality, modalities
+from ..errors import SourceError
+from ..modality import find_modality, modalities, packed_modalities
 from .keys import KeyMaker
 from .media_types import SIDECAR_SUFFIXES, is_media_name, media_suffix, read_head, sniff
 from .plain_files import system_path
 from .sidecars import Sidecars, stem_of
 from .walk import Failure, WalkedFile, walk
 
-__all__ = ["Contents", "Examples", "Listing", "SourceFile", "list_examples", "list_folder"]
+__all__ = ["Contents", "Examples", "Listing", "SourceFile", "list_examples", "list_folder", "modality_folders"]
 
 SNIFF_THREADS = 16
 SNIFF_CHUNK = 512
@@ -92,7 +93,9 @@ def list_folder(source: Path, wanted: Collection[str], *, exclude: Collection[Pa
     """
     walked = walk(source, modalities=wanted, exclude=exclude)
     found, listings, others, skipped = [], {name: Listing([], []) for name in wanted}, Counter[str](), 0
+    stems = set[str]()
     for file, head, detected in _detected(source, walked.files):
+        stems.update([stem_of(file.path)] if detected else [])
         if detected and detected.modality in wanted:
             found.append((file, detected))
         elif failure := next(_failures(file, head, detected, wanted), None):
@@ -100,7 +103,9 @@ def list_folder(source: Path, wanted: Collection[str], *, exclude: Collection[Pa
         else:
             skipped += 1
             others.update([detected.modality] if detected else [])
-    sidecars = Sidecars(walked.files, {stem_of(file.path) for file, _ in found})
+    sidecars = Sidecars(walked.files, stems)
+    own = {stem_of(file.path) for file, _ in found}
+    skipped += sum(len(sidecars.of(stem)) for stem in stems - own)
     for file, detected in found:
         listings[detected.modality].files.append(_source_file(file, detected, sidecars))
     for name, listing in listings.items():
@@ -120,8 +125,9 @@ def list_examples(source: Path, modality: str) -> Examples:
     names = [one.name for one in modalities()]
     walked = walk(source, modalities=())
     found, others = list[SourceFile](), Counter[str]()
-    failing, readable = list[WalkedFile](), list[tuple[WalkedFile, Detected]]()
+    failing, readable, stems = list[WalkedFile](), list[tuple[WalkedFile, Detected]](), set[str]()
     for file, head, detected in _detected(source, walked.files):
+        stems.update([stem_of(file.path)] if detected else [])
         if detected and detected.modality == modality:
             readable.append((file, detected))
         elif detected:
@@ -131,7 +137,7 @@ def list_examples(source: Path, modality: str) -> Examples:
                 failing.append(file)
             else:
                 others[expected] += 1
-    sidecars = Sidecars(walked.files, {stem_of(file.path) for file, _ in readable})
+    sidecars = Sidecars(walked.files, stems)
     found = sorted((_source_file(file, detected, sidecars) for file, detected in readable), key=_path_of)
     refused = sorted((SourceFile(*file, media_suffix(file.path)) for file in failing), key=_path_of)
     maker = KeyMaker()
@@ -154,6 +160,18 @@ def _expected(file: WalkedFile, head: bytes | str, wanted: Collection[str]) -> s
         if is_media_name(file.path, name) or media_suffix(file.path) in find_modality(name).refused_suffixes:
             return name
     return None
+
+
+def modality_folders(folder: Path) -> list[str]:
+    """The modalities a folder has a folder each for; empty for any other folder. Raises `SourceError`."""
+    try:
+        visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        names = sorted(path.name for path in visible if path.is_dir())
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be read ({error.strerror}).") from error
+    known, packed = [one.name for one in modalities()], [one.name for one in packed_modalities()]
+    has_media = any(is_media_name(path.name, name) for path in visible for name in packed)
+    return names if all(name in known for name in names) and not has_media else []
 
 
 class Detected(NamedTuple):

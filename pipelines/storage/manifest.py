@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ShardError
-from .plain_files import read_plain
+from .plain_files import MOST_TEXT_BYTES, read_plain
 
 __all__ = [
     "MANIFEST_NAME",
@@ -33,6 +33,7 @@ __all__ = [
     "Manifest",
     "ShardColumns",
     "chain_hashes",
+    "has_manifest",
     "is_file_name",
 ]
 
@@ -104,7 +105,7 @@ class Manifest:
         """Read `manifest.json` of a folder. Raises `FileNotFoundError` without one, `ShardError` for a bad one."""
         path = Path(folder) / MANIFEST_NAME
         try:
-            raw = read_plain(path)
+            raw = read_plain(path, most=MOST_TEXT_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError as error:
@@ -131,6 +132,21 @@ class Manifest:
                 f"{path}: not a readable manifest ({_in_words(error)}). Make the shards again with --overwrite."
             ) from error
         return manifest
+
+
+def has_manifest(folder: Path) -> bool:
+    """Whether a folder holds a manifest of shards, whole or damaged.
+
+    Where there are no tars, other JSON may have that name: the field of a picture that is called manifest.
+    """
+    try:
+        content = json.loads(read_plain(folder / MANIFEST_NAME, most=MOST_TEXT_BYTES).decode("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return False
+    except (OSError, ValueError, RecursionError):
+        return True  # damaged, or a pipe: loading it says what is wrong
+    is_ours = isinstance(content, dict) and not content.keys().isdisjoint(("format", "shards"))
+    return is_ours or any(folder.glob("*.tar"))
 
 
 def chain_hashes(sha256: Iterable[str], examples: Iterable[int]) -> list[str]:
@@ -170,7 +186,11 @@ def _check(manifest: Manifest, content: dict[str, Any]) -> None:
 
 def is_file_name(name: object) -> bool:
     """Whether something is the name of a file in a folder, and does not lead out of it."""
-    return isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\0"} & set(name)
+    try:
+        num_bytes = len(os.fsencode(name)) if isinstance(name, str) else 0
+    except UnicodeEncodeError:
+        return False
+    return 0 < num_bytes < 256 and name not in (".", "..") and not {"/", "\0"} & set(str(name))
 
 
 def _is_failure(failure: object) -> bool:

@@ -14,9 +14,20 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["canonical_name", "create_plain", "map_plain", "open_plain", "read_plain", "refuse_link", "system_path"]
+__all__ = [
+    "MOST_TEXT_BYTES",
+    "canonical_name",
+    "create_plain",
+    "map_plain",
+    "open_plain",
+    "read_plain",
+    "refuse_link",
+    "system_path",
+]
 
 READ_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+MOST_TEXT_BYTES = 1 << 30
+"""Of a manifest, a plan or a journal; a manifest of 100,000 shards has 20 MB."""
 CREATE_FLAGS = os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 NATIVE_IS_UTF8 = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
 
@@ -36,9 +47,14 @@ def open_plain(path: str | os.PathLike[str], *, follow: bool = True) -> int:
     return descriptor
 
 
-def read_plain(path: str | os.PathLike[str]) -> bytes:
-    """All bytes of a plain file. Raises `OSError`."""
+def read_plain(path: str | os.PathLike[str], *, most: int | None = None) -> bytes:
+    """All bytes of a plain file. Raises `OSError`, also for one of more than `most` bytes."""
     with open(open_plain(path), "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise OSError(
+                errno.EFBIG, f"{size:,} bytes are more than the {most:,} that it can have", os.fspath(path)
+            )
         return file.readall()
 
 
@@ -61,6 +77,16 @@ def create_plain(path: Path, *, read: bool = False) -> BinaryIO:
     path.unlink(missing_ok=True)
     descriptor = os.open(path, CREATE_FLAGS | (os.O_RDWR if read else os.O_WRONLY), 0o666)
     return open(descriptor, "w+b" if read else "wb")
+
+
+def path_setting(name: str, value: object) -> Path:
+    """The value of a setting as a path. Raises `TypeError` or `ValueError` for what is not one, naming the setting."""
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        raise TypeError(f"{name} is {value!r}; it must be a path, as text.")
+    if "\0" in path:
+        raise ValueError(f"{name} is {path!r}; a path holds no null character.")
+    return Path(path)
 
 
 def refuse_link(path: Path) -> None:

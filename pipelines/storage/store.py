@@ -31,7 +31,7 @@ class LocalStore:
 
     def open(self, name: str) -> LocalFile:
         """Open a file. Raises `SourceError`."""
-        if not Path(name).is_file():
+        if self.size_of(name) is None:
             raise SourceError(f"{name}: no such file.")
         return LocalFile(name)
 

@@ -41,6 +41,8 @@ from .tar import BLOCK, Member, TarContinuesError, TarTruncatedError, iter_membe
 __all__ = ["is_gzip", "open_index", "open_tar", "scan_tar"]
 
 MAX_INFLATED_BYTES = 64 << 30
+INFLATION, FREE_INFLATED_BYTES = 200, 64 << 20
+"""How many times larger than itself a gzipped tar may be, and what it may be besides."""
 RESERVED_BYTES = 1 << 30
 """What is left free on the disk of the cache when a gzipped tar is unpacked."""
 GZIP_MAGIC = b"\x1f\x8b"
@@ -193,6 +195,8 @@ def _unpack(name: str, blob: Blob, copy: Path) -> None:
     except OSError as error:
         raise no_room from error
 
+    most = INFLATION * blob.size + FREE_INFLATED_BYTES
+
     def inflate(temporary: Path) -> None:
         packed = gzip.GzipFile(fileobj=io.BufferedReader(BlobFile(blob.read, blob.size)))
         with packed, open(temporary, "wb") as plain:
@@ -204,6 +208,11 @@ def _unpack(name: str, blob: Blob, copy: Path) -> None:
                         raise ShardError(
                             f"{name}: unpacks to more than the {limit:,} bytes there is room for in "
                             f"{cache_folder()}. Set DIRVAE_CACHE to a larger disk, or pack the tar again without gzip."
+                        )
+                    if plain.tell() + len(piece) > most:
+                        raise ShardError(
+                            f"{name}: unpacks to more than {INFLATION} times its {blob.size:,} bytes. Where it is "
+                            "meant to, unpack it with gunzip."
                         )
                     plain.write(piece)
             except (gzip.BadGzipFile, EOFError, zlib.error) as error:

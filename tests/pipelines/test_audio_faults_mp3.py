@@ -175,3 +175,9 @@ def test_an_info_frame_that_is_none_makes_no_foreign_error(kind: str, tmp_path: 
     assert len(whole) == num
     for start in range(0, num - 2000, 9001):
         np.testing.assert_allclose(played(content, start, start + 1500), whole[start : start + 1500], atol=2e-7)
+
+
+def test_frames_that_hold_nothing_are_refused_before_they_are_tried(tmp_path: Path) -> None:
+    for content in (b"\xff\xfb\x00\x00" * 100_000, b"ID3\x03\0\0\0\0\0\0" + b"\xff\xfb\x00\x00" * 1000):
+        with pytest.raises(UndecodableError, match=r"^damaged: its frames hold nothing$"):
+            CompressedStream(reader(content), len(content))

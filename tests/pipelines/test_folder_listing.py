@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -256,6 +257,59 @@ def test_an_archive_that_is_no_tar_is_named_for_what_it_is(name: str, tmp_path: 
     for data in (tmp_path / name, tmp_path):
         with pytest.raises(ShardError, match=f"{re.escape(name)}: {reason}"):
             list(ImageIterator(data, size=8, batch_size=1))
+
+
+def test_which_sidecar_is_whose_does_not_depend_on_what_is_packed(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    put(folder, "a.png", png(0))
+    put(folder, "a.f0.wav", wav(noise("s16", 400, 1), "s16", 1))
+    put(folder, "a.f0.json", "{}")
+    put(folder, "b.png", png(1))
+    put(folder, "b.f0.png", "garbage")
+    put(folder, "b.f0.json", "{}")
+    make_shards(folder, tmp_path / "all", workers=0)
+    for modality, fields in (("image", {"a": [], "b": ["f0.json"]}), ("audio", {"a_f0": ["json"]})):
+        make_shards(folder, tmp_path / modality, only=modality, workers=0)
+        for source in (
+            open_source(tmp_path / "all" / modality),
+            open_source(tmp_path / modality),
+            FolderSource(folder, modality=modality),
+        ):
+            found = {source[index].key: list(source[index].fields) for index in range(len(source))}
+            assert {key: found[key] for key in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("manifest.json", '{"label": 1}'), ("manifest.json", "[1]"), ("zarr.json", '{"label": 1}')],
+)
+def test_json_of_a_picture_may_be_called_as_other_json_is(name: str, content: str, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    put(folder, name.replace("json", "png"), png(0))
+    put(folder, name, content)
+    assert_packed_and_played_alike(folder, tmp_path / "out")
+    fields = next(iter(ImageIterator(folder, size=8, batch_size=1, fields=("json",)))).fields
+    assert fields["json"] == [json.loads(content)]
+
+
+def test_a_manifest_beside_tars_is_one_whatever_it_holds(tmp_path: Path) -> None:
+    write_shards(tmp_path, [3])
+    (tmp_path / "manifest.json").write_text('{"label": 1}')
+    with pytest.raises(ShardError, match="not a readable manifest"):
+        open_source(tmp_path)
+
+
+def test_a_folder_of_a_folder_for_each_modality_is_read_as_it_is_packed(tmp_path: Path) -> None:
+    put(tmp_path / "in", "image/a.png", png(0))
+    put(tmp_path / "in", "audio/b.wav", wav(noise("s16", 400, 1), "s16", 1))
+    put(tmp_path / "in", "audio/cover.png", png(1))
+    make_shards(tmp_path / "in", tmp_path / "out", workers=0)
+    for modality, keys in (("image", ["a"]), ("audio", ["b"])):
+        for place in (tmp_path / "in", tmp_path / "out"):
+            source = open_source(place, modality=modality)
+            assert [source[index].key for index in range(len(source))] == keys
+    with pytest.raises(SourceError, match="holds audio and image, no video files"):
+        open_source(tmp_path / "in", modality="video")
 
 
 def played(source: FolderSource | ShardSource, modality: str) -> dict[str, tuple[Any, ...]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import subprocess
 import sys
+import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, Jpeg2KImagePlugin, PngImagePlugin
 
 from pipelines import ExampleError, ImageIterator, make_shards
 from pipelines.decode.errors import UndecodableError
@@ -309,3 +311,114 @@ def test_what_a_reader_says_of_the_file_is_kept() -> None:
 
 def test_every_format_that_is_named_can_be_opened() -> None:
     assert set(pillow._installed()) == set(pillow.FORMATS)
+
+
+def codestream(
+    side: int,
+    *,
+    precincts: tuple[int, ...] = (),
+    layers: int = 1,
+    levels: int = 0,
+    block: int = 4,
+    components: int = 1,
+) -> bytes:
+    """The headers of a JPEG 2000 codestream without a pixel; a byte of `precincts` holds both exponents."""
+    size = struct.pack(">HIIIIIIII", 0, side, side, 0, 0, side, side, 0, 0) + struct.pack(">H", components)
+    size += b"\x07\x01\x01" * components
+    style = struct.pack(">BBHB", bool(precincts), 0, layers, 0)
+    style += bytes([levels, block, block, 0, 1, *precincts])
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return struct.pack(">HH", marker, len(body) + 2) + body
+
+    quantities = segment(0xFF5C, bytes([0x40]) + bytes([0x40] * (3 * levels + 1)))
+    head = b"\xff\x4f" + segment(0xFF51, size) + segment(0xFF52, style) + quantities
+    return head + segment(0xFF90, struct.pack(">HIBB", 0, 14, 0, 1)) + b"\xff\x93\xff\xd9"
+
+
+PARTS = {
+    "precincts of a pixel": codestream(1500, precincts=(0x00,)),
+    "precincts of two pixels": codestream(6600, precincts=(0x11,)),
+    "code-blocks of four pixels": codestream(6600, block=0),
+    "layers of precincts": codestream(600, precincts=(0x22,), layers=65_535),
+    "many resolutions": codestream(6600, levels=32, precincts=(0x22,) * 33),
+    "components": codestream(1000, components=16_384),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_picture_cut_into_too_many_parts_is_refused_by_its_header(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Jpeg2KImagePlugin.Jpeg2KImageFile, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(ExampleError, match=r"cut into [0-9,]+ parts in [0-9,]+ layers|not an image"):
+        decode(PARTS[name], size=8)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"num_resolutions": 3}, {"tile_size": (64, 64)}, {"codeblock_size": (4, 4)}]
+)
+def test_ordinary_jpeg_2000_is_decoded_and_every_cut_of_it_is_refused_or_decoded(options: dict[str, Any]) -> None:
+    data = encode(smooth(130, 200), "JPEG2000", **options)
+    assert decode(data, size=32).any()
+    for cut in range(1, 300, 7):
+        with contextlib.suppress(ExampleError):
+            decode(data[:cut], size=32)
+
+
+def test_what_is_slow_or_turned_or_tiled_by_pillow_has_lower_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    runs = bytearray(encode(Image.new("P", (30, 30)), "BMP"))
+    runs[30] = 1  # BI_RLE8
+    tall = encode(Image.new("RGB", (90, 90)), "TIFF", exif=with_orientation(6))
+    for data, reason in (
+        (bytes(runs), "900 pixels of a BMP of runs".replace("900", "30 × 30")),
+        (tall, "a turned TIFF"),
+    ):
+        with pytest.raises(ExampleError, match=reason):
+            decode(data, size=8)
+    assert decode(encode(Image.new("RGB", (90, 90)), "TIFF"), size=8).shape == (8, 8, 3)
+
+
+def test_tiles_far_larger_than_their_picture_are_refused() -> None:
+    picture = Image.open(io.BytesIO(encode(Image.new("L", (32, 32)), "TIFF")))
+    pillow._check_tiles(picture)
+    picture.tag_v2.update({322: 2048, 323: 2048})  # type: ignore[attr-defined]
+    pillow._check_tiles(picture)
+    picture.tag_v2.update({322: 32_768, 323: 32_752})  # type: ignore[attr-defined]
+    with pytest.raises(UndecodableError, match="its tiles of 32,768 × 32,752 pixels are larger than itself"):
+        pillow._check_tiles(picture)
+
+
+def test_a_large_tiff_is_decoded_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(smooth(90, 90), "TIFF")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(decode(data, size=30), decode(data, size=30, max_pixels=10**9))
+
+
+def test_giants_wait_for_the_memory_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(smooth(90, 90).convert("CMYK"), "JPEG")
+    monkeypatch.setattr(limits, "GIANT_BYTES", 1000)
+    inside: list[int] = []
+    most: list[int] = []
+    enter, leave = limits.GiantsTurn.__enter__, limits.GiantsTurn.__exit__
+
+    def noted(self: limits.GiantsTurn) -> None:
+        enter(self)
+        inside.append(1)
+        most.append(len(inside))
+
+    def left(self: limits.GiantsTurn, *rest: object) -> None:
+        inside.pop()
+        leave(self, *rest)
+
+    monkeypatch.setattr(limits.GiantsTurn, "__enter__", noted)
+    monkeypatch.setattr(limits.GiantsTurn, "__exit__", left)
+    threads = [threading.Thread(target=decode, args=(data,), kwargs={"size": 16}) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 6

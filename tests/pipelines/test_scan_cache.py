@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import os
 import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections import namedtuple
 from pathlib import Path
@@ -185,6 +187,20 @@ def test_the_copy_of_a_tar_that_is_refused_does_not_stay(tmp_path: Path) -> None
     with pytest.raises(ShardError, match=r"x\.tar\.gz: cut off at byte"):
         ShardSource([path])
     assert not [name for name in cached() if name.endswith(".tar")]
+
+
+def test_a_tar_that_unpacks_to_hundreds_of_times_its_size_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tar_index, "FREE_INFLATED_BYTES", 1 << 20)
+    path = tmp_path / "x.tar.gz"
+    member = tarfile.TarInfo("a.bin")
+    member.size = 30_000_000
+    with tarfile.open(path, "w:gz") as tar:
+        tar.addfile(member, io.BytesIO(bytes(member.size)))
+    with pytest.raises(ShardError, match=r"x\.tar\.gz: unpacks to more than 200 times its [0-9,]+ bytes.*gunzip"):
+        ShardSource([path])
+    assert cached() == []
 
 
 def test_some_room_is_left_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,3 +251,26 @@ def test_a_writer_takes_numbers_that_fit_an_index(
     for name in ("shard_bytes", "shard_examples", "first"):
         with pytest.raises(TypeError, match=f"{name} is 1.0; it must be a whole number"):
             ShardWriter(tmp_path, "image", **{name: 1.0})  # type: ignore[arg-type]
+
+
+def test_numbers_that_cannot_be_meant_are_refused(rows: Path, picture_folder: Callable[..., Path]) -> None:
+    for name in ("batch_size", "groups", "world_size", "threads"):
+        settings = {"rank": 0} if name == "world_size" else {}
+        with pytest.raises(ValueError, match=f"^{name} is 1{'0' * 30}; it must be at most"):
+            ArrayIterator(rows, **{**settings, name: 10**30})
+    with pytest.raises(ValueError, match=r"^size is .* pixels at most"):
+        ImageIterator(picture_folder(2), size=10**30)
+
+
+def test_settings_of_recordings_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(wav(bytes(128), "s16", 1))
+    with pytest.raises(ValueError, match=r"hop is .* it must be at most"):
+        AudioIterator(tmp_path, window=8, hop=10**30)
+    with pytest.raises(ValueError, match=r"sample_rate is .* its terms must be below"):
+        AudioIterator(tmp_path, window=8, sample_rate=10**30)
+
+
+@pytest.mark.parametrize("modality", [2, [], None, "images"], ids=repr)
+def test_a_modality_is_one_of_the_table(modality: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"modality is .*; it must be one of 'image'"):
+        open_source(tmp_path, modality=modality)

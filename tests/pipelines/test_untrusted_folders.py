@@ -18,7 +18,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import ImageIterator, PipelineError, make_shards, open_source
+from pipelines import (
+    FolderSource,
+    ImageIterator,
+    PipelineError,
+    ShardSource,
+    ShardWriter,
+    make_shards,
+    open_source,
+)
 from pipelines.errors import ShardError, ShardingError, SourceError
 from pipelines.sharding import set_job
 from pipelines.storage.manifest import Manifest
@@ -340,3 +348,94 @@ def test_the_same_names_in_another_locale_are_not_packed_again(source: Path, tmp
     ]
     assert keys[0] == keys[1]
     assert "Grüße" in keys[0]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "file", "link"])
+def test_what_stands_for_a_folder_of_the_run_is_removed_and_not_waited_for(
+    kind: str, source: Path, victim: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / ".make_shards").mkdir(parents=True)
+    for name in ("parts-7", f"parts-{os.getpid()}"):
+        place = out / ".make_shards" / name
+        os.mkfifo(place) if kind == "pipe" else place.symlink_to(victim) if kind == "link" else place.touch()
+    done: list[int] = []
+    thread = threading.Thread(target=lambda: done.append(packed(source, out)), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert done == [4]
+    assert victim.read_text() == PRECIOUS
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize("place", [LONG, f"{LONG}/below", "a\0b"], ids=["long", "below", "null"])
+def test_paths_that_cannot_be_are_named(place: str, source: Path, tmp_path: Path) -> None:
+    attempts = (
+        lambda: open_source(place),
+        lambda: open_source([place]),
+        lambda: FolderSource(place),
+        lambda: ShardSource([place]),
+        lambda: make_shards(place, tmp_path / "out"),
+        lambda: make_shards(source, tmp_path / place),
+        lambda: ShardWriter(tmp_path / place, "x").write("a", b"x", "jpg"),
+    )
+    for number, attempt in enumerate(attempts):
+        with pytest.raises((PipelineError, ValueError), match=r"no null character|cannot be|too long") as caught:
+            attempt()
+        assert isinstance(caught.value, ValueError) == ("\0" in place), number
+
+
+@pytest.mark.parametrize("place", [b"bytes", 2, None, ["a"]], ids=repr)
+def test_a_place_is_a_path(place: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"source is .*; it must be a path"):
+        make_shards(place, tmp_path)
+    with pytest.raises(TypeError, match=r"folder is .*; it must be a path"):
+        FolderSource(place)
+
+
+@pytest.mark.parametrize("name", ["\ud800.tar", LONG + ".tar", "é" * 200])
+def test_names_that_no_file_can_have_are_refused(name: str, source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    packed(source, out)
+    content = json.loads((out / "manifest.json").read_text())
+    content["shards"]["name"][0] = name
+    (out / "manifest.json").write_text(json.dumps(content))
+    for attempt in (lambda: open_source(out), lambda: packed(source, out)):
+        with pytest.raises(ShardError, match="is not a file name"):
+            attempt()
+
+
+def test_a_shard_that_is_a_link_to_itself_is_missing(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    packed(source, out)
+    for name in ("image-000000.tar.index.npy", "image-000000.tar"):
+        (out / name).unlink()
+        (out / name).symlink_to(out / name)
+        for attempt in (lambda: packed(source, out), lambda: packed(source, out, append=True)):
+            with pytest.raises(ShardError, match="missing or cut off"):
+                attempt()
+
+
+@pytest.mark.parametrize("content", [np.zeros((3, 4), np.uint8), "text", 3, None, [b"x"]], ids=repr)
+def test_a_writer_takes_bytes_alone(content: Any, tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "image") as writer:
+        with pytest.raises(TypeError, match="its field 'npy' is of type"):
+            writer.write("a", b"x", "jpg", fields={"npy": content})
+        with pytest.raises(TypeError, match="its media is of type"):
+            writer.write("a", content, "jpg")
+        with pytest.raises(TypeError, match="is to be a text"):
+            writer.write(3, b"x", "jpg")  # type: ignore[arg-type]
+        writer.write("a", memoryview(b"media"), "jpg", fields={"txt": bytearray(b"words")})  # type: ignore[arg-type]
+    example = open_source(tmp_path / "image-000000.tar")[0]
+    assert (example.media, example.fields["txt"]) == (b"media", b"words")
+
+
+def test_a_gigantic_manifest_is_not_read(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    packed(source, out)
+    os.truncate(out / "manifest.json", 20 << 30)
+    for attempt in (lambda: open_source(out), lambda: packed(source, out)):
+        with pytest.raises(ShardError, match=r"21,474,836,480 bytes are more than the 1,073,741,824"):
+            attempt()

@@ -20,7 +20,7 @@ from ...modality import HEAD_BYTES, find_modality
 from ...storage.blob import BlobFile, Read
 from ..errors import UndecodableError
 from .flac import seeks_exactly
-from .mp3 import STEP_SAMPLES, Mp3Frames, first_frame, guess_frames, scan_mp3
+from .mp3 import STEP_SAMPLES, Mp3Frames, first_frame, guess_frames, has_empty_frames, scan_mp3
 from .ogg import last_page_start
 from .reasons import NOT_KNOWN, UNKNOWN_FORMAT, reason_of
 from .sound_file import steady_sound_file
@@ -57,6 +57,8 @@ class CompressedStream:
         self._read, self._size = read, size
         self._mp3_frames: Mp3Frames | None = None
         self._trusts_seek, self._junk_bytes = True, 0
+        if has_empty_frames(read, size):
+            raise UndecodableError("damaged: its frames hold nothing")
         self._open_first()
         self.sample_rate, self.channels = int(self._sound.samplerate), int(self._sound.channels)
         self.subtype = str(self._sound.subtype)

@@ -20,7 +20,18 @@ from numpy.typing import NDArray
 
 from ...storage.blob import Read
 
-__all__ = ["STEP_SAMPLES", "Mp3Frames", "behind_tags", "first_frame", "guess_frames", "scan_mp3"]
+__all__ = [
+    "STEP_SAMPLES",
+    "Mp3Frames",
+    "behind_tags",
+    "first_frame",
+    "guess_frames",
+    "has_empty_frames",
+    "scan_mp3",
+]
+
+LEAST_FREE_BYTES = 13
+"""Of a frame of free format: its header, and the side information of the shortest kind."""
 
 STEP_SAMPLES = 4608
 """Also the samples after which mpg123's synthesis is in the same phase, from where its sums are rounded alike."""
@@ -147,6 +158,17 @@ def first_frame(read: Read, size: int) -> int | None:
             return begin + place
         place = block.find(b"\xff", place + 1, MOST_JUNK)
     return None
+
+
+def has_empty_frames(read: Read, size: int) -> bool:
+    """Whether it begins with frames of free format that are too short for the first of their parts.
+
+    mpg123 tries each of them in turn, and complains of each: seconds for a file of some hundred KB.
+    """
+    block = read(behind_tags(read, size), 64)
+    if len(block) < 4 or block[0] != 0xFF or block[1] & 0xE6 != 0xE2 or block[2] >> 4:
+        return False
+    return 0 < block.find(block[:2], 4) < LEAST_FREE_BYTES
 
 
 def _begins_chain(block: bytes, place: int) -> bool:

@@ -8,6 +8,7 @@ bytes ─▶ decode (simplejpeg, at 1/2, 1/4 or 1/8 where that loses nothing; im
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from functools import cache, partial
 from typing import Any
 
@@ -27,7 +28,7 @@ from ..scratch import Scratch
 from .codecs import decode_plain, find_plain
 from .jpeg import JpegHeader, read_jpeg_header
 from .limits import USUAL_BYTES, check_jpeg, check_pixels, checked_limit, giants_turn, is_giant
-from .pillow import UprightPicture, open_to_decode, orientation_of
+from .pillow import UprightPicture, memory_of, open_to_decode, orientation_of
 from .plain import PlainPicture
 
 __all__ = ["ImageDecoder", "upright"]
@@ -113,7 +114,7 @@ class ImageDecoder:
                 return np.ascontiguousarray(pixels)
         plain = self._find_plain(data)
         if plain is not None:
-            with giants_turn(plain.height * plain.width * plain.channels):
+            with giants_turn(plain.memory):
                 pixels = decode_plain(plain, None)
                 if pixels is not None:
                     return self._with_own_channels(pixels)
@@ -126,7 +127,7 @@ class ImageDecoder:
             bytes_a_pixel=BYTES_OF_MODE.get(picture.mode, 4) + self.channels,
             kind="a picture in its own size",
         )
-        with giants_turn(picture.width * picture.height * USUAL_BYTES):
+        with giants_turn(memory_of(picture)), closing(picture):
             decoded = UprightPicture(picture, gray=self.placement.grayscale)
             whole = np.empty((decoded.height, decoded.width, self.channels), np.uint8)
             decoded.fill(whole)
@@ -158,24 +159,26 @@ class ImageDecoder:
         plain = self._find_plain(data)
         if plain is None:
             return None
-        with giants_turn(plain.height * plain.width * plain.channels):
-            pixels = decode_plain(plain, self._scratch)
-            if pixels is None:
-                return None
-            chosen = frame(plain.height, plain.width)
-            left, top, right, bottom = chosen.box
-            source = pixels[top:bottom, left:right]
-            if is_giant(source.nbytes):
-                self._fill_reduced(lambda first, last: source[first:last], source.shape[:2], target, chosen)
-            else:
-                self.placement.fill(source, target, chosen)
+        with giants_turn(plain.memory):
+            return self._fill_from_pixels(decode_plain(plain, self._scratch), target, frame)
+
+    def _fill_from_pixels(self, pixels: Pixels | None, target: Pixels, frame: Frame) -> Framing | None:
+        if pixels is None:
+            return None
+        chosen = frame(*pixels.shape[:2])
+        left, top, right, bottom = chosen.box
+        source = pixels[top:bottom, left:right]
+        if is_giant(source.nbytes):
+            self._fill_reduced(lambda first, last: source[first:last], source.shape[:2], target, chosen)
+        else:
+            self.placement.fill(source, target, chosen)
         return chosen
 
     def _fill_by_pillow(self, data: bytes, target: Pixels, frame: Frame) -> Framing:
         """The slow way: anything Pillow opens."""
         picture = open_to_decode(data, self.max_pixels)
         chosen, scale = self._drafted(picture, frame)
-        with giants_turn(picture.width * picture.height * USUAL_BYTES):
+        with giants_turn(memory_of(picture)), closing(picture):
             decoded = UprightPicture(picture, gray=self.placement.grayscale)
             chosen = chosen or frame(decoded.height, decoded.width)
             if self.resizer == "exact":
@@ -273,14 +276,18 @@ class ImageDecoder:
         chosen = frame(height, width)
         scale = chosen.scale if header.orientation == 1 else 1
         with giants_turn(height * width * self.channels // scale**2):
-            pixels = self._decode_jpeg(data, header, scale)
-            if pixels is None:
-                return None
-            left, top, right, bottom = (edge // scale for edge in chosen.box)
-            source = pixels[top:bottom, left:right]
-            if header.orientation != 1 and source.nbytes <= BAND_BYTES:
-                source = np.ascontiguousarray(source)
-            self.placement.fill(source, target, chosen)
+            return self._fill_from_part(self._decode_jpeg(data, header, scale), header, target, chosen, scale)
+
+    def _fill_from_part(
+        self, pixels: Pixels | None, header: JpegHeader, target: Pixels, chosen: Framing, scale: int
+    ) -> Framing | None:
+        if pixels is None:
+            return None
+        left, top, right, bottom = (edge // scale for edge in chosen.box)
+        source = pixels[top:bottom, left:right]
+        if header.orientation != 1 and source.nbytes <= BAND_BYTES:
+            source = np.ascontiguousarray(source)
+        self.placement.fill(source, target, chosen)
         return chosen
 
     def __getstate__(self) -> dict[str, object]:

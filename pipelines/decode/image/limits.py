@@ -6,8 +6,11 @@ A header of some bytes can claim any size, and a JPEG may go over all of its pix
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import os
 import threading
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from PIL import Image
@@ -36,6 +39,33 @@ START_OF_SCAN = b"\xff\xda"
 
 _turn = threading.Lock()
 _no_wait = contextlib.nullcontext()
+
+
+class GiantsTurn:
+    """One thread at a time is inside; what it leaves is given back to the system before the next one enters.
+
+    Without that, the C library keeps the memory of each giant for the thread that decoded it.
+    """
+
+    def __enter__(self) -> None:
+        _turn.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        _trim()(0)
+        _turn.release()
+
+
+_giants_turn = GiantsTurn()
+
+
+@functools.cache
+def _trim() -> Callable[[int], object]:
+    """glibc's malloc_trim; elsewhere nothing."""
+    try:
+        found: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return lambda _: None
+    return found
 
 
 class Header(Protocol):
@@ -68,7 +98,7 @@ if hasattr(os, "register_at_fork"):
 
 def giants_turn(num_bytes: int) -> Any:
     """A context in which this much memory is used: one thread at a time has more than 256 MiB for a picture."""
-    return _turn if is_giant(num_bytes) else _no_wait
+    return _giants_turn if is_giant(num_bytes) else _no_wait
 
 
 def is_giant(num_bytes: int) -> bool:

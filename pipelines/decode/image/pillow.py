@@ -17,9 +17,10 @@ from PIL import Image
 from ...modality import HEAD_BYTES, find_modality
 from ..errors import UndecodableError
 from .exif import ORIENTATION_TAG
+from .jpeg2000 import check_jpeg2000
 from .limits import USUAL_BYTES, check_pixels, check_scans, scans_of
 
-__all__ = ["UprightPicture", "open_image", "open_to_decode", "orientation_of", "reason_of"]
+__all__ = ["UprightPicture", "memory_of", "open_image", "open_to_decode", "orientation_of", "reason_of"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """Those that Pillow opens for us: of the others, one (EPS) starts a program, and none is packed or played."""
@@ -58,10 +59,22 @@ FAILURES = (
 NOT_THIS_FORMAT = (SyntaxError, IndexError, TypeError, struct.error)
 """What a reader raises, by Pillow's rules, where another one is to be asked."""
 
-BYTES_A_PIXEL = {"JPEG2000": 16, "AVIF": 12, "WEBP": 8}
+BYTES_A_PIXEL = {"JPEG2000": 16, "AVIF": 12, "WEBP": 16}
 """What their decoders take, beyond the usual: integers of 32 bits, planes of their own, and copies."""
 
+TURNED_TIFF_BYTES = 8
+"""Pillow turns a TIFF when it is loaded, into a copy."""
+
+RLE_BYTES = 100
+"""Stands for time: Pillow unpacks a BMP of runs in Python, a fifth of a microsecond for each pixel."""
+
+TILE_WIDTH, TILE_LENGTH = 322, 323
+FREE_TILE_PIXELS = 1 << 22
+
 STRIP_BYTES = 16 << 20
+
+NUMBERED = re.compile(r"(decoder error )?-?\d*")
+"""A reason that is nothing but the number of one."""
 
 
 def open_image(data: bytes, max_pixels: int | None = None) -> Image.Image:
@@ -70,12 +83,37 @@ def open_image(data: bytes, max_pixels: int | None = None) -> Image.Image:
     As `Image.open`, but for its warning of pictures that are large and allowed.
     """
     picture = _opened(data)
-    kind = picture.format or ""
-    bytes_a_pixel = BYTES_A_PIXEL.get(kind, USUAL_BYTES)
-    if "progressive" in picture.info:
-        bytes_a_pixel, kind = 2 * len(picture.getbands()), "progressive JPEG"
+    bytes_a_pixel, kind = _cost_of(picture)
     check_pixels(*picture.size, max_pixels, bytes_a_pixel=bytes_a_pixel, kind=kind)
     return picture
+
+
+def _cost_of(picture: Image.Image) -> tuple[int, str]:
+    """Bytes for each pixel while it is decoded, and the format in words. Raises `UndecodableError` for bad tiles."""
+    kind = picture.format or ""
+    if "progressive" in picture.info:
+        return 2 * len(picture.getbands()), "progressive JPEG"
+    if kind == "BMP" and any(tile[0] == "bmp_rle" for tile in getattr(picture, "tile", ())):
+        return RLE_BYTES, "a BMP of runs"
+    if kind == "TIFF":
+        _check_tiles(picture)
+        if orientation_of(picture) != 1:
+            return TURNED_TIFF_BYTES, "a turned TIFF"
+    return BYTES_A_PIXEL.get(kind, USUAL_BYTES), kind
+
+
+def _check_tiles(picture: Image.Image) -> None:
+    tags: Any = getattr(picture, "tag_v2", {})
+    width, length = (_first(tags.get(tag)) for tag in (TILE_WIDTH, TILE_LENGTH))
+    if not isinstance(width, int) or not isinstance(length, int):
+        return
+    if width * length > FREE_TILE_PIXELS + 4 * picture.width * picture.height:
+        raise UndecodableError(f"its tiles of {width:,} × {length:,} pixels are larger than itself")
+
+
+def memory_of(picture: Image.Image) -> int:
+    """Bytes that decoding it takes, by its header."""
+    return picture.width * picture.height * min(_cost_of(picture)[0], max(BYTES_A_PIXEL.values()))
 
 
 def open_to_decode(data: bytes, max_pixels: int | None = None) -> Image.Image:
@@ -83,6 +121,8 @@ def open_to_decode(data: bytes, max_pixels: int | None = None) -> Image.Image:
     picture = open_image(data, max_pixels)
     if picture.format in ("JPEG", "MPO"):
         check_scans(scans_of(data), *picture.size, len(data))
+    if picture.format == "JPEG2000":
+        check_jpeg2000(data)
     return picture
 
 
@@ -135,6 +175,7 @@ class UprightPicture:
 
     def __init__(self, picture: Image.Image, *, gray: bool = False) -> None:
         try:
+            _make_room(picture)
             picture.load()  # of a TIFF, this turns it upright and takes the orientation away
             self._orientation = orientation_of(picture)
             self._scale = _scale_of(picture)
@@ -202,6 +243,13 @@ class UprightPicture:
             raise UndecodableError(reason_of(error)) from error
 
 
+def _make_room(picture: Image.Image) -> None:
+    """Memory for a large TIFF, as Pillow makes it on loading, but without a warning of what is allowed."""
+    size = getattr(picture, "_tile_size", None)
+    if picture.format == "TIFF" and size is not None and getattr(picture, "_im", picture) is None:
+        picture.im = Image.core.new(picture.mode, size)  # type: ignore[attr-defined]
+
+
 def _is_gray(picture: Image.Image) -> bool:
     return picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith("I")
 
@@ -252,5 +300,5 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "it takes more memory than there is"
     text = " ".join(str(error).split()).rstrip(".")
-    is_said = isinstance(error, OSError | SyntaxError | EOFError) and any(map(str.isalpha, text))
+    is_said = isinstance(error, OSError | SyntaxError | EOFError) and not NUMBERED.fullmatch(text)
     return re.sub(r"<[^<>]*? at 0x[0-9a-fA-F]+>", "the file", text) if is_said else "damaged"

@@ -17,3 +17,8 @@ class PlainPicture:
     width: int
     channels: int
     file: bytes
+
+    @property
+    def memory(self) -> int:
+        """Bytes that decoding it takes: of WebP besides its pixels those of the decoder."""
+        return self.height * self.width * (8 if self.codec == "webp" else self.channels)

@@ -18,7 +18,10 @@ SUFFIXES = (".npy", ".npz", ".zarr", ".zarr.zip")
 
 def is_array(place: str) -> bool:
     """Whether a path or a URL names arrays: a zarr folder, or a name that ends in .npy, .npz, .zarr or .zarr.zip."""
-    return place.rstrip("/").lower().endswith(SUFFIXES) or ("://" not in place and is_zarr(Path(place)))
+    name = place.rstrip("/").lower()
+    if name.endswith((".npy", ".npz")) and Path(place).is_dir():
+        return is_zarr(Path(place))
+    return name.endswith(SUFFIXES) or ("://" not in place and is_zarr(Path(place)))
 
 
 def open_array(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import SourceError
 from ...storage.json_text import parse_json
+from ...storage.plain_files import MOST_TEXT_BYTES, read_plain
 
 if TYPE_CHECKING:
     import zarr
@@ -96,7 +97,20 @@ class ZarrLocation:
 
 def is_zarr(path: Path) -> bool:
     """Whether a folder is a zarr array or group."""
-    return any((path / mark).is_file() for mark in MARKS)
+    try:
+        found = [path / mark for mark in MARKS if (path / mark).is_file()]
+        return bool(found) and not (found == [path / "zarr.json"] and _is_other_json(found[0]))
+    except OSError:
+        return False
+
+
+def _is_other_json(path: Path) -> bool:
+    """Whether a file is JSON, and no node of zarr: the field of a picture that is called zarr."""
+    try:
+        content = parse_json(read_plain(path, most=MOST_TEXT_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return not isinstance(content, dict) or "zarr_format" not in content
 
 
 def zarr_or_explain(name: str) -> Any:
