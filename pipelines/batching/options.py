@@ -155,7 +155,9 @@ def with_fields(reading: Mapping[str, Any], names: Iterable[str]) -> Reading:
 
 def field_names(fields: object) -> tuple[str, ...]:
     """The setting `fields` as a tuple: one name or several. Raises `TypeError` for what holds anything but names."""
-    names = (fields,) if isinstance(fields, str) or not isinstance(fields, Iterable) else tuple(fields)
+    is_one = isinstance(fields, str) or not isinstance(fields, Iterable) or getattr(fields, "ndim", 1) == 0
+    names: Any = (fields,) if is_one else tuple(fields)  # type: ignore[arg-type]
     if not all(isinstance(name, str) for name in names):
         raise TypeError(f"fields is {fields!r}; it must be suffixes of members, such as ('json', 'cls').")
-    return names
+    checked: tuple[str, ...] = names
+    return checked

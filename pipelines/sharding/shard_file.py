@@ -164,6 +164,8 @@ def encode_example(
     Raises `ValueError` for a key or suffix from which webdataset would read another key or suffix, `TypeError` for what
     is not a text or not bytes.
     """
+    if not isinstance(fields, Mapping):
+        raise TypeError(f"example {key!r}: fields is {fields!r}; it must give the bytes of each suffix.")
     for name in (key, suffix, *fields):
         if not isinstance(name, str):
             raise TypeError(f"example {key!r}: {name!r} is to be a text: a key, or the suffix of a member.")

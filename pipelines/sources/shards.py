@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
@@ -69,6 +69,8 @@ class ShardSource(Source):
         allow_truncated: bool = False,
         verify: bool = False,
     ) -> None:
+        if not isinstance(tars, str | os.PathLike | Iterable):
+            raise TypeError(f"tars is {tars!r}; it must be a list of paths.")
         tars = [tars] if isinstance(tars, str | os.PathLike) else list(tars)
         if not tars:
             raise SourceError("An empty list of shards was given. Name at least one tar.")
