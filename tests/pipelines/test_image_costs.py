@@ -20,7 +20,8 @@ from PIL import Image, ImageOps, Jpeg2KImagePlugin, PngImagePlugin
 from pipelines import ExampleError, ImageIterator, make_shards
 from pipelines.decode.errors import UndecodableError
 from pipelines.decode.image import limits, pillow
-from pipelines.decode.image.pillow import UprightPicture, open_image, reason_of
+from pipelines.decode.image.pillow import open_image, reason_of
+from pipelines.decode.image.upright_picture import UprightPicture
 from pipelines.decode.resize import pillow_resize, resize_in_bands, simd_resize
 from pipelines.sharding.modalities.image import prepare_image
 

@@ -28,8 +28,9 @@ from ..scratch import Scratch
 from .codecs import decode_plain, find_plain
 from .jpeg import JpegHeader, read_jpeg_header
 from .limits import USUAL_BYTES, check_jpeg, check_pixels, checked_limit, giants_turn, is_giant
-from .pillow import UprightPicture, memory_of, open_to_decode, orientation_of
+from .pillow import memory_of, open_to_decode, orientation_of
 from .plain import PlainPicture
+from .upright_picture import UprightPicture
 
 __all__ = ["ImageDecoder", "upright"]
 

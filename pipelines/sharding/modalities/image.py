@@ -18,7 +18,8 @@ from PIL import Image
 
 from ...decode.errors import UndecodableError
 from ...decode.image.image_decoder import ImageDecoder
-from ...decode.image.pillow import UprightPicture, open_image, open_to_decode, orientation_of, reason_of
+from ...decode.image.pillow import open_image, open_to_decode, orientation_of, reason_of
+from ...decode.image.upright_picture import UprightPicture
 from ...decode.resize import BAND_BYTES, Pixels, pillow_resize, resize_in_bands
 from ...errors import ExampleError
 from ...order.checked_numbers import flag, whole_number
