@@ -31,9 +31,9 @@ from .plain_files import create_plain, map_plain
 __all__ = [
     "INDEX_DTYPE",
     "INDEX_VERSION",
+    "MAX_FRAMES",
     "Index",
     "IndexFlag",
-    "MAX_FRAMES",
     "Record",
     "index_bytes",
     "index_digest",
