@@ -112,9 +112,25 @@ class PackingState:
             raise ShardError(f"{path}: not readable ({said}). Make the shards again with --overwrite.") from error
 
     def packed_bytes(self, manifest: Manifest) -> list[int]:
-        """Bytes of the media of every example of a finished set, in the order of its names."""
-        indexes = (load_index(index_path(self.out / name)) for name in manifest.shards.name)
-        return [length for index in indexes for length in index["data_length"].tolist()]
+        """Bytes of the media of every example of a finished set, in the order of its names.
+
+        Raises `ShardError` for an index that is missing, damaged, or of another number of examples than the manifest.
+        """
+        found: list[int] = []
+        columns = manifest.shards
+        for name, examples, digest in zip(columns.name, columns.examples, columns.index_hash, strict=True):
+            path = index_path(self.out / name)
+            try:
+                index = load_index(path, digest=digest)
+            except FileNotFoundError as error:
+                raise ShardError(f"{path}: in the manifest, but missing. Restore it.") from error
+            if len(index) != examples:
+                raise ShardError(
+                    f"{path}: holds {len(index):,} examples, and the manifest says {examples:,}. Restore them, or make "
+                    "the shards again with --overwrite."
+                )
+            found += index["data_length"].tolist()
+        return found
 
     def check_present(self, manifest: Manifest) -> None:
         """Raise `ShardError` if a shard of a finished set, or its index, is missing or was cut off."""

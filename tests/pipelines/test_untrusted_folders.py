@@ -439,3 +439,14 @@ def test_a_gigantic_manifest_is_not_read(source: Path, tmp_path: Path) -> None:
     for attempt in (lambda: open_source(out), lambda: packed(source, out)):
         with pytest.raises(ShardError, match=r"21,474,836,480 bytes are more than the 1,073,741,824"):
             attempt()
+
+
+def test_a_manifest_that_counts_otherwise_than_its_indexes_is_refused(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    packed(source, out)
+    manifest = Manifest.load(out)
+    manifest.shards.examples[:] = [1, 3]
+    (out / "manifest.json").write_text(manifest.to_json())
+    Image.new("RGB", (8, 8)).save(source / "new.png")
+    with pytest.raises(ShardError, match=r"holds 2 examples, and the manifest says 1\..*--overwrite"):
+        packed(source, out, append=True)
