@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..storage.json_text import parse_json
 from ..storage.walk import Failure
 from .plan import PlannedShard
 from .settings import PackSettings
@@ -34,13 +35,13 @@ def read_journal_line(
 ) -> ShardResult | None:
     """The shard that a line tells of; None for a line that is damaged, or cannot be of this plan."""
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         shard = planned[record["number"]]
         failures = tuple(Failure(path, reason) for path, reason in record["failures"])
         summary = ShardSummary(**record["summary"], index_hash=record.get("index_hash", ""))
         result = ShardResult(shard.number, summary, failures, tuple(record.get("parts", ())))
         return result if _is_of(result, shard, settings) else None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

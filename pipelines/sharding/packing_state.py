@@ -31,6 +31,7 @@ from ..errors import ShardError, ShardingError
 from ..modality import packed_modalities
 from ..storage.durable_files import fsync_folder
 from ..storage.index import INDEX_DTYPE, index_digest, index_path, load_index
+from ..storage.json_text import parse_json
 from ..storage.locked_folder import hold_folder
 from ..storage.manifest import MANIFEST_NAME, NAMES_NAME, Manifest
 from ..storage.plain_files import MOST_TEXT_BYTES, create_plain, map_plain, open_plain, read_plain, refuse_link
@@ -68,8 +69,8 @@ class PackingState:
 
     def saved_plan(self) -> dict[str, Any] | None:
         """What an unfinished run was planned from; None where there is none, or its plan is damaged."""
-        with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
-            plan = json.loads(read_plain(self._plan, most=MOST_TEXT_BYTES).decode("utf-8"))
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            plan = parse_json(read_plain(self._plan, most=MOST_TEXT_BYTES).decode("utf-8"))
             if isinstance(plan, dict) and isinstance(plan.get("settings", {}), dict):
                 return plan
         return None
@@ -101,14 +102,8 @@ class PackingState:
             if not cut and len(found) != len(pairs):
                 raise ValueError("it names a file twice")
             return found
-        except (OSError, ValueError, RecursionError) as error:
-            said = (
-                error.strerror
-                if isinstance(error, OSError)
-                else "too deep"
-                if isinstance(error, RecursionError)
-                else error
-            )
+        except (OSError, ValueError) as error:
+            said = getattr(error, "strerror", None) or error
             raise ShardError(f"{path}: not readable ({said}). Make the shards again with --overwrite.") from error
 
     def packed_bytes(self, manifest: Manifest) -> list[int]:
@@ -306,7 +301,7 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 def _key_and_path(line: str) -> tuple[str, str]:
     """A line of the names. Raises `ValueError`."""
-    pair = json.loads(line)
+    pair = parse_json(line)
     if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
         raise ValueError(f"{line.strip()[:80]!r} is not a key with a path")
     return pair[0], pair[1]

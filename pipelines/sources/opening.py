@@ -12,7 +12,7 @@ from ..modality import find_modality
 from ..order.checked_numbers import flag
 from ..storage.blob import LocalFile
 from ..storage.listing import modality_folders
-from ..storage.manifest import Manifest, has_manifest
+from ..storage.manifest import Manifest
 from ..storage.plain_files import path_setting
 from ..storage.tar_index import is_gzip
 from .arrays.array_location import is_array
@@ -124,14 +124,12 @@ def _expand_braces(text: str) -> list[str]:
 
 
 def _open_folder(folder: Path, modality: str, *, allow_truncated: bool, verify: bool) -> Source:
-    if has_manifest(folder):
-        manifest = Manifest.load(folder)
-        paths = [folder / name for name in manifest.shards.name]
-        if not paths:
-            raise SourceError(f"{folder}: its manifest names no shards. Pack some data into it first.")
-        return ShardSource(paths, manifest=manifest, allow_truncated=allow_truncated, verify=verify)
-    if has_manifest(folder / modality):
-        return _open_folder(folder / modality, modality, allow_truncated=allow_truncated, verify=verify)
+    for place in (folder, folder / modality):
+        if (manifest := Manifest.find(place)) is not None:
+            paths = [place / name for name in manifest.shards.name]
+            if not paths:
+                raise SourceError(f"{place}: its manifest names no shards. Pack some data into it first.")
+            return ShardSource(paths, manifest=manifest, allow_truncated=allow_truncated, verify=verify)
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))
     archives = (*TAR_SUFFIXES, *OTHER_SUFFIXES)  # the others are refused when they are opened, not passed over
     tars = sorted(path for path in visible if path.name.endswith(archives) and path.is_file())

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ShardError
+from .json_text import parse_json
 from .plain_files import MOST_TEXT_BYTES, read_plain
 
 __all__ = [
@@ -33,7 +34,6 @@ __all__ = [
     "Manifest",
     "ShardColumns",
     "chain_hashes",
-    "has_manifest",
     "is_file_name",
 ]
 
@@ -101,6 +101,21 @@ class Manifest:
         return json.dumps({**head, **body}, ensure_ascii=False, separators=(",", ":")) + "\n"
 
     @classmethod
+    def find(cls, folder: str | os.PathLike[str]) -> Manifest | None:
+        """The manifest of a folder, None without one. Raises `ShardError` for a bad one.
+
+        Where there are no tars, other JSON may have its name: the field of a picture that is called manifest.
+        """
+        try:
+            return cls.load(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ShardError:
+            if _holds_other_json(Path(folder)):
+                return None
+            raise
+
+    @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Manifest:
         """Read `manifest.json` of a folder. Raises `FileNotFoundError` without one, `ShardError` for a bad one."""
         path = Path(folder) / MANIFEST_NAME
@@ -111,7 +126,7 @@ class Manifest:
         except OSError as error:
             raise ShardError(f"{path}: cannot be read ({error.strerror}). Restore it.") from error
         try:
-            content = json.loads(raw.decode("utf-8"))
+            content = parse_json(raw.decode("utf-8"))
             if content["format"] != MANIFEST_FORMAT:
                 raise ValueError(f"format is {content['format']!r}")
             if content["version"] != MANIFEST_VERSION:
@@ -127,26 +142,11 @@ class Manifest:
                 failures=list(content["failures"]),
             )
             _check(manifest, content)
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ShardError(
                 f"{path}: not a readable manifest ({_in_words(error)}). Make the shards again with --overwrite."
             ) from error
         return manifest
-
-
-def has_manifest(folder: Path) -> bool:
-    """Whether a folder holds a manifest of shards, whole or damaged.
-
-    Where there are no tars, other JSON may have that name: the field of a picture that is called manifest.
-    """
-    try:
-        content = json.loads(read_plain(folder / MANIFEST_NAME, most=MOST_TEXT_BYTES).decode("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return False
-    except (OSError, ValueError, RecursionError):
-        return True  # damaged, or a pipe: loading it says what is wrong
-    is_ours = isinstance(content, dict) and not content.keys().isdisjoint(("format", "shards"))
-    return is_ours or any(folder.glob("*.tar"))
 
 
 def chain_hashes(sha256: Iterable[str], examples: Iterable[int]) -> list[str]:
@@ -156,6 +156,17 @@ def chain_hashes(sha256: Iterable[str], examples: Iterable[int]) -> list[str]:
         link = hashlib.sha256(link + bytes.fromhex(digest) + count.to_bytes(8, "little")).digest()[:16]
         hashes.append(link.hex())
     return hashes
+
+
+def _holds_other_json(folder: Path) -> bool:
+    path = folder / MANIFEST_NAME
+    if any(folder.glob("*.tar")):
+        return False
+    try:
+        content = parse_json(read_plain(path, most=MOST_TEXT_BYTES).decode("utf-8"))
+    except (OSError, ValueError):
+        return path.is_dir()
+    return not isinstance(content, dict) or content.keys().isdisjoint(("format", "shards"))
 
 
 def _check(manifest: Manifest, content: dict[str, Any]) -> None:
@@ -205,6 +216,4 @@ def _in_words(error: Exception) -> str:
     """What is wrong with a manifest's JSON, as a reader would say it."""
     if isinstance(error, KeyError):
         return f"it lacks {error.args[0]}"
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
     return "its parts are of the wrong types" if isinstance(error, TypeError | AttributeError) else str(error)

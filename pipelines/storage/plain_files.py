@@ -28,7 +28,7 @@ __all__ = [
 READ_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 MOST_TEXT_BYTES = 1 << 30
 """Of a manifest, a plan or a journal; a manifest of 100,000 shards has 20 MB."""
-CREATE_FLAGS = os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 NATIVE_IS_UTF8 = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
 
 
@@ -69,14 +69,10 @@ def map_plain(path: str | os.PathLike[str], *, follow: bool = True) -> memoryvie
         os.close(descriptor)
 
 
-def create_plain(path: Path, *, read: bool = False) -> BinaryIO:
-    """A new, empty file to be written, and with `read` read again. What stood there, a link included, is removed.
-
-    Raises `OSError`.
-    """
+def create_plain(path: Path) -> BinaryIO:
+    """A new, empty file to be written. What stood there, a link included, is removed. Raises `OSError`."""
     path.unlink(missing_ok=True)
-    descriptor = os.open(path, CREATE_FLAGS | (os.O_RDWR if read else os.O_WRONLY), 0o666)
-    return open(descriptor, "w+b" if read else "wb")
+    return open(os.open(path, CREATE_FLAGS, 0o666), "wb")
 
 
 def path_setting(name: str, value: object) -> Path:

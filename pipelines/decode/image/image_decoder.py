@@ -26,8 +26,8 @@ from ..placement import Placement
 from ..resize import BAND_BYTES, Pixels, ResizerName, Rows, reduce_blocks
 from ..scratch import Scratch
 from .codecs import decode_plain, find_plain
-from .jpeg import JpegHeader, read_jpeg_header
-from .limits import USUAL_BYTES, check_jpeg, check_pixels, checked_limit, giants_turn, is_giant
+from .jpeg import JpegHeader, check_jpeg, read_jpeg_header
+from .limits import USUAL_BYTES, check_pixels, checked_limit, giants_turn, is_giant
 from .pillow import memory_of, open_to_decode, orientation_of
 from .plain import PlainPicture
 from .upright_picture import UprightPicture
@@ -111,8 +111,8 @@ class ImageDecoder:
         if header is not None:
             with giants_turn(header.height * header.width * self.channels):
                 pixels = self._decode_jpeg(data, header, 1, own=True)
-            if pixels is not None:
-                return np.ascontiguousarray(pixels)
+                if pixels is not None:
+                    return np.ascontiguousarray(pixels)
         plain = self._find_plain(data)
         if plain is not None:
             with giants_turn(plain.memory):
@@ -222,14 +222,13 @@ class ImageDecoder:
         self.placement.fill(small, target, chosen)
 
     def _drafted(self, picture: Image.Image, frame: Frame) -> tuple[Framing | None, int]:
-        """Asks for a giant JPEG at 1/2, 1/4 or 1/8, where that loses nothing; its framing, and the scale."""
-        is_giant = picture.width * picture.height * USUAL_BYTES > BAND_BYTES
-        if self.resizer == "exact" or not is_giant or picture.format != "JPEG" or orientation_of(picture) != 1:
+        """Asks for a large JPEG at 1/2, 1/4 or 1/8, where that loses nothing; its framing, and the scale."""
+        is_large = picture.width * picture.height * USUAL_BYTES > BAND_BYTES
+        if self.resizer == "exact" or not is_large or picture.format != "JPEG" or orientation_of(picture) != 1:
             return None, 1
         chosen, width = frame(picture.height, picture.width), picture.width
         picture.draft(picture.mode, (picture.width // chosen.scale, picture.height // chosen.scale))
-        is_as_asked = picture.width == -(-width // chosen.scale)
-        if not is_as_asked:
+        if picture.width != -(-width // chosen.scale):
             raise UndecodableError(f"it cannot be decoded at 1/{chosen.scale} of its size")
         return chosen, chosen.scale
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .exif import read_orientation
-from .limits import scans_of
+from .limits import USUAL_BYTES, check_pixels, check_scans, scans_of
 
-__all__ = ["JpegHeader", "read_jpeg_header"]
+__all__ = ["JpegHeader", "check_jpeg", "read_jpeg_header"]
 
 START_OF_SCAN, END_OF_IMAGE, APP1, APP14 = 0xDA, 0xD9, 0xE1, 0xEE
 NO_LENGTH = frozenset([0x01, *range(0xD0, 0xD9)])
@@ -80,3 +80,10 @@ def _header(
     if not height or not width or orientation is None or (has_xmp_orientation and not orientation):
         return None
     return JpegHeader(width, height, frame[5], orientation or 1, num_scans, is_buffered)
+
+
+def check_jpeg(header: JpegHeader, num_bytes: int, max_pixels: int | None) -> None:
+    """Raise `UndecodableError` for a JPEG of this many bytes that costs too much by its header."""
+    bytes_a_pixel = 2 * header.components if header.is_buffered else USUAL_BYTES
+    check_pixels(header.width, header.height, max_pixels, bytes_a_pixel=bytes_a_pixel, kind="progressive JPEG")
+    check_scans(header.num_scans, header.width, header.height, num_bytes)

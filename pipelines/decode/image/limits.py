@@ -11,7 +11,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 
@@ -20,7 +20,6 @@ from ..errors import UndecodableError
 
 __all__ = [
     "USUAL_BYTES",
-    "check_jpeg",
     "check_pixels",
     "check_scans",
     "checked_limit",
@@ -68,25 +67,6 @@ def _trim() -> Callable[[int], object]:
     return found
 
 
-class Header(Protocol):
-    """Of `JpegHeader`, what decides what it costs."""
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def height(self) -> int: ...
-
-    @property
-    def components(self) -> int: ...
-
-    @property
-    def num_scans(self) -> int: ...
-
-    @property
-    def is_buffered(self) -> bool: ...
-
-
 def _renew_turn() -> None:
     global _turn
     _turn = threading.Lock()  # a fork may have copied it while it was held
@@ -117,12 +97,12 @@ def check_pixels(
     max_pixels: int | None = None,
     *,
     bytes_a_pixel: int = USUAL_BYTES,
-    kind: str = "pixels",
+    kind: str = "",
 ) -> None:
     """Raise `UndecodableError` for a picture with more pixels than are allowed.
 
     That is `max_pixels` or, with None, twice PIL.Image.MAX_IMAGE_PIXELS, where Pillow stops too: 178,956,970 unless
-    somebody sets it, and no limit where that is None. Of formats that take more memory to decode (`bytes_a_pixel`
+    somebody sets it, and no limit where that is None. Of a `kind` that takes more memory to decode (`bytes_a_pixel`
     instead of 4), fewer are allowed.
     """
     if max_pixels is None:
@@ -137,15 +117,8 @@ def check_pixels(
         )
 
 
-def check_jpeg(header: Header, num_bytes: int, max_pixels: int | None) -> None:
-    """Raise `UndecodableError` for a JPEG of this many bytes that costs too much by its header."""
-    bytes_a_pixel = 2 * header.components if header.is_buffered else USUAL_BYTES
-    check_pixels(header.width, header.height, max_pixels, bytes_a_pixel=bytes_a_pixel, kind="progressive JPEG")
-    check_scans(header.num_scans, header.width, header.height, num_bytes)
-
-
 def scans_of(data: bytes, start: int = 0) -> int:
-    """How often a JPEG goes over a component of all its pixels, counted from byte `start` on: at most 255 a scan."""
+    """How often a JPEG goes over a component of all its pixels: the components of each scan from byte `start` on."""
     num, place = 0, data.find(START_OF_SCAN, start)
     while place >= 0:
         num += min(4, max(1, data[place + 4])) if place + 4 < len(data) else 1

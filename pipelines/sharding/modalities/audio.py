@@ -175,10 +175,7 @@ def _is_number(value: object) -> bool:
 def _hz_or_channels(name: str, value: object) -> int:
     """A whole number, which may be written as a float: 48e3."""
     is_whole = isinstance(value, float) and value.is_integer()
-    number = whole_number(name, int(value) if is_whole else value)  # type: ignore[call-overload]
-    if number >= 1 << 31:
-        raise ValueError(f"{name} is {number}; it must be below {1 << 31:,}.")
-    return number
+    return whole_number(name, int(value) if is_whole else value, most=(1 << 31) - 1)  # type: ignore[call-overload]
 
 
 def _ordered(curves: object) -> dict[str, float]:

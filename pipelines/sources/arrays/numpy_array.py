@@ -165,9 +165,7 @@ def _members(file: Path | BinaryIO, name: str) -> tuple[list[zipfile.ZipInfo], i
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.infolist(), archive.start_dir
-    except (
-        Exception
-    ) as error:  # zipfile raises what damage provokes: BadZipFile, NotImplementedError, struct.error …
+    except Exception as error:  # zipfile raises what damage provokes
         raise SourceError(f"{name}: not a readable .npz ({error}). Write it again by numpy.savez.") from error
 
 

@@ -40,14 +40,8 @@ class LocalChunks:
         """For a zarr array and its metadata as stored; None where its layout or codecs are zarr's own affair."""
         try:
             layout = Layout.of(metadata, array.dtype)
-        except (
-            AttributeError,
-            IndexError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ):  # a spelling that only zarr understands
-            return None
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            return None  # a spelling that only zarr understands
         if (
             layout is None
             or layout.chunk != tuple(array.chunks)

@@ -108,7 +108,7 @@ def _is_other_json(path: Path) -> bool:
     """Whether a file is JSON, and no node of zarr: the field of a picture that is called zarr."""
     try:
         content = parse_json(read_plain(path, most=MOST_TEXT_BYTES))
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return False
     return not isinstance(content, dict) or "zarr_format" not in content
 
