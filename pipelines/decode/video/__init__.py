@@ -1,0 +1,1 @@
+"""Encoded videos to frames: measured once, then decoded from any frame on."""
