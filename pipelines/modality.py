@@ -267,15 +267,22 @@ register(
         formats=(
             Format(
                 "mp4",
-                rb"....ftyp(?!heic|heix|heim|heis|hevc|hevx|mif1|msf1|avif|avis|M4A |M4B )",
-                also=("m4v", "mov"),
+                rb"....ftyp(?!heic|heix|heim|heis|hevc|hevx|mif1|msf1|avif|avis|M4A |M4B )"
+                rb"|\0...(moov|wide|skip|free|pnot)|[\0-\x1f]...mdat",
+                also=("m4v", "mov", "qt", "3gp"),
             ),
             Format("mkv", rb"\x1aE\xdf\xa3", also=("webm",)),
             Format("avi", rb"RIFF....AVI "),
-            Format("mpg", None, also=("mpeg",)),
-            Format("ts", None),
+            Format(
+                "ts",  # a packet with the table of programmes or of services, also behind the four bytes of m2ts
+                rb"(....)?G[\x40\x60][\x00\x11][\x10-\x1f\x30-\x3f]",
+                also=("mts", "m2ts"),
+            ),
+            Format("mpg", rb"\0\0\x01\xba", also=("mpeg", "vob")),
         ),
         rate_unit="frames per second",
         rate_setting="fps",
+        iterator=".iterators.video:VideoIterator",
+        trial_settings={"clip_frames": 4, "size": 32, "random_offset": True, "flip": True},
     )
 )

@@ -18,7 +18,7 @@ from ..storage.listing import Examples, list_examples
 from ..storage.live_cache import LiveCache
 from ..storage.plain_files import path_setting, read_plain, system_path
 from ..storage.sidecars import stem_of
-from .located import LocatedExample, Member, file_member
+from .located import FilePart, LocatedExample, Member, file_member
 from .records import Probe, measure_all
 from .source import Example, Source
 
@@ -128,7 +128,8 @@ class FolderSource(Source):
         stem = stem_of(self._files[index])
         suffixes = self._sidecars.get(stem, {})
         fields = {name: file_member(Path(f"{self._path(stem)}.{suffix}")) for name, suffix in suffixes.items()}
-        media = Member(partial(self._read_file, index), self._open_files.get(index, self._open_file).size)
+        size = self._open_files.get(index, self._open_file).size
+        media = Member(partial(self._read_file, index), size, file=FilePart(path))
         return LocatedExample(index, self._key(index), media, path, fields=fields)
 
     def _read_file(self, index: int, offset: int, length: int) -> bytes:

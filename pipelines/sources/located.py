@@ -11,8 +11,9 @@ from time import perf_counter
 
 from ..errors import SourceError
 from ..storage.blob import LocalFile, Read
+from ..storage.frame_table import FrameRows
 
-__all__ = ["READ_CLOCK", "LazyFields", "LocatedExample", "Member", "ReadClock", "file_member"]
+__all__ = ["READ_CLOCK", "FilePart", "LazyFields", "LocatedExample", "Member", "ReadClock", "file_member"]
 
 
 class ReadClock(threading.local):
@@ -32,15 +33,25 @@ READ_CLOCK = ReadClock()
 
 
 @dataclass(frozen=True, slots=True)
+class FilePart:
+    """Where bytes lie on this machine: from `offset` on in the file at `path`."""
+
+    path: str
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """One member of an example: a `Blob` that holds no open file.
 
-    `must_read_whole` says that reading any of it costs reading all of it.
+    `must_read_whole` says that reading any of it costs reading all of it; `file` where it lies, for libraries that
+    read files themselves, None where it is no part of a file of this machine.
     """
 
     read_bytes: Read
     size: int
     must_read_whole: bool = False
+    file: FilePart | None = None
 
     def read(self, offset: int, length: int) -> bytes:
         """`length` bytes at `offset`, fewer at the end; the time it takes counts as reading, not as decoding."""
@@ -57,7 +68,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class LocatedExample:
-    """An `Example` whose members have been located, not read."""
+    """An `Example` whose members have been located, not read.
+
+    `frames` are the tables of the tar that it is in and the row at which its own begins: see `frame_table.py`.
+    """
 
     index: int
     key: str
@@ -65,6 +79,7 @@ class LocatedExample:
     container: str = ""
     offset: int | None = None
     fields: Mapping[str, Member] = field(default_factory=dict)
+    frames: tuple[FrameRows, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

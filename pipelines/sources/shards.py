@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 
 from ..errors import ExampleError, ShardError, SourceError
 from ..order.checked_numbers import flag
-from ..storage.blob import Blob
+from ..storage.blob import Blob, LocalFile
 from ..storage.cache import cached_array
-from ..storage.index import Index, IndexFlag, spans_of
+from ..storage.frame_table import FrameRows, frames_path, parse_frames
+from ..storage.index import Index, IndexFlag, index_digest, spans_of
 from ..storage.keys import header_key, split_member_name
 from ..storage.live_cache import LiveCache
 from ..storage.manifest import Manifest, chain_hashes
 from ..storage.media_types import SIDECAR_SUFFIXES, media_suffix
-from ..storage.plain_files import path_setting
+from ..storage.plain_files import map_plain, path_setting
 from ..storage.store import LOCAL, Store
 from ..storage.tar import BLOCK, iter_members, padded
 from ..storage.tar_index import open_index, open_tar
-from .located import LocatedExample, Member
+from .located import FilePart, LocatedExample, Member
 from .records import Probe, completed, is_known, measure_all
 from .source import Example, Source
 
@@ -40,13 +41,15 @@ OPEN_SHARDS = 100  # each holds its tar and its mapped index: well below the 256
 class OpenShard:
     """A tar and its index while they are in use; `name` is the user's, `blob` may be an unpacked copy of it.
 
-    `spans` are those of the index, of which a row is quicker to read.
+    `spans` are those of the index, of which a row is quicker to read; `frames` the tables of its videos, None
+    without.
     """
 
     name: str
     blob: Blob
     index: Index
     spans: NDArray[np.int64]
+    frames: FrameRows | None = None
 
 
 class ShardSource(Source):
@@ -80,6 +83,7 @@ class ShardSource(Source):
         self._allow_truncated, self._verify = flag("allow_truncated", allow_truncated), flag("verify", verify)
         self._sha256 = None if manifest is None else manifest.shards.sha256
         self._index_hashes = [] if manifest is None else list(manifest.shards.index_hash)
+        self._frames_hashes = [] if manifest is None else list(manifest.shards.frames_hash)
         self.modality = None if manifest is None else manifest.modality
         self.cuts_recordings = manifest is not None and manifest.settings.get("segment") is not None
         self._shards = LiveCache[int, OpenShard](OPEN_SHARDS)
@@ -221,12 +225,15 @@ class ShardSource(Source):
             name = split_member_name(member.name) if member.is_file else None
             if name is not None:
                 key = name[0]
-                part = partial(self._read_span, number, offset + member.data_start, member.data_length)
-                members[offset + member.data_start] = name[1].lower(), Member(part, member.data_length)
+                start, size = offset + member.data_start, member.data_length
+                part = partial(self._read_span, number, start, size)
+                members[start] = name[1].lower(), Member(part, size, file=_file_part(shard.blob, start))
         media = members.pop(data_offset, None)
         if media is None or media[1].size != data_length:
             raise ShardError(_misfit(shard.name, offset))
-        return LocatedExample(index, key, media[1], shard.name, data_offset, dict(members.values()))
+        table_offset = int(shard.index[row]["table_offset"])
+        frames = None if shard.frames is None or table_offset < 0 else (shard.frames, table_offset)
+        return LocatedExample(index, key, media[1], shard.name, data_offset, dict(members.values()), frames)
 
     def _read_span(self, number: int, start: int, size: int, offset: int, length: int) -> bytes:
         return self._shards.get(number, self._open).blob.read(start + offset, max(0, min(length, size - offset)))
@@ -266,7 +273,9 @@ class ShardSource(Source):
         index = open_index(tar, blob, store=self.store, keep_whole=self._allow_truncated, digest=digest)
         if digest:
             self._index_hashes[number] = ""  # compared once
-        shard = OpenShard(tar, blob, np.asarray(index), spans_of(index))  # plain rows are faster than mapped ones
+        frames = self._open_frames(number) if len(index) and index["table_offset"].max() >= 0 else None
+        rows = np.asarray(index)  # plain rows are faster than mapped ones
+        shard = OpenShard(tar, blob, rows, spans_of(index), frames)
         if hasattr(self, "_counts") and len(shard.index) != self._counts[number]:
             raise ShardError(
                 f"{tar}: its index holds {len(shard.index)} examples, {int(self._counts[number])} were expected. "
@@ -274,12 +283,33 @@ class ShardSource(Source):
             )
         return shard
 
+    def _open_frames(self, number: int) -> FrameRows | None:
+        """The frame tables beside a tar; None where they are missing, so that its videos are measured again."""
+        name = os.fspath(frames_path(self.tars[number]))
+        if self.store.size_of(name) is None:
+            return None
+        blob, digest = self.store.open(name), self._frames_hashes[number] if self._frames_hashes else ""
+        content = map_plain(name) if isinstance(blob, LocalFile) else blob.read(0, blob.size)
+        if digest and index_digest(content) != digest:
+            raise ShardError(
+                f"{name}: is not the frame table that the manifest says: it is damaged or was replaced. Restore it, "
+                "or make the shards again with --overwrite."
+            )
+        if digest:
+            self._frames_hashes[number] = ""  # compared once
+        return parse_frames(content, where=name)
+
     def close(self) -> None:
         """Let go of open tars and mapped indexes; they are opened again when read."""
         self._shards.clear()
 
     def __repr__(self) -> str:
         return f"ShardSource({self.name!r}, {len(self):,} examples)"
+
+
+def _file_part(blob: Blob, offset: int) -> FilePart | None:
+    """Where a byte of a tar lies on this machine."""
+    return FilePart(os.path.abspath(blob.path), offset) if isinstance(blob, LocalFile) else None  # noqa: PTH100
 
 
 def _misfit(path: str, offset: int) -> str:

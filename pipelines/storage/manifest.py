@@ -8,7 +8,8 @@ Columnar, so that it stays small at 10⁵ shards:
      "failures": [{"path": "broken.jpg", "reason": "…"}]}
 
 The names file holds one JSON array per line, `["key", "original/path.jpg"]`, example by example in shard order.
-`index_hash` has the digest of each shard's index, empty for shards that were packed before there were any.
+`index_hash` has the digest of each shard's index, empty for shards that were packed before there were any;
+`frames_hash`, of videos, that of its frame table.
 Shards that are appended never change what is before them, so `data_hash` is a chain over the shards:
 h₀ = "", hₖ = SHA-256(hₖ₋₁ ‖ sha256ₖ ‖ examplesₖ), cut to 128 bits.
 """
@@ -43,13 +44,15 @@ MANIFEST_FORMAT = "dirvae-shards"
 MANIFEST_VERSION = 1
 MAX_EXAMPLES = 1 << 48
 COLUMNS = ("name", "examples", "bytes", "sha256")
+DIGESTS = ("index_hash", "frames_hash")
 
 
 @dataclass(frozen=True)
 class ShardColumns:
-    """One entry per shard in each list: file name, number of examples, bytes, SHA-256 in hex, digest of its index.
+    """One entry per shard in each list: file name, number of examples, bytes, SHA-256 in hex, and two digests.
 
-    The digest is `index.index_digest`, empty where it is not known; an empty list means that none is.
+    They are of its index and its frame table, by `index.index_digest`, empty where there is none; an empty list means
+    that there are none.
     """
 
     name: list[str] = field(default_factory=list)
@@ -57,10 +60,12 @@ class ShardColumns:
     bytes: list[int] = field(default_factory=list)
     sha256: list[str] = field(default_factory=list)
     index_hash: list[str] = field(default_factory=list)
+    frames_hash: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if not self.index_hash:
-            object.__setattr__(self, "index_hash", [""] * len(self.name))
+        for name in DIGESTS:
+            if not getattr(self, name):
+                object.__setattr__(self, name, [""] * len(self.name))
 
 
 @dataclass(frozen=True)
@@ -88,11 +93,11 @@ class Manifest:
         """The text of `manifest.json`; the same manifest gives the same bytes."""
         head = {"format": MANIFEST_FORMAT, "version": MANIFEST_VERSION, "modality": self.modality}
         columns = asdict(self.shards)
-        hashes = columns.pop("index_hash")
+        digests = {name: columns.pop(name) for name in DIGESTS}
         body = {
             "examples": self.examples,
             "shards": columns,
-            **({"index_hash": hashes} if any(hashes) else {}),
+            **{name: hashes for name, hashes in digests.items() if any(hashes)},
             "data_hash": self.data_hash,
             "listing": self.listing,
             "settings": self.settings,
@@ -136,7 +141,7 @@ class Manifest:
                 raise ValueError(f"unknown columns {', '.join(content['shards'])}")
             manifest = cls(
                 modality=content["modality"],
-                shards=ShardColumns(**columns, index_hash=list(content.get("index_hash", ()))),
+                shards=ShardColumns(**columns, **{name: list(content.get(name, ())) for name in DIGESTS}),
                 listing=content["listing"],
                 settings=dict(content["settings"]),
                 failures=list(content["failures"]),
@@ -172,7 +177,7 @@ def _holds_other_json(folder: Path) -> bool:
 def _check(manifest: Manifest, content: dict[str, Any]) -> None:
     """Raise `ValueError` for what cannot be in a manifest."""
     columns = manifest.shards
-    if len({len(getattr(columns, name)) for name in (*COLUMNS, "index_hash")}) > 1:
+    if len({len(getattr(columns, name)) for name in (*COLUMNS, *DIGESTS)}) > 1:
         raise ValueError("its columns differ in length")
     for name in columns.name:
         if not is_file_name(name):
@@ -181,7 +186,7 @@ def _check(manifest: Manifest, content: dict[str, Any]) -> None:
         raise ValueError("a count is not a whole number from 0 up")
     if manifest.examples > MAX_EXAMPLES:
         raise ValueError(f"{manifest.examples:,} examples are more than there can be")
-    if not all(isinstance(digest, str) for digest in columns.sha256 + columns.index_hash):
+    if not all(isinstance(digest, str) for digest in columns.sha256 + columns.index_hash + columns.frames_hash):
         raise ValueError("a digest is not a text")
     if len(set(columns.name)) != len(columns.name):
         raise ValueError("it names a shard twice")

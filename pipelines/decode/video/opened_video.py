@@ -1,0 +1,104 @@
+"""An open container: read by FFmpeg itself where the video lies in a file of this machine, else through `read`.
+
+The format is detected by us from the content and then demanded: FFmpeg would also take a playlist for a video, and
+open what it names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...modality import HEAD_BYTES, find_modality
+from ...sources.located import Member
+from ...storage.blob import BlobFile
+from ..errors import UndecodableError
+from ..image.limits import check_pixels
+from .av_package import av_errors, import_av, words_of
+
+__all__ = ["OpenedVideo", "pick_stream"]
+
+DEMUXERS = {"mp4": "mov", "mkv": "matroska", "avi": "avi", "ts": "mpegts", "mpg": "mpeg"}
+"""Usual suffix of a format → its reader in FFmpeg."""
+
+ATTACHED_PICTURE = 1 << 10
+READS_SKIP_AT_OPEN = ("libdav1d", "libaom-av1", "av1")
+
+
+class OpenedVideo:
+    """A container and its video stream, ready to be decoded: by one thread, and by one at a time.
+
+    `demuxer` is its format in FFmpeg. Raises `UndecodableError` for what is no video, or has more pixels than are
+    allowed; `ImportError` without PyAV.
+    """
+
+    def __init__(self, media: Member, *, max_pixels: int | None = None) -> None:
+        av = import_av()
+        self._file: BlobFile | None = None
+        self.demuxer = _demuxer_of(media)
+        try:
+            self.container = av.open(
+                self._name_of(media), format=self.demuxer, options={"protocol_whitelist": "file,subfile"}
+            )
+        except av_errors() as error:
+            raise UndecodableError(f"damaged: it cannot be opened ({words_of(error)})") from error
+        finally:
+            self._check_reading()
+        try:
+            self.stream = pick_stream(self.container)
+            self.context = self.stream.codec_context
+            check_pixels(self.context.width, self.context.height, max_pixels)
+            self.context.thread_count = 1
+            self.context.copy_opaque = True
+            self.context.options = {"err_detect": "explode"}
+        except BaseException:
+            self.close()
+            raise
+
+    def _name_of(self, media: Member) -> Any:
+        """What FFmpeg is to open: a file, a part of one, or a Python file."""
+        place = media.file
+        if place is None:
+            self._file = BlobFile(media.read, media.size)
+            return self._file
+        if place.offset == 0:
+            return f"file:{place.path}"
+        return f"subfile,,start,{place.offset},end,{place.offset + media.size},,:file:{place.path}"
+
+    def _check_reading(self) -> None:
+        """Raise what went wrong in reading, rather than what FFmpeg made of it."""
+        if self._file is not None:
+            self._file.check()
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether the decoder skips frames that no other needs when it is told to."""
+        return str(self.context.codec.name) not in READS_SKIP_AT_OPEN
+
+    @property
+    def may_drain(self) -> bool:
+        """Whether frames can be had of the decoder at any packet, and decoding begun again by a seek."""
+        return str(self.context.codec.name) not in READS_SKIP_AT_OPEN
+
+    def close(self) -> None:
+        """Let go of the file and the decoder."""
+        self.container.close()
+
+
+def pick_stream(container: Any) -> Any:
+    """The first video stream that is not a cover picture. Raises `UndecodableError` where none can be decoded."""
+    streams = container.streams.video
+    moving = [one for one in streams if not int(one.disposition) & ATTACHED_PICTURE]
+    for stream in moving or streams:
+        if stream.codec_context is None:
+            raise UndecodableError("its video is of a codec that cannot be decoded")
+        return stream
+    raise UndecodableError("it has no video stream")
+
+
+def _demuxer_of(media: Member) -> str:
+    modality = find_modality("video")
+    head = media.read(0, HEAD_BYTES)
+    suffix = modality.sniff(head)
+    if suffix is None:
+        raise UndecodableError(modality.why_unknown(head) or "not a video: it does not begin like one")
+    return DEMUXERS[suffix]
