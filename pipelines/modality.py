@@ -277,5 +277,6 @@ register(
         ),
         rate_unit="frames per second",
         rate_setting="fps",
+        make_samples=".samples.clips:make_sample_clips",
     )
 )
