@@ -84,6 +84,7 @@ def _encode(clip: Clip, size: int) -> bytes:
             sound.sample_rate, sound.pts = CLIP_SAMPLE_HZ, 0
             container.mux([*audio.encode(sound), *audio.encode(None)])
         for pixels in draw_frames(clip, size):
-            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p", threads=1)
+            container.mux(video.encode(frame))
         container.mux(video.encode(None))
     return file.getvalue()

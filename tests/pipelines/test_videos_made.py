@@ -56,6 +56,11 @@ def test_every_frame_differs_clearly_from_the_next() -> None:
         assert np.abs(after - before).mean() > 8
 
 
+def test_frames_of_variable_rate_come_at_irregular_times() -> None:
+    assert ticks(5) == [0, 1, 2, 3, 4]
+    assert ticks(12, variable_rate=True) == [0, 1, 2, 4, 5, 10, 11, 14, 15, 16, 24, 25]
+
+
 def test_some_combinations_have_every_value_and_two_calls_are_the_same() -> None:
     assert pick(8) == pick(8)
     assert len(set(pick(24))) == 24

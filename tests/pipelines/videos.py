@@ -126,9 +126,8 @@ def _set_colours(context: Any, matrix: str | None, full_range: bool) -> dict[str
     """Have them written into the file; returns the settings of `reformat` that make it true."""
     settings: dict[str, Any] = {}
     if matrix is not None:
-        settings["dst_colorspace"], context.colorspace, context.color_primaries, context.color_trc = MATRICES[
-            matrix
-        ]
+        name, context.colorspace, context.color_primaries, context.color_trc = MATRICES[matrix]
+        settings["dst_colorspace"] = name
     if full_range:
         settings["dst_color_range"] = context.color_range = 2
     return settings
@@ -154,7 +153,7 @@ def _encoder_options(codec: str, gop: int, open_gop: bool, b_frames: int) -> dic
         return {**common, "keyint_min": str(gop), "deadline": "realtime", "cpu-used": "8", "crf": "30", "b": "0"}
     if codec == "libsvtav1":
         params = f"lp=1:scd=0:irefresh-type={1 if open_gop else 2}"
-        return {**common, "preset": "8", "crf": "25", "svtav1-params": params}
+        return {**common, "preset": "8", "crf": "25", "svtav1-params": params}  # 10 and faster blur the numbers
     return {**common, "bf": str(b_frames)} if b_frames else common
 
 
