@@ -286,5 +286,6 @@ register(
         add_arguments=".sharding.modalities.video:add_arguments",
         iterator=".iterators.video:VideoIterator",
         trial_settings={"clip_frames": 4, "size": 32, "random_offset": True, "flip": True},
+        make_samples=".samples.clips:make_sample_clips",
     )
 )
