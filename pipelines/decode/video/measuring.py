@@ -27,7 +27,7 @@ from ...storage.frame_table import (
     TableFlag,
 )
 from ..errors import UndecodableError
-from .av_package import av_errors, words_of
+from .av_package import av_errors
 from .opened_video import OpenedVideo
 
 __all__ = ["Decoded", "measure_video"]
@@ -97,7 +97,7 @@ def measure_video(media: Member, *, max_pixels: int | None = None) -> FrameTable
         packets = Packets()
         most = (FREE_PIXELS + PIXELS_A_BYTE * media.size) // max(1, video.context.width * video.context.height)
         frames, picture = _decode_all(video, packets, most)
-        video._check_reading()
+        video.check_reading()
         if picture is None:
             raise UndecodableError("damaged: none of its frames can be decoded")
         head = _head(video, picture)
@@ -112,7 +112,7 @@ def measure_video(media: Member, *, max_pixels: int | None = None) -> FrameTable
     head["flags"], head["frames"], head["broken"], head["end"] = int(flags), len(good), len(broken), end
     head["time_numerator"], head["time_denominator"] = time_base.numerator, time_base.denominator
     head["rate_numerator"], head["rate_denominator"] = rate.numerator, rate.denominator
-    return FrameTable(head[()], good, broken)
+    return FrameTable(head.reshape(1)[0], good, broken)
 
 
 def _decode_all(video: OpenedVideo, packets: Packets, most: int) -> tuple[list[Decoded], Picture | None]:
