@@ -36,11 +36,14 @@ class VideoIterator(DataIterator):
     random_offset   clips begin anywhere instead of at multiples of the hop, as in `AudioIterator`
     size            (height, width) or one number, in pixels; None keeps each video's own (batch_size=1 then)
     fit, crop, flip   as in `ImageIterator`; all frames of a clip are placed alike
+    sample_rate     in Hz: also the sound of each clip, as the field `sound`
     max_pixels      videos with larger frames are refused; None: 178,956,970
 
     Quarter turns are applied. Where pixels are not square, frames are stretched so that they are, but not with
     size=None: the field `pixel_aspect` then gives the width of a pixel through its height. The field `pts_seconds` is
-    (batch, time) float64: when each frame is shown, in seconds of its file, NaN behind the end. Keys are `KEY@START`,
+    (batch, time) float64: when each frame is shown, in seconds of its file, NaN behind the end. The field `sound` is
+    (batch, 1, samples) float32, the mean of all channels, from when the first frame is shown and as long as the clip is
+    at its video's average rate; None where there is no sound. Keys are `KEY@START`,
     START the number of the first frame in its video. shuffle=True draws clips uniformly, "files" plays videos in
     random order and the clips of each in their order; `select` and `limit` choose videos. Everything else is as in
     `DataIterator`. Frames that cannot be decoded are passed over, as if they were not there.
@@ -62,6 +65,7 @@ class VideoIterator(DataIterator):
         fit: Fit = "crop",
         crop: Crop = "center",
         flip: bool = False,
+        sample_rate: int | None = None,
         max_pixels: int | None = None,
         **reading: Unpack[Reading],
     ) -> None:
@@ -74,13 +78,12 @@ class VideoIterator(DataIterator):
         spec = video_clip_spec(clip_frames, fps=fps, every=every, hop=hop, short=short, random_offset=random_offset)
         filling = FrameFilling(size=size, fit=fit, crop=crop, flip=flip)
         reader = VideoReader(max_pixels=checked_limit(max_pixels), keep=spec.window if spec.overlaps else 0)
-        decoder = VideoDecoder(reader, spec, filling)
+        decoder = VideoDecoder(reader, spec, filling, sample_rate=sample_rate)
         select, limit = reading.pop("select", None), reading.pop("limit", None)
         videos = chosen(opened_as(source, self.modality), select, limit)
         clips = ClipSource(videos, spec, reader)
         self._reader = reader
-        own = ("pts_seconds", "pixel_aspect") if size is None else ("pts_seconds",)
-        super().__init__(clips, decoder, **with_fields(reading, own))
+        super().__init__(clips, decoder, **with_fields(reading, decoder.fields))
 
     @property
     def frame_counts(self) -> FrameCounts:

@@ -80,9 +80,8 @@ HEAD_DTYPE = np.dtype(
         ("codec", "S8"),  # by its name in FFmpeg
     ]
 )
-POSITIVE = tuple(
-    f"{name}_{term}" for name in ("time", "rate", "aspect") for term in ("numerator", "denominator")
-) + ("width", "height")
+TERMS = ("numer", "denomin")
+POSITIVE = ("width", "height", *(f"{name}_{term}ator" for name in ("time", "rate", "aspect") for term in TERMS))
 HEAD_ROWS = HEAD_DTYPE.itemsize // FRAME_DTYPE.itemsize
 assert HEAD_ROWS * FRAME_DTYPE.itemsize == HEAD_DTYPE.itemsize
 

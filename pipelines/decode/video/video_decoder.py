@@ -5,18 +5,21 @@ place in the run ─▶ which frames ─▶ decoded from the last key on ─▶ 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...order.checked_numbers import whole_number
 from ...order.clip_arithmetic import UNREADABLE
 from ...order.randomness import Place
 from ...order.video_clips import VideoClipSpec
 from ...sources.clips import Clip
 from ...sources.source import Example
 from ...storage.frame_table import FrameTable
+from ..audio.resampling import import_soxr
 from ..decoder import Details
 from ..errors import UndecodableError
 from ..image.limits import check_pixels
@@ -27,6 +30,8 @@ __all__ = ["VideoDecoder"]
 
 Frames = NDArray[np.uint8]
 MAX_CLIP_BYTES = 1 << 31
+RUN_CLIPS = 8
+MOST_HZ = 1 << 20
 
 
 class VideoDecoder:
@@ -36,12 +41,29 @@ class VideoDecoder:
     spec       the clips, and whether they begin at random: then anywhere in a clip's share of the video, by its place
                in the run
     filling    the size of the frames, and how they fill it
+    sample_rate   of the field "sound" in Hz; None: it is not made
     """
 
-    def __init__(self, reader: VideoReader, spec: VideoClipSpec, filling: FrameFilling) -> None:
+    def __init__(
+        self, reader: VideoReader, spec: VideoClipSpec, filling: FrameFilling, *, sample_rate: int | None = None
+    ) -> None:
+        if sample_rate is not None:
+            sample_rate = whole_number("sample_rate", sample_rate, most=MOST_HZ)
+            import_soxr()
+        self.sample_rate = sample_rate
         if filling.size is not None:
             _check_bytes(spec.clip_frames, *filling.size)
         self.reader, self.spec, self.filling = reader, spec, filling
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that it makes of every clip."""
+        asked = {
+            "pts_seconds": True,
+            "pixel_aspect": self.filling.size is None,
+            "sound": self.sample_rate is not None,
+        }
+        return tuple(name for name, is_made in asked.items() if is_made)
 
     def allocate(self, num: int) -> Frames | None:
         """(num, 3, time, height, width); None where each video keeps its own size."""
@@ -68,6 +90,35 @@ class VideoDecoder:
             raise example.error(str(error).rstrip(".")) from error
         out = np.empty((self.spec.clip_frames, *table.size, 3), np.uint8).transpose(3, 0, 1, 2)
         return out, self.decode_into(example, out, place)
+
+    def run_of(self, example: Example) -> Hashable:
+        """Clips that one thread decodes together, so that what lies before them is decoded once.
+
+        Read at random: those of a video that begin behind the same key. Read in order: all of a video, cut after every
+        eighth clip where a key is near.
+        """
+        clip = _clip(example)
+        name = (clip.container, clip.offset, clip.located.key)
+        try:
+            table = self._table(clip)
+        except UndecodableError:
+            return name
+        if self.reader.is_random:
+            return (*name, table.key_ordinal(self._first(clip, clip.number, table)))
+        block = clip.number // RUN_CLIPS
+        while block and self._lead(clip, block * RUN_CLIPS, table) > self.spec.window:
+            block -= 1
+        return (*name, -1 - block)
+
+    def _first(self, clip: Clip, number: int, table: FrameTable) -> int:
+        """The first frame of a clip of the same video, where it begins nowhere at random."""
+        start = self.spec.start(number)
+        return min(len(table) - 1, self.spec.source_frame(start, clip.record))
+
+    def _lead(self, clip: Clip, number: int, table: FrameTable) -> int:
+        """How many frames have to be decoded before a clip."""
+        first = self._first(clip, number, table)
+        return first - table.key_ordinal(first)
 
     def _table(self, clip: Clip) -> FrameTable:
         if clip.record.frames <= UNREADABLE:
@@ -116,6 +167,8 @@ class VideoDecoder:
         seconds = np.full(spec.clip_frames, np.nan)
         seconds[: len(ordinals)] = table.seconds(ordinals)
         fields: dict[str, Any] = {"pts_seconds": seconds}
+        if self.sample_rate is not None:
+            fields["sound"] = self._sound(clip, table, int(ordinals[0]))
         if self.filling.size is None:
             fields["pixel_aspect"] = np.float64(table.pixel_aspect)
         return Details(
@@ -125,6 +178,14 @@ class VideoDecoder:
             fields=fields,
             rate=None if spec.fps is not None else clip.record.rate,
         )
+
+    def _sound(self, clip: Clip, table: FrameTable, first: int) -> NDArray[np.float32] | None:
+        """(1, samples) float32 from when the first frame is shown; as long as a clip is at the video's average rate."""
+        assert self.sample_rate is not None
+        frames_per_second = self.spec.fps or table.rate / self.spec.every
+        num = int(self.spec.clip_frames / frames_per_second * self.sample_rate + Fraction(1, 2))
+        begin = int(table.rows["time"][first]) * table.time_base
+        return self.reader.sound(clip.located, begin, num, self.sample_rate)
 
     def __repr__(self) -> str:
         spec = self.spec
