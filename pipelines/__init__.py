@@ -14,6 +14,7 @@ from .iterators.audio import AudioIterator
 from .iterators.data import DataIterator
 from .iterators.image import ImageIterator
 from .iterators.mixture import MixedIterator, mix
+from .iterators.video import VideoIterator
 from .sharding import ShardWriter, make_shards
 from .sources import Example, FolderSource, ShardSource, Source, hold_out, open_source
 from .sources.arrays.array_source import ArraySource
@@ -41,6 +42,7 @@ __all__ = [
     "SourceError",
     "StateError",
     "Stats",
+    "VideoIterator",
     "hold_out",
     "make_shards",
     "mix",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decode.decoder import Decoder, Details, FunctionDecoder
+from ..decode.decoder import Decoder, Details, FunctionDecoder, RunDecoder
 from ..errors import ExampleError, PipelineError, ShardError, SourceError
 from ..order.randomness import Place, Purpose, derive_key
 from ..sources.located import READ_CLOCK
@@ -146,6 +146,26 @@ class BatchJob:
             read_seconds=decoding - begun + reading_on,
             decode_seconds=perf_counter() - decoding - reading_on,
         )
+
+    def runs(self) -> list[tuple[Hashable, int]] | None:
+        """For each slot what it is decoded together with, and where in that; None where each slot is for itself.
+
+        Also None where an example cannot be read: `fill` says so.
+        """
+        decoders = [spec.decoder for spec in self._specs]
+        if not all(isinstance(decoder, RunDecoder) for decoder in decoders):
+            return None
+        slots = self._slots
+        try:
+            examples = self._read(slots)
+        except PipelineError:
+            return None
+        streams = repeat(0, len(slots)) if slots.streams is None else slots.streams.tolist()
+        found: list[tuple[Hashable, int]] = []
+        for slot, (stream, example) in enumerate(zip(streams, examples, strict=True)):
+            run = ("alone", id(self), slot) if example is None else decoders[stream].run_of(example)
+            found.append(((stream, run), 0 if example is None else example.index))
+        return found
 
     def _read(self, part: Slots) -> list[Example | None]:
         """The examples, all of a stream in one call; None for one that cannot be read and may be substituted."""

@@ -6,6 +6,10 @@
 
 Jobs are started and taken by the consumer in order, so nothing but the time it takes depends on the threads.
 
+Slots of one run (`Job.runs`) are one task, also those of different jobs: a task that waits for a thread takes up what
+belongs to it of the jobs that are started meanwhile, and fills its slots in the order of the run. Jobs are taken in
+their order all the same.
+
 Where a slot takes microseconds (bytes that are cached and need no decoding) threads only wait for one another: each
 read hands the interpreter's lock over, which costs more than the read. Then they take turns, a piece at a time.
 """
@@ -15,7 +19,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from queue import SimpleQueue
 from time import perf_counter, thread_time
@@ -44,6 +48,9 @@ class Job(Protocol):
 
     def fill(self, start: int, stop: int) -> None:
         """Fill slots [start, stop). What it raises reaches the consumer when the job is taken."""
+
+    def runs(self) -> list[tuple[Hashable, int]] | None:
+        """For each slot the run that it belongs to and its place in it; None where each is for itself."""
 
 
 J = TypeVar("J", bound=Job)
@@ -96,7 +103,48 @@ class _Pace:
         self._is_slow = seconds > slots * SLOW_SECONDS
 
 
-Tasks = SimpleQueue["tuple[_Progress[J], int, int] | None"]
+class _Run(Generic[J]):
+    """Slots of jobs that one thread fills, in the order of their places: (place, job, slot)."""
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.slots: list[tuple[int, _Progress[J], int]] = []
+
+    def fill(self, stop: threading.Event) -> None:
+        for _, progress, slot in sorted(self.slots, key=lambda entry: entry[0]):
+            error: BaseException | None = None
+            try:
+                if not stop.is_set():
+                    progress.job.fill(slot, slot + 1)
+            except BaseException as raised:
+                error = raised
+            progress.finish(slot, error)
+
+
+class _WaitingRuns(Generic[J]):
+    """The runs that no thread has taken yet; they still grow."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: dict[Hashable, _Run[J]] = {}
+
+    def add(self, key: Hashable, place: int, progress: _Progress[J], slot: int) -> _Run[J] | None:
+        """Add a slot to its run; the run if it is a new one."""
+        with self._lock:
+            run = self._runs.get(key)
+            is_new = run is None
+            if run is None:
+                run = self._runs[key] = _Run(key)
+            run.slots.append((place, progress, slot))
+            return run if is_new else None
+
+    def take(self, run: _Run[J]) -> None:
+        """From now on a run grows no more."""
+        with self._lock:
+            self._runs.pop(run.key, None)
+
+
+Tasks = SimpleQueue["tuple[_Progress[J], int, int] | _Run[J] | None"]
 
 
 class DecodeThreads(Generic[J]):
@@ -112,7 +160,8 @@ class DecodeThreads(Generic[J]):
         self._tasks: Tasks[J] = SimpleQueue()
         self._stop = threading.Event()
         self._pace = _Pace(threads)
-        work = (self._tasks, self._stop, self._pace)
+        self._runs: _WaitingRuns[J] = _WaitingRuns()
+        work = (self._tasks, self._stop, self._pace, self._runs)
         workers = [
             threading.Thread(target=_work, args=work, name=f"pipelines-decode-{number}", daemon=True)
             for number in range(threads)
@@ -142,6 +191,9 @@ class DecodeThreads(Generic[J]):
         return sum(progress.done.is_set() for progress in self._under_way)
 
     def _start(self, job: J) -> None:
+        if (runs := job.runs()) is not None:
+            self._start_runs(job, runs)
+            return
         piece = self._pace.piece(len(job))
         starts = range(0, len(job), piece)
         progress = _Progress(job, len(starts))
@@ -149,15 +201,27 @@ class DecodeThreads(Generic[J]):
         for start in starts:
             self._tasks.put((progress, start, min(start + piece, len(job))))
 
+    def _start_runs(self, job: J, runs: list[tuple[Hashable, int]]) -> None:
+        progress = _Progress(job, len(runs))
+        self._under_way.append(progress)
+        for slot, (key, place) in enumerate(runs):
+            if (run := self._runs.add(key, place, progress, slot)) is not None:
+                self._tasks.put(run)
+
     def close(self) -> None:
         """Stop the threads and wait until they are gone."""
         self._under_way.clear()
         self._close()
 
 
-def _work(tasks: Tasks[J], stop: threading.Event, pace: _Pace) -> None:
+def _work(tasks: Tasks[J], stop: threading.Event, pace: _Pace, runs: _WaitingRuns[J]) -> None:
     while (task := tasks.get()) is not None:
         if stop.is_set():
+            continue
+        if isinstance(task, _Run):
+            runs.take(task)
+            task.fill(stop)
+            del task
             continue
         progress, start, end = task
         error: BaseException | None = None

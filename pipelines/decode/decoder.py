@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol, runtime_checkable
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..order.randomness import Place
 from ..sources.source import Example
 
-__all__ = ["Decoder", "Details", "FunctionDecoder"]
+__all__ = ["Decoder", "Details", "FunctionDecoder", "RunDecoder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,14 @@ class Decoder(Protocol):
 
     def decode(self, example: Example, place: Place) -> tuple[NDArray[Any], Details]:
         """Decode to an array of any shape; called where `allocate` gave None."""
+
+
+@runtime_checkable
+class RunDecoder(Decoder, Protocol):
+    """A decoder for which some examples are better decoded one after the other than each by itself."""
+
+    def run_of(self, example: Example) -> Hashable:
+        """What the examples have in common that one thread decodes together, in the order of their indices."""
 
 
 class FunctionDecoder:

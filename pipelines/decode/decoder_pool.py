@@ -9,9 +9,13 @@ __all__ = ["DecoderPool", "OpenDecoder"]
 
 
 class OpenDecoder(Protocol):
-    """A decoder of one file, used by one thread at a time; `position` is the frame it decodes next."""
+    """A decoder of one file, used by one thread at a time.
+
+    `position` is the frame it decodes next, `num_bytes` about how much memory it holds.
+    """
 
     position: int
+    num_bytes: int
 
     def close(self) -> None:
         """Let go of it."""
@@ -22,10 +26,13 @@ Name = tuple[Any, ...]
 
 
 class DecoderPool(Generic[D]):
-    """The `size` decoders that were used last and are idle now, by the name of their file. Pickled, it is empty."""
+    """The `size` decoders that were used last and are idle now, by the name of their file. Pickled, it is empty.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    With `most_bytes` fewer are kept where they hold more memory than that, but always one.
+    """
+
+    def __init__(self, size: int, *, most_bytes: int | None = None) -> None:
+        self.size, self.most_bytes = size, most_bytes
         self._forget()
 
     def _forget(self) -> None:
@@ -33,22 +40,33 @@ class DecoderPool(Generic[D]):
         self._idle: list[tuple[Name, D]] = []  # the one that was used last at the end
 
     def take(self, name: Name, position: int) -> D | None:
-        """An idle decoder of a file, the one that stands at a position if there is one; nobody else gets it then."""
+        """An idle decoder of a file, the one that stands nearest to a position; nobody else gets it then."""
         with self._lock:
             mine = [place for place, (other, _) in enumerate(self._idle) if other == name]
             if not mine:
                 return None
-            there = [place for place in mine if self._idle[place][1].position == position]
-            return self._idle.pop((there or mine)[0])[1]
+            nearest = min(mine, key=lambda place: abs(self._idle[place][1].position - position))
+            return self._idle.pop(nearest)[1]
 
     def put_back(self, name: Name, decoder: D) -> None:
         """Keep a decoder for the next clip; one that failed is not put back."""
         with self._lock:
             self._idle.append((name, decoder))
-            dropped = self._idle[: -self.size]
-            del self._idle[: -self.size]
+            num = self._num_kept()
+            dropped = self._idle[:-num]
+            del self._idle[:-num]
         for _, old in dropped:
             old.close()
+
+    def _num_kept(self) -> int:
+        """How many of the last ones stay."""
+        num = held = 0
+        for _, decoder in reversed(self._idle[-self.size :]):
+            held += decoder.num_bytes
+            if num and self.most_bytes is not None and held > self.most_bytes:
+                break
+            num += 1
+        return num
 
     def clear(self) -> None:
         """Close all of them."""
@@ -58,8 +76,8 @@ class DecoderPool(Generic[D]):
             decoder.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"size": self.size}
+        return {"size": self.size, "most_bytes": self.most_bytes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.size = state["size"]
+        self.size, self.most_bytes = state["size"], state["most_bytes"]
         self._forget()

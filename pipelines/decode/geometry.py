@@ -15,6 +15,7 @@ __all__ = ["Crop", "Fit", "Framing", "Size", "frame", "parse_size"]
 
 Fit = Literal["crop", "pad", "stretch"]
 Crop = Literal["center", "random"]
+SCALES = (8, 4, 2)
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
@@ -64,12 +65,22 @@ def parse_size(size: int | Size) -> Size:
     return height, width
 
 
-def frame(source: Size, target: Size, *, fit: Fit, crop: Crop, flip: bool, words: list[int]) -> Framing:
+def frame(
+    source: Size,
+    target: Size,
+    *,
+    fit: Fit,
+    crop: Crop,
+    flip: bool,
+    words: list[int],
+    scales: tuple[int, ...] = SCALES,
+) -> Framing:
     """Where the source goes in a target of (height, width) pixels.
 
     fit     "crop": the largest box of the target's shape, its place given by `crop`. "pad": all of the source, as
             large as fits, in the middle. "stretch": all of the source, over all of the target.
     words   three random 64-bit words: the box's column, its row, and whether a `flip` happens.
+    scales  by which the source can be decoded smaller, the largest first.
     """
     height, width = source
     out_height, out_width = target
@@ -85,7 +96,8 @@ def frame(source: Size, target: Size, *, fit: Fit, crop: Crop, flip: bool, words
         inner_height = min(out_height, max(1, round(height * ratio)))
         left, top = (out_width - inner_width) // 2, (out_height - inner_height) // 2
         target_box = (left, top, left + inner_width, top + inner_height)
-    scale = _scale(box_height, box_width, target_box[3] - target_box[1], target_box[2] - target_box[0])
+    inner = (target_box[3] - target_box[1], target_box[2] - target_box[0])
+    scale = _scale((box_height, box_width), inner, scales)
     box_height, box_width = box_height // scale * scale, box_width // scale * scale
     columns, rows = (width - box_width) // scale, (height - box_height) // scale
     if crop == "random" and fit == "crop":
@@ -96,10 +108,10 @@ def frame(source: Size, target: Size, *, fit: Fit, crop: Crop, flip: bool, words
     return Framing(box, target_box, scale, flip and bool(words[2] >> 63))
 
 
-def _scale(box_height: int, box_width: int, out_height: int, out_width: int) -> int:
-    """The largest power of two up to 8 that leaves no less than the output, and trims 1/32 of a side at most."""
-    for scale in (8, 4, 2):
-        if box_height // scale >= max(out_height, 32) and box_width // scale >= max(out_width, 32):
+def _scale(box: Size, out: Size, scales: tuple[int, ...]) -> int:
+    """The first scale that leaves no less than the output, and trims 1/32 of a side at most."""
+    for scale in scales:
+        if box[0] // scale >= max(out[0], 32) and box[1] // scale >= max(out[1], 32):
             return scale
     return 1
 

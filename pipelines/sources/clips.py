@@ -17,7 +17,7 @@ from ..errors import ExampleError, SourceError
 from ..order.clip_arithmetic import ClipSpec
 from ..storage.cache import cached_array
 from ..storage.index import Index, Record
-from .located import LazyFields, LocatedExample
+from .located import LazyFields, LocatedExample, ReadOrder
 from .records import Probe
 from .source import Example, Source, joined_fingerprint
 
@@ -126,6 +126,11 @@ class ClipSource(Source):
         if examples <= 0 or shard == len(self._stops) or self._stops[shard] != examples:
             return None
         return self.source.prefix_hash(int(self._recording_stops[shard]))
+
+    def expect(self, indices: NDArray[np.int64] | None, *, order: ReadOrder) -> None:
+        """Say to what reads the clips in which kind of order they come."""
+        if indices is None:
+            self._probe.expect(order)
 
     def explain(self, error: ExampleError) -> ExampleError:
         """As the source of the recordings does."""

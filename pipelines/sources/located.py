@@ -8,12 +8,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Literal
 
 from ..errors import SourceError
 from ..storage.blob import LocalFile, Read
 from ..storage.frame_table import FrameRows
 
-__all__ = ["READ_CLOCK", "FilePart", "LazyFields", "LocatedExample", "Member", "ReadClock", "file_member"]
+__all__ = [
+    "READ_CLOCK",
+    "FilePart",
+    "LazyFields",
+    "LocatedExample",
+    "Member",
+    "ReadClock",
+    "ReadOrder",
+    "file_member",
+]
+
+
+ReadOrder = Literal["stored", "by_shard", "random"]
+"""As stored; shards in random order, or within windows of them; anything at any time."""
 
 
 class ReadClock(threading.local):

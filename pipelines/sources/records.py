@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..storage.index import INDEX_DTYPE, Index, Record
-from .located import LocatedExample
+from .located import LocatedExample, ReadOrder
 
 __all__ = ["Probe", "completed", "is_known", "measure_all"]
 
@@ -27,6 +27,9 @@ class Probe(Protocol):
 
     def measure(self, located: LocatedExample) -> Record:
         """Look at one example; `frames` is UNREADABLE where it cannot be decoded. Only what it measures counts."""
+
+    def expect(self, order: ReadOrder) -> None:
+        """Say in which kind of order clips are read from now on."""
 
     def close(self) -> None:
         """Let go of what it keeps open."""

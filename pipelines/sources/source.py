@@ -7,20 +7,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ExampleError
 from ..storage.index import Index
-from .located import LocatedExample, Member
+from .located import LocatedExample, Member, ReadOrder
 from .records import Probe, measure_all
 
 __all__ = ["Example", "ReadOrder", "Source", "joined_fingerprint"]
-
-ReadOrder = Literal["stored", "by_shard", "random"]
-"""As stored; shards in random order, or within windows of them; anything at any time."""
 
 
 @dataclass(slots=True, repr=False)  # not frozen: that would triple the time it takes to make one

@@ -80,6 +80,8 @@ HEAD_DTYPE = np.dtype(
         ("codec", "S8"),  # by its name in FFmpeg
     ]
 )
+TERMS = ("numer", "denomin")
+POSITIVE = ("width", "height", *(f"{name}_{term}ator" for name in ("time", "rate", "aspect") for term in TERMS))
 HEAD_ROWS = HEAD_DTYPE.itemsize // FRAME_DTYPE.itemsize
 assert HEAD_ROWS * FRAME_DTYPE.itemsize == HEAD_DTYPE.itemsize
 
@@ -133,9 +135,7 @@ class FrameTable:
 
     def _is_sound(self) -> bool:
         head, rows = self.head, self.rows
-        positive = ("time_denominator", "time_numerator", "rate_numerator", "rate_denominator")
-        positive = (*positive, "aspect_numerator", "aspect_denominator", "width", "height")
-        if any(int(head[name]) <= 0 for name in positive) or not 0 <= int(head["turns"]) < 4:
+        if any(int(head[name]) <= 0 for name in POSITIVE) or not 0 <= int(head["turns"]) < 4:
             return False
         if not 0 <= int(head["stream"]) < 1 << 16 or not len(rows):
             return not len(rows) and 0 <= int(head["stream"]) < 1 << 16
@@ -212,7 +212,13 @@ class FrameTable:
         """For each packet, the ordinal of the first frame that comes out of it, -1 where none does: (packets,)."""
         packets = self.rows["packet"]
         found = np.full(int(packets.max(initial=-1)) + 1, -1, np.int32)
-        found[packets[::-1]] = np.arange(len(packets) - 1, -1, -1, np.int32)
+        found[packets[::-1]] = np.arange(len(packets), dtype=np.int32)[::-1]
+        return found
+
+    @cached_property
+    def earliest_packet(self) -> NDArray[np.int32]:
+        """For each frame, the first packet that it or any frame after it is made of: (frames,)."""
+        found: NDArray[np.int32] = np.minimum.accumulate(self.rows["packet"][::-1])[::-1]
         return found
 
     def key_ordinal(self, ordinal: int) -> int:

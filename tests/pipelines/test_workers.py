@@ -24,6 +24,9 @@ class Recorder:
     def __len__(self) -> int:
         return len(self.filled)
 
+    def runs(self) -> None:
+        return None
+
     def fill(self, start: int, stop: int) -> None:
         for slot in range(start, stop):
             time.sleep(self.delay)
@@ -70,6 +73,9 @@ class Crowd(Recorder):
     inside, most = 0, 0
     lock = threading.Lock()
 
+    def runs(self) -> None:
+        return None
+
     def fill(self, start: int, stop: int) -> None:
         with self.lock:
             Crowd.inside += 1
@@ -98,6 +104,9 @@ class Pieces(Recorder):
     def __init__(self, number: int, size: int, *, delay: float = 0.0) -> None:
         super().__init__(number, size, delay=delay)
         self.pieces: list[int] = []
+
+    def runs(self) -> None:
+        return None
 
     def fill(self, start: int, stop: int) -> None:
         self.pieces.append(stop - start)
@@ -143,6 +152,9 @@ def test_the_error_of_the_first_slot_is_raised_in_the_jobs_turn() -> None:
 
 def test_of_two_errors_in_a_job_the_one_that_stands_first_is_raised() -> None:
     class Fails(Recorder):
+        def runs(self) -> None:
+            return None
+
         def fill(self, start: int, stop: int) -> None:
             time.sleep(0.05 if start == 0 else 0)
             raise LookupError(f"piece {start}")

@@ -53,6 +53,8 @@ class CompressedStream:
     `UndecodableError` for what libsndfile does not open, `ImportError` without soundfile.
     """
 
+    num_bytes = 1 << 18
+
     def __init__(self, read: Read, size: int) -> None:
         self._read, self._size = read, size
         self._mp3_frames: Mp3Frames | None = None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...order.clip_arithmetic import UNREADABLE
-from ...sources.located import LocatedExample, Member
+from ...sources.located import LocatedExample, Member, ReadOrder
 from ...storage.blob import MemoryBlob
 from ...storage.index import Record
 from ...storage.live_cache import LiveCache
@@ -49,6 +49,9 @@ class RecordingReader:
         return Record(
             frames=found.frames, rate_numerator=found.sample_rate, rate_denominator=1, channels=found.channels
         )
+
+    def expect(self, order: ReadOrder) -> None:
+        """Nothing: a decoder that stands elsewhere seeks."""
 
     def refuse(self, located: LocatedExample) -> None:
         """Raise `UndecodableError` for a recording that was found to be unreadable, with the reason."""

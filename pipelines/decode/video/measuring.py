@@ -104,7 +104,7 @@ def measure_video(
         packets = Packets(on_packet=on_packet)
         most = (FREE_PIXELS + PIXELS_A_BYTE * media.size) // max(1, video.context.width * video.context.height)
         frames, picture = _decode_all(video, packets, most)
-        video._check_reading()
+        video.check_reading()
         if picture is None:
             raise UndecodableError("damaged: none of its frames can be decoded")
         head = _head(video, picture)
@@ -119,7 +119,7 @@ def measure_video(
     head["flags"], head["frames"], head["broken"], head["end"] = int(flags), len(good), len(broken), end
     head["time_numerator"], head["time_denominator"] = time_base.numerator, time_base.denominator
     head["rate_numerator"], head["rate_denominator"] = rate.numerator, rate.denominator
-    return FrameTable(head[()], good, broken)
+    return FrameTable(head.reshape(1)[0], good, broken)
 
 
 def _decode_all(video: OpenedVideo, packets: Packets, most: int) -> tuple[list[Decoded], Picture | None]:

@@ -42,7 +42,7 @@ class OpenedVideo:
         except av_errors() as error:
             raise UndecodableError(f"damaged: it cannot be opened ({words_of(error)})") from error
         finally:
-            self._check_reading()
+            self.check_reading()
         try:
             self.stream = pick_stream(self.container)
             self.context = self.stream.codec_context
@@ -64,7 +64,7 @@ class OpenedVideo:
             return f"file:{place.path}"
         return f"subfile,,start,{place.offset},end,{place.offset + media.size},,:file:{place.path}"
 
-    def _check_reading(self) -> None:
+    def check_reading(self) -> None:
         """Raise what went wrong in reading, rather than what FFmpeg made of it."""
         if self._file is not None:
             self._file.check()

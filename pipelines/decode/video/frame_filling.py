@@ -1,0 +1,154 @@
+"""Decoded frames into a clip's slot: scaled, turned upright, cut, mirrored. All frames of a clip are placed alike.
+
+A frame is scaled whole, so that the box of `geometry.frame` comes out as large as its place in the output, and the box
+is cut from that: one pass of FFmpeg's scaler, whose bilinear filter widens with the scale of the reduction.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...order.checked_numbers import flag as checked_flag
+from ...order.randomness import Place
+from ...storage.frame_table import FrameTable
+from ..geometry import Crop, Fit, Size, frame, parse_size
+from .av_package import import_av
+
+__all__ = ["ClipPlacement", "FrameFilling"]
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPlacement:
+    """How the frames of one clip are placed: scaled to `scaled` and turned, their `box` goes to `target_box`.
+
+    `scaled` is (height, width) of the upright frame, boxes are (left, top, right, bottom), all in pixels; `turns` are
+    quarter turns against the clock. `transform` are the rows of the matrix from pixels of the upright video, as it is
+    stored, to those of the output.
+    """
+
+    scaled: Size
+    turns: int
+    box: tuple[int, int, int, int]
+    target_box: tuple[int, int, int, int]
+    flip: bool
+    transform: tuple[float, ...]
+
+
+class FrameFilling:
+    """How clips fill a slot of one `size`; None keeps each video's own, and its pixels' aspect.
+
+    fit, crop, flip   as in `geometry.frame`; a random crop and a flip are a function of where the clip stands in the
+                      run
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int | Size | None = 256,
+        fit: Fit = "crop",
+        crop: Crop = "center",
+        flip: bool = False,
+    ) -> None:
+        for name, value, allowed in (("fit", fit, get_args(Fit)), ("crop", crop, get_args(Crop))):
+            if value not in allowed:
+                raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}.")
+        self.size = None if size is None else parse_size(size)
+        self.fit, self.crop, self.flip = fit, crop, checked_flag("flip", flip)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._of_thread = threading.local()
+
+    def place(self, table: FrameTable, place: Place) -> ClipPlacement:
+        """Where the frames of a clip of a video go."""
+        words = place.words(3) if self.flip or self.crop == "random" else [0, 0, 0]
+        turns, (height, width) = int(table.head["turns"]), table.size
+        if self.size is None:
+            whole, flipped = (0, 0, width, height), self.flip and bool(words[2] >> 63)
+            return ClipPlacement(
+                (height, width), turns, whole, whole, flipped, _transform((1, 1), (0, 0), whole, flipped)
+            )
+        aspect = table.pixel_aspect if turns % 2 == 0 else 1 / table.pixel_aspect
+        shown = _shown_size(height, width, aspect)
+        framing = frame(shown, self.size, fit=self.fit, crop=self.crop, flip=self.flip, words=words, scales=())
+        left, top, right, bottom = framing.box
+        to_left, to_top, to_right, to_bottom = framing.target_box
+        scaled_width, cut_left = _scaled(shown[1], left, right, to_right - to_left)
+        scaled_height, cut_top = _scaled(shown[0], top, bottom, to_bottom - to_top)
+        box = (cut_left, cut_top, cut_left + to_right - to_left, cut_top + to_bottom - to_top)
+        scales = (scaled_width / width, scaled_height / height)
+        transform = _transform(scales, (to_left - cut_left, to_top - cut_top), framing.target_box, framing.flip)
+        return ClipPlacement((scaled_height, scaled_width), turns, box, framing.target_box, framing.flip, transform)
+
+    def fill(self, source: Any, target: Pixels, placement: ClipPlacement) -> None:
+        """One frame of PyAV into (height, width, 3) uint8; what lies around its place becomes black."""
+        pixels = self._scaled(source, placement)
+        if placement.turns:
+            pixels = np.rot90(pixels, placement.turns)
+        left, top, right, bottom = placement.target_box
+        inner = target[top:bottom, left:right]
+        if inner.shape != target.shape:
+            target[...] = 0
+        left, top, right, bottom = placement.box
+        cut = pixels[top:bottom, left:right]
+        inner[...] = cut[:, ::-1] if placement.flip else cut
+
+    def _scaled(self, source: Any, placement: ClipPlacement) -> Pixels:
+        """A frame as it is stored, scaled: (height, width, 3) uint8, a view of the scaler's memory."""
+        height, width = placement.scaled if placement.turns % 2 == 0 else placement.scaled[::-1]
+        made = self._reformatter().reformat(source, width, height, format="rgb24", threads=1)
+        plane = made.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : 3 * width]
+        return rows.reshape(height, width, 3) if rows.flags.c_contiguous else _as_pixels(rows, height, width)
+
+    def _reformatter(self) -> Any:
+        """The scaler of this thread."""
+        if not hasattr(self._of_thread, "reformatter"):
+            self._of_thread.reformatter = import_av().video.reformatter.VideoReformatter()
+        return self._of_thread.reformatter
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_of_thread"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def __repr__(self) -> str:
+        return f"size={self.size}, fit={self.fit!r}, crop={self.crop!r}, flip={self.flip}"
+
+
+def _as_pixels(rows: Pixels, height: int, width: int) -> Pixels:
+    """Rows with room between them as (height, width, 3), still a view."""
+    strides = (rows.strides[0], 3, 1)
+    return np.lib.stride_tricks.as_strided(rows, (height, width, 3), strides, writeable=False)
+
+
+def _shown_size(height: int, width: int, aspect: Fraction) -> Size:
+    """(height, width) in square pixels: the longer side of a pixel is stretched, so that none are lost."""
+    if aspect >= 1:
+        return height, max(1, round(width * aspect))
+    return max(1, round(height / aspect)), width
+
+
+def _scaled(length: int, begin: int, end: int, target: int) -> tuple[int, int]:
+    """A side of the whole such that its part [begin, end) is `target` long, and where that part then begins."""
+    scaled = max(target, round(Fraction(length * target, end - begin)))
+    return scaled, min(scaled - target, round(Fraction(begin * scaled, length)))
+
+
+def _transform(
+    scales: tuple[float, float], moved: tuple[int, int], target_box: tuple[int, int, int, int], flip: bool
+) -> tuple[float, ...]:
+    x_scale, y_scale = scales
+    if flip:
+        return (-x_scale, 0.0, target_box[0] + target_box[2] - moved[0], 0.0, y_scale, moved[1])
+    return (x_scale, 0.0, moved[0], 0.0, y_scale, moved[1])
