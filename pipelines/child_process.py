@@ -34,10 +34,11 @@ PROGRAM = (
 class ChildProcess:
     """A process that runs `main(connection, lifeline)` of a module, and our ends of both. Ctrl-C is left to us.
 
-    Raises `OSError` where it cannot be started.
+    `has_begun` is for whoever hears from it. Raises `OSError` where it cannot be started.
     """
 
     def __init__(self, module: str) -> None:
+        self.has_begun = False
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             self.connection: Connection[Any, Any]
             self.connection, their_connection = Pipe()

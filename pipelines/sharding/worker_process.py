@@ -26,7 +26,6 @@ class WorkerProcess:
                 "workers=…; 0 packs in this process."
             ) from error
         self.connection = self._child.connection
-        self.has_begun = False
         self._send(work)
         self.give(task)
 
@@ -52,11 +51,16 @@ class WorkerProcess:
         except (EOFError, ConnectionResetError):
             self._child.end()
             return None
-        self.has_begun = True
+        self._child.has_begun = True
         if isinstance(message, int):
             self.file = message
         found: int | ShardResult | BaseException = message
         return found
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has sent anything."""
+        return self._child.has_begun
 
     @property
     def how_it_ended(self) -> str:

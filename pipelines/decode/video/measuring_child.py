@@ -57,6 +57,7 @@ def _limit_memory() -> None:
 
 
 def _serve(connection: Connection[Any, Any]) -> None:
+    connection.send_bytes(b".")
     while True:
         asked = json.loads(connection.recv_bytes())
         try:

@@ -71,7 +71,10 @@ def _asked(question: bytes, media: Member) -> bytes:
             return _answer_of(child, question, media)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             child.end()
-            raise _Crash(how_it_ended(child.exit_code)) from None
+            how = how_it_ended(child.exit_code)
+            if not child.has_begun:
+                raise SourceError(f"The process that measures videos ended before it had begun ({how}).") from None
+            raise _Crash(how) from None
 
 
 def _answer_of(child: ChildProcess, question: bytes, media: Member) -> bytes:
@@ -81,6 +84,7 @@ def _answer_of(child: ChildProcess, question: bytes, media: Member) -> bytes:
         if not connection.poll(SECONDS_OF_SILENCE):
             raise UndecodableError("its reader does not come to an end")
         answer: bytes = connection.recv_bytes()
+        child.has_begun = True
         if answer[:1] == b"r":
             offset, length = json.loads(answer[1:])
             connection.send_bytes(media.read(offset, length))
