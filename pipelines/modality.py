@@ -284,5 +284,6 @@ register(
         rate_setting="fps",
         iterator=".iterators.video:VideoIterator",
         trial_settings={"clip_frames": 4, "size": 32, "random_offset": True, "flip": True},
+        make_samples=".samples.clips:make_sample_clips",
     )
 )

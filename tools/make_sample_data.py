@@ -1,4 +1,7 @@
-"""Make sample pictures in data/image, or sounds in data/audio: python tools/make_sample_data.py [audio]."""
+"""Make sample pictures in data/image, sounds in data/audio or clips in data/video.
+
+python tools/make_sample_data.py [audio | video]
+"""
 
 import sys
 from pathlib import Path

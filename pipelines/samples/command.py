@@ -44,15 +44,19 @@ def _parser() -> argparse.ArgumentParser:
     found = [modality for modality in modalities() if modality.make_samples is not None]
     names = [modality.name for modality in found]
     nums = ", ".join(f"{_default(modality, 'num')} {modality.plural}" for modality in found)
+    sizes = ", ".join(
+        f"{_default(modality, 'size')} for {modality.plural}" for modality in found if _has_size(modality)
+    )
     parser = argparse.ArgumentParser(
         prog="make_sample_data",
-        description="Make pictures of procedural scenes, or sounds of synthetic instruments, and what made them.",
+        description="Make pictures of procedural scenes, sounds of synthetic instruments or short clips of moving "
+        "shapes, and beside each what it is made from.",
     )
     add = parser.add_argument
     add("modality", nargs="?", choices=names, default=names[0], help=f"what to make (default: {names[0]})")
     add("--out", help="folder (default: data/ and the modality)")
     add("--num", type=int, help=f"how many (default: {nums})")
-    add("--size", type=int, help="width and height of the pictures in pixels (default: 128)")
+    add("--size", type=int, help=f"width and height in pixels (default: {sizes})")
     add("--seed", type=int, default=0, help="another seed, other samples (default: 0)")
     add("--force", action="store_true", help="also into a folder that holds other files")
     return parser
