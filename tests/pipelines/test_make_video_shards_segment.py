@@ -24,12 +24,20 @@ from pipelines.storage.frame_table import FrameFlag
 from pipelines.storage.index import load_index
 from pipelines.storage.manifest import Manifest
 
+from .measured_here import measure_here
 from .test_make_shards_killed import contents, run_and_die
 from .test_make_video_shards import damaged, tables
 from .videos import Combination, combinations, decode_straight, frame_number, make_video, pick
 from .wav_files import packed, parts_of
 
 Pack = Callable[..., PackReport]
+
+
+@pytest.fixture(autouse=True)
+def _measured_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That this is done in processes of their own is tested elsewhere, and with the real videos."""
+    if not request.node.get_closest_marker("slow"):
+        measure_here(monkeypatch)
 
 
 @pytest.fixture
