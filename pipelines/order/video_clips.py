@@ -44,6 +44,11 @@ class VideoClipSpec(ClipSpec):
         """Whether clips that follow one another share frames."""
         return self.hop < self.window or self.random_offset
 
+    @property
+    def length_setting(self) -> tuple[str, int]:
+        """The iterator's setting that says how long a clip is, and its value."""
+        return "clip_frames", self.clip_frames
+
     def describe(self) -> dict[str, Any]:
         """As JSON: it is part of a state."""
         return {

@@ -21,9 +21,10 @@ MEASURED = ("frames", "rate_numerator", "rate_denominator", "width", "height", "
 
 
 class Probe(Protocol):
-    """How the records of one kind of media are found; `kind` names it, and its version, in the cache."""
+    """How the records of one modality are found; `kind` names how, and its version, in the cache."""
 
     kind: str
+    modality: str
 
     def measure(self, located: LocatedExample) -> Record:
         """Look at one example; `frames` is UNREADABLE where it cannot be decoded. Only what it measures counts."""

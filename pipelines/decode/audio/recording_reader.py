@@ -35,6 +35,7 @@ class RecordingReader:
     """
 
     kind = "audio-2"
+    modality = "audio"
 
     def __init__(self) -> None:
         self._headers: LiveCache[Name, WavHeader | None] = LiveCache(KEPT_HEADERS)

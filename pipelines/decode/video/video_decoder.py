@@ -5,7 +5,7 @@ place in the run ─▶ which frames ─▶ decoded from the last key on ─▶ 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -20,7 +20,7 @@ from ...sources.clips import Clip
 from ...sources.source import Example
 from ...storage.frame_table import FrameTable
 from ..audio.resampling import import_soxr
-from ..decoder import Details
+from ..decoder import Details, Run
 from ..errors import UndecodableError
 from ..image.limits import check_pixels
 from .frame_filling import FrameFilling
@@ -91,7 +91,7 @@ class VideoDecoder:
         out = np.empty((self.spec.clip_frames, *table.size, 3), np.uint8).transpose(3, 0, 1, 2)
         return out, self.decode_into(example, out, place)
 
-    def run_of(self, example: Example) -> Hashable:
+    def run_of(self, example: Example) -> Run:
         """Clips that one thread decodes together, so that what lies before them is decoded once.
 
         Read at random: those of a video that begin behind the same key. Read in order: all of a video, cut after every
@@ -102,13 +102,13 @@ class VideoDecoder:
         try:
             table = self._table(clip)
         except UndecodableError:
-            return name
+            return Run(name)
         if self.reader.is_random:
-            return (*name, table.key_ordinal(self._first(clip, clip.number, table)))
+            return Run((*name, table.key_ordinal(self._first(clip, clip.number, table))))
         block = clip.number // RUN_CLIPS
         while block and self._lead(clip, block * RUN_CLIPS, table) > self.spec.window:
             block -= 1
-        return (*name, -1 - block)
+        return Run((*name, block), in_order=True)
 
     def _first(self, clip: Clip, number: int, table: FrameTable) -> int:
         """The first frame of a clip of the same video, where it begins nowhere at random."""

@@ -19,6 +19,7 @@ from ...storage.index import Record
 from ...storage.live_cache import LiveCache
 from ..audio.channels import to_channels
 from ..audio.resampling import resample_window
+from ..decoder import RUN_PROGRESS
 from ..decoder_pool import DecoderPool
 from ..errors import UndecodableError
 from .frame_counts import FrameCounter
@@ -49,6 +50,7 @@ class VideoReader:
     """
 
     kind = "video-1"
+    modality = "video"
 
     def __init__(self, *, max_pixels: int | None = None, keep: int = 0) -> None:
         self.max_pixels, self.keep = max_pixels, keep
@@ -112,7 +114,7 @@ class VideoReader:
         if stream is None:
             stream = VideoStream(located.media, table, self.counter, keep=self.keep)
         try:
-            yield from stream.frames(ordinals, drain=self.is_random)
+            yield from stream.frames(ordinals, drain=self.is_random and not RUN_PROGRESS.goes_on)
         except BaseException:
             stream.close()
             raise
