@@ -67,7 +67,7 @@ def test_tables_stand_one_behind_the_other(tmp_path: Path) -> None:
     whole = parse_frames(frames_bytes(np.concatenate([one.to_rows(), other.to_rows()])), where="here")
     found = FrameTable.at(whole, len(one.to_rows()), "here")
     assert found.rows["time"].tolist() == [3, 4, 5]
-    with pytest.raises(ShardError, match="here.*row 8"):
+    with pytest.raises(ShardError, match=r"here.*row 8"):
         FrameTable.at(whole, 8, "here")
 
 
@@ -93,7 +93,7 @@ def test_measuring_finds_the_key_frames_and_whether_they_are_open(
         key = int(row["packet"])
         leading = [number for number in shown if number > key and (shown[number] or 0) < (shown[key] or 0)]
         assert bool(row["flags"] & FrameFlag.CLEAN) == (not leading)
-    assert open_gop and gop == 7 or all(row["flags"] & FrameFlag.CLEAN for row in table.rows[is_key])
+    assert (open_gop and gop == 7) or all(row["flags"] & FrameFlag.CLEAN for row in table.rows[is_key])
 
 
 @pytest.mark.parametrize("variable", [False, True])
