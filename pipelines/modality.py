@@ -266,7 +266,7 @@ register(
     Modality(
         name="video",
         noun="video",
-        piece="clip",
+        piece="segment",
         formats=(
             Format(
                 "mp4",
@@ -285,6 +285,8 @@ register(
         ),
         rate_unit="frames per second",
         rate_setting="fps",
+        packing=".sharding.modalities.video:VideoSettings",
+        add_arguments=".sharding.modalities.video:add_arguments",
         iterator=".iterators.video:VideoIterator",
         trial_settings={"clip_frames": 4, "size": 32, "random_offset": True, "flip": True},
         make_samples=".samples.clips:make_sample_clips",

@@ -98,7 +98,7 @@ def test_it_is_packed_on_the_command_line(
     shown = capsys.readouterr().out
     assert shown.count("--codec ") == 2, "once in the usage, once explained: the flag is one for both modalities"
     assert "toys:\n  --most-numbers" in shown
-    assert "images, recordings or toys" in " ".join(shown.split())
+    assert "images, recordings, videos or toys" in " ".join(shown.split())
 
 
 def test_a_setting_of_several_modalities_is_checked_by_those_that_are_packed(

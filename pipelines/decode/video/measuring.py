@@ -6,7 +6,7 @@ which frames come out, whatever their time stamps are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -65,9 +65,11 @@ class Packets:
     is_key: list[bool] = field(default_factory=list)
     is_shown: list[bool] = field(default_factory=list)
     damaged: set[int] = field(default_factory=set)
+    on_packet: Callable[[], None] = field(default=lambda: None)
 
     def add(self, packet: Any) -> int:
         """Number a packet."""
+        self.on_packet()
         self.pts.append(packet.pts)
         self.dts.append(packet.dts)
         self.position.append(-1 if packet.pos is None else int(packet.pos))
@@ -90,11 +92,16 @@ class Picture:
     channels: int
 
 
-def measure_video(media: Member, *, max_pixels: int | None = None) -> FrameTable:
-    """The frame table of a video. Raises `UndecodableError` where not one frame can be decoded."""
+def measure_video(
+    media: Member, *, max_pixels: int | None = None, on_packet: Callable[[], None] = lambda: None
+) -> FrameTable:
+    """The frame table of a video; `on_packet` is called before each packet is decoded.
+
+    Raises `UndecodableError` where not one frame can be decoded.
+    """
     video = OpenedVideo(media, max_pixels=max_pixels)
     try:
-        packets = Packets()
+        packets = Packets(on_packet=on_packet)
         most = (FREE_PIXELS + PIXELS_A_BYTE * media.size) // max(1, video.context.width * video.context.height)
         frames, picture = _decode_all(video, packets, most)
         video.check_reading()
