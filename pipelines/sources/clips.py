@@ -71,6 +71,7 @@ class ClipSource(Source):
         self._counts = np.array(cached_array(what, self._count, np.dtype(np.int64), len(self._recordings)))
         self._stops = np.cumsum(self._counts)
         source.close()  # counting may have opened some of it
+        probe.close()
         if not len(self):
             media = find_modality(probe.modality)
             if spec.short == "pad":

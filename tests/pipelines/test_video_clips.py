@@ -223,7 +223,7 @@ def test_a_member_of_a_tar_is_read_at_its_place_without_a_copy(tmp_path: Path) -
 def test_the_table_of_a_folder_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_video(tmp_path / "a.mp4", num_frames=20)
     list(clips_of(tmp_path))
-    monkeypatch.setattr("pipelines.decode.video.video_reader.measure_video", None)
+    monkeypatch.setattr("pipelines.decode.video.video_reader.measure_apart", None)
     assert len(list(clips_of(tmp_path))) == 17
 
 
