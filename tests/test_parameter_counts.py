@@ -13,7 +13,7 @@ MOST = 8
 
 PUBLIC = {
     "pipelines.AudioIterator.__init__": 9,
-    "pipelines.VideoIterator.__init__": 9,
+    "pipelines.VideoIterator.__init__": 14,
     "pipelines.ImageIterator.__init__": 9,
     "pipelines.ShardWriter.write": 9,
     "pipelines.make_shards": 9,
