@@ -99,6 +99,8 @@ class VideoDecoder:
         """
         clip = _clip(example)
         name = (clip.container, clip.offset, clip.located.key)
+        if clip.record.frames <= UNREADABLE:
+            return Run(name)
         try:
             table = self._table(clip)
         except UndecodableError:
