@@ -107,20 +107,23 @@ class VideoDecoder:
             return Run(name)
         if self.reader.is_random:
             return Run((*name, table.key_ordinal(self._first(clip, clip.number, table))))
+        return Run((*name, self._block(clip, table)), in_order=True)
+
+    def _block(self, clip: Clip, table: FrameTable) -> int:
+        """The last block of clips, at or before that of a clip, that begins no further than a clip behind a key."""
         block = clip.number // RUN_CLIPS
-        while block and self._lead(clip, block * RUN_CLIPS, table) > self.spec.window:
-            block -= 1
-        return Run((*name, block), in_order=True)
+        while block:
+            first = self._first(clip, block * RUN_CLIPS, table)
+            near = table.key_ordinal(first) + self.spec.window
+            if first <= near:
+                break
+            block = min(block - 1, block * near // first)
+        return block
 
     def _first(self, clip: Clip, number: int, table: FrameTable) -> int:
         """The first frame of a clip of the same video, where it begins nowhere at random."""
         start = self.spec.start(number)
         return min(len(table) - 1, self.spec.source_frame(start, clip.record))
-
-    def _lead(self, clip: Clip, number: int, table: FrameTable) -> int:
-        """How many frames have to be decoded before a clip."""
-        first = self._first(clip, number, table)
-        return first - table.key_ordinal(first)
 
     def _table(self, clip: Clip) -> FrameTable:
         if clip.record.frames <= UNREADABLE:
