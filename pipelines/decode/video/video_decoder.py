@@ -175,7 +175,7 @@ class VideoDecoder:
         if self.sample_rate is not None:
             fields["sound"] = self._sound(clip, table, int(ordinals[0]))
         if self.filling.size is None:
-            fields["pixel_aspect"] = np.float64(table.pixel_aspect)
+            fields["pixel_aspect"] = np.array(float(table.pixel_aspect))
         return Details(
             transform=tuple(transform),
             length=len(ordinals) if len(ordinals) < spec.clip_frames else None,
