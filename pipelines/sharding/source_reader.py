@@ -12,7 +12,7 @@ from ..storage.plain_files import open_plain, system_path
 from ..storage.walk import Failure
 from .wording import printable
 
-__all__ = ["PackingStoppedError", "SourceReader", "UnpackableError"]
+__all__ = ["CHUNK_BYTES", "PackingStoppedError", "SourceReader", "UnpackableError"]
 
 CHUNK_BYTES = 1 << 20
 

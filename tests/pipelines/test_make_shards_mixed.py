@@ -151,10 +151,10 @@ def test_what_cannot_be_packed_is_one_sentence(source: str, only: str | None, me
 
 def test_settings_of_another_kind_are_refused_and_not_ignored() -> None:
     put("data/image/a.png", png(0))
-    with pytest.raises(SourceError, match="segment is a setting for audio files, and none are packed"):
+    with pytest.raises(SourceError, match="segment is a setting for recordings and videos, and none are packed"):
         make_shards("data", segment=1, workers=0)
     put("data/audio/a.wav", sound())
-    with pytest.raises(SourceError, match="resize is a setting for image files, and none are packed"):
+    with pytest.raises(SourceError, match="resize is a setting for images and videos, and none are packed"):
         make_shards("data/audio", resize=8, workers=0)
     with pytest.raises(TypeError, match="segmnt"):
         make_shards("data/audio", segmnt=1, workers=0)  # type: ignore[call-arg]

@@ -184,7 +184,7 @@ def test_a_reader_that_gives_signs_of_life_may_take_its_time(
 
 
 def test_a_table_that_cannot_be_is_refused(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    child(tmp_path, monkeypatch, 'connection.send_bytes(b"t" + bytes(200))')
+    child(tmp_path, monkeypatch, 'connection.send_bytes(b"t" + bytes([5]) + bytes(7) + bytes(200))')
     with pytest.raises(UndecodableError, match="the times of its frames cannot be"):
         measure_apart(in_file(video))
 

@@ -115,7 +115,7 @@ def test_a_setting_of_several_modalities_is_checked_by_those_that_are_packed(
         pack("audio", "sorted")
     with pytest.raises(ValueError, match="codec is 'mp3'"):
         pack(None, "mp3")
-    with pytest.raises(SourceError, match="most_numbers is a setting for toy files, and none are packed"):
+    with pytest.raises(SourceError, match="most_numbers is a setting for toys, and none are packed"):
         make_shards(folder, tmp_path / "out", only="image", most_numbers=3, workers=0)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="fewest_numbers"):
         make_shards(folder, tmp_path / "out", fewest_numbers=3, workers=0)  # type: ignore[call-arg]

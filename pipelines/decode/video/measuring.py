@@ -93,9 +93,16 @@ class Picture:
 
 
 def measure_video(
-    media: Member, *, max_pixels: int | None = None, on_packet: Callable[[], None] = lambda: None
+    media: Member,
+    *,
+    max_pixels: int | None = None,
+    on_packet: Callable[[], None] = lambda: None,
+    on_frame: Callable[[Any, int], None] = lambda frame, packet: None,
 ) -> FrameTable:
-    """The frame table of a video; `on_packet` is called before each packet is decoded.
+    """The frame table of a video.
+
+    `on_packet` is called before each packet is decoded, `on_frame` with each decoded frame, broken ones as well, and
+    the number of its packet.
 
     Raises `UndecodableError` where not one frame can be decoded.
     """
@@ -103,7 +110,7 @@ def measure_video(
     try:
         packets = Packets(on_packet=on_packet)
         most = (FREE_PIXELS + PIXELS_A_BYTE * media.size) // max(1, video.context.width * video.context.height)
-        frames, picture = _decode_all(video, packets, most)
+        frames, picture = _decode_all(video, packets, most, on_frame)
         video.check_reading()
         if picture is None:
             raise UndecodableError("damaged: none of its frames can be decoded")
@@ -122,7 +129,9 @@ def measure_video(
     return FrameTable(head.reshape(1)[0], good, broken)
 
 
-def _decode_all(video: OpenedVideo, packets: Packets, most: int) -> tuple[list[Decoded], Picture | None]:
+def _decode_all(
+    video: OpenedVideo, packets: Packets, most: int, on_frame: Callable[[Any, int], None]
+) -> tuple[list[Decoded], Picture | None]:
     """All frames in output order. What cannot be decoded is noted with its packet."""
     frames: list[Decoded] = []
     picture: Picture | None = None
@@ -130,6 +139,7 @@ def _decode_all(video: OpenedVideo, packets: Packets, most: int) -> tuple[list[D
         for frame in found:
             picture = picture or _picture_of(frame)
             made_by = frame.opaque[0] if frame.opaque else number
+            on_frame(frame, made_by)
             frames.append(Decoded(made_by, frame.pts, int(frame.duration or 0), bool(frame.is_corrupt)))
             if frame.is_corrupt:
                 packets.damaged.add(made_by)

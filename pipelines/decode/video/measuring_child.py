@@ -5,6 +5,7 @@
            ◀── r offset and length of bytes it needs ─────────────  where the video lies in no file
            ── those bytes ────────────────────────────────────────▶
            ◀── t frame table, or e kind and reason ───────────────
+                 and checksums of its frames where they were asked for
 
 Nothing is pickled: messages are JSON, bytes of the video, and the rows of a frame table.
 """
@@ -21,11 +22,15 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
+import numpy as np
+
 from ...child_process import end_with
 from ...errors import SourceError
 from ...sources.located import FilePart, Member
 from ...storage.blob import LocalFile
+from ...storage.frame_table import FrameTable
 from ..errors import UndecodableError
+from .frame_checksums import frame_crc32
 from .measuring import measure_video
 
 __all__ = ["MOST_BYTES", "main"]
@@ -62,8 +67,10 @@ def _serve(connection: Connection[Any, Any]) -> None:
         asked = json.loads(connection.recv_bytes())
         try:
             media = _member(connection, **asked["media"])
-            table = measure_video(media, max_pixels=asked["max_pixels"], on_packet=_Signs(connection).give)
-            answer = b"t" + table.to_rows().tobytes()
+            signs, sums = _Signs(connection), _Sums(is_wanted=asked["checksums"])
+            table = measure_video(media, max_pixels=asked["max_pixels"], on_packet=signs.give, on_frame=sums.add)
+            rows = table.to_rows()
+            answer = b"t" + len(rows).to_bytes(8, "little") + rows.tobytes() + sums.of(table)
         except (BrokenPipeError, ConnectionResetError):
             raise
         except Exception as error:
@@ -82,6 +89,23 @@ class _Signs:
         if now - self._last >= SECONDS_BETWEEN_SIGNS:
             self._last = now
             self._connection.send_bytes(b".")
+
+
+class _Sums:
+    """Checksums of the frames that were decoded, as they came, each with its packet."""
+
+    def __init__(self, *, is_wanted: bool) -> None:
+        self._is_wanted = is_wanted
+        self._found: list[tuple[int, int]] = []
+
+    def add(self, frame: Any, packet: int) -> None:
+        if self._is_wanted:
+            self._found.append((packet, frame_crc32(frame)))
+
+    def of(self, table: FrameTable) -> bytes:
+        """Those of the frames of a table, uint32 each."""
+        good = set(table.rows["packet"].tolist())
+        return np.array([crc for packet, crc in self._found if packet in good], np.uint32).tobytes()
 
 
 def _member(connection: Connection[Any, Any], path: str | None, offset: int, size: int) -> Member:

@@ -13,6 +13,7 @@ import os
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...child_process import ChildPool, ChildProcess, how_it_ended
 from ...errors import ShardError, SourceError
@@ -20,7 +21,7 @@ from ...sources.located import Member
 from ...storage.frame_table import FRAME_DTYPE, FrameTable
 from ..errors import UndecodableError
 
-__all__ = ["MOST_PROCESSES", "measure_apart"]
+__all__ = ["MOST_PROCESSES", "checksums_apart", "measure_apart"]
 
 MOST_PROCESSES = 4
 SECONDS_OF_SILENCE = 300.0
@@ -39,7 +40,17 @@ def measure_apart(media: Member, *, max_pixels: int | None = None) -> FrameTable
     Raises `UndecodableError` also where its reader crashes, hangs or takes more memory than it may; `ImportError`
     without PyAV; `SourceError` where the video cannot be read, or no process can be started.
     """
-    question = json.dumps({"media": _place_of(media), "max_pixels": max_pixels}).encode()
+    return _measured(media, max_pixels, checksums=False)[0]
+
+
+def checksums_apart(media: Member, *, max_pixels: int | None = None) -> tuple[FrameTable, NDArray[np.uint32]]:
+    """As `measure_apart`, and the checksum of each frame of the table by `frame_crc32`: (frames,)."""
+    return _measured(media, max_pixels, checksums=True)
+
+
+def _measured(media: Member, max_pixels: int | None, *, checksums: bool) -> tuple[FrameTable, NDArray[np.uint32]]:
+    asked = {"media": _place_of(media), "max_pixels": max_pixels, "checksums": checksums}
+    question = json.dumps(asked).encode()
     try:
         try:
             answer = _asked(question, media)
@@ -47,7 +58,7 @@ def measure_apart(media: Member, *, max_pixels: int | None = None) -> FrameTable
             answer = _asked(question, media)
     except _Crash as error:
         raise UndecodableError(f"its reader crashed ({error})") from None
-    return _table(answer)
+    return _found(answer)
 
 
 def _place_of(media: Member) -> dict[str, Any]:
@@ -92,11 +103,14 @@ def _answer_of(child: ChildProcess, question: bytes, media: Member) -> bytes:
             return answer
 
 
-def _table(answer: bytes) -> FrameTable:
-    """The table in an answer. Raises what the child says instead."""
+def _found(answer: bytes) -> tuple[FrameTable, NDArray[np.uint32]]:
+    """The table and the checksums in an answer. Raises what the child says instead."""
     if answer[:1] == b"t":
+        num_rows = int.from_bytes(answer[1:9], "little")
+        rows = np.frombuffer(answer, FRAME_DTYPE, num_rows, offset=9)
+        checksums = np.frombuffer(answer, np.uint32, offset=9 + rows.nbytes)
         try:
-            return FrameTable.at(np.frombuffer(answer, FRAME_DTYPE, offset=1), 0, "the table")
+            return FrameTable.at(rows, 0, "the table"), checksums
         except ShardError as error:
             raise UndecodableError("damaged: the times of its frames cannot be") from error
     kind, reason = json.loads(answer[1:])
