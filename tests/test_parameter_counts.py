@@ -20,6 +20,7 @@ PUBLIC = {
     "pipelines.mix": 12,
     "dirvae.AutoEncoder.__init__": 10,
     "dirvae.ResNetVAE.__init__": 9,
+    "dirvae.VideoVAE.__init__": 10,
 }
 """Public functions and how many parameters they may have: all but the first are settings, given by name."""
 
