@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-__all__ = ["ChildPool", "ChildProcess", "end_idle_children", "end_with", "how_it_ended"]
+__all__ = ["ChildPool", "ChildProcess", "end_idle_children", "end_with", "how_it_ended", "usable_cores"]
 
 PROGRAM = (
     "import sys; child, connection, lifeline, *sys.path = sys.argv[1:]; "
@@ -168,6 +168,11 @@ def how_it_ended(code: int) -> str:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
     except ValueError:
         return f"signal {-code}"
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def end_with(lifeline: int) -> None:

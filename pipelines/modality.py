@@ -71,6 +71,7 @@ class Modality:
 
     name            in shards, folders and flags: "image"
     noun            one file of it, for sentences: "recording"
+    step            one of the equal steps of time that a file consists of, for sentences: "sample"
     piece           one of the examples that a file is cut into, for sentences: "segment"
     formats         of its files
     rate_unit       of an example's rate, for sentences: "Hz"; empty where examples have no rate
@@ -85,6 +86,7 @@ class Modality:
 
     name: str
     noun: str
+    step: str = "frame"
     piece: str = "piece"
     formats: tuple[Format, ...]
     rate_unit: str = ""
@@ -234,6 +236,7 @@ register(
     Modality(
         name="audio",
         noun="recording",
+        step="sample",
         piece="segment",
         formats=(
             Format("wav", rb"(RIFF|RF64|RIFX|BW64)....WAVE", also=("wave",)),

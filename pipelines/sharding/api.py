@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
+from ..child_process import usable_cores
 from ..errors import ShardingError
 from ..order.checked_numbers import flag, whole_number
 from ..storage.plain_files import path_setting
@@ -150,7 +151,7 @@ def _settings(found: PackSettings | ValueError, workers: int) -> PackSettings:
 
 def _check_workers(workers: int | None) -> int:
     if workers is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return usable_cores()
     return whole_number("workers", workers, least=0)
 
 
