@@ -243,15 +243,26 @@ def test_nothing_lives_before_the_first_video_and_nothing_after_the_program(vide
 
 
 @pytest.mark.parametrize("is_at_it", [pytest.param(False, marks=pytest.mark.heavy), True])
-def test_it_ends_with_a_program_that_is_killed(video: Path, is_at_it: bool) -> None:
-    """Also in the middle of a video, whose bytes it waits for."""
-    hang = "time.sleep(1000)" if is_at_it else "0"
+def test_it_ends_with_a_program_that_is_killed(video: Path, tmp_path: Path, is_at_it: bool) -> None:
+    """Also in the middle of a video."""
+    hanging = """
+        import time
+        from pipelines.decode.video import measuring_child
+
+        def main(connection, lifeline):
+            measuring_child.measure_video = lambda *_, **__: time.sleep(1000)
+            measuring_child.main(connection, lifeline)
+        """
+    (tmp_path / "hanging_child.py").write_text(textwrap.dedent(hanging))
     done = run(f"""
         import threading
-        from pipelines.sources.located import Member
-        measure_apart(in_file({str(video)!r}))
-        threading.Thread(target=lambda: measure_apart(Member(lambda *_: {hang} or b"", 99)), daemon=True).start()
-        time.sleep(0.3)
+        from pipelines.child_process import ChildPool
+        from pipelines.decode.video import measuring_process
+        if {is_at_it}:
+            sys.path.append({str(tmp_path)!r})
+            measuring_process._pool = ChildPool("hanging_child", most=1)
+        threading.Thread(target=lambda: measure_apart(in_file({str(video)!r})), daemon=True).start()
+        time.sleep(1)
         print(*children_of(os.getpid()), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
         """)
