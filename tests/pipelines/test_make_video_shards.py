@@ -19,17 +19,16 @@ import numpy as np
 import pytest
 
 from pipelines import ShardSource, VideoIterator, make_shards
-from pipelines.decode.video.measuring import measure_video
 from pipelines.errors import ShardError, ShardingError
 from pipelines.sharding import PackReport
 from pipelines.sharding.cli import main
-from pipelines.sharding.modalities import video as video_packing
 from pipelines.storage.frame_table import FRAME_DTYPE, HEAD_DTYPE, FrameFlag, FrameTable, TableFlag
 from pipelines.storage.index import load_index
 from pipelines.storage.manifest import Manifest
 
 from .conftest import png
 from .leftovers import children_of
+from .measured_here import measure_here
 from .test_make_shards_killed import assert_a_manifest_means_a_whole_set, contents, run_and_die
 from .videos import decode_straight, make_video, pick
 from .wav_files import members, noise, packed, wav
@@ -57,7 +56,7 @@ def pack(source: Path, tmp_path: Path) -> Pack:
 @pytest.fixture
 def measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process is started for measuring, where that is not what is tested."""
-    monkeypatch.setattr(video_packing, "measure_apart", measure_video)
+    measure_here(monkeypatch)
 
 
 def tables(out: Path) -> dict[str, FrameTable]:

@@ -177,8 +177,8 @@ def test_scaled_frames_have_the_same_colours(matrix: str, full_range: bool, tmp_
         rgb = to_rgb(*planes, matrix, full_range=full_range, chroma=nearest)
         whole_frame = Image.fromarray(rgb.round().astype(np.uint8))
         expected = np.asarray(whole_frame.resize((64, 48), Image.Resampling.BILINEAR)).astype(float)
-        assert np.abs((frame - expected).mean(axis=(0, 1))).max() < 2.5
-        assert np.abs(frame - expected).mean() < 3
+        assert np.abs((frame - expected).mean(axis=(0, 1))).max() < 0.5
+        assert np.abs(frame - expected).mean() < 1
 
 
 def test_unscaled_frames_are_those_of_plain_pyav(tmp_path: Path) -> None:

@@ -39,13 +39,17 @@ TARGETS = {"mov": "mp4", "mpegts": "mp4", "mpeg": "mp4", "matroska": "matroska",
 
 @dataclass(frozen=True)
 class VideoCopier:
-    """A video to be copied from: its table, the time stamps of its packets, the container that copies are in."""
+    """A video to be copied from: its table, the time stamps of its packets, the container that copies are in.
+
+    `sound_lead` is how many seconds before its time 0 the container may begin its sound.
+    """
 
     media: Member
     table: FrameTable
     stored: Times
     container: str
     has_sound: bool
+    sound_lead: Fraction
 
     @classmethod
     def of(cls, media: Member, table: FrameTable, suffix: str, *, no_audio: bool) -> VideoCopier:
@@ -57,12 +61,14 @@ class VideoCopier:
             if has_sound:
                 codecs.append(str(video.container.streams.audio[0].codec_context.codec.name))
             wanted = "webm" if suffix == "webm" else TARGETS[video.demuxer]
+            is_matroska = video.demuxer == "matroska"
         finally:
             video.close()
         container = next((name for name in (wanted, "matroska") if all(takes(name, one) for one in codecs)), None)
         if container is None:
             raise UndecodableError(f"no container takes {' and '.join(codecs)}")
-        return cls(media, table, scan_packets(media), container, has_sound)
+        lead = _time_before_0(media) if has_sound and is_matroska else Fraction(0)
+        return cls(media, table, scan_packets(media), container, has_sound, lead)
 
     @property
     def suffix(self) -> str:
@@ -124,10 +130,19 @@ class VideoCopier:
         """
         table, begin, end = self.table, None, None
         if stretch.first or self.container != "mp4":
-            begin = int(table.rows["time"][stretch.first]) * table.time_base
+            begin = int(table.rows["time"][stretch.first]) * table.time_base - (
+                0 if stretch.first else self.sound_lead
+            )
         if stretch.stop < len(table):
             end = int(table.rows["time"][stretch.stop]) * table.time_base
         return moved_sound(sound_packets(self.media, begin, end), stream, origin)
+
+
+def _time_before_0(media: Member) -> Fraction:
+    """How long before time 0 the sound begins: what its decoder leaves out, which containers like this can say."""
+    for packet in sound_packets(media, None, None):
+        return max(Fraction(0), -(packet.pts or 0) * _base_of(packet))
+    return Fraction(0)
 
 
 def container_options(container: str, table: FrameTable) -> dict[str, str]:

@@ -8,6 +8,7 @@ file is an mp4, whatever the codec: its times are as fine as those of any source
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -87,6 +88,7 @@ class Encoding:
 
     def _add_stream(self, container: Any, table: FrameTable, placing: FramePlacing) -> Any:
         encoder = ENCODERS[self.codec]
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes its settings to stderr otherwise; 1: errors
         stream = container.add_stream(
             encoder.name, rate=table.rate, options=encoder.options(gop=self.gop, quality=self.quality)
         )
@@ -101,13 +103,18 @@ class Encoding:
     def _encoded(
         self, frames: Iterator[Any], stream: Any, table: FrameTable, placing: FramePlacing
     ) -> Iterator[Any]:
-        times = [*table.rows["time"].tolist(), int(table.head["end"])]
+        times = times_of(table)
         for number, frame in enumerate(frames):
             placed = placing.place(frame)
             placed.pts, placed.time_base = times[number], table.time_base
             placed.duration = times[number + 1] - times[number]
             yield from stream.encode(placed)
         yield from stream.encode(None)
+
+
+def times_of(table: FrameTable) -> list[int]:
+    """When each frame is shown, and when the last one ends, in units of the table's time base."""
+    return [*table.rows["time"].tolist(), int(table.head["end"])]
 
 
 def _and(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -58,8 +58,8 @@ class Stretch:
 class CopiedPackets:
     """What is copied of a stretch: the numbers of its packets, and their times in units of the table's time base.
 
-    Packets of frames that cannot be decoded are left out. Times count from when the first frame is shown. Decoding
-    times are the stored ones if all of them are there and rise; else the earliest that come before every frame.
+    What is damaged is left out, and what leans on it. Decoding times are the stored ones if all of them are there and
+    rise; else the latest that rise and come before the frames are shown.
     """
 
     numbers: Times
@@ -72,8 +72,7 @@ class CopiedPackets:
 
         Raises `UndecodableError` where the time of one is not known.
         """
-        numbers = np.arange(stretch.first_packet, stretch.stop_packet)
-        numbers = numbers[~np.isin(numbers, table.broken["packet"])]
+        numbers = _undamaged(table, stretch)
         ordinals = np.full(stretch.stop_packet, -1, np.int64)
         ordinals[: len(table.first_of_packet)] = table.first_of_packet[: stretch.stop_packet]
         ordinals = ordinals[numbers]
@@ -87,6 +86,15 @@ class CopiedPackets:
             raise UndecodableError("some of its packets have no time")
         is_known = (dts != NO_TIME).all() and (dts <= pts).all() and (np.diff(dts) > 0).all()
         return cls(numbers, pts - origin, (dts if is_known else _decoding_times(pts)) - origin)
+
+
+def _undamaged(table: FrameTable, stretch: Stretch) -> Times:
+    """The packets that make a frame, and those without one where nothing is damaged from their key packet to them."""
+    numbers = np.arange(stretch.first_packet, stretch.stop_packet)
+    keys, broken = np.unique(table.rows["key_packet"]), np.sort(table.broken["packet"])
+    key_of = keys[np.maximum(np.searchsorted(keys, numbers, side="right") - 1, 0)]
+    is_damaged = np.searchsorted(broken, numbers, side="right") > np.searchsorted(broken, key_of)
+    return numbers[np.isin(numbers, table.rows["packet"]) | ~is_damaged]
 
 
 def _decoding_times(pts: Times) -> Times:
