@@ -44,8 +44,9 @@ check: lint test
 	$(PEERS)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,audio,arrays,codecs,peers]'
 	touch $@
 
-bench: .venv-peers/installed
+bench: .venv-peers/installed .venv/installed-dev
 	$(PEERS)/python benchmarks/images.py
+	$(BIN)/python benchmarks/video.py
 
 verify: .venv/installed-dev
 	$(BIN)/python -m pytest -m heavy

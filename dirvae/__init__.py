@@ -2,7 +2,7 @@
 
 from dirvae.autoencoder import AutoEncoder, Output, autoencoder
 from dirvae.latents import Dirichlet, Gaussian, Latent
-from dirvae.networks import MLPVAE, ResNetVAE
+from dirvae.networks import MLPVAE, ResNetVAE, VideoVAE
 from dirvae.run.loading import load_model
 from dirvae.training import Trainer
 
@@ -15,6 +15,7 @@ __all__ = [
     "Output",
     "ResNetVAE",
     "Trainer",
+    "VideoVAE",
     "autoencoder",
     "load_model",
 ]

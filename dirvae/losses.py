@@ -28,6 +28,7 @@ __all__ = [
     "laplace_log_prob",
     "make_likelihood",
     "masked_mean",
+    "named_likelihood",
 ]
 
 MIN_SCALE = 1 / 1024
@@ -212,3 +213,8 @@ def make_likelihood(name: str, *, fixed_scale: float | None = None) -> Likelihoo
             f"{', '.join(sorted(_SCALED))}."
         )
     return _SCALED[name](scale=fixed_scale, learned=False)
+
+
+def named_likelihood(likelihood: str | Likelihood, *, fixed_scale: float | None = None) -> Likelihood:
+    """A likelihood that may have been given by name, with the scale it stays at; a made one is returned as it is."""
+    return make_likelihood(likelihood, fixed_scale=fixed_scale) if isinstance(likelihood, str) else likelihood

@@ -16,7 +16,7 @@ import torch
 from dirvae.run.config import RunConfig, read_config
 from dirvae.run.folder import hold_run, is_run, new_run, newest_run
 from dirvae.run.session import Outcome, refuse_changes, train_run
-from dirvae.run.shard_sets import choose_set, find_sets, read_set, refuse_without_task
+from dirvae.run.shard_sets import DEFAULT_TYPE, choose_set, find_sets, read_set, refuse_without_task
 from dirvae.tasks import TASKS, Task, find_task
 from dirvae.tasks.data import ON_ERROR
 from dirvae.tasks.task import AddFlag
@@ -30,7 +30,6 @@ __all__ = ["main"]
 
 RUNS = Path("runs")
 SHARDS = Path("shards")
-DEFAULT_TYPE = "image"
 ANY_SET = ""
 """The value of --shards without a path."""
 
@@ -201,12 +200,12 @@ def _parser(task: Task) -> argparse.ArgumentParser:
 
 
 def _add_run_flags(add: AddFlag, task: Task) -> None:
-    name, examples = task.name, task.plural
+    name, files = task.name, task.plural
     add("--out", f"run folder; {RUNS}/{name}, {RUNS}/{name}-2 and so on by default", type=Path)
     add("--resume", "continue the newest run, or --out; starts one if no run exists", action="store_true")
     add("--init-from", "run folder with the weights to start from", metavar="RUN")
-    add("--batch-size", f"{examples} per batch", type=int)
-    add("--held-out", f"share of the {examples} kept for evaluation, 0 for none", type=_off_at_zero)
+    add("--batch-size", f"{task.examples} per batch", type=int)
+    add("--held-out", f"share of the {files} kept for evaluation, 0 for none", type=_off_at_zero)
     add("--on-error", "what to do with an example that cannot be decoded", choices=ON_ERROR)
     add("--threads", "threads that decode; one per core by default", type=int)
 

@@ -71,6 +71,7 @@ class Modality:
 
     name            in shards, folders and flags: "image"
     noun            one file of it, for sentences: "recording"
+    step            one of the equal steps of time that a file consists of, for sentences: "sample"
     piece           one of the examples that a file is cut into, for sentences: "segment"
     formats         of its files
     rate_unit       of an example's rate, for sentences: "Hz"; empty where examples have no rate
@@ -84,6 +85,7 @@ class Modality:
 
     name: str
     noun: str
+    step: str = "frame"
     piece: str = "piece"
     formats: tuple[Format, ...]
     rate_unit: str = ""
@@ -232,6 +234,7 @@ register(
     Modality(
         name="audio",
         noun="recording",
+        step="sample",
         piece="segment",
         formats=(
             Format("wav", rb"(RIFF|RF64|RIFX|BW64)....WAVE", also=("wave",)),
@@ -263,7 +266,7 @@ register(
     Modality(
         name="video",
         noun="video",
-        piece="clip",
+        piece="segment",
         formats=(
             Format(
                 "mp4",
@@ -282,6 +285,8 @@ register(
         ),
         rate_unit="frames per second",
         rate_setting="fps",
+        packing=".sharding.modalities.video:VideoSettings",
+        add_arguments=".sharding.modalities.video:add_arguments",
         iterator=".iterators.video:VideoIterator",
         trial_settings={"clip_frames": 4, "size": 32, "random_offset": True, "flip": True},
         make_samples=".samples.clips:make_sample_clips",

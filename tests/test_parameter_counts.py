@@ -13,12 +13,14 @@ MOST = 8
 
 PUBLIC = {
     "pipelines.AudioIterator.__init__": 9,
+    "pipelines.VideoIterator.__init__": 14,
     "pipelines.ImageIterator.__init__": 9,
     "pipelines.ShardWriter.write": 9,
     "pipelines.make_shards": 9,
     "pipelines.mix": 12,
     "dirvae.AutoEncoder.__init__": 10,
     "dirvae.ResNetVAE.__init__": 9,
+    "dirvae.VideoVAE.__init__": 10,
 }
 """Public functions and how many parameters they may have: all but the first are settings, given by name."""
 

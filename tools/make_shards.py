@@ -1,4 +1,4 @@
-"""Pack a folder of images or recordings into tar shards: python tools/make_shards.py data/image."""
+"""Pack a folder of images, recordings or videos into tar shards: python tools/make_shards.py data/image."""
 
 import sys
 from pathlib import Path

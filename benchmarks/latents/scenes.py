@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from scenes_jobs import MODELS, RESULTS, SceneJob, Setting, scene_jobs
 
-from dirvae.evaluate.held_out import HeldOut, mean_image
+from dirvae.evaluate.held_out import HeldOut, mean_example
 from dirvae.run.config import write_config
 from dirvae.run.evaluation import EvaluateConfig, evaluate_run
 from dirvae.run.folder import hold_run, write_json
@@ -159,7 +159,7 @@ def _train(job: SceneJob, config: TrainConfig, run: Path, stop: Callable[[], boo
         held_out = data.held_out
         if held_out is None:
             raise TrainingError(f"{run}: no scenes are held out to measure on. Give --held-out a share above 0.")
-        evaluate = HeldOut(held_out, mean=mean_image(data.training), seed=config.seed)
+        evaluate = HeldOut(held_out, mean=mean_example(data.training), seed=config.seed)
         trainer = Trainer(model, data.batches, config=config, evaluate=evaluate, out=run)
         is_resumed = trainer.resume()
         write_config(run, config.to_run())

@@ -80,7 +80,7 @@ def _print(lines: list[str]) -> int:
 def _table(content: dict[str, Any]) -> list[str]:
     part = "held out" if content["is_held_out"] else "of the training, because none were held out"
     task = find_task(content["type"])
-    lines = [f"step {content['step']}, {task.count(content['examples'])} {part}"]
+    lines = [f"step {content['step']}, {task.count_examples(content['examples'])} {part}"]
     lines += [f"note: {note}" for note in content["notes"]]
     lines += _likelihood_lines(content["likelihood"], task)
     used = content["usage"]
@@ -139,7 +139,7 @@ def _nats(value: float | None, spread: float | None = None) -> str:
 
 
 def _median(value: float | None, task: Task) -> str:
-    return "not finite" if value is None else f"{value:.1f}, the median of the {task.plural}"
+    return "not finite" if value is None else f"{value:.1f}, the median of the {task.examples}"
 
 
 def _line(name: str, value: str) -> str:
@@ -161,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_width,
         help="width of their proposal, 1 for the posterior; auto (default) tries eight widths",
     )
-    parser.add_argument("--limit", type=int, default=default.limit, help="examples used, of each part (2000)")
+    parser.add_argument("--limit", type=int, help="examples used, of each part (2000, or fewer large ones)")
     parser.add_argument("--label", help="factor that nearest neighbours predict, such as shape")
     parser.add_argument(
         "--circular",

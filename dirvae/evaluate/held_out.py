@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,39 +14,54 @@ from dirvae.metrics import active_units, components_in_use, effective_components
 from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.training.feed import to_device
 
-__all__ = ["HeldOut", "mean_image"]
+__all__ = ["HeldOut", "Measure", "mean_example"]
 
 MAX_EXAMPLES = 2048
-"""The number of held-out examples in one evaluation, and of training examples in the mean image."""
+"""The number of held-out examples in one evaluation, and of training examples in the mean example."""
 
 MAX_PSNR_DB = 100.0
+
+Measure = Callable[[Tensor, Tensor], Tensor]
+"""(decoded posterior means in [0, 1], examples), both (batch, channel, *dims) → a number per example: (batch,)."""
 
 
 class HeldOut:
     """Evaluates an autoencoder on batches that give the same examples each time they are iterated.
 
     `mean` is the mean training example (channel, *dims) in [0, 1]: the best constant prediction. At most `limit`
-    examples are used.
+    examples are used. `noun` is what an example is called in the names of numbers; `measures` are more numbers to take
+    the mean of, by name.
     """
 
-    def __init__(self, batches: Iterable[Any], *, mean: Tensor, seed: int = 0, limit: int = MAX_EXAMPLES) -> None:
+    def __init__(
+        self,
+        batches: Iterable[Any],
+        *,
+        mean: Tensor,
+        seed: int = 0,
+        limit: int = MAX_EXAMPLES,
+        noun: str = "image",
+        measures: Mapping[str, Measure] | None = None,
+    ) -> None:
         self._batches = batches
         self._mean = mean
         self._seed = seed
         self._limit = limit
+        self._noun = noun
+        self._measures = dict(measures or {})
 
     def __call__(self, model: AutoEncoder) -> dict[str, Any]:
         """Numbers by name, means over the examples.
 
         In nats per example: `bound` (on the log likelihood; higher is better) and its parts `reconstruction` and
         `kl`. If the reconstruction term is not a log likelihood of such data, `objective` replaces `bound`. In dB:
-        `psnr_db` of the decoded posterior mean, `mean_image_psnr_db` of the mean image, and `psnr_gain_db`, the
-        difference. About the latents: `components_in_use`, `effective_components` (on the simplex only) and
-        `model_size`.
+        `psnr_db` of the decoded posterior mean, `mean_image_psnr_db` (or another noun) of the mean example, and
+        `psnr_gain_db`, the difference. About the latents: `components_in_use`, `effective_components` (on the simplex
+        only) and `model_size`.
         """
         device = next(model.parameters()).device
         mean = self._mean.to(device)
-        sums = torch.zeros(4, dtype=torch.float64, device=device)
+        sums = torch.zeros(4 + len(self._measures), dtype=torch.float64, device=device)
         num_examples, latents, is_bound = 0, [], True
         model.eval()
         with torch.inference_mode():
@@ -56,25 +71,28 @@ class HeldOut:
                 terms = model.loss(x, out)
                 is_bound = is_bound and model.likelihood.is_density_of(x)
                 center = out.posterior.mean
-                ours = psnr(model.decode(center).clamp(0, 1), x).clamp(max=MAX_PSNR_DB).mean()
+                decoded = model.decode(center).clamp(0, 1)
+                ours = psnr(decoded, x).clamp(max=MAX_PSNR_DB).mean()
                 theirs = psnr(mean.expand_as(x), x).clamp(max=MAX_PSNR_DB).mean()
-                sums += len(x) * torch.stack([terms["reconstruction"], terms["kl"], ours, theirs]).double()
+                more = [measure(decoded, x).mean() for measure in self._measures.values()]
+                sums += len(x) * torch.stack([terms["reconstruction"], terms["kl"], ours, theirs, *more]).double()
                 num_examples += len(x)
                 latents.append(center.float().cpu())
-        reconstruction, kl, ours_db, theirs_db = (sums / num_examples).tolist()
+        reconstruction, kl, ours_db, theirs_db, *more = (sums / num_examples).tolist()
         return {
             "bound" if is_bound else "objective": -(reconstruction + kl),
             "reconstruction": reconstruction,
             "kl": kl,
             "psnr_db": ours_db,
-            "mean_image_psnr_db": theirs_db,
+            f"mean_{self._noun}_psnr_db": theirs_db,
             "psnr_gain_db": ours_db - theirs_db,
+            **dict(zip(self._measures, more, strict=True)),
             **_usage(torch.cat(latents)),
             "examples": num_examples,
         }
 
 
-def mean_image(batches: Iterable[Any], *, limit: int = MAX_EXAMPLES) -> Tensor:
+def mean_example(batches: Iterable[Any], *, limit: int = MAX_EXAMPLES) -> Tensor:
     """Mean of up to `limit` examples of uint8 or float batches: (channel, *dims) float32 in [0, 1]."""
     total: Any = 0.0
     num_examples = 0

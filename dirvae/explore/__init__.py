@@ -1,6 +1,16 @@
 """What a model learned, as pictures: traversals of its latent space, and a report on one page."""
 
+from dirvae.explore.clip_report import ClipReportContent, Clips, write_clip_report
 from dirvae.explore.report import ReportContent, write_report
 from dirvae.explore.traversals import component_latents, interpolate, seen_strength
 
-__all__ = ["ReportContent", "component_latents", "interpolate", "seen_strength", "write_report"]
+__all__ = [
+    "ClipReportContent",
+    "Clips",
+    "ReportContent",
+    "component_latents",
+    "interpolate",
+    "seen_strength",
+    "write_clip_report",
+    "write_report",
+]

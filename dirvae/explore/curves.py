@@ -33,8 +33,8 @@ class Panel:
     curves: Sequence[Curve]
 
 
-def run_panels(metrics: Sequence[dict[str, Any]]) -> list[Panel]:
-    """The numbers of a metrics file over time; panels without any point are left out."""
+def run_panels(metrics: Sequence[dict[str, Any]], *, noun: str = "image") -> list[Panel]:
+    """The numbers of a metrics file over time; panels without any point are left out. `noun` is that of an example."""
 
     def one(kind: str, key: str, name: str, *, times: int = 1, is_dashed: bool = False) -> Curve:
         points = [(line["step"], times * line[key]) for line in metrics if line["kind"] == kind and _has(line, key)]
@@ -53,9 +53,10 @@ def run_panels(metrics: Sequence[dict[str, Any]]) -> list[Panel]:
             "Held-out PSNR, dB",
             [
                 one("held_out", "psnr_db", "reconstruction"),
-                one("held_out", "mean_image_psnr_db", "mean image", is_dashed=True),
+                one("held_out", f"mean_{noun}_psnr_db", f"mean {noun}", is_dashed=True),
             ],
         ),
+        Panel("Held-out motion reproduced, %", [one("held_out", "motion_explained", "held out", times=100)]),
         Panel("Examples per second", [one("train", "examples_per_second", "training")]),
         Panel("Time spent waiting for data, %", [one("train", "wait_share", "training", times=100)]),
     ]

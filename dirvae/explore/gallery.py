@@ -1,4 +1,4 @@
-"""The pictures that show a trained model: reconstructions, samples, components, a path from one image to another."""
+"""What shows a trained model: reconstructions, samples, components, a path from one example to another."""
 
 from __future__ import annotations
 
@@ -12,30 +12,39 @@ from dirvae.explore.traversals import component_latents, farthest_pair, interpol
 from dirvae.metrics import active_units, components_in_use, is_simplex, psnr
 from dirvae.seeding import Purpose, derive_seed, seeded
 
-__all__ = ["Component", "Gallery", "make_gallery"]
+__all__ = ["IMAGES", "Component", "Counts", "Gallery", "make_gallery"]
 
-NUM_SHOWN = 12
-NUM_SAMPLES = 24
-NUM_COMPONENTS = 64
-NUM_STEPS = 9
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many of each are shown at most, and how many examples the model is given at a time."""
+
+    shown: int
+    samples: int
+    components: int
+    steps: int
+    rows: int
+
+
+IMAGES = Counts(shown=12, samples=24, components=64, steps=9, rows=64)
 
 
 @dataclass(frozen=True)
 class Component:
     """A component of the latent: its number, its mean over the examples (a share, on the simplex), whether it is in
-    use, and the picture (channel, height, width) that it decodes to.
+    use, and the example (channel, *dims) that it decodes to.
     """
 
     number: int
     mean: float
     is_used: bool
-    picture: Tensor
+    decoded: Tensor
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures (num, channel, height, width) in [0, 1] on the CPU. `psnr_db` is that of the reconstructions, `pair`
-    holds the numbers of the two originals that the traversal connects.
+    """Examples (num, channel, *dims) in [0, 1] on the CPU. `psnr_db` is that of the reconstructions, `pair` holds the
+    numbers of the two originals that the traversal connects.
     """
 
     originals: Tensor
@@ -48,38 +57,39 @@ class Gallery:
 
 
 @torch.inference_mode()
-def make_gallery(model: AutoEncoder, images: Tensor, *, seed: int) -> Gallery:
-    """Make the pictures of a model from images (num, channel, height, width) in [0, 1] on its device.
+def make_gallery(model: AutoEncoder, x: Tensor, *, seed: int, counts: Counts = IMAGES) -> Gallery:
+    """Make the gallery of a model from examples (num, channel, *dims) in [0, 1]; they are moved to its device.
 
     The first few are shown; all of them determine how strong each component gets. The components in use come first.
     """
     model.eval()
-    latents = torch.cat([model.encode(part).mean for part in torch.split(images, 64)])
-    shown = images[:NUM_SHOWN]
+    x = x.to(next(model.parameters()).device)
+    latents = torch.cat([model.encode(part).mean for part in torch.split(x, counts.rows)])
+    shown = x[: counts.shown]
     reconstructions = model.decode(latents[: len(shown)])
     first, second = farthest_pair(latents[: len(shown)])
-    with seeded(derive_seed(seed, Purpose.PICTURES), images.device):
-        samples = model.sample(NUM_SAMPLES)
+    with seeded(derive_seed(seed, Purpose.PICTURES), x.device):
+        samples = model.sample(counts.samples)
     return Gallery(
         originals=shown.cpu(),
         reconstructions=reconstructions.cpu(),
         psnr_db=psnr(reconstructions.clamp(0, 1), shown).tolist(),
         samples=samples.cpu(),
-        components=_components(model, latents),
-        traversal=model.decode(interpolate(latents[first], latents[second], NUM_STEPS)).cpu(),
+        components=_components(model, latents, counts),
+        traversal=model.decode(interpolate(latents[first], latents[second], counts.steps)).cpu(),
         pair=(first, second),
     )
 
 
-def _components(model: AutoEncoder, latents: Tensor) -> list[Component]:
+def _components(model: AutoEncoder, latents: Tensor, counts: Counts) -> list[Component]:
     on_simplex = is_simplex(latents)
     used = components_in_use(latents) if on_simplex else active_units(latents)
     means = latents.movedim(1, -1).flatten(0, -2).mean(0)
     towards = component_latents(latents.mean(0), seen_strength(latents), on_simplex=on_simplex)
     rank = (used.float() * 2 + means / means.abs().max().clamp(min=1e-9)).argsort(descending=True)
-    chosen = rank[:NUM_COMPONENTS]
-    pictures = torch.cat([model.decode(part) for part in torch.split(towards[chosen], 64)]).cpu()
+    chosen = rank[: counts.components]
+    decoded = torch.cat([model.decode(part) for part in torch.split(towards[chosen], counts.rows)]).cpu()
     return [
-        Component(int(number), float(means[number]), bool(used[number]), picture)
-        for number, picture in zip(chosen.tolist(), pictures, strict=True)
+        Component(int(number), float(means[number]), bool(used[number]), example)
+        for number, example in zip(chosen.tolist(), decoded, strict=True)
     ]

@@ -2,5 +2,6 @@
 
 from dirvae.networks.mlp import MLPVAE
 from dirvae.networks.resnet import ResNetVAE
+from dirvae.networks.video_resnet import VideoVAE
 
-__all__ = ["MLPVAE", "ResNetVAE"]
+__all__ = ["MLPVAE", "ResNetVAE", "VideoVAE"]

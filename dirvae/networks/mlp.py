@@ -17,7 +17,8 @@ from torch import nn
 from dirvae.autoencoder import AutoEncoder
 from dirvae.latents import Latent, named_latent
 from dirvae.latents.dense import Dense
-from dirvae.losses import Likelihood, make_likelihood
+from dirvae.losses import Likelihood, named_likelihood
+from dirvae.networks.arguments import arguments_to_json
 
 __all__ = ["MLPVAE", "dense_stack", "widen_heads"]
 
@@ -58,9 +59,7 @@ class MLPVAE(AutoEncoder):
             model_size,
             latent=made,
             decode_head=decode_head,
-            likelihood=make_likelihood(likelihood, fixed_scale=fixed_scale)
-            if isinstance(likelihood, str)
-            else likelihood,
+            likelihood=named_likelihood(likelihood, fixed_scale=fixed_scale),
             features_size=widths[-1],
         )
         self._config = {
@@ -71,20 +70,13 @@ class MLPVAE(AutoEncoder):
             "prior": prior,
             "likelihood": likelihood,
             "fixed_scale": fixed_scale,
+            **({} if decode_head is None else {"decode_head": decode_head}),
         }
-        self._has_own_decode_head = decode_head is not None
 
     @property
     def config(self) -> dict[str, Any]:
         """The arguments as JSON values. ValueError if a part was given as a module."""
-        given = [name for name in ("latent", "likelihood") if not isinstance(self._config[name], str)]
-        given += ["decode_head"] if self._has_own_decode_head else []
-        if given:
-            raise ValueError(
-                f"the {given[0]} of this model was given as a module, which its config cannot hold; make the model "
-                "in code and load its weights."
-            )
-        return dict(self._config)
+        return arguments_to_json(self._config)
 
 
 def dense_stack(*sizes: int) -> list[nn.Module]:

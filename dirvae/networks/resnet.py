@@ -8,7 +8,6 @@ faster, but leave a lattice in the pictures (measured in docs/log.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,73 +16,11 @@ from torch import Tensor, nn
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.latents import Latent, named_latent
-from dirvae.losses import Likelihood, make_likelihood
+from dirvae.losses import Likelihood, named_likelihood
+from dirvae.networks.arguments import arguments_to_json
+from dirvae.networks.residual import PRESETS, Preset, Shape, group_norm, square_shape, unit_gain
 
 __all__ = ["PRESETS", "Preset", "ResNetVAE"]
-
-MAX_VECTOR_SIDE = 7
-SIZES = "3, 4, 5 or 7 times a power of two, such as 28, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224 or 256"
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Channels at 1/2, 1/4, 1/8 … of the image's side, and residual blocks at each of them."""
-
-    widths: tuple[int, ...]
-    blocks: int
-
-    def width(self, level: int) -> int:
-        """Channels after `level` + 1 halvings; the last width serves all deeper levels."""
-        return self.widths[min(level, len(self.widths) - 1)]
-
-
-PRESETS = {
-    "tiny": Preset(widths=(16, 32, 48, 64), blocks=1),
-    "small": Preset(widths=(32, 64, 96, 128), blocks=1),
-    "base": Preset(widths=(64, 128, 192, 256), blocks=2),
-    "large": Preset(widths=(96, 192, 384, 512), blocks=3),
-}
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What both halves must agree on: halvings of the side, and the side at which a vector latent is flattened."""
-
-    preset: Preset
-    channels: int
-    model_size: int
-    levels: int
-    vector_side: int | None
-
-    @property
-    def deepest(self) -> int:
-        """Channels where the map is smallest."""
-        return self.preset.width(self.levels - 1)
-
-
-def image_shape(size: int, grid: int | None, *, channels: int, model_size: int, preset: str) -> Shape:
-    """The network's shape for square images of `size` pixels. ValueError for sizes that do not come out even."""
-    if preset not in PRESETS:
-        raise ValueError(f"no preset is called {preset!r}; use one of {', '.join(PRESETS)}.")
-    if grid is not None:
-        levels = (size // grid).bit_length() - 1 if 0 < grid <= size else 0
-        if levels < 1 or grid << levels != size:
-            raise ValueError(
-                f"a map of {grid}×{grid} latents does not fit images of {size} pixels; the size must be the grid "
-                "times 2, 4, 8 or another power of two."
-            )
-        return Shape(PRESETS[preset], channels, model_size, levels, None)
-    side, levels = size, 0
-    while side > 4 and side % 2 == 0:
-        side, levels = side // 2, levels + 1
-    if levels < 1 or side > MAX_VECTOR_SIDE:
-        raise ValueError(f"images of {size} pixels cannot be halved to a small map; the size must be {SIZES}.")
-    return Shape(PRESETS[preset], channels, model_size, levels, side)
-
-
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation over groups of 16 channels, or one group where 16 does not divide them."""
-    return nn.GroupNorm(channels // 16 if channels % 16 == 0 else 1, channels)
 
 
 class ResidualBlock(nn.Module):
@@ -116,9 +53,9 @@ class ImageEncoder(nn.Module):
             layers += [ResidualBlock(width) for _ in range(shape.preset.blocks)]
         layers += [group_norm(width), nn.SiLU()]
         if shape.vector_side is None:
-            layers.append(_unit_gain(nn.Conv2d(width, shape.model_size, 1)))
+            layers.append(unit_gain(nn.Conv2d(width, shape.model_size, 1)))
         else:
-            layers += [nn.Flatten(), _unit_gain(nn.Linear(width * shape.vector_side**2, shape.model_size))]
+            layers += [nn.Flatten(), unit_gain(nn.Linear(width * shape.vector_side**2, shape.model_size))]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -134,10 +71,10 @@ class ImageDecoder(nn.Module):
         width, side = shape.deepest, shape.vector_side
         layers: list[nn.Module] = []
         if side is None:
-            layers.append(_unit_gain(nn.Conv2d(shape.model_size, width, 1)))
+            layers.append(unit_gain(nn.Conv2d(shape.model_size, width, 1)))
         else:
             layers += [
-                _unit_gain(nn.Linear(shape.model_size, width * side**2)),
+                unit_gain(nn.Linear(shape.model_size, width * side**2)),
                 nn.Unflatten(1, (width, side, side)),
             ]
         for level in reversed(range(shape.levels)):
@@ -152,12 +89,6 @@ class ImageDecoder(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         decoded: Tensor = self.layers(latent) + 0.5
         return decoded
-
-
-def _unit_gain(layer: nn.Conv2d | nn.Linear) -> nn.Module:
-    """Start with outputs of the inputs' variance; PyTorch's own start has a third of it."""
-    nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
-    return layer
 
 
 def _doubled() -> nn.Module:
@@ -188,15 +119,13 @@ class ResNetVAE(AutoEncoder):
         fixed_scale: float | None = None,
     ) -> None:
         grid = None if grid == 1 else grid
-        shape = image_shape(size, grid, channels=channels, model_size=model_size, preset=preset)
+        shape = square_shape(size, grid, channels=channels, model_size=model_size, preset=preset)
         super().__init__(
             ImageEncoder(shape),
             ImageDecoder(shape),
             model_size,
             latent=named_latent(latent, model_size, prior),
-            likelihood=make_likelihood(likelihood, fixed_scale=fixed_scale)
-            if isinstance(likelihood, str)
-            else likelihood,
+            likelihood=named_likelihood(likelihood, fixed_scale=fixed_scale),
             grid=() if grid is None else (grid, grid),
         )
         self._config: dict[str, Any] = {
@@ -215,10 +144,4 @@ class ResNetVAE(AutoEncoder):
     @property
     def config(self) -> dict[str, Any]:
         """The arguments as JSON values. ValueError if the latent or the likelihood was given as a module."""
-        for name in ("latent", "likelihood"):
-            if not isinstance(self._config[name], str):
-                raise ValueError(
-                    f"the {name} of this model was given as a module, which its config cannot hold; name it, or "
-                    "make the model in code and load its weights."
-                )
-        return dict(self._config)
+        return arguments_to_json(self._config)

@@ -43,14 +43,15 @@ class EvaluateConfig:
     """What to measure, and on how many examples.
 
     `samples`: importance samples per example. `width`: how wide their proposal is, 1 for the posterior; None for the
-    tightest of eight. `limit`: examples used, of the held-out ones and of those trained on each. `label`: the factor
+    tightest of eight. `limit`: examples used, of the held-out ones and of those trained on each; None: 2,000, or fewer
+    large ones, as in `open_run_data`. `label`: the factor
     that nearest neighbours predict. `circular`: factors that make one turn from 0 to 1. `source`: where the data is
     now, if it has moved. `which`: "best", "last" or a step. Raises `ConfigError`.
     """
 
     samples: int = 100
     width: float | None = None
-    limit: int = 2000
+    limit: int | None = None
     label: str | None = None
     circular: tuple[str, ...] = ()
     source: str | None = None
@@ -59,9 +60,9 @@ class EvaluateConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("samples", "limit"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+        for name, count in (("samples", self.samples), ("limit", self.limit)):
+            if count is not None and count < 1:
+                raise ConfigError(f"{name} is {count}; it must be 1 or more.")
         if self.width is not None:
             try:
                 check_width(self.width)
@@ -123,8 +124,13 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
 
 
 def _notes(data: RunData, warm: WarmStart | None, task: Task) -> list[str]:
-    """Sentences about what the data lacks."""
+    """Sentences about what the data lacks, and what its examples are."""
     notes = []
+    if task.example is not None:
+        notes.append(
+            f"{task.examples} of one {task.modality.noun} are alike, so means over {task.examples} are less certain "
+            "than their standard error says"
+        )
     if warm is not None and (warning := warm.warning(task.plural)) is not None:
         notes.append(warning)
     if data.appended:
@@ -156,14 +162,14 @@ def _fields(data: RunData, config: EvaluateConfig, task: Task) -> list[dict[str,
             )
         if len(data.trained_on.data) < min(NEIGHBOURS):
             raise ConfigError(
-                f"label is {config.label!r}, but {len(data.trained_on.data)} training {task.plural} are fewer than "
+                f"label is {config.label!r}, but {len(data.trained_on.data)} training {task.examples} are fewer than "
                 f"{min(NEIGHBOURS)} neighbours. Raise limit, or leave label out."
             )
     return None if missing else fields
 
 
 def _missing(count: int, total: int, task: Task) -> str:
-    return f"{count:,} of {total:,} {task.plural} {'has' if count == 1 else 'have'} no JSON object"
+    return f"{count:,} of {total:,} {task.examples} {'has' if count == 1 else 'have'} no JSON object"
 
 
 @torch.inference_mode()
@@ -172,7 +178,7 @@ def _latent_means(model: AutoEncoder, x: Tensor, checkpoint: Checkpoint, task: T
     means = torch.cat([model.encode(part.to(device)).mean.cpu() for part in torch.split(x, _rows(x))])
     if not means.isfinite().all():
         raise CheckpointError(
-            f"{checkpoint.path}: its model encodes {task.plural} as numbers that are not finite. Choose another "
+            f"{checkpoint.path}: its model encodes {task.examples} as numbers that are not finite. Choose another "
             "checkpoint with --which, or train again."
         )
     return means
@@ -199,8 +205,8 @@ def _likelihood(
     counts = {"samples": config.samples, "values": x[0].numel()}
     if are_greys:
         notes.append(
-            f"the {task.plural} hold other values than zeros and ones: bernoulli gives a cross entropy of greys, which "
-            "is not a likelihood"
+            f"the {task.examples} hold other values than zeros and ones: bernoulli gives a cross entropy of greys, "
+            "which is not a likelihood"
         )
         return {"cross_entropy_of_greys": means["reconstruction"], "kl": means["kl"], **counts}, notes
     effective = means["effective_samples"]
@@ -257,8 +263,8 @@ def _neighbours(
     if lacking := sum(label not in entry for entry in fields):
         verb = "has" if lacking == 1 else "have"
         raise ConfigError(
-            f"{lacking:,} of {len(fields):,} {task.plural} {verb} no {label!r} in the JSON object. Add it to each, or "
-            "leave label out."
+            f"{lacking:,} of {len(fields):,} {task.examples} {verb} no {label!r} in the JSON object. Add it to each, "
+            "or leave label out."
         )
     names = [str(entry[label]) for entry in fields]
     kinds = {name: number for number, name in enumerate(sorted(set(names)))}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dirvae.autoencoder import AutoEncoder
-from dirvae.networks import MLPVAE, ResNetVAE
+from dirvae.networks import MLPVAE, ResNetVAE, VideoVAE
 from dirvae.training.checkpoint import Checkpoint, CheckpointFolder
 from dirvae.training.errors import CheckpointError, TrainingWarning
 from dirvae.training.precision import choose_device
@@ -18,7 +18,11 @@ from dirvae.training.states import load_model_tensors
 
 __all__ = ["choose_checkpoint", "load_model"]
 
-NETWORKS: dict[str, type[AutoEncoder]] = {"MLPVAE": MLPVAE, "ResNetVAE": ResNetVAE}
+NETWORKS: dict[str, type[AutoEncoder]] = {
+    "MLPVAE": MLPVAE,
+    "ResNetVAE": ResNetVAE,
+    "VideoVAE": VideoVAE,
+}
 
 
 def load_model(

@@ -110,9 +110,10 @@ def _prepare(model: AutoEncoder, config: RunConfig, data: TaskData, run: Path, s
 def _describe(trainer: Trainer, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:
     """Say what the run is about to do, and warn of a warm-up that it is too short for."""
     facts, kl_warmup = data.facts, config.fit.kl_warmup
+    clips = f" ({config.task.count_examples(facts['training_clips'])})" if "training_clips" in facts else ""
     say(
-        f"{run}: {config.task.count(facts['training_examples'])} to train on, {facts['held_out_examples']:,} held "
-        f"out; {_num_parameters(trainer):,} parameters on {trainer.device} in {trainer.precision.name}; "
+        f"{run}: {config.task.count(facts['training_examples'])}{clips} to train on, {facts['held_out_examples']:,} "
+        f"held out; {_num_parameters(trainer):,} parameters on {trainer.device} in {trainer.precision.name}; "
         f"{trainer.total_steps:,} steps."
     )
     if kl_warmup > trainer.total_steps:

@@ -11,7 +11,10 @@ from dirvae.training.errors import ConfigError
 from pipelines.modality import find_modality
 from pipelines.storage.manifest import MANIFEST_NAME, Manifest
 
-__all__ = ["ShardSet", "choose_set", "find_sets", "read_set", "refuse_without_task"]
+__all__ = ["DEFAULT_TYPE", "ShardSet", "choose_set", "find_sets", "read_set", "refuse_without_task"]
+
+DEFAULT_TYPE = "image"
+"""The type that is trained on where none is named and the shards leave a choice."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,10 @@ def choose_set(sets: Sequence[ShardSet], folder: Path, run_type: str | None) -> 
     """
     if not sets:
         raise ConfigError(
-            f"{folder}: no set of shards is there. Make one with python tools/make_shards.py data/image, or name a "
-            "folder of shards with --shards PATH."
+            f"{folder}: no set of shards is there. Make one with python tools/make_shards.py "
+            f"data/{run_type or DEFAULT_TYPE}, or name a folder of shards with --shards PATH."
         )
-    wanted = run_type or (sets[0].modality if len(sets) == 1 else "image")
+    wanted = run_type or (sets[0].modality if len(sets) == 1 else DEFAULT_TYPE)
     fitting = [one for one in sets if one.modality == wanted]
     if not fitting:
         raise ConfigError(

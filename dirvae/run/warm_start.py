@@ -17,6 +17,7 @@ from torch import nn
 from dirvae.run.config import RunConfig, read_config
 from dirvae.run.folder import CONFIG_NAME, write_json
 from dirvae.run.loading import choose_checkpoint
+from dirvae.tasks.seen_data import count_seen
 from dirvae.training.checkpoint import Checkpoint
 from dirvae.training.errors import ConfigError, TrainingWarning
 from dirvae.training.states import load_model_tensors
@@ -115,7 +116,4 @@ def _has_seen_only(start: Checkpoint, source: Any) -> bool:
     """Whether a checkpoint's run trained on `source`, or on its state before more was appended."""
     feed = start.state.get("feed") or {}
     state = feed.get("iterator")
-    if not isinstance(state, dict) or not {"examples", "data_hash"} <= state.keys():
-        return False
-    examples = int(state["examples"])
-    return examples <= len(source) and bool(source.prefix_hash(examples) == state["data_hash"])
+    return count_seen(source, state) is not None

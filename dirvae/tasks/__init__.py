@@ -11,6 +11,7 @@ __all__ = ["TASKS", "Task", "find_task"]
 
 TASKS = {
     "image": "dirvae.tasks.image:IMAGE",
+    "video": "dirvae.tasks.video:VIDEO",
 }
 """Type → the name "module:object" of its task, which is imported when the type is used."""
 

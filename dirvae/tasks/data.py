@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import torch
+from torch import Tensor
+
+from dirvae.training.feed import to_device
 from dirvae.training.settings import FREE, Settings, is_positive
 from pipelines import hold_out, open_source
 
-__all__ = ["ON_ERROR", "DataSettings", "OpenIterator", "ReplayedBatches", "TaskData", "divide_source", "open_data"]
+__all__ = [
+    "ON_ERROR",
+    "DataSettings",
+    "OpenIterator",
+    "ReplayedBatches",
+    "TaskData",
+    "divide_source",
+    "first_examples",
+    "open_data",
+]
 
 ON_ERROR = ("raise", "substitute")
 
@@ -54,13 +67,9 @@ class OpenIterator(Protocol):
 class ReplayedBatches:
     """Batches of a source from its beginning each time they are iterated, however the last iteration ended."""
 
-    def __init__(self, source: Any, open_iterator: Callable[[], Any], *, batch_size: int) -> None:
+    def __init__(self, source: Any, open_iterator: Callable[[], Any]) -> None:
         self.source = source
         self._open = open_iterator
-        self._batch_size = batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self.source) // self._batch_size)
 
     def __iter__(self) -> Iterator[Any]:
         iterator = self._open()
@@ -74,7 +83,8 @@ class ReplayedBatches:
 class TaskData:
     """`batches` to train on, the same training examples replayed for their mean, and the held-out ones, or None.
 
-    `facts` are what a report says about the data: source, examples, shards, hash, and how they were divided.
+    `facts` are what a report says about the data: source, examples, shards, hash, and how they were divided; where
+    batches hold clips that are cut from the examples, also how many there are in an epoch of training.
     """
 
     batches: Any
@@ -108,28 +118,59 @@ def open_data(
 ) -> TaskData:
     """Open and divide the data of a run. Raises `PipelineError` for bad data, or too little of it.
 
-    Examples that cannot be decoded during training are listed in the file `quarantine`.
+    Examples that cannot be decoded during training are listed in the file `quarantine`. Held-out clips come in one
+    random order, so that the first of them are not all of the same video.
     """
     whole, train, held_out = divide_source(settings, modality=modality, seed=seed)
 
     def replayed(source: Any, **order: Any) -> ReplayedBatches:
-        return ReplayedBatches(
-            source, lambda: open_iterator(source, settings, **order), batch_size=settings.batch_size
-        )
+        return ReplayedBatches(source, lambda: open_iterator(source, settings, **order))
 
+    batches = open_iterator(
+        train, settings, is_training=True, shuffle=True, seed=seed, tail="keep", quarantine=quarantine
+    )
     facts = {
         "source": settings.source,
         "examples": len(whole),
         "training_examples": len(train),
         "held_out_examples": 0 if held_out is None else len(held_out),
+        **({"training_clips": len(batches.source)} if _are_clips(batches) else {}),
         "shards": len(whole.shard_counts),
         "data_hash": whole.data_hash,
     }
     return TaskData(
-        batches=open_iterator(
-            train, settings, is_training=True, shuffle=True, seed=seed, tail="keep", quarantine=quarantine
-        ),
+        batches=batches,
         training=replayed(train, shuffle=True, seed=seed),
-        held_out=None if held_out is None else replayed(held_out, shuffle=False, seed=0),
+        held_out=None if held_out is None else replayed(held_out, shuffle=_are_clips(batches), seed=0),
         facts=facts,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class FirstExamples:
+    """Examples `data` (num, channel, *dims) float32 in [0, 1] on the CPU, their keys, and some fields by name."""
+
+    data: Tensor
+    keys: list[str]
+    fields: dict[str, list[Any]]
+
+
+def first_examples(batches: Iterable[Any], num: int, *, fields: Sequence[str] = ()) -> FirstExamples:
+    """The first `num` examples of batches of `pipelines`, fewer if there are no more, with these of their fields."""
+    data: list[Tensor] = []
+    keys: list[str] = []
+    found: dict[str, list[Any]] = {name: [] for name in fields}
+    for batch in batches:
+        data.append(to_device(batch.data, torch.device("cpu")))
+        keys += batch.keys
+        for name in fields:
+            found[name].extend(batch.fields[name])
+        if len(keys) >= num:
+            break
+    return FirstExamples(torch.cat(data)[:num], keys[:num], {name: values[:num] for name, values in found.items()})
+
+
+def _are_clips(batches: Any) -> bool:
+    """Whether an iterator cuts the examples of its source."""
+    source = getattr(batches, "source", None)
+    return source is not None and source.clip_spec is not None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dirvae.tasks.data import DataSettings, divide_source
+from dirvae.tasks.seen_data import count_seen, says_what_it_saw
 from dirvae.tasks.task import Task
 from dirvae.training.checkpoint import Checkpoint
 from dirvae.training.feed import to_device
@@ -18,6 +19,10 @@ from pipelines import StateError
 from pipelines.sources import Selection
 
 __all__ = ["Examples", "RunData", "open_run_data"]
+
+MOST_EXAMPLES = 2000
+MOST_VALUES = 1 << 27
+"""Of the examples of a part, in all: 512 MiB as float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +61,12 @@ def open_run_data(
     *,
     divided_by: int,
     source: str | None,
-    limit: int,
+    limit: int | None,
     seed: int,
 ) -> RunData:
     """The first `limit` examples of each part in a fixed order, divided as they were for the training.
+
+    None: 2,000, or fewer where these are so large that they would take more than 512 MiB.
 
     `divided_by` is the seed of the training, by which the data was divided, `seed` that of the order. The data may
     have moved (to `source`), but it must be the data that the checkpoint's iterator read: other data is divided
@@ -86,33 +93,36 @@ def open_run_data(
 def _count_seen(trained_on: Any, checkpoint: Checkpoint, task: Task) -> int:
     """How many examples the checkpoint's run trained on, after a check that the data begins with the same ones."""
     state = checkpoint.state["feed"]["iterator"]
-    if not isinstance(state, dict) or not {"examples", "data_hash"} <= state.keys():
+    if not says_what_it_saw(state):
         raise StateError(
             f"{checkpoint.path}: does not say what data it saw, so it is unknown which examples were held out. Train "
             "with dirvae.train, or call estimate_likelihood with data of your own."
         )
-    seen = int(state["examples"])
-    if seen > len(trained_on) or trained_on.prefix_hash(seen) != state["data_hash"]:
+    seen = count_seen(trained_on, state)
+    if seen is None:
         raise StateError(
-            f"{trained_on.name}: holds other data than the {seen:,} examples that {checkpoint.path} was trained on "
-            f"({len(trained_on):,} here), so {task.plural} of its training would pass for held out. Restore the data, "
-            "or name its new place with --source."
+            f"{trained_on.name}: holds other data than the {int(state['examples']):,} examples that "
+            f"{checkpoint.path} was trained on ({len(trained_on):,} {task.plural} here), so {task.plural} of its "
+            "training would pass for held out. Restore the data, or name its new place with --source."
         )
     return seen
 
 
-def _read_examples(iterator: Any, limit: int) -> Examples:
+def _read_examples(iterator: Any, limit: int | None) -> Examples:
     data: list[Tensor] = []
     fields: list[Any] = []
+    most = MOST_EXAMPLES if limit is None else limit
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*no example of the first batch has a field 'json'")
             for batch in iterator:
                 data.append(to_device(batch.data, torch.device("cpu")))
                 fields += batch.fields["json"]
-                if len(fields) >= limit:
+                if limit is None:
+                    most = min(MOST_EXAMPLES, max(1, MOST_VALUES // data[0][0].numel()))
+                if len(fields) >= most:
                     break
     finally:
         iterator.close()
-    objects = [entry if isinstance(entry, dict) else None for entry in fields[:limit]]
-    return Examples(torch.cat(data)[:limit], objects)
+    objects = [entry if isinstance(entry, dict) else None for entry in fields[:most]]
+    return Examples(torch.cat(data)[:most], objects)

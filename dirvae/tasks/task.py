@@ -35,6 +35,7 @@ class Task:
     """What `python -m dirvae.train --type NAME` trains on, and how it shows the result.
 
     name            of the type, which is that of a modality: "image"
+    example         what batches hold, where that is cut from the files of the modality: "clip"; None: whole files
     data, model     the classes of its settings; no name may occur twice in them and in `FitConfig`
     add_arguments   (add) → None: adds the flags of those settings that are not common to all types
     open_iterator   (source, data settings, *, is_training, **order) → an iterator over batches
@@ -51,6 +52,7 @@ class Task:
     build_model: Callable[[Any, Any], AutoEncoder]
     make_evaluation: Callable[[TaskData, int], Callable[[Any], dict[str, Any]]]
     write_report: Callable[[Path, AutoEncoder, TaskData, RunFacts], Path]
+    example: str | None = None
 
     @property
     def modality(self) -> Modality:
@@ -59,9 +61,18 @@ class Task:
 
     @property
     def plural(self) -> str:
-        """Several examples: "images"."""
+        """Several files: "images", "videos"."""
         return self.modality.plural
 
+    @property
+    def examples(self) -> str:
+        """What a batch holds: "images", "clips"."""
+        return self.plural if self.example is None else f"{self.example}s"
+
     def count(self, num: int) -> str:
-        """A number of examples as words: "1 image", "2,000 images"."""
+        """A number of files as words: "1 image", "2,000 videos"."""
         return f"1 {self.modality.noun}" if num == 1 else f"{num:,} {self.plural}"
+
+    def count_examples(self, num: int) -> str:
+        """A number of what batches hold as words: "1 image", "2,000 clips"."""
+        return f"1 {self.example or self.modality.noun}" if num == 1 else f"{num:,} {self.examples}"

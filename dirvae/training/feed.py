@@ -20,6 +20,7 @@ from pipelines.torch_bridge import DevicePrefetcher
 __all__ = ["Feed", "FeedBatch", "to_device"]
 
 _END = object()
+_LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Feed:
 
 
 def to_device(data: Tensor | NDArray[Any], device: torch.device) -> Tensor:
-    """An array or tensor as float32 on a device: uint8 is scaled to [0, 1], 4 axes are laid out channels_last.
+    """An array or tensor as float32 on a device: uint8 is scaled to [0, 1], 4 and 5 axes are laid out channels last.
 
     Floats stay as they are, and Booleans become 0 and 1. Raises `TypeError` for other types, whose range is unknown.
     """
@@ -165,7 +166,8 @@ def to_device(data: Tensor | NDArray[Any], device: torch.device) -> Tensor:
         data = data.pin_memory()  # a copy from pageable memory would wait for the earlier steps
     moved = data.to(device, non_blocking=device.type == "cuda")
     scaled = moved.to(torch.float32) / 255 if moved.dtype == torch.uint8 else moved.to(torch.float32)
-    return scaled.contiguous(memory_format=torch.channels_last) if scaled.ndim == 4 else scaled
+    layout = _LAYOUTS.get(scaled.ndim)
+    return scaled if layout is None else scaled.contiguous(memory_format=layout)
 
 
 def _data_of(batch: Any) -> Any:

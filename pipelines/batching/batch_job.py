@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import repeat
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decode.decoder import Decoder, Details, FunctionDecoder, RunDecoder
+from ..decode.decoder import Decoder, Details, FunctionDecoder, Run, RunDecoder
 from ..errors import ExampleError, PipelineError, ShardError, SourceError
 from ..order.randomness import Place, Purpose, derive_key
 from ..sources.located import READ_CLOCK
@@ -147,7 +147,7 @@ class BatchJob:
             decode_seconds=perf_counter() - decoding - reading_on,
         )
 
-    def runs(self) -> list[tuple[Hashable, int]] | None:
+    def runs(self) -> list[tuple[Run, int]] | None:
         """For each slot what it is decoded together with, and where in that; None where each slot is for itself.
 
         Also None where an example cannot be read: `fill` says so.
@@ -161,10 +161,13 @@ class BatchJob:
         except PipelineError:
             return None
         streams = repeat(0, len(slots)) if slots.streams is None else slots.streams.tolist()
-        found: list[tuple[Hashable, int]] = []
+        found: list[tuple[Run, int]] = []
         for slot, (stream, example) in enumerate(zip(streams, examples, strict=True)):
-            run = ("alone", id(self), slot) if example is None else decoders[stream].run_of(example)
-            found.append(((stream, run), 0 if example is None else example.index))
+            if example is None:
+                found.append((Run(("unreadable", id(self), slot)), 0))
+                continue
+            run = decoders[stream].run_of(example)
+            found.append((run._replace(name=(stream, run.name)), example.index))
         return found
 
     def _read(self, part: Slots) -> list[Example | None]:

@@ -7,7 +7,6 @@ a subclass says what stands in the slots ─▶ batch_job.py: one batch ─▶ t
 
 from __future__ import annotations
 
-import os
 import warnings
 import weakref
 from abc import ABC, abstractmethod
@@ -18,6 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from ..child_process import usable_cores
 from ..errors import ExampleError
 from ..modality import find_modality
 from .batch import Batch
@@ -50,7 +50,7 @@ class BatchIterator(ABC):
         self, name: str, specs: Sequence[ExampleSpec], options: ReadOptions, *, examples: int, counters: Counters
     ) -> None:
         self.name, self._specs, self._split, self._counters = name, specs, options.split, counters
-        self.threads = options.threads or min(MAX_THREADS, _usable_cores())
+        self.threads = options.threads or min(MAX_THREADS, usable_cores())
         self.prefetch_bytes, self.max_substitutions = options.prefetch_bytes, options.max_substitutions
         self.quarantine = options.quarantine
         self._counters.set_threads(self.threads)
@@ -310,9 +310,3 @@ class ThreadLoop(BatchLoop):
     def _let_go(self) -> None:
         if self._threads is not None:
             self._threads.close()
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

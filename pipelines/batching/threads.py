@@ -19,11 +19,13 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from queue import SimpleQueue
 from time import perf_counter, thread_time
 from typing import Generic, Protocol, TypeVar
+
+from ..decode.decoder import RUN_PROGRESS, Run
 
 __all__ = ["PIECE", "DecodeThreads", "Job"]
 
@@ -49,7 +51,7 @@ class Job(Protocol):
     def fill(self, start: int, stop: int) -> None:
         """Fill slots [start, stop). What it raises reaches the consumer when the job is taken."""
 
-    def runs(self) -> list[tuple[Hashable, int]] | None:
+    def runs(self) -> list[tuple[Run, int]] | None:
         """For each slot the run that it belongs to and its place in it; None where each is for itself."""
 
 
@@ -103,48 +105,52 @@ class _Pace:
         self._is_slow = seconds > slots * SLOW_SECONDS
 
 
-class _Run(Generic[J]):
-    """Slots of jobs that one thread fills, in the order of their places: (place, job, slot)."""
+class _Slots(Generic[J]):
+    """Slots of one run that wait for a thread: (place in the run, job, slot)."""
 
-    def __init__(self, key: Hashable) -> None:
-        self.key = key
-        self.slots: list[tuple[int, _Progress[J], int]] = []
-
-    def fill(self, stop: threading.Event) -> None:
-        for _, progress, slot in sorted(self.slots, key=lambda entry: entry[0]):
-            error: BaseException | None = None
-            try:
-                if not stop.is_set():
-                    progress.job.fill(slot, slot + 1)
-            except BaseException as raised:
-                error = raised
-            progress.finish(slot, error)
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.waiting: list[tuple[int, _Progress[J], int]] = []
 
 
-class _WaitingRuns(Generic[J]):
-    """The runs that no thread has taken yet; they still grow."""
+class _Runs(Generic[J]):
+    """The runs that slots wait in; what is added goes to the one that is there."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._runs: dict[Hashable, _Run[J]] = {}
+        self._runs: dict[Run, _Slots[J]] = {}
 
-    def add(self, key: Hashable, place: int, progress: _Progress[J], slot: int) -> _Run[J] | None:
-        """Add a slot to its run; the run if it is a new one."""
+    def add(self, run: Run, place: int, progress: _Progress[J], slot: int) -> _Slots[J] | None:
+        """Add a slot to its run, which is returned if a thread has to be found for it."""
         with self._lock:
-            run = self._runs.get(key)
-            is_new = run is None
-            if run is None:
-                run = self._runs[key] = _Run(key)
-            run.slots.append((place, progress, slot))
-            return run if is_new else None
+            is_new = run not in self._runs
+            slots = self._runs.setdefault(run, _Slots(run))
+            slots.waiting.append((place, progress, slot))
+            return slots if is_new else None
 
-    def take(self, run: _Run[J]) -> None:
-        """From now on a run grows no more."""
+    def fill(self, slots: _Slots[J], stop: threading.Event) -> None:
+        """Fill the slots of a run in the order of their places, and if it is `in_order` those added meanwhile."""
+        while waiting := self._take(slots):
+            waiting.sort(key=lambda entry: entry[0])
+            for left, (_, progress, slot) in zip(range(len(waiting) - 1, -1, -1), waiting, strict=True):
+                RUN_PROGRESS.goes_on = left > 0
+                error: BaseException | None = None
+                try:
+                    if not stop.is_set():
+                        progress.job.fill(slot, slot + 1)
+                except BaseException as raised:
+                    error = raised
+                progress.finish(slot, error)
+
+    def _take(self, slots: _Slots[J]) -> list[tuple[int, _Progress[J], int]]:
         with self._lock:
-            self._runs.pop(run.key, None)
+            waiting, slots.waiting = slots.waiting, []
+            if not (waiting and slots.run.in_order) and self._runs.get(slots.run) is slots:
+                del self._runs[slots.run]
+            return waiting
 
 
-Tasks = SimpleQueue["tuple[_Progress[J], int, int] | _Run[J] | None"]
+Tasks = SimpleQueue["tuple[_Progress[J], int, int] | _Slots[J] | None"]
 
 
 class DecodeThreads(Generic[J]):
@@ -160,7 +166,7 @@ class DecodeThreads(Generic[J]):
         self._tasks: Tasks[J] = SimpleQueue()
         self._stop = threading.Event()
         self._pace = _Pace(threads)
-        self._runs: _WaitingRuns[J] = _WaitingRuns()
+        self._runs: _Runs[J] = _Runs()
         work = (self._tasks, self._stop, self._pace, self._runs)
         workers = [
             threading.Thread(target=_work, args=work, name=f"pipelines-decode-{number}", daemon=True)
@@ -201,12 +207,12 @@ class DecodeThreads(Generic[J]):
         for start in starts:
             self._tasks.put((progress, start, min(start + piece, len(job))))
 
-    def _start_runs(self, job: J, runs: list[tuple[Hashable, int]]) -> None:
+    def _start_runs(self, job: J, runs: list[tuple[Run, int]]) -> None:
         progress = _Progress(job, len(runs))
         self._under_way.append(progress)
-        for slot, (key, place) in enumerate(runs):
-            if (run := self._runs.add(key, place, progress, slot)) is not None:
-                self._tasks.put(run)
+        for slot, (run, place) in enumerate(runs):
+            if (slots := self._runs.add(run, place, progress, slot)) is not None:
+                self._tasks.put(slots)
 
     def close(self) -> None:
         """Stop the threads and wait until they are gone."""
@@ -214,13 +220,12 @@ class DecodeThreads(Generic[J]):
         self._close()
 
 
-def _work(tasks: Tasks[J], stop: threading.Event, pace: _Pace, runs: _WaitingRuns[J]) -> None:
+def _work(tasks: Tasks[J], stop: threading.Event, pace: _Pace, runs: _Runs[J]) -> None:
     while (task := tasks.get()) is not None:
         if stop.is_set():
             continue
-        if isinstance(task, _Run):
-            runs.take(task)
-            task.fill(stop)
+        if isinstance(task, _Slots):
+            runs.fill(task, stop)
             del task
             continue
         progress, start, end = task

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from ..order.randomness import Place
 from ..sources.source import Example
 
-__all__ = ["Decoder", "Details", "FunctionDecoder", "RunDecoder"]
+__all__ = ["RUN_PROGRESS", "Decoder", "Details", "FunctionDecoder", "Run", "RunDecoder", "RunProgress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,31 @@ class Decoder(Protocol):
         """Decode to an array of any shape; called where `allocate` gave None."""
 
 
+class Run(NamedTuple):
+    """What examples have in common that one thread decodes together, in the order of their indices.
+
+    Of a run `in_order` only one thread decodes at any time, which goes on with what is added to it meanwhile.
+    """
+
+    name: Hashable
+    in_order: bool = False
+
+
+class RunProgress(threading.local):
+    """Whether the calling thread has another example of the same run to decode next."""
+
+    goes_on = False
+
+
+RUN_PROGRESS = RunProgress()
+
+
 @runtime_checkable
 class RunDecoder(Decoder, Protocol):
     """A decoder for which some examples are better decoded one after the other than each by itself."""
 
-    def run_of(self, example: Example) -> Hashable:
-        """What the examples have in common that one thread decodes together, in the order of their indices."""
+    def run_of(self, example: Example) -> Run:
+        """The run that an example belongs to."""
 
 
 class FunctionDecoder:

@@ -78,6 +78,11 @@ class ClipSpec:
             raise ValueError(f"short is {self.short!r}; it must be 'pad' or 'skip'.")
         object.__setattr__(self, "random_offset", flag("random_offset", self.random_offset))
 
+    @property
+    def length_setting(self) -> tuple[str, int]:
+        """The iterator's setting that says how long a clip is, and its value."""
+        return "window", self.window
+
     def describe(self) -> dict[str, Any]:
         """As JSON: it is part of a state. A fractional rate is text, "30000/1001"."""
         rate = self.sample_rate

@@ -7,9 +7,10 @@ fps=10, clip_frames=4        times 0.0 0.1 0.2 0.3 s │ hop=1: 0.1 … 0.4 s �
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+
+import numpy as np
 
 from .checked_numbers import whole_number
 from .clip_arithmetic import ClipSpec, Short
@@ -18,6 +19,7 @@ __all__ = ["VideoClipSpec", "video_clip_spec"]
 
 MOST_CLIP_FRAMES = 1 << 20
 MOST_EVERY = 1 << 20
+MOST_DENOMINATOR = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class VideoClipSpec(ClipSpec):
     def overlaps(self) -> bool:
         """Whether clips that follow one another share frames."""
         return self.hop < self.window or self.random_offset
+
+    @property
+    def length_setting(self) -> tuple[str, int]:
+        """The iterator's setting that says how long a clip is, and its value."""
+        return "clip_frames", self.clip_frames
 
     def describe(self) -> dict[str, Any]:
         """As JSON: it is part of a state."""
@@ -79,14 +86,16 @@ def video_clip_spec(
 
 
 def _rate(fps: object) -> Fraction:
-    """Frames per second as a fraction: 29.97 is 2997/100."""
+    """Frames per second as a fraction: 29.97 is 2997/100, and 30000 / 1001 what it says."""
     rate = None
-    if isinstance(fps, float) and 0 < fps < 1e9:
-        rate = Fraction(Decimal(repr(float(fps))))
-    elif isinstance(fps, int | Fraction) and type(fps) is not bool:
-        rate = Fraction(fps)
+    if isinstance(fps, float | np.floating) and 0 < float(fps) < 1e9:
+        rate = Fraction(str(fps))
+        near = rate.limit_denominator(MOST_DENOMINATOR)
+        rate = near if float(near) == float(rate) else rate
+    elif isinstance(fps, int | np.integer | Fraction) and not isinstance(fps, bool):
+        rate = Fraction(fps) if isinstance(fps, Fraction) else Fraction(int(fps))
     if rate is None or rate <= 0:
         raise ValueError(f"fps is {fps!r}; it must be a number of frames per second above 0, such as 12 or 29.97.")
     if max(rate.numerator, rate.denominator) >= 1 << 31:
-        raise ValueError(f"fps is {fps!r}; as a fraction its terms must be below {1 << 31:,}.")
+        raise ValueError(f"fps is {fps!r}; as a fraction its terms must be below {1 << 31:,}. Round it.")
     return rate

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
+from ..child_process import usable_cores
 from ..errors import ShardingError
 from ..order.checked_numbers import flag, whole_number
 from ..storage.plain_files import path_setting
@@ -81,21 +82,21 @@ def make_shards(
     progress: bool = False,
     **options: Unpack[PackOptions],
 ) -> PackReport:
-    """Pack a folder of images or recordings into webdataset tars with an index and a manifest.
+    """Pack a folder of images, recordings or videos into webdataset tars with an index and a manifest.
 
     The same folder and settings give the same bytes, however often it was interrupted and however many
     processes took part. An interrupted run continues when called again; a complete set is left alone.
 
     out         default: the last name in `source`, below ./shards; a folder of several modalities is packed into
-                a set for each, in ./shards/image and ./shards/audio, or below `out`.
-    only        "image" or "audio": pack that modality alone. A folder of such a name stands for it.
+                a set for each, in ./shards/image, ./shards/audio and ./shards/video, or below `out`.
+    only        "image", "audio" or "video": pack that modality alone. A folder of such a name stands for it.
     workers     processes; None: one per usable core, 0: all in this process.
     strict      raise if any file cannot be packed, and do not finish the set.
     append      to a finished set, add the files it does not hold in new shards; what is there stays as it is.
     overwrite   remove the set that is there and make it again.
     progress    show it on standard error.
-    options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings` and `AudioSettings`; for a
-                modality of your own, the fields of its settings class.
+    options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings`, `AudioSettings` and
+                `VideoSettings`; for a modality of your own, the fields of its settings class.
 
     Raises `SourceError` if there is nothing to pack; `ShardingError` if packing cannot start (another run,
     other files or settings than the folder was begun with) or a package is missing; its subclass
@@ -150,7 +151,7 @@ def _settings(found: PackSettings | ValueError, workers: int) -> PackSettings:
 
 def _check_workers(workers: int | None) -> int:
     if workers is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return usable_cores()
     return whole_number("workers", workers, least=0)
 
 

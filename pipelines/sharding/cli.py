@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from ..errors import PipelineError
-from ..modality import find_modality, packed_modalities
+from ..modality import Modality, find_modality, packed_modalities
 from ..storage.walk import Failure
 from ..terminal import add_import_flag, escape_unencodable, import_named_modules
 from .api import PackReport, make_shards
@@ -86,21 +86,31 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_media_options(parser: argparse.ArgumentParser) -> None:
+    owners: dict[str, str] = {}
     for modality in packed_modalities():
         if (add_arguments := modality.part("add_arguments")) is not None:
-            add_arguments(_Flags(parser, parser.add_argument_group(modality.plural)))
+            add_arguments(_Flags(parser, modality, owners))
 
 
 class _Flags:
-    """An argument group in which a flag that is there already, for all modalities or another one, stays as it is."""
+    """An argument group in which a flag that is there already, for all modalities or another one, stays as it is.
 
-    def __init__(self, parser: argparse.ArgumentParser, group: argparse._ArgumentGroup) -> None:
-        self._parser, self._group = parser, group
+    The help of one that is another modality's as well says what it does for each: `images: …; videos: …`.
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser, modality: Modality, owners: dict[str, str]) -> None:
+        self._parser, self._group = parser, parser.add_argument_group(modality.plural)
+        self._plural, self._owners = modality.plural, owners
 
     def add_argument(self, *flags: str, **settings: Any) -> None:
         """As that of argparse. Values are checked by the settings of the modality that is packed."""
-        if not any(flag in self._parser._option_string_actions for flag in flags):
+        known = next((self._parser._option_string_actions.get(flag) for flag in flags), None)
+        if known is None:
+            self._owners[flags[0]] = self._plural
             self._group.add_argument(*flags, **settings)
+        elif (owner := self._owners.get(flags[0])) is not None and settings.get("help"):
+            said = str(known.help) if str(known.help).startswith(f"{owner}: ") else f"{owner}: {known.help}"
+            known.help = f"{said}; {self._plural}: {settings['help']}"
 
 
 def _parse_bytes(text: str) -> int:

@@ -12,12 +12,13 @@ never touch a finished shard, end with their parent, and leave Ctrl-C to it.
 
 from __future__ import annotations
 
-import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from multiprocessing.connection import wait
 from typing import Protocol, TypeAlias
 
+from ..child_process import end_idle_children
 from .shard_job import ShardResult, ShardTask, pack_shard
 from .source_reader import PackingStoppedError
 from .worker_process import Work, WorkerProcess
@@ -42,13 +43,11 @@ class SerialEngine:
 
     def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task, in order."""
-        for task in tasks:
-            shard = task.shard.number
-
-            def report(file: int, shard: int = shard) -> None:
-                on_file(shard, file)
-
-            yield pack_shard(task, report)
+        try:
+            for task in tasks:
+                yield pack_shard(task, partial(on_file, task.shard.number))
+        finally:
+            end_idle_children()
 
 
 class ProcessEngine:
@@ -97,7 +96,7 @@ def make_engine(workers: int) -> Engine:
 
 def _task_after_crash(worker: WorkerProcess, crashes: Crashes) -> ShardTask:
     """What to do next about the shard of a dead worker. Raises `PackingStoppedError` if nothing helps."""
-    how, file = _how_it_ended(worker.exit_code), -1 if worker.file is None else worker.file
+    how, file = worker.how_it_ended, -1 if worker.file is None else worker.file
     crashes[worker.task.shard.number, file] += 1
     is_second = crashes[worker.task.shard.number, file] > 1
     if file < 0 and (is_second or not worker.has_begun):
@@ -106,10 +105,3 @@ def _task_after_crash(worker: WorkerProcess, crashes: Crashes) -> ShardTask:
             "shows the error."
         )
     return worker.task.without(file, f"its reader crashed ({how})") if is_second else worker.task
-
-
-def _how_it_ended(code: int) -> str:
-    try:
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    except ValueError:
-        return f"signal {-code}"

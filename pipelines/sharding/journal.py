@@ -24,6 +24,7 @@ def journal_line(result: ShardResult) -> bytes:
         "number": result.number,
         "summary": {name: getattr(summary, name) for name in ("name", "examples", "bytes", "sha256")},
         "index_hash": summary.index_hash,
+        "frames_hash": summary.frames_hash,
         "failures": result.failures,
         "parts": result.pieces,
     }
@@ -38,7 +39,8 @@ def read_journal_line(
         record = parse_json(line)
         shard = planned[record["number"]]
         failures = tuple(Failure(path, reason) for path, reason in record["failures"])
-        summary = ShardSummary(**record["summary"], index_hash=record.get("index_hash", ""))
+        digests = {name: record.get(name, "") for name in ("index_hash", "frames_hash")}
+        summary = ShardSummary(**record["summary"], **digests)
         result = ShardResult(shard.number, summary, failures, tuple(record.get("parts", ())))
         return result if _is_of(result, shard, settings) else None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -52,7 +54,7 @@ def _is_of(result: ShardResult, shard: PlannedShard, settings: PackSettings) -> 
         return False
     if not all(_is_count(number) for number in (summary.examples, summary.bytes, *result.pieces)):
         return False
-    if not all(_is_hexadecimal(text) for text in (summary.sha256, summary.index_hash)):
+    if not all(_is_hexadecimal(text) for text in (summary.sha256, summary.index_hash, summary.frames_hash)):
         return False
     if not all(failure.path in paths and isinstance(failure.reason, str) for failure in result.failures):
         return False

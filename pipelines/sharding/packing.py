@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from ..storage.frame_table import FrameTable
 from ..storage.index import Record
 from ..storage.listing import SourceFile
 from .source_reader import SourceReader
@@ -28,7 +29,7 @@ class Prepared:
     """An example to be packed: its media, whole or in chunks of `media_bytes` bytes, and its row of the index.
 
     The columns of `record` that say where the example lies are filled in when it is written. `piece` numbers the
-    examples that one file is cut into from 0; None where a file is one example.
+    examples that one file is cut into from 0; None where a file is one example. `table` has the frames of a video.
     """
 
     media: bytes | Iterable[bytes]
@@ -37,6 +38,7 @@ class Prepared:
     fields: Mapping[str, bytes]
     media_bytes: int | None = None
     piece: int | None = None
+    table: FrameTable | None = None
 
 
 class MediaSettings(Protocol):

@@ -1,14 +1,15 @@
 """The folder shards are packed into, from the first run to the finished set.
 
     OUT/image-000000.tar, .tar.index.npy    a finished shard, there as soon as it is whole
+    OUT/video-000000.tar.frames.npy         as well, of a shard of videos
     OUT/manifest.json, manifest.names.jsonl  written last: with the manifest the set is finished
     OUT/.make_shards/plan.json              what the run in progress was planned from; saved first
     OUT/.make_shards/finished.jsonl         one line per finished shard: its summary and its failures
     OUT/.make_shards/parts-PID/             shards being written, of one run
 
 Only the process that holds the folder's lock writes outside of parts-PID, so children that outlive their parent
-by a moment can do no harm. A shard is recorded, then its index renamed into place, then its tar: it counts as
-finished if all three are there.
+by a moment can do no harm. A shard is recorded, then its frame tables (of videos) are renamed into place, then its
+index, then its tar: it counts as finished if all of them are there.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Any, BinaryIO
 from ..errors import ShardError, ShardingError
 from ..modality import packed_modalities
 from ..storage.durable_files import fsync_folder
+from ..storage.frame_table import FRAME_DTYPE, frames_path
 from ..storage.index import INDEX_DTYPE, index_digest, index_path, load_index
 from ..storage.json_text import parse_json
 from ..storage.locked_folder import hold_folder
@@ -128,13 +130,14 @@ class PackingState:
         return found
 
     def check_present(self, manifest: Manifest) -> None:
-        """Raise `ShardError` if a shard of a finished set, or its index, is missing or was cut off."""
+        """Raise `ShardError` if a shard of a finished set, or a file beside it, is missing or was cut off."""
         columns = manifest.shards
-        for name, examples, size in zip(columns.name, columns.examples, columns.bytes, strict=True):
-            if not self._is_present(ShardSummary(name, examples, size, "")):
+        facts = zip(columns.name, columns.examples, columns.bytes, columns.frames_hash, strict=True)
+        for name, examples, size, frames in facts:
+            if not self._is_present(ShardSummary(name, examples, size, "", frames_hash=frames)):
                 raise ShardError(
-                    f"{self.out / name}: in the manifest, but it or its index is missing or cut off. Restore it, "
-                    "or make the shards again with --overwrite."
+                    f"{self.out / name}: in the manifest, but it or a file beside it is missing or cut off. Restore "
+                    "it, or make the shards again with --overwrite."
                 )
 
     def has_unfinished(self) -> bool:
@@ -161,10 +164,14 @@ class PackingState:
             return result
         if not self._is_present(summary):
             return None
-        digest = index_digest(map_plain(index_path(self.out / summary.name)))
+        tar = self.out / summary.name
+        digest = index_digest(map_plain(index_path(tar)))
         if summary.index_hash not in ("", digest):
             return None
-        return replace(result, summary=replace(summary, index_hash=digest))
+        with contextlib.suppress(ShardError, OSError):
+            if summary.frames_hash == _frames_digest(tar):
+                return replace(result, summary=replace(summary, index_hash=digest))
+        return None
 
     def _whole_lines(self) -> list[bytes]:
         """The journal without a last line that was cut off, which is removed so that more can follow."""
@@ -191,6 +198,8 @@ class PackingState:
         tar = self.out / summary.name
         with contextlib.suppress(OSError):
             index_bytes = index_path(tar).stat().st_size
+            if summary.frames_hash and frames_path(tar).stat().st_size <= summary.examples * FRAME_DTYPE.itemsize:
+                return False
             return tar.stat().st_size == summary.bytes and index_bytes > summary.examples * INDEX_DTYPE.itemsize
         return False
 
@@ -214,6 +223,8 @@ class PackingState:
             os.fsync(journal.fileno())
         if result.summary.examples:
             made, tar = scratch / result.summary.name, self.out / result.summary.name
+            if result.summary.frames_hash:
+                frames_path(made).replace(frames_path(tar))
             index_path(made).replace(index_path(tar))
             made.replace(tar)
             fsync_folder(self.out)
@@ -250,7 +261,7 @@ class PackingState:
     def strays(self) -> list[Path]:
         """Files in the folder that are named like the shards of a modality."""
         prefixes = "|".join(re.escape(modality.name) for modality in packed_modalities())
-        pattern = re.compile(rf"({prefixes})-\d{{6,}}\.tar(\.index\.npy)?")
+        pattern = re.compile(rf"({prefixes})-\d{{6,}}\.tar(\.(index|frames)\.npy)?")
         return sorted(path for path in self.out.iterdir() if pattern.fullmatch(path.name))
 
     def discard_unfinished(self, manifest: Manifest) -> None:
@@ -258,7 +269,7 @@ class PackingState:
         if self._folder.exists() or self.lacks_classes(manifest):
             self._folder.mkdir(exist_ok=True)
             keep = {self.out / name for name in manifest.shards.name}
-            keep |= {index_path(tar) for tar in keep}
+            keep |= {path(tar) for tar in keep for path in (index_path, frames_path)}
             for stray in self.strays():
                 if stray not in keep:
                     stray.unlink()
@@ -286,6 +297,12 @@ class PackingState:
             if (manifest := self.manifest()) and known_classes(manifest.settings):
                 return True
         return bool(plan.get("settings", {}).get("classes"))
+
+
+def _frames_digest(tar: Path) -> str:
+    """Of the frame tables of a shard; empty where its index names none. Raises `ShardError` or `OSError`."""
+    has_tables = load_index(index_path(tar))["table_offset"].max(initial=-1) >= 0
+    return index_digest(map_plain(frames_path(tar))) if has_tables else ""
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

@@ -170,6 +170,7 @@ class _Job:
             bytes=old.bytes + [summary.bytes for summary in made],
             sha256=old.sha256 + [summary.sha256 for summary in made],
             index_hash=old.index_hash + [summary.index_hash for summary in made],
+            frames_hash=old.frames_hash + [summary.frames_hash for summary in made],
         )
         classes = {"classes": plan.classes} if plan.classes else {}
         return Manifest(

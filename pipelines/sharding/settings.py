@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from ..errors import SourceError
-from ..modality import find_modality, packed_modalities
+from ..modality import Modality, find_modality, packed_modalities
 from ..order.checked_numbers import flag, whole_number
 from .packing import MediaSettings
+from .wording import joined, plurals
 
 __all__ = ["PackOptions", "PackSettings", "check_options", "known_settings", "options_of", "settings_for"]
 
 
 class PackOptions(TypedDict, total=False):
-    """The settings of `make_shards`; `PackSettings`, `ImageSettings` and `AudioSettings` say what they mean.
+    """The settings of `make_shards`; `PackSettings`, `ImageSettings`, `AudioSettings` and `VideoSettings` explain them.
 
     Those of a modality that is registered from outside are taken as well: the fields of its settings class.
     """
@@ -32,8 +33,10 @@ class PackOptions(TypedDict, total=False):
     segment: float | None
     sample_rate: int | None
     channels: int | None
-    codec: Literal["keep", "wav", "flac"]
+    codec: Literal["keep", "wav", "flac", "h264", "h265", "vp9", "av1"]
     curves: Mapping[str, float]
+    gop: int | None
+    no_audio: bool
 
 
 def _default_media() -> MediaSettings:
@@ -123,11 +126,24 @@ def known_settings(options: Mapping[str, Any]) -> dict[str, PackSettings | Value
 
 
 def check_options(modalities: Collection[str], options: Mapping[str, Any], source: Path) -> None:
-    """Raise `SourceError` for a setting that was given and that no modality to be packed reads."""
-    read = {name for modality in modalities for name in options_of(modality)}
-    asked = {name for name, value in options.items() if value not in (None, False)}
-    for modality in packed_modalities():
-        if unread := [name for name in options_of(modality.name) if name in asked - read]:
+    """Raise `SourceError` for a setting that was given and that no modality to be packed reads, or each in its way."""
+    asked = [name for name, value in options.items() if value not in (None, False)]
+    for name in asked:
+        having = [one for one in packed_modalities() if name in options_of(one.name)]
+        packed = [one for one in having if one.name in modalities]
+        if having and not packed:
             raise SourceError(
-                f"{source}: {unread[0]} is a setting for {modality.name} files, and none are packed. Leave it out."
+                f"{source}: {name} is a setting for {plurals(having, 'and')}, and none are packed. Leave it out."
             )
+        meanings = {one: _meaning(one, name) for one in packed}
+        if len(set(meanings.values())) > 1:
+            said = joined([f"{meaning} for {one.plural}" for one, meaning in meanings.items()], "and")
+            raise SourceError(
+                f"{source}: {name} is {said}. Pack one of them at a time, with --only {packed[0].name}."
+            )
+
+
+def _meaning(modality: Modality, option: str) -> str:
+    """What a setting is for one modality, where it is something else for others."""
+    found: str = modality.part("packing").__dataclass_fields__[option].metadata.get("means", "another setting")
+    return found

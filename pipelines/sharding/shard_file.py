@@ -1,10 +1,10 @@
 """One shard while it is written: a tar under a temporary name, its index, both renamed into place at the end.
 
-    .NAME.tar.part  ──fsync──▶  NAME.tar.index.npy (renamed first)  ──▶  NAME.tar
+    .NAME.tar.part  ──fsync──▶  NAME.tar.frames.npy, of videos  ──▶  NAME.tar.index.npy  ──▶  NAME.tar
 
-So a tar that is there is whole and has its index. The bytes depend on what is added and on nothing else: no
-clock, no owner, no host. A killed writer leaves only the hidden part file, which the next one of that name
-replaces.
+So a tar that is there is whole and has its index and its frame tables. The bytes depend on what is added and on
+nothing else: no clock, no owner, no host. A killed writer leaves only the hidden part file, which the next one of that
+name replaces.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from types import MappingProxyType
 import numpy as np
 
 from ..storage.durable_files import fsync_folder
-from ..storage.index import INDEX_DTYPE, IndexFlag, Record, index_path, save_index
+from ..storage.frame_table import FrameRows, FrameTable, frames_path, save_frames
+from ..storage.index import INDEX_DTYPE, IndexFlag, Record, index_digest, index_path, save_index
 from ..storage.keys import split_member_name
 from ..storage.plain_files import create_plain
 from ..storage.tar import BLOCK, padded
@@ -37,13 +38,17 @@ NO_RECORD = Record()
 
 @dataclass(frozen=True, slots=True)
 class ShardSummary:
-    """A finished shard: file name, number of examples, bytes, SHA-256 in hex, and the digest of its index."""
+    """A finished shard: file name, number of examples, bytes, SHA-256 in hex, and two digests.
+
+    They are of its index, and of its frame tables, empty where it has none.
+    """
 
     name: str
     examples: int
     bytes: int
     sha256: str
     index_hash: str = ""
+    frames_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class EncodedExample:
     media_bytes: int
     has_fields: bool
     record: Record
+    table: FrameTable | None = None
 
     @property
     def span_bytes(self) -> int:
@@ -72,11 +78,13 @@ class ShardFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._part = path.with_name(f".{path.name}.part")
+        self._part = _part_of(path)
         self._file = create_plain(self._part)
         self._sha256 = hashlib.sha256()
         self._keys: dict[str, None] = {}  # in the order of the rows
         self._rows: list[Record] = []
+        self._tables: list[FrameRows] = []
+        self._table_rows = 0
         self.bytes = 0
 
     @property
@@ -103,21 +111,33 @@ class ShardFile:
                 data_length=example.media_bytes,
                 flags=int(flags),
                 crc32=crc32,
+                table_offset=self._add_table(example.table),
             )
         )
         self._keys[example.key] = None
+
+    def _add_table(self, table: FrameTable | None) -> int:
+        """Keep the frames of a video; returns the row at which they will begin, -1 without."""
+        if table is None:
+            return -1
+        begin = self._table_rows
+        self._tables.append(table.to_rows())
+        self._table_rows += len(self._tables[-1])
+        return begin
 
     @contextlib.contextmanager
     def all_or_none(self) -> Iterator[None]:
         """What is added inside stays if nothing is raised; otherwise the shard is again as it was before."""
         start, examples, digest = self.bytes, self.examples, self._sha256.copy()
+        tables, table_rows = len(self._tables), self._table_rows
         try:
             yield
         except BaseException:
             self._file.seek(start)
             self._file.truncate()
             self.bytes, self._sha256 = start, digest
-            del self._rows[examples:]
+            del self._rows[examples:], self._tables[tables:]
+            self._table_rows = table_rows
             for key in list(self._keys)[examples:]:
                 del self._keys[key]
             raise
@@ -128,26 +148,42 @@ class ShardFile:
         self.bytes += len(content)
 
     def finish(self) -> ShardSummary:
-        """End the archive, fsync it, and rename first its index and then itself into place."""
+        """End the archive, fsync it, and rename first its frame tables, then its index and then itself into place."""
         self._write(END_OF_ARCHIVE)
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         index = index_path(self.path)
-        index_part = index.with_name(f".{index.name}.part")
+        index_part = _part_of(index)
         digest = save_index(index_part, np.array(self._rows, INDEX_DTYPE))
+        frames_hash = self._finish_tables()
         index_part.replace(index)
         self._part.replace(self.path)
         fsync_folder(self.path.parent)
-        return ShardSummary(self.path.name, self.examples, self.bytes, self._sha256.hexdigest(), digest)
+        return ShardSummary(
+            self.path.name, self.examples, self.bytes, self._sha256.hexdigest(), digest, frames_hash
+        )
+
+    def _finish_tables(self) -> str:
+        """Write the frame tables, if there are any, in their place; returns their digest."""
+        if not self._tables:
+            return ""
+        path = frames_path(self.path)
+        content = save_frames(_part_of(path), np.concatenate(self._tables))
+        _part_of(path).replace(path)
+        return index_digest(content)
 
     def abort(self) -> None:
         """Remove what was written; a finished shard of that name, from before, stays as it was."""
         with contextlib.suppress(OSError):  # closing flushes, which fails again where the disk is full
             self._file.close()
-        index = index_path(self.path)
-        self._part.unlink(missing_ok=True)
-        index.with_name(f".{index.name}.part").unlink(missing_ok=True)
+        for path in (self.path, index_path(self.path), frames_path(self.path)):
+            _part_of(path).unlink(missing_ok=True)
+
+
+def _part_of(path: Path) -> Path:
+    """The name under which a file is written."""
+    return path.with_name(f".{path.name}.part")
 
 
 def encode_example(
@@ -158,6 +194,7 @@ def encode_example(
     media_bytes: int | None = None,
     fields: Mapping[str, bytes] = NO_FIELDS,
     record: Record = NO_RECORD,
+    table: FrameTable | None = None,
 ) -> EncodedExample:
     """Lay out one example: its fields, sorted by name, then its media, as it is or in chunks of `media_bytes` bytes.
 
@@ -192,7 +229,7 @@ def encode_example(
             payload = fields[name]
             members += [_header(f"{key}.{name}", len(payload)), payload, bytes(padded(len(payload)) - len(payload))]
     members.append(_header(f"{key}.{suffix}", media_bytes))
-    return EncodedExample(key, b"".join(members), media, media_bytes, bool(fields), record)
+    return EncodedExample(key, b"".join(members), media, media_bytes, bool(fields), record, table)
 
 
 def _as_bytes(content: object, what: str) -> bytes:

@@ -107,6 +107,7 @@ def _add(shard: ShardFile, planned: PlannedFile, task: ShardTask) -> None:
                     media_bytes=made.media_bytes,
                     fields=made.fields,
                     record=made.record,
+                    table=made.table,
                 )
             )
 

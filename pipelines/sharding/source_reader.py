@@ -12,7 +12,7 @@ from ..storage.plain_files import open_plain, system_path
 from ..storage.walk import Failure
 from .wording import printable
 
-__all__ = ["PackingStoppedError", "SourceReader", "UnpackableError"]
+__all__ = ["CHUNK_BYTES", "PackingStoppedError", "SourceReader", "UnpackableError"]
 
 CHUNK_BYTES = 1 << 20
 
@@ -41,7 +41,7 @@ class SourceReader:
 
     def __init__(self, folder: Path, path: str, size: int) -> None:
         self.path, self.size = path, size
-        self._full_path = system_path(folder, path)
+        self.full_path = system_path(folder, path)
         self._handle = -1
 
     def read(self, offset: int, length: int) -> bytes:
@@ -70,7 +70,7 @@ class SourceReader:
 
     def __enter__(self) -> SourceReader:
         try:
-            self._handle = open_plain(self._full_path)
+            self._handle = open_plain(self.full_path)
         except FileNotFoundError:
             raise self._changed() from None
         except OSError as error:

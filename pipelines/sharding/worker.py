@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from ..child_process import end_with
 from .source_reader import PackingStoppedError
 
 __all__ = ["main"]
@@ -19,7 +18,7 @@ def main(connection: int, lifeline: int) -> None:
     """Serve the parent at the other end of two file descriptors."""
     for descriptor in (connection, lifeline):
         os.set_inheritable(descriptor, False)
-    _end_with(lifeline)
+    end_with(lifeline)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # native readers print remarks there; ours go to the parent
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         _serve(Connection(connection))
@@ -52,19 +51,3 @@ def _result(work: Callable[..., object], task: object, send: Callable[[int], Non
         raise
     except Exception as error:
         return error
-
-
-def _end_with(lifeline: int) -> None:
-    """End this process when the other end of a pipe closes.
-
-    A thread waits for that. It cannot run while a native reader holds the interpreter, so the kernel also sends a
-    signal that ends the process without it (SIGIO; macOS ignores it).
-    """
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-    threading.Thread(target=_wait_for_the_end, args=(lifeline,), daemon=True).start()
-
-
-def _wait_for_the_end(lifeline: int) -> None:
-    os.read(lifeline, 1)
-    os._exit(1)

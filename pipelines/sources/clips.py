@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ExampleError, SourceError
+from ..modality import find_modality
 from ..order.clip_arithmetic import ClipSpec
 from ..storage.cache import cached_array
 from ..storage.index import Index, Record
@@ -70,12 +71,15 @@ class ClipSource(Source):
         self._counts = np.array(cached_array(what, self._count, np.dtype(np.int64), len(self._recordings)))
         self._stops = np.cumsum(self._counts)
         source.close()  # counting may have opened some of it
+        probe.close()
         if not len(self):
+            media = find_modality(probe.modality)
             if spec.short == "pad":
-                raise SourceError(f"{self.name}: its recordings hold no samples. Name others.")
+                raise SourceError(f"{self.name}: its {media.plural} hold no {media.step}s. Name others.")
+            setting, length = spec.length_setting
             raise SourceError(
-                f"{self.name}: no recording in it is as long as a window of {spec.window:,} frames. "
-                'Use a smaller window, or short="pad".'
+                f"{self.name}: no {media.noun} in it is as long as a {setting} of {length:,} frames. "
+                f'Use a smaller {setting}, or short="pad".'
             )
 
     def _forget_live(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SourceError
+from ..modality import find_modality
 from ..order.checked_numbers import real_number, whole_number
 from ..order.epoch_order import DRAWN_WHOLE, Permutation
 from ..order.randomness import Purpose, derive_key
@@ -38,9 +39,10 @@ def hold_out(source: SourceLike, fraction: float, *, seed: int = 0) -> tuple[Sou
     seed = whole_number("seed", seed, least=None)
     source = open_source(source)
     if source.cuts_recordings:
+        media = find_modality(source.modality or "audio")
         warnings.warn(
-            f"{source.name}: it holds segments, and segments of one recording may be on both sides of the split. "
-            "Pack the recordings that are held out as a set of their own, or pack them whole.",
+            f"{source.name}: it holds segments, and segments of one {media.noun} may be on both sides of the split. "
+            f"Pack the {media.plural} that are held out as a set of their own, or pack them whole.",
             stacklevel=2,
         )
     if not 0 < fraction < 1:

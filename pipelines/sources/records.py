@@ -7,11 +7,13 @@ that a file that changes is looked at again.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..child_process import usable_cores
 from ..storage.index import INDEX_DTYPE, Index, Record
 from .located import LocatedExample, ReadOrder
 
@@ -21,9 +23,14 @@ MEASURED = ("frames", "rate_numerator", "rate_denominator", "width", "height", "
 
 
 class Probe(Protocol):
-    """How the records of one kind of media are found; `kind` names it, and its version, in the cache."""
+    """How the records of one modality are found; `kind` names how, and its version, in the cache.
+
+    `at_once` examples are looked at at the same time, where that is quicker.
+    """
 
     kind: str
+    modality: str
+    at_once: int
 
     def measure(self, located: LocatedExample) -> Record:
         """Look at one example; `frames` is UNREADABLE where it cannot be decoded. Only what it measures counts."""
@@ -44,8 +51,13 @@ def is_known(records: Index) -> NDArray[np.bool_]:
 def measure_all(located: Iterable[LocatedExample], probe: Probe, num: int) -> Index:
     """Look at every one of `num` examples: (num,) records, what says where they lie left out."""
     records = np.zeros(num, INDEX_DTYPE)
-    for row, example in enumerate(located):
-        records[row] = probe.measure(example)
+    if probe.at_once == 1 or num == 1:
+        for row, example in enumerate(located):
+            records[row] = probe.measure(example)
+        return records
+    with ThreadPoolExecutor(min(probe.at_once, num, usable_cores())) as threads:
+        for row, record in enumerate(threads.map(probe.measure, located)):
+            records[row] = record
     return records
 
 

@@ -9,7 +9,7 @@ import pytest
 PUBLIC = {
     "dirvae": (
         *("AutoEncoder", "Dirichlet", "Gaussian", "Latent", "MLPVAE", "Output", "ResNetVAE", "Trainer"),
-        *("autoencoder", "load_model"),
+        *("VideoVAE", "autoencoder", "load_model"),
     ),
     "dirvae.training": (
         *("CheckpointError", "ConfigError", "FeedBatch", "FitConfig", "NonFiniteError", "SaveError", "TrainConfig"),
@@ -19,7 +19,7 @@ PUBLIC = {
         *("Dirichlet", "Gaussian", "LATENTS", "Latent", "LogisticNormal", "MomentPrior", "Posterior", "Prior"),
         *("ScaledDirichlet", "StickBreaking", "make_latent", "named_latent"),
     ),
-    "dirvae.networks": ("MLPVAE", "ResNetVAE"),
+    "dirvae.networks": ("MLPVAE", "ResNetVAE", "VideoVAE"),
     "dirvae.evaluate": (
         *("ImportanceEstimate", "choose_width", "collapsed_values", "collapsed_weights", "estimate_likelihood"),
         *("input_weight_norms", "neighbour_errors", "usage"),

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from dirvae.autoencoder import AutoEncoder
-from dirvae.evaluate.held_out import HeldOut, mean_image
+from dirvae.evaluate.held_out import HeldOut, mean_example
 from dirvae.explore import ReportContent, write_report
 from dirvae.explore.curves import Curve, Panel, draw_panel, run_panels
 from dirvae.explore.gallery import make_gallery
@@ -223,7 +223,7 @@ def test_a_sheet_holds_its_tiles_in_rows(tmp_path):
 def test_an_evaluation_agrees_with_one_written_out_by_hand(latent):
     model, images = make_model(latent), make_images(10)
     pixels = (images * 255).round().byte().numpy()
-    mean = mean_image([Batch(pixels)])
+    mean = mean_example([Batch(pixels)])
     x = torch.from_numpy(pixels).float() / 255
     np.testing.assert_allclose(mean.numpy(), x.numpy().astype(np.float64).mean(0), rtol=1e-6)
     padded = np.array([True] * 4 + [False] * 2)
@@ -277,4 +277,4 @@ def test_an_evaluation_looks_at_no_more_examples_than_it_may():
     numbers = HeldOut([Batch(images[:6].numpy()), Batch(images[6:].numpy())], mean=images.mean(0), limit=7)(model)
     assert numbers["examples"] == 7
     with pytest.raises(ValueError, match="no batch"):
-        mean_image([])
+        mean_example([])

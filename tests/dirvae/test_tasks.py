@@ -17,7 +17,7 @@ import pytest
 import dirvae
 from dirvae import MLPVAE, load_model
 from dirvae.evaluate.__main__ import main as evaluate
-from dirvae.evaluate.held_out import HeldOut, mean_image
+from dirvae.evaluate.held_out import HeldOut, mean_example
 from dirvae.run.config import RunConfig, read_config
 from dirvae.tasks import TASKS, Task, find_task
 from dirvae.tasks.data import DataSettings
@@ -60,7 +60,7 @@ STAMP = Task(
     add_arguments=lambda add: add("--side", "side of the stamps", type=int),
     open_iterator=open_stamps,
     build_model=lambda data, model: MLPVAE((3, data.side, data.side), model_size=3, widths=(model.width,)),
-    make_evaluation=lambda data, seed: HeldOut(data.held_out, mean=mean_image(data.training), seed=seed),
+    make_evaluation=lambda data, seed: HeldOut(data.held_out, mean=mean_example(data.training), seed=seed),
     write_report=write_page,
 )
 

@@ -47,6 +47,8 @@ def test_pixels_become_shares_of_white_in_channels_last_memory():
     assert tensor.dtype == torch.float32
     assert tensor.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(tensor.numpy(), pixels / 255.0, rtol=1e-6)
+    clips = to_device(np.zeros((2, 3, 4, 5, 6), np.uint8), CPU)
+    assert clips.is_contiguous(memory_format=torch.channels_last_3d)
     read_only = np.zeros((2, 3), np.float32)
     read_only.flags.writeable = False
     assert to_device(read_only, CPU).tolist() == [[0.0] * 3] * 2

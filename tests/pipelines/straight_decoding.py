@@ -51,7 +51,8 @@ def decode_straight(
     """Decode a whole file by PyAV, in one thread, without a seek.
 
     `stream` counts the video streams; `size` is the (height, width) of the turned frames, by default their own;
-    scaling is bilinear. What a packet raises is noted and skipped, as a player would do, unless `skip_errors` is off.
+    scaling is bilinear, with chroma for every pixel. What a packet raises is noted and skipped, as a player would do,
+    unless `skip_errors` is off.
     """
     reformatter = VideoReformatter()
     with av.open(str(path)) as container:
@@ -87,7 +88,10 @@ def _append(straight: Straight, frame: Any, reformatter: VideoReformatter, size:
     height, width = size or (None, None)
     if quarters % 2:
         height, width = width, height
-    picture = reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1)
+    how = Interpolation.BILINEAR
+    if size is not None:
+        how |= Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+    picture = reformatter.reformat(frame, width, height, "rgb24", interpolation=how, threads=1)
     straight.frames.append(np.ascontiguousarray(np.rot90(picture.to_ndarray(), quarters)))
     straight.pts.append(frame.pts)
     straight.corrupt.append(bool(frame.is_corrupt))

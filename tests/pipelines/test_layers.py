@@ -11,7 +11,7 @@ from tests.layers import circles, import_edges, upward
 
 ROOT = Path(pipelines.__file__).parent
 LAYERS = (
-    ("errors", "terminal"),
+    ("child_process", "errors", "terminal"),
     ("modality", "tensors", "order"),
     ("storage",),
     ("sources",),

@@ -141,7 +141,7 @@ def test_missing_and_empty_sources_exit_2(tmp_path: Path, capsys: pytest.Capture
     assert "no such folder" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert main([str(tmp_path / "empty")]) == 2
-    assert "no images or recordings in it" in capsys.readouterr().err
+    assert "no images, recordings or videos in it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

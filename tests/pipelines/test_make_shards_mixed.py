@@ -11,6 +11,7 @@ import pytest
 
 from pipelines import ImageIterator
 from pipelines.errors import ShardingError, SourceError
+from pipelines.modality import Format, Modality, register
 from pipelines.sharding import make_shards
 from pipelines.sharding.cli import main
 from pipelines.storage.listing import list_folder
@@ -19,12 +20,14 @@ from pipelines.storage.manifest import Manifest
 from .conftest import png
 from .wav_files import encoded, noise, packed, tone, wav
 
-MP4 = b"\0\0\0\x18ftypisom" + bytes(20)
+SCAN = b"SCAN"
 
 
 @pytest.fixture(autouse=True)
 def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder of its own, with a modality that cannot be packed."""
     monkeypatch.chdir(tmp_path)
+    register(Modality(name="scan", noun="scan", formats=(Format("scan", rb"SCAN"),)))
 
 
 def put(path: str, content: bytes) -> None:
@@ -46,10 +49,10 @@ def test_folders_of_kinds_become_a_set_each(capsys: pytest.CaptureFixture[str]) 
         put(f"data/image/{number}.png", png(number))
     put("data/audio/deep/a.wav", sound())
     put("data/audio/cover.png", png(9))
-    put("data/video/a.mp4", MP4)
+    put("data/scan/a.scan", SCAN)
     assert main(["data", "--workers", "0"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "data/video is left: video is not packed by this version."
+    assert lines[0] == "data/scan is left: scan is not packed by this version."
     assert lines[1].startswith("shards/image: 3 images in 1 shard")
     assert lines[2].startswith("shards/audio: 1 recording in 1 shard")
     assert lines[3] == "1 file passed over: neither an image, a recording nor a sidecar file of one."
@@ -67,7 +70,7 @@ def test_files_of_several_kinds_side_by_side_become_a_set_each() -> None:
     put("data/a.wav", sound())
     put("data/a.json", b'{"both": 1}')
     put("data/told/by/content.png", sound(1))
-    put("data/clip.mp4", MP4)
+    put("data/deep/a.scan", SCAN)
     put("data/broken.wav", b"no sound")
     put("data/broken.jpg", b"no picture")
     report = make_shards("data", workers=0)
@@ -77,7 +80,7 @@ def test_files_of_several_kinds_side_by_side_become_a_set_each() -> None:
         "image": ["broken.jpg"],
         "audio": ["broken.wav"],
     }
-    assert report.notes == ("1 video left: video is not packed by this version.",)
+    assert report.notes == ("1 scan left: scan is not packed by this version.",)
     assert make_shards("data", workers=0).was_complete
 
 
@@ -100,18 +103,22 @@ def test_one_kind_can_be_asked_for() -> None:
     put("data/image/a.png", png(0))
     put("data/audio/a.wav", sound())
     assert [one.modality for one in make_shards("data", only="image", workers=0).sets] == ["image"]
-    with pytest.raises(ValueError, match="only is 'video'"):
-        make_shards("data", only="video")
+    with pytest.raises(ValueError, match="only is 'scan'"):
+        make_shards("data", only="scan")
 
 
 @pytest.mark.parametrize(
     ("source", "only", "message"),
     [
         ("data/image", None, "data/image: holds audio, no images. Pack it with --only audio."),
-        ("data/video", None, "data/video: video is not packed by this version."),
-        ("clips", None, "clips: holds video, no images or recordings; only images and recordings are packed"),
-        ("videos", None, "videos: holds video; only images and recordings are packed by this version."),
-        ("nothing", None, "nothing: no images or recordings in it."),
+        ("data/scan", None, "data/scan: scan is not packed by this version."),
+        (
+            "scans",
+            None,
+            "scans: holds scan, no images, recordings or videos; only images, recordings and videos are packed",
+        ),
+        ("more", None, "more: holds scan; only images, recordings and videos are packed by this version."),
+        ("nothing", None, "nothing: no images, recordings or videos in it."),
         ("nothing", "audio", "nothing: no recordings in it."),
         ("bad", None, "bad: no recording in it can be read: a.wav is not a recording: it does not begin like one."),
         (
@@ -119,16 +126,16 @@ def test_one_kind_can_be_asked_for() -> None:
             None,
             "two: no recording in it can be read: a.wav is an empty file; 1 other cannot be read either.",
         ),
-        ("notes", None, "notes: no images or recordings in it. Put some there, or name another folder."),
-        ("tars", None, "tars: no images or recordings in it, but tars, which may be shards already."),
-        ("sets", None, "sets: no images or recordings in it, but tars, which may be shards already."),
+        ("notes", None, "notes: no images, recordings or videos in it. Put some there, or name another folder."),
+        ("tars", None, "tars: no images, recordings or videos in it, but tars, which may be shards already."),
+        ("sets", None, "sets: no images, recordings or videos in it, but tars, which may be shards already."),
     ],
 )
 def test_what_cannot_be_packed_is_one_sentence(source: str, only: str | None, message: str) -> None:
     put("data/image/a.wav", sound())
-    put("data/video/a.mp4", MP4)
-    put("clips/a.mp4", MP4)
-    put("videos/video/a.mp4", MP4)
+    put("data/scan/a.scan", SCAN)
+    put("scans/a.scan", SCAN)
+    put("more/scan/a.scan", SCAN)
     put("two/a.wav", b"")
     put("two/b.wav", b"")
     put("tars/a.tar", bytes(1024))
@@ -144,10 +151,10 @@ def test_what_cannot_be_packed_is_one_sentence(source: str, only: str | None, me
 
 def test_settings_of_another_kind_are_refused_and_not_ignored() -> None:
     put("data/image/a.png", png(0))
-    with pytest.raises(SourceError, match="segment is a setting for audio files, and none are packed"):
+    with pytest.raises(SourceError, match="segment is a setting for recordings and videos, and none are packed"):
         make_shards("data", segment=1, workers=0)
     put("data/audio/a.wav", sound())
-    with pytest.raises(SourceError, match="resize is a setting for image files, and none are packed"):
+    with pytest.raises(SourceError, match="resize is a setting for images and videos, and none are packed"):
         make_shards("data/audio", resize=8, workers=0)
     with pytest.raises(TypeError, match="segmnt"):
         make_shards("data/audio", segmnt=1, workers=0)  # type: ignore[call-arg]

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import ShardError, ShardingError, SourceError
+from pipelines.modality import Format, Modality, register
 from pipelines.sharding import PackReport, make_shards
 from pipelines.sharding.packing_state import LOCK_NAME, hold_folder_of_shards
 from pipelines.sharding.source_reader import PackingStoppedError
@@ -242,15 +243,17 @@ def test_sources_with_nothing_to_pack_are_one_sentence_each(tmp_path: Path) -> N
         pack(tmp_path / "missing", out)
     folder = tmp_path / "folder"
     folder.mkdir()
-    with pytest.raises(SourceError, match="no images or recordings in it"):
+    with pytest.raises(SourceError, match="no images, recordings or videos in it"):
         pack(folder, out)
-    (folder / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(20))
+    register(Modality(name="scan", noun="scan", formats=(Format("scan", rb"SCAN"),)))
+    (folder / "a.scan").write_bytes(b"SCAN")
     with pytest.raises(
-        SourceError, match="holds video, no images or recordings; only images and recordings are packed"
+        SourceError,
+        match="holds scan, no images, recordings or videos; only images, recordings and videos are pack",
     ):
         pack(folder, out)
     with pytest.raises(SourceError, match="a file; name the folder"):
-        pack(folder / "clip.mp4", out)
+        pack(folder / "a.scan", out)
     (folder / "text.jpg").write_text("no picture")
     with pytest.raises(SourceError, match=r"text\.jpg is not an image"):
         pack(folder, out)

@@ -58,6 +58,8 @@ def test_every_part_that_is_named_is_there() -> None:
 def test_the_settings_of_a_modality_are_the_fields_of_its_settings_class() -> None:
     assert options_of("image") == ("decode", "resize", "quality", "max_pixels")
     assert options_of("audio") == ("decode", "segment", "sample_rate", "channels", "codec", "curves")
+    video = ("decode", "segment", "resize", "gop", "codec", "quality", "no_audio", "max_pixels")
+    assert options_of("video") == video
     common = {"shuffle", "shard_bytes", "shard_examples", "classes"}
     built_in = {name for modality in packed_modalities() for name in options_of(modality.name)}
     assert set(PackOptions.__annotations__) == common | built_in

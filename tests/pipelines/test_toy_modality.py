@@ -98,7 +98,7 @@ def test_it_is_packed_on_the_command_line(
     shown = capsys.readouterr().out
     assert shown.count("--codec ") == 2, "once in the usage, once explained: the flag is one for both modalities"
     assert "toys:\n  --most-numbers" in shown
-    assert "images, recordings or toys" in " ".join(shown.split())
+    assert "images, recordings, videos or toys" in " ".join(shown.split())
 
 
 def test_a_setting_of_several_modalities_is_checked_by_those_that_are_packed(
@@ -115,7 +115,7 @@ def test_a_setting_of_several_modalities_is_checked_by_those_that_are_packed(
         pack("audio", "sorted")
     with pytest.raises(ValueError, match="codec is 'mp3'"):
         pack(None, "mp3")
-    with pytest.raises(SourceError, match="most_numbers is a setting for toy files, and none are packed"):
+    with pytest.raises(SourceError, match="most_numbers is a setting for toys, and none are packed"):
         make_shards(folder, tmp_path / "out", only="image", most_numbers=3, workers=0)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="fewest_numbers"):
         make_shards(folder, tmp_path / "out", fewest_numbers=3, workers=0)  # type: ignore[call-arg]

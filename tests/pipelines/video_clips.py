@@ -1,4 +1,4 @@
-"""Clips as `VideoIterator` gives them, held against frames that somebody else decoded.
+"""Clips as `VideoIterator` gives them, compared with frames that somebody else decoded.
 
 As a program: `video_clips.py FILE…` prints a digest of all clips of each file, for a comparison of processes.
 """
@@ -46,6 +46,13 @@ def check_clips(source: Any, frames: Sequence[NDArray[np.uint8]], **settings: An
             assert np.array_equal(one, other), f"frame {start + step * every}, in the clip that begins at {start}"
         num += 1
     return num
+
+
+def alone(path: Path, folder: Path) -> Path:
+    """A file in a folder of its own, as a source."""
+    folder.mkdir()
+    (folder / path.name).symlink_to(path)
+    return folder
 
 
 def in_tar(path: Path, tar: Path) -> Path:

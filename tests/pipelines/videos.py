@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 import av
 import numpy as np
 
-from .numbered_frames import frame_number, frame_pixels
+from .numbered_frames import Pixels, frame_number, frame_pixels
 from .straight_decoding import Straight, decode_straight
 
 __all__ = [
@@ -81,6 +81,7 @@ def make_video(
     matrix: str | None = None,
     full_range: bool = False,
     options: Mapping[str, str] | None = None,
+    picture: Callable[[int, tuple[int, int]], Pixels] = frame_pixels,
 ) -> Path:
     """Write a video of frames 0, 1, 2 …; the container is that of the path's suffix. Returns the path.
 
@@ -94,6 +95,7 @@ def make_video(
     sound          codec of a tone as long as the video: "aac", "pcm_s16le", "libopus" …
     matrix         "bt601", "bt709" or "bt2020": used, and written into the file; None: BT.601 and nothing written
     options        of the encoder, beside those that are set here
+    picture        (number, size) → what a frame shows, (height, width, 3) uint8
     """
     suffix, rate = path.suffix, Fraction(rate)
     if (rotation and suffix in (".avi", ".ts")) or (start_seconds and suffix == ".avi"):
@@ -113,7 +115,7 @@ def make_video(
         if sound is not None:
             _add_sound(container, sound, start / rate, (times[-1] + 1) / rate)
         for number, tick in enumerate(times):
-            pixels = np.ascontiguousarray(np.rot90(frame_pixels(number, size), -rotation // 90))
+            pixels = np.ascontiguousarray(np.rot90(picture(number, size), -rotation // 90))
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame = frame.reformat(format=pixel_format, threads=1, **colours)
             frame.pts, frame.time_base = start + tick, 1 / rate

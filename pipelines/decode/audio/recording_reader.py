@@ -35,6 +35,8 @@ class RecordingReader:
     """
 
     kind = "audio-2"
+    modality = "audio"
+    at_once = 1
 
     def __init__(self) -> None:
         self._headers: LiveCache[Name, WavHeader | None] = LiveCache(KEPT_HEADERS)

@@ -1,7 +1,9 @@
 """Decoded frames into a clip's slot: scaled, turned upright, cut, mirrored. All frames of a clip are placed alike.
 
 A frame is scaled whole, so that the box of `geometry.frame` comes out as large as its place in the output, and the box
-is cut from that: one pass of FFmpeg's scaler, whose bilinear filter widens with the scale of the reduction.
+is cut from that: one pass of FFmpeg's scaler, whose bilinear filter widens with the scale of the reduction. Every pixel
+then gets its own chroma; by itself the scaler gives two neighbours the same where the width is even. Frames that keep
+their size are those of plain PyAV, byte for byte.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ from numpy.typing import NDArray
 from ...order.checked_numbers import flag as checked_flag
 from ...order.randomness import Place
 from ...storage.frame_table import FrameTable
+from ..errors import UndecodableError
 from ..geometry import Crop, Fit, Size, frame, parse_size
 from .av_package import import_av
 
 __all__ = ["ClipPlacement", "FrameFilling"]
 
 Pixels = NDArray[np.uint8]
+
+MOST_SCALED_PIXELS = 1 << 27
+"""Of a whole frame that a box is cut from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class FrameFilling:
         self._of_thread = threading.local()
 
     def place(self, table: FrameTable, place: Place) -> ClipPlacement:
-        """Where the frames of a clip of a video go."""
+        """Where the frames of a clip of a video go. Raises `UndecodableError` where they are too thin for it."""
         words = place.words(3) if self.flip or self.crop == "random" else [0, 0, 0]
         turns, (height, width) = int(table.head["turns"]), table.size
         if self.size is None:
@@ -83,6 +89,11 @@ class FrameFilling:
         to_left, to_top, to_right, to_bottom = framing.target_box
         scaled_width, cut_left = _scaled(shown[1], left, right, to_right - to_left)
         scaled_height, cut_top = _scaled(shown[0], top, bottom, to_bottom - to_top)
+        if scaled_height * scaled_width > MOST_SCALED_PIXELS:
+            raise UndecodableError(
+                f"{shown[1]:,} × {shown[0]:,} pixels are too thin for size {self.size} and fit={self.fit!r}: use "
+                "fit='pad' or 'stretch'"
+            )
         box = (cut_left, cut_top, cut_left + to_right - to_left, cut_top + to_bottom - to_top)
         scales = (scaled_width / width, scaled_height / height)
         transform = _transform(scales, (to_left - cut_left, to_top - cut_top), framing.target_box, framing.flip)
@@ -104,7 +115,8 @@ class FrameFilling:
     def _scaled(self, source: Any, placement: ClipPlacement) -> Pixels:
         """A frame as it is stored, scaled: (height, width, 3) uint8, a view of the scaler's memory."""
         height, width = placement.scaled if placement.turns % 2 == 0 else placement.scaled[::-1]
-        made = self._reformatter().reformat(source, width, height, format="rgb24", threads=1)
+        how = None if (source.height, source.width) == (height, width) else _full_chroma()
+        made = self._reformatter().reformat(source, width, height, format="rgb24", interpolation=how, threads=1)
         plane = made.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : 3 * width]
         return rows.reshape(height, width, 3) if rows.flags.c_contiguous else _as_pixels(rows, height, width)
@@ -124,6 +136,12 @@ class FrameFilling:
 
     def __repr__(self) -> str:
         return f"size={self.size}, fit={self.fit!r}, crop={self.crop!r}, flip={self.flip}"
+
+
+def _full_chroma() -> Any:
+    """Bilinear, with chroma as fine as luma, and exact where thousands of pixels become one."""
+    kinds = import_av().video.reformatter.Interpolation
+    return kinds.BILINEAR | kinds.FULL_CHR_H_INT | kinds.ACCURATE_RND
 
 
 def _as_pixels(rows: Pixels, height: int, width: int) -> Pixels:

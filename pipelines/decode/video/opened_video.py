@@ -71,7 +71,7 @@ class OpenedVideo:
     def _name_of(self, media: Member) -> Any:
         """What FFmpeg is to open: a file, a part of one, or a Python file."""
         place = media.file
-        if place is None:
+        if place is None or not _is_utf8(place.path):
             self._file = BlobFile(media.read, media.size)
             return self._file
         if place.offset == 0:
@@ -113,6 +113,15 @@ def positive(value: Any) -> Fraction | None:
         return None
     numerator, denominator = int(value.numerator), int(value.denominator)
     return Fraction(numerator, denominator) if numerator > 0 and denominator > 0 else None
+
+
+def _is_utf8(path: str) -> bool:
+    """Whether FFmpeg can be told a path."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def pick_stream(container: Any) -> Any:

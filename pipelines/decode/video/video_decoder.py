@@ -5,7 +5,7 @@ place in the run ─▶ which frames ─▶ decoded from the last key on ─▶ 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -20,7 +20,7 @@ from ...sources.clips import Clip
 from ...sources.source import Example
 from ...storage.frame_table import FrameTable
 from ..audio.resampling import import_soxr
-from ..decoder import Details
+from ..decoder import Details, Run
 from ..errors import UndecodableError
 from ..image.limits import check_pixels
 from .frame_filling import FrameFilling
@@ -91,7 +91,7 @@ class VideoDecoder:
         out = np.empty((self.spec.clip_frames, *table.size, 3), np.uint8).transpose(3, 0, 1, 2)
         return out, self.decode_into(example, out, place)
 
-    def run_of(self, example: Example) -> Hashable:
+    def run_of(self, example: Example) -> Run:
         """Clips that one thread decodes together, so that what lies before them is decoded once.
 
         Read at random: those of a video that begin behind the same key. Read in order: all of a video, cut after every
@@ -99,26 +99,31 @@ class VideoDecoder:
         """
         clip = _clip(example)
         name = (clip.container, clip.offset, clip.located.key)
+        if clip.record.frames <= UNREADABLE:
+            return Run(name)
         try:
             table = self._table(clip)
         except UndecodableError:
-            return name
+            return Run(name)
         if self.reader.is_random:
-            return (*name, table.key_ordinal(self._first(clip, clip.number, table)))
+            return Run((*name, table.key_ordinal(self._first(clip, clip.number, table))))
+        return Run((*name, self._block(clip, table)), in_order=True)
+
+    def _block(self, clip: Clip, table: FrameTable) -> int:
+        """The last block of clips, at or before that of a clip, that begins no further than a clip behind a key."""
         block = clip.number // RUN_CLIPS
-        while block and self._lead(clip, block * RUN_CLIPS, table) > self.spec.window:
-            block -= 1
-        return (*name, -1 - block)
+        while block:
+            first = self._first(clip, block * RUN_CLIPS, table)
+            near = table.key_ordinal(first) + self.spec.window
+            if first <= near:
+                break
+            block = min(block - 1, block * near // first)
+        return block
 
     def _first(self, clip: Clip, number: int, table: FrameTable) -> int:
         """The first frame of a clip of the same video, where it begins nowhere at random."""
         start = self.spec.start(number)
         return min(len(table) - 1, self.spec.source_frame(start, clip.record))
-
-    def _lead(self, clip: Clip, number: int, table: FrameTable) -> int:
-        """How many frames have to be decoded before a clip."""
-        first = self._first(clip, number, table)
-        return first - table.key_ordinal(first)
 
     def _table(self, clip: Clip) -> FrameTable:
         if clip.record.frames <= UNREADABLE:
@@ -170,7 +175,7 @@ class VideoDecoder:
         if self.sample_rate is not None:
             fields["sound"] = self._sound(clip, table, int(ordinals[0]))
         if self.filling.size is None:
-            fields["pixel_aspect"] = np.float64(table.pixel_aspect)
+            fields["pixel_aspect"] = np.array(float(table.pixel_aspect))
         return Details(
             transform=tuple(transform),
             length=len(ordinals) if len(ordinals) < spec.clip_frames else None,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...child_process import end_idle_children
 from ...errors import ShardError
 from ...order.clip_arithmetic import UNREADABLE
 from ...sources.located import LocatedExample, ReadOrder
@@ -19,10 +20,11 @@ from ...storage.index import Record
 from ...storage.live_cache import LiveCache
 from ..audio.channels import to_channels
 from ..audio.resampling import resample_window
+from ..decoder import RUN_PROGRESS
 from ..decoder_pool import DecoderPool
 from ..errors import UndecodableError
 from .frame_counts import FrameCounter
-from .measuring import measure_video
+from .measuring_process import MOST_PROCESSES, measure_apart
 from .sound_track import SoundTrack
 from .video_stream import VideoStream
 
@@ -41,7 +43,8 @@ Name = tuple[str, int | None, str]
 class VideoReader:
     """Reads frames of videos by their ordinals; also the `Probe` of video.
 
-    Frame tables come from beside the tar; of other videos they are measured once and kept in the cache. Open decoders
+    Frame tables come from beside the tar; other videos are measured once, in a process of its own, and their tables are
+    kept in the cache. Open decoders
     are kept up to 256 MiB. Nothing is open before the first read or after `close`; pickled, it is empty.
 
     max_pixels   larger videos are refused
@@ -49,6 +52,8 @@ class VideoReader:
     """
 
     kind = "video-1"
+    modality = "video"
+    at_once = MOST_PROCESSES
 
     def __init__(self, *, max_pixels: int | None = None, keep: int = 0) -> None:
         self.max_pixels, self.keep = max_pixels, keep
@@ -80,7 +85,7 @@ class VideoReader:
 
     def refuse(self, located: LocatedExample) -> None:
         """Raise `UndecodableError` for a video that was found to be unreadable, with the reason."""
-        measure_video(located.media, max_pixels=self.max_pixels)
+        measure_apart(located.media, max_pixels=self.max_pixels)
         raise UndecodableError("it could not be decoded when it was measured, and has changed since")
 
     def table(self, located: LocatedExample) -> FrameTable:
@@ -100,7 +105,7 @@ class VideoReader:
                 return FrameTable.at(parse_frames(content, where=entry), 0, entry)
             except ShardError:
                 pass  # the video is the truth
-        table = measure_video(located.media, max_pixels=self.max_pixels)
+        table = measure_apart(located.media, max_pixels=self.max_pixels)
         if entry is not None:
             write_entry(entry, frames_bytes(table.to_rows()))
         return table
@@ -112,7 +117,7 @@ class VideoReader:
         if stream is None:
             stream = VideoStream(located.media, table, self.counter, keep=self.keep, max_pixels=self.max_pixels)
         try:
-            yield from stream.frames(ordinals, drain=self.is_random)
+            yield from stream.frames(ordinals, drain=self.is_random and not RUN_PROGRESS.goes_on)
         except BaseException:
             stream.close()
             raise
@@ -142,6 +147,7 @@ class VideoReader:
         self._tracks.clear()
         self._streams.clear()
         self._tables.clear()
+        end_idle_children()
 
 
 def _stretch_of(track: SoundTrack, start: int, num: int, sample_rate: int) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from ..source_reader import SourceReader, UnpackableError
 from .audio_encoding import import_soundfile
 from .audio_examples import MOST_FLAC_CHANNELS, MOST_FLAC_HZ, WAV_SUFFIXES, Codec, RecordingJob
 from .open_recording import OpenRecording
-from .segments import Curves, exact_seconds
+from .segments import Curves, exact_seconds, segment_seconds
 
 __all__ = ["AudioSettings", "add_arguments"]
 
@@ -46,14 +46,12 @@ class AudioSettings:
     segment: float | None = None
     sample_rate: int | None = None
     channels: int | None = None
-    codec: Codec = "keep"
+    codec: Codec = field(default="keep", metadata={"means": "keep, wav or flac"})
     curves: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decode", flag("decode", self.decode))
-        if self.segment is not None and not (_is_number(self.segment) and self.segment > 0):
-            raise ValueError(f"segment is {self.segment!r}; it must be a number of seconds above 0.")
-        object.__setattr__(self, "segment", None if self.segment is None else float(self.segment))
+        object.__setattr__(self, "segment", segment_seconds(self.segment))
         for name, value in (("sample_rate", self.sample_rate), ("channels", self.channels)):
             if value is not None:
                 object.__setattr__(self, name, _hz_or_channels(name, value))
@@ -133,7 +131,7 @@ def add_arguments(group: Any) -> None:
     add("--segment", type=float, metavar="SECONDS", help="cut into examples of this length, the last shorter")
     add("--sample-rate", type=int, metavar="HZ", help="resample to this rate")
     add("--channels", type=int, metavar="NUM", help="1 is their mean, more are the first of them or one repeated")
-    add("--codec", metavar="keep|wav|flac", help="what is packed (default: keep, files as they are)")
+    add("--codec", metavar="NAME", help="pack all as wav or flac (default: keep, files as they are)")
     add(
         "--curve",
         dest="curves",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
@@ -55,7 +55,7 @@ class ImageSettings:
 
     decode: bool = False
     resize: int | None = None
-    quality: int | None = None
+    quality: int | None = field(default=None, metadata={"means": "a JPEG quality from 1 to 95"})
     max_pixels: int | None = None
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class ImageSettings:
 def add_arguments(group: Any) -> None:
     """The flags of these settings."""
     group.add_argument("--resize", type=int, metavar="PIXELS", help="make upright RGB JPEGs with this shorter side")
-    group.add_argument("--quality", type=int, metavar="1-95", help="JPEG quality with --resize (default: 90)")
+    group.add_argument("--quality", type=int, metavar="NUM", help="JPEG quality from 1 to 95 (default: 90)")
     group.add_argument("--max-pixels", type=int, metavar="NUM", help="refuse larger images (default: 178956970)")
 
 

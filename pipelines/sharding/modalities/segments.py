@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,22 @@ from ...decode.audio.curves import tolerated_rows
 from ...storage.npy import load_npy, read_npy_header
 from ..source_reader import UnpackableError
 
-__all__ = ["Curves", "cut_blocks", "exact_seconds", "segment_start"]
+__all__ = ["Curves", "cut_blocks", "exact_seconds", "segment_seconds", "segment_start"]
 
 
 def exact_seconds(seconds: float) -> Fraction:
     """A number of seconds as it is written: 0.1 is a tenth."""
     return Fraction(str(seconds))
+
+
+def segment_seconds(value: object) -> float | None:
+    """The setting `segment`: a number of seconds above 0, or None. Raises `ValueError`."""
+    if value is None:
+        return None
+    seconds = float(value) if type(value) is not bool and isinstance(value, Real) else math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"segment is {value!r}; it must be a number of seconds above 0.")
+    return seconds
 
 
 def segment_start(number: int, seconds: Fraction, sample_rate: int) -> int:

@@ -1,0 +1,122 @@
+"""`report.html` of clips of video: film strips and small animations on one self-contained page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dirvae.autoencoder import AutoEncoder
+from dirvae.explore.film import animation_uri, clip_pixels, frame_milliseconds, shown_frames, strip_ratio, strip_uri
+from dirvae.explore.gallery import Counts, Gallery, make_gallery
+from dirvae.explore.page import component_tiles, write_page
+from dirvae.explore.pictures import save_sheet
+
+__all__ = ["ClipReportContent", "Clips", "write_clip_report"]
+
+CLIPS = Counts(shown=6, samples=4, components=32, steps=5, rows=8)
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """Clips `data` (num, channel, time, height, width) in [0, 1], the key of each, and the times of its frames in s."""
+
+    data: Tensor
+    keys: list[str]
+    seconds: list[list[float]]
+
+
+@dataclass(frozen=True)
+class ClipReportContent:
+    """What a report shows besides the metrics of its run.
+
+    `held_out` is None where nothing was held out; the mappings hold JSON values: the data, the settings, the numbers
+    at the end.
+    """
+
+    training: Clips
+    held_out: Clips | None
+    data: Mapping[str, Any]
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
+
+
+def write_clip_report(run: Path, model: AutoEncoder, content: ClipReportContent, *, seed: int) -> Path:
+    """Write `report.html` and `pictures/` into a run folder; returns the page's path. Raises `OSError`."""
+    clips = content.held_out if content.held_out is not None else content.training
+    gallery = make_gallery(model, clips.data, seed=seed, counts=CLIPS)
+    pace = frame_milliseconds(clips.seconds[0])
+    components = clip_pixels(torch.stack([component.decoded for component in gallery.components]))
+    _save_pictures(run / "pictures", gallery, components, content.training.data)
+    return write_page(
+        run,
+        "clip_report.html",
+        model,
+        content,
+        noun="clip",
+        is_held_out=content.held_out is not None,
+        training=_films(clip_pixels(content.training.data), pace, labels=content.training.keys),
+        pairs=_pairs(gallery, clips),
+        samples=_films(
+            clip_pixels(gallery.samples), pace, labels=[f"sample {n + 1}" for n in range(CLIPS.samples)]
+        ),
+        components=component_tiles(gallery, [animation_uri([clip], milliseconds=pace) for clip in components]),
+        traversal=_films(clip_pixels(gallery.traversal), pace, labels=["first clip", *_between(), "second clip"]),
+        strip_ratio=strip_ratio(components[0]),
+        ends=[clips.keys[number] for number in gallery.pair],
+    )
+
+
+def _pairs(gallery: Gallery, clips: Clips) -> list[dict[str, Any]]:
+    """The shown clips and their reconstructions, for the page."""
+    found = []
+    both = zip(clip_pixels(gallery.originals), clip_pixels(gallery.reconstructions), strict=True)
+    for number, (original, decoded) in enumerate(both):
+        seconds = clips.seconds[number]
+        found.append(
+            {
+                "key": clips.keys[number],
+                "psnr_db": gallery.psnr_db[number],
+                "begin_seconds": seconds[0],
+                "frames": [
+                    {"number": frame + 1, "seconds": seconds[frame] - seconds[0]}
+                    for frame in shown_frames(len(seconds))
+                ],
+                "moving": animation_uri([original, decoded], milliseconds=frame_milliseconds(seconds)),
+                "original": strip_uri(original),
+                "reconstruction": strip_uri(decoded),
+            }
+        )
+    return found
+
+
+def _films(clips: NDArray[np.uint8], milliseconds: int, *, labels: list[str]) -> list[dict[str, Any]]:
+    """Clips (num, time, height, width, 3), each as an animation and a strip, for the page."""
+    return [
+        {"label": label, "moving": animation_uri([clip], milliseconds=milliseconds), "strip": strip_uri(clip)}
+        for label, clip in zip(labels, clips, strict=True)
+    ]
+
+
+def _between() -> list[str]:
+    """What the steps between the two ends of a traversal are called."""
+    return [f"{100 * step / (CLIPS.steps - 1):.0f} %" for step in range(1, CLIPS.steps - 1)]
+
+
+def _save_pictures(folder: Path, gallery: Gallery, components: NDArray[np.uint8], training: Tensor) -> None:
+    pairs = zip(clip_pixels(gallery.originals), clip_pixels(gallery.reconstructions), strict=True)
+    sheets = {
+        "training": list(clip_pixels(training)),
+        "reconstructions": [clip for pair in pairs for clip in pair],
+        "samples": list(clip_pixels(gallery.samples)),
+        "components": list(components),
+        "traversal": list(clip_pixels(gallery.traversal)),
+    }
+    for name, clips in sheets.items():
+        save_sheet(folder / f"{name}.png", [clip[shown_frames(len(clip))] for clip in clips])

@@ -1,0 +1,94 @@
+"""Settings that images and videos have in common, and their flags: how frames look, and which residual network."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+
+from dirvae.latents import LATENTS
+from dirvae.losses import LIKELIHOODS
+from dirvae.networks.residual import PRESETS
+from dirvae.tasks.data import DataSettings
+from dirvae.tasks.task import AddFlag
+from dirvae.training.settings import FREE, Settings, is_positive
+
+__all__ = ["VisualData", "VisualModel", "add_data_flags", "add_model_flags"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisualData(DataSettings):
+    """How pictures look: `size` is the side of the squares in pixels; `flip` mirrors half of the examples.
+
+    Larger pictures than `max_pixels` are refused; None: the iterator's own limit.
+    """
+
+    size: int = 64
+    flip: bool = False
+    max_pixels: int | None = field(default=None, metadata=FREE)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_counts("size", smallest=1)
+        self.check_counts_or_none("max_pixels")
+        self.check("flip", isinstance(self.flip, bool), "True or False")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisualModel(Settings):
+    """Which residual network.
+
+    `grid` is the side of the map of latents (None: one latent per example), `prior` the concentration of the latent's
+    prior or "learned" (None: the latent's own default), `fixed_scale` the scale that the likelihood keeps (None:
+    learned).
+    """
+
+    preset: str = "tiny"
+    model_size: int = 32
+    grid: int | None = None
+    latent: str = "dirichlet"
+    prior: float | str | None = None
+    likelihood: str = "gaussian"
+    fixed_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("preset", self.preset in PRESETS, f"one of {', '.join(PRESETS)}")
+        self.check_counts("model_size", smallest=2)
+        self.check_counts_or_none("grid")
+        self.check("latent", self.latent in LATENTS, f"one of {', '.join(sorted(LATENTS))}")
+        prior = self.prior is None or self.prior == "learned" or is_positive(self.prior)
+        self.check("prior", prior, "None, 'learned' or a finite number > 0")
+        self.check("likelihood", self.likelihood in LIKELIHOODS, f"one of {', '.join(sorted(LIKELIHOODS))}")
+        scale = self.fixed_scale is None or is_positive(self.fixed_scale)
+        self.check("fixed_scale", scale, "None or a finite number > 0")
+
+
+def add_data_flags(add: AddFlag, *, plural: str, max_pixels: str) -> None:
+    """Add the flags of `VisualData`. `plural`: of the examples; `max_pixels`: what is refused, for the help."""
+    add("--size", f"side of the {plural} in pixels", type=int)
+    add("--flip", f"mirror half of the {plural}", action="store_true")
+    add("--max-pixels", max_pixels, type=int, metavar="NUM")
+
+
+def add_model_flags(add: AddFlag, *, noun: str) -> None:
+    """Add the flags of `VisualModel`. `noun`: of an example."""
+    add("--preset", "size of the network", choices=PRESETS)
+    add("--model-size", "components of the latent", type=int)
+    add("--grid", f"side of a map with one latent per cell; one latent per {noun} by default", type=int)
+    add("--latent", "kind of latent", choices=sorted(LATENTS))
+    add("--prior", "concentration of its prior, or 'learned'; its own by default", type=_prior, metavar="NUMBER")
+    add(
+        "--likelihood",
+        "distribution of the pixels around the decoded ones; mse is not a likelihood and gives no bound",
+        choices=sorted(LIKELIHOODS),
+    )
+    add("--fixed-scale", "scale that the likelihood keeps, in units of the data; learned by default", type=float)
+
+
+def _prior(text: str) -> float | str:
+    if text == "learned":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'learned'") from None
