@@ -115,7 +115,7 @@ class VideoReader:
         name, table = _name(located), self.table(located)
         stream = self._streams.take(name, ordinals[0])
         if stream is None:
-            stream = VideoStream(located.media, table, self.counter, keep=self.keep)
+            stream = VideoStream(located.media, table, self.counter, keep=self.keep, max_pixels=self.max_pixels)
         try:
             yield from stream.frames(ordinals, drain=self.is_random and not RUN_PROGRESS.goes_on)
         except BaseException:
