@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -78,6 +78,7 @@ class Modality:
     rate_setting    the iterator's setting that gives all examples one rate: "sample_rate"
     packing         its `MediaSettings` class, a dataclass whose fields are the settings; None: it cannot be packed
     add_arguments   (argument group) → None: adds the flags of its packing settings, named as their fields are
+    explain         (folder, files, packing settings) → lines on what is in them, for --explain; None: nothing to say
     iterator        its `DataIterator` class, called with a source and settings; None if missing yet
     trial_settings  settings of the iterator that make everything random that can be: what is checked for exact resume
     make_samples    (folder, num=, seed=, force=) → the number of files made; None where there are no samples
@@ -92,6 +93,7 @@ class Modality:
     rate_setting: str = ""
     packing: str | type | None = None
     add_arguments: str | Callable[[Any], None] | None = None
+    explain: str | Callable[..., Iterator[str]] | None = None
     iterator: str | type | None = None
     trial_settings: Mapping[str, Any] = field(default_factory=dict)
     make_samples: str | Callable[..., int] | None = None
@@ -287,6 +289,7 @@ register(
         rate_setting="fps",
         packing=".sharding.modalities.video:VideoSettings",
         add_arguments=".sharding.modalities.video:add_arguments",
+        explain=".sharding.modalities.video_explaining:explain_videos",
         iterator=".iterators.video:VideoIterator",
         trial_settings={"clip_frames": 4, "size": 32, "random_offset": True, "flip": True},
         make_samples=".samples.clips:make_sample_clips",

@@ -16,6 +16,7 @@ from ..modality import Modality, find_modality, packed_modalities
 from ..storage.walk import Failure
 from ..terminal import add_import_flag, escape_unencodable, import_named_modules
 from .api import PackReport, make_shards
+from .explaining import explain_folder
 from .set_job import SetReport
 from .source_reader import PackingStoppedError
 from .wording import counted, plurals, printable
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     source, _ = options.pop("source"), options.pop("imports")
     try:
         with _terminate_like_interrupt():
+            if options.pop("explain", False):
+                return _explain(source, options)
             report = make_shards(source, progress=True, **options)
     except PackingStoppedError as error:
         _print_failures(error.failures, "")
@@ -43,6 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("Interrupted. Finished shards are kept; the same command continues from there.", 130)
     _print_report(report)
+    return 0
+
+
+def _explain(source: str, options: dict[str, Any]) -> int:
+    for name in ("out", "workers", "strict", "append", "overwrite"):
+        options.pop(name, None)
+    for line in explain_folder(source, **options):
+        print(line, flush=True)
     return 0
 
 
@@ -75,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--classes", action="store_true", help="number the sub-folders: the field cls, and classes.json")
     add("--decode", action="store_true", help="decode every file whole, to find damaged ones")
     add("--strict", action="store_true", help="any file that cannot be packed is an error")
+    add(
+        "--explain",
+        action="store_true",
+        help="pack nothing; say what is in the files, and what a clip of them costs",
+    )
     known = parser.add_mutually_exclusive_group()
     known.add_argument(
         "--append", action="store_true", help="add files that are new to a finished set, in new shards"

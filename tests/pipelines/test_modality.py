@@ -47,7 +47,7 @@ def test_packing_imports_no_modality_before_it_is_used() -> None:
 
 def test_every_part_that_is_named_is_there() -> None:
     for modality in modalities():
-        for name in ("packing", "add_arguments", "iterator", "make_samples"):
+        for name in ("packing", "add_arguments", "explain", "iterator", "make_samples"):
             value = modality.part(name)
             assert (value is None) == (getattr(modality, name) is None), (modality.name, name)
             assert value is None or callable(value)

@@ -84,6 +84,15 @@ class VideoSettings:
             object.__setattr__(self, "resize", self.resize + self.resize % 2)
 
     @property
+    def encoding(self) -> Encoding | None:
+        """How videos are encoded again; None where they are not."""
+        if self.codec == "keep":
+            return None
+        assert self.gop is not None
+        assert self.quality is not None
+        return Encoding(self.codec, self.gop, self.quality, self.resize, self.no_audio)
+
+    @property
     def cuts(self) -> bool:
         """Whether videos are cut into segments."""
         return self.segment is not None
@@ -107,14 +116,10 @@ class VideoSettings:
 
     def prepare(self, file: SourceReader, suffix: str, fields: Mapping[str, bytes]) -> Iterator[Prepared]:
         """The examples of a video: one, or its segments in order. Raises `UnpackableError` with the reason."""
-        encoding = None
-        if self.codec != "keep":
-            assert self.gop is not None
-            assert self.quality is not None
-            encoding = Encoding(self.codec, self.gop, self.quality, self.resize, self.no_audio)
         segment = None if self.segment is None else exact_seconds(self.segment)
+        job = VideoJob(segment, self.encoding, self.no_audio, self.max_pixels)
         try:
-            yield from VideoJob(segment, encoding, self.no_audio, self.max_pixels).examples(file, suffix, fields)
+            yield from job.examples(file, suffix, fields)
         except UndecodableError as error:
             raise UnpackableError(str(error)) from error
 

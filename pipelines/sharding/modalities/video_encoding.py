@@ -28,7 +28,7 @@ from .video_packets import demuxed, opened, sound_packets
 __all__ = ["CONTAINER", "Encoding", "decoded_frames"]
 
 CONTAINER = "mp4"
-FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: packets last as long as their frames
+MOST_RATE = Fraction(1 << 16)
 MOST_PIXELS = 1 << 25
 """Of a frame that is encoded: 8K."""
 
@@ -89,13 +89,13 @@ class Encoding:
     def _add_stream(self, container: Any, table: FrameTable, placing: FramePlacing) -> Any:
         encoder = ENCODERS[self.codec]
         os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes its settings to stderr otherwise; 1: errors
+        rate = min(MOST_RATE, max(1 / MOST_RATE, table.rate)).limit_denominator(MOST_RATE.numerator)
         stream = container.add_stream(
-            encoder.name, rate=table.rate, options=encoder.options(gop=self.gop, quality=self.quality)
+            encoder.name, rate=rate, options=encoder.options(gop=self.gop, quality=self.quality)
         )
         stream.width, stream.height, stream.pix_fmt = placing.width, placing.height, PIXEL_FORMAT
         context = stream.codec_context
-        context.time_base = table.time_base
-        context.flags |= FRAME_DURATION
+        context.time_base = 1 / rate
         context.sample_aspect_ratio = placing.pixel_aspect
         placing.colours.write_to(context)
         return stream
@@ -103,11 +103,22 @@ class Encoding:
     def _encoded(
         self, frames: Iterator[Any], stream: Any, table: FrameTable, placing: FramePlacing
     ) -> Iterator[Any]:
+        """Packets in order, at the times of their frames.
+
+        Encoders are given the numbers of frames for times: some have ideas of their own about irregular ones.
+        """
         times = times_of(table)
+        for packet in self._packets(frames, stream, placing):
+            number = int(packet.pts)
+            packet.time_base = table.time_base
+            packet.pts = packet.dts = times[number]
+            packet.duration = times[number + 1] - times[number]
+            yield packet
+
+    def _packets(self, frames: Iterator[Any], stream: Any, placing: FramePlacing) -> Iterator[Any]:
         for number, frame in enumerate(frames):
             placed = placing.place(frame)
-            placed.pts, placed.time_base = times[number], table.time_base
-            placed.duration = times[number + 1] - times[number]
+            placed.pts, placed.time_base = number, stream.codec_context.time_base
             yield from stream.encode(placed)
         yield from stream.encode(None)
 
