@@ -241,10 +241,13 @@ def _rate_of(
 
 
 def _is_even(times: NDArray[np.int64], base: Fraction, rate: Fraction) -> bool:
-    """Whether every frame is shown where the rate has it, to within a unit of time."""
+    """Whether every frame is shown where the rate has it, to within a unit of time, which is then half a frame at most.
+
+    A time stamp that is a whole frame off was not rounded: a frame was dropped.
+    """
     step = 1 / (rate * base)
     ideal = (np.arange(len(times)) * step.numerator) / step.denominator
-    return bool((np.abs(times - times[0] - ideal) <= 1).all())
+    return bool((np.abs(times - times[0] - ideal) <= (1 if step >= 2 else 0)).all())
 
 
 def _has_sound(media: Member) -> bool:
