@@ -29,7 +29,7 @@ from ...storage.frame_table import (
 from ..errors import UndecodableError
 from .av_package import av_errors
 from .opened_video import OpenedVideo, positive
-from .whole_video import Decoded, Packets, Picture, WholeVideo
+from .whole_video import Decoded, Packets, WholeVideo
 
 __all__ = ["measure_video"]
 
@@ -58,15 +58,18 @@ def measure_video(
         whole = WholeVideo(video, media, max_pixels=max_pixels, on_packet=on_packet, on_frame=on_frame)
         whole.decode()
         video.check_reading()
-        if whole.picture is None:
+        if not whole.frames:
             raise UndecodableError("damaged: none of its frames can be decoded")
-        head = _head(video, whole.picture)
+        head = _head(video)
     finally:
         video.close()
     rows, is_broken, flags, time_base, rate, end = _rows(whole.packets, whole.frames, head)
     if is_broken.all():
         raise UndecodableError("damaged: none of its frames can be decoded without errors")
     good, broken = rows[~is_broken], rows[is_broken]
+    picture = whole.frames[int(np.flatnonzero(~is_broken)[0])].picture
+    head["width"], head["height"], head["turns"] = picture.width, picture.height, picture.turns
+    head["channels"] = picture.channels
     if _has_sound(media):
         flags |= TableFlag.HAS_SOUND
     head["flags"], head["frames"], head["broken"], head["end"] = int(flags), len(good), len(broken), end
@@ -75,13 +78,12 @@ def measure_video(
     return FrameTable(head.reshape(1)[0], good, broken)
 
 
-def _head(video: OpenedVideo, picture: Picture) -> NDArray[np.void]:
+def _head(video: OpenedVideo) -> NDArray[np.void]:
+    """What the container says, its times as it has them."""
     head = np.zeros((), HEAD_DTYPE)
     aspect = _aspect(video)
     head["version"], head["stream"] = TABLE_VERSION, int(video.stream.index)
     head["aspect_numerator"], head["aspect_denominator"] = aspect.numerator, aspect.denominator
-    head["width"], head["height"], head["turns"] = picture.width, picture.height, picture.turns
-    head["channels"] = picture.channels
     head["codec"] = video.codec.removeprefix("lib").encode("ascii", "replace")[:8]
     flags = TableFlag.SEEK_BY_DTS if video.demuxer in SEEK_BY_DTS else TableFlag(0)
     head["flags"] = int(flags)
@@ -239,10 +241,13 @@ def _rate_of(
 
 
 def _is_even(times: NDArray[np.int64], base: Fraction, rate: Fraction) -> bool:
-    """Whether every frame is shown where the rate has it, to within a unit of time."""
+    """Whether every frame is shown where the rate has it, to within a unit of time, which is then half a frame at most.
+
+    A time stamp that is a whole frame off was not rounded: a frame was dropped.
+    """
     step = 1 / (rate * base)
     ideal = (np.arange(len(times)) * step.numerator) / step.denominator
-    return bool((np.abs(times - times[0] - ideal) <= 1).all())
+    return bool((np.abs(times - times[0] - ideal) <= (1 if step >= 2 else 0)).all())
 
 
 def _has_sound(media: Member) -> bool:

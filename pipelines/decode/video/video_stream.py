@@ -4,8 +4,9 @@ ordinals     k ─ ─ ─ s ═════════ e ─ ─      k: the l
 fed          nonref  │ default   │          frames that no other needs are skipped before s
                      └─ delivered┘ then drained, or left where it stands for the next clip
 
-A decoder that was fed a damaged packet is not used for what begins behind it. What comes is compared with the table:
-the sizes of packets, and the times of frames where they are the file's own.
+A video with damage is read with care: by a fresh decoder after every seek, and nothing is skipped, because decoders
+conceal damage by what they happen to remember, and do not always say so. What comes is compared with the table: the
+sizes of packets, and the times of frames where they are the file's own.
 """
 
 from __future__ import annotations
@@ -68,10 +69,16 @@ class VideoStream:
         self._fed = -1  # the number of the packet that was fed last
         self._waiting: deque[tuple[int, Any]] = deque()  # frames that came out and were not asked for yet
         self._can_go_on = True
+        self._is_careful = len(table.damage) > 0
         self._first_damaged = -1  # of the damaged packets that this decoder was fed; -1: none
         self._last_made_by, self._repeat = -1, 0
         self._num_decoded = self._num_skipped = 0
         self.position = 0
+        try:
+            self._compare_first()
+        except BaseException:
+            self.close()
+            raise
 
     def _open(self) -> OpenedVideo:
         """The video, which must be the one that the table is of, as far as an open file tells."""
@@ -81,9 +88,14 @@ class VideoStream:
         if int(video.stream.index) != int(head["stream"]) or (times and video.time_base != self._table.time_base):
             video.close()
             raise UndecodableError(MISFIT)
-        context, size = video.context, (int(head["height"]), int(head["width"]))
-        self._is_own_size = (int(context.height), int(context.width)) == size
         return video
+
+    def _compare_first(self) -> None:
+        """Decode the first frame, where the file says another size than the table: it is that of the first frame."""
+        context, head = self._video.context, self._table.head
+        if len(self._table) and (context.width, context.height) != (int(head["width"]), int(head["height"])):
+            for _ in self.frames([0], drain=False):
+                pass
 
     def frames(self, ordinals: Sequence[int], *, drain: bool) -> Iterator[tuple[int, Any]]:
         """The frames of these ordinals, which rise, each with its own.
@@ -171,7 +183,7 @@ class VideoStream:
         while self._waiting:
             yield self._waiting.popleft()
         threshold = self._full_from(start)
-        drain = drain and self._video.may_drain
+        drain = drain and self._video.may_drain and not self._is_careful
         while not (drain and self._fed >= last_needed):
             packet = self._next_packet()
             if packet is None:
@@ -227,7 +239,8 @@ class VideoStream:
         return packet
 
     def _skip(self, *, is_lead: bool) -> None:
-        wanted = "NONREF" if is_lead and self._video.may_skip and not self._is_full else "DEFAULT"
+        may_skip = self._video.may_skip and not self._is_full and not self._is_careful
+        wanted = "NONREF" if is_lead and may_skip else "DEFAULT"
         if wanted == "DEFAULT":
             self._is_full = True  # skipping once more would lose frames
         if wanted != self._skip_frame:
@@ -266,10 +279,10 @@ class VideoStream:
         head, row = self._table.head, self._table.rows[ordinal]
         if self._table.flags & TableFlag.OWN_TIMES and frame.pts is not None and frame.pts != int(row["time"]):
             raise UndecodableError(f"{MISFIT}: frame {ordinal:,} has another time")
-        if not self._is_own_size and (frame.height, frame.width) != (int(head["height"]), int(head["width"])):
-            raise UndecodableError(f"{MISFIT}: frame {ordinal:,} has {frame.width:,} × {frame.height:,} pixels")
-        if ordinal == 0 and not len(self._table.broken) and turns_of(frame) != int(head["turns"]):
-            raise UndecodableError(f"{MISFIT}: its frames are turned otherwise")
+        if ordinal == 0 and (frame.width, frame.height, turns_of(frame)) != tuple(
+            int(head[name]) for name in ("width", "height", "turns")
+        ):
+            raise UndecodableError(f"{MISFIT}: frame 0 has {frame.width:,} × {frame.height:,} pixels")
 
     def _go_to(self, ordinal: int) -> None:
         """Seek to the last key at or before a frame; its packet is the next to be fed."""
@@ -280,7 +293,7 @@ class VideoStream:
         self._kept.clear()
         self.position = self._table.key_ordinal(ordinal)
         self._must_be_key = key > 0
-        if key and self._first_damaged >= 0:
+        if key and self._is_careful:
             self._restart()
         if key and self._seek(seek) and self._find(key, seek, position):
             return

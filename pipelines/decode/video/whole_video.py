@@ -43,22 +43,6 @@ LEANING = (2, 3, 4)  # P, B and S
 """Kinds of pictures that need others. A key packet whose picture is one of these is none, whatever its file says."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """A frame as it comes out: its packet, when it is shown, how long, and whether it is known to lean on others."""
-
-    packet: int
-    pts: int | None
-    duration: int
-    leans: bool
-
-    @classmethod
-    def of(cls, frame: Any, packet: int) -> Decoded:
-        """That of a frame of PyAV."""
-        leans = not frame.key_frame and int(frame.pict_type) in LEANING
-        return cls(packet, frame.pts, int(frame.duration or 0), leans)
-
-
 @dataclass(slots=True)
 class Packets:
     """Of each packet of a stream, in the order they are stored: all lists have one entry per packet.
@@ -91,7 +75,7 @@ class Packets:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What the first frame says of all: as stored, (height, width) in pixels, quarter turns, channels."""
+    """What a frame looks like: as stored, (height, width) in pixels, quarter turns that make it upright, channels."""
 
     height: int
     width: int
@@ -111,8 +95,19 @@ def turns_of(frame: Any) -> int:
     return round(degrees / 90) % 4 if math.isfinite(degrees) else 0
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A frame as it comes out: its packet, when it is shown, how long, and whether it is known to lean on others."""
+
+    packet: int
+    pts: int | None
+    duration: int
+    leans: bool
+    picture: Picture
+
+
 class WholeVideo:
-    """Decodes an open video once, to `packets`, `frames` in output order, and the `picture` of the first one.
+    """Decodes an open video once, to `packets` and `frames` in output order.
 
     `on_packet` is called before each packet is decoded, `on_frame` with each decoded frame, broken ones as well, and
     the number of its packet.
@@ -128,7 +123,6 @@ class WholeVideo:
         on_frame: Callable[[Any, int], None] = lambda frame, packet: None,
     ) -> None:
         self.packets, self.frames = Packets(), list[Decoded]()
-        self.picture: Picture | None = None
         self._video, self._decoder = video, video
         self._media, self._max_pixels = media, max_pixels
         self._on_packet, self._on_frame = on_packet, on_frame
@@ -217,12 +211,18 @@ class WholeVideo:
                 raise UndecodableError(
                     f"more than {self._most_pixels:,} pixels in all, which its size does not account for"
                 )
-            self.picture = self.picture or Picture.of(frame)
             packet = self._decoder.packet_of(frame, fed)
-            self.frames.append(Decoded.of(frame, packet))
+            self.frames.append(self._decoded(frame, packet))
             if frame.is_corrupt:
                 self._note_damage(packet)
             self._on_frame(frame, packet)
+
+    def _decoded(self, frame: Any, packet: int) -> Decoded:
+        picture = Picture.of(frame)
+        if self.frames and self.frames[-1].picture == picture:
+            picture = self.frames[-1].picture  # one for all
+        leans = not frame.key_frame and int(frame.pict_type) in LEANING
+        return Decoded(packet, frame.pts, int(frame.duration or 0), leans, picture)
 
     def _note_damage(self, number: int) -> None:
         """The frame of a packet is damaged: so may be those that lean on it, and those of a key since then."""
