@@ -29,6 +29,7 @@ from ...storage.frame_table import (
 from ..errors import UndecodableError
 from .av_package import av_errors
 from .opened_video import OpenedVideo, positive
+from .second_look import unlike_packets
 from .whole_video import Decoded, Packets, WholeVideo
 
 __all__ = ["measure_video"]
@@ -63,6 +64,9 @@ def measure_video(
         head = _head(video)
     finally:
         video.close()
+    if video.may_conceal:
+        _, key_of = _keys(whole.packets, whole.frames)
+        whole.packets.damaged |= unlike_packets(media, whole.frames, key_of, max_pixels=max_pixels)
     rows, is_broken, flags, time_base, rate, end = _rows(whole.packets, whole.frames, head)
     if is_broken.all():
         raise UndecodableError("damaged: none of its frames can be decoded without errors")
@@ -122,7 +126,7 @@ def _rows(
     average = (
         Fraction(int(head["rate_numerator"]), int(head["rate_denominator"])) if head["rate_numerator"] else None
     )
-    keys, key_of = _keys(packets, frames, made_by)
+    keys, key_of = _keys(packets, frames)
     is_broken = _broken(packets, made_by, key_of)
     flags = TableFlag(int(head["flags"]))
     times = _own_times(frames)
@@ -156,15 +160,14 @@ def _first_known(*values: int | None) -> int:
     return found if abs(found) < MAX_TIME else 0
 
 
-def _keys(
-    packets: Packets, frames: list[Decoded], made_by: NDArray[np.int64]
-) -> tuple[dict[int, FrameFlag], NDArray[np.int64]]:
+def _keys(packets: Packets, frames: list[Decoded]) -> tuple[dict[int, FrameFlag], NDArray[np.int64]]:
     """The key packets at which decoding can begin, each with its flags, and that of each frame.
 
     Decoding from a key packet gives every frame from its own on, in output order: the frames that are stored behind it
     and shown before it lean on what lies before it. A key packet whose frame is not shown stands before the first
     frame that is shown after it. A packet whose frame leans on others is no key, whatever the file says.
     """
+    made_by = np.array([frame.packet for frame in frames], np.int64)
     ordinals = {packet: ordinal for ordinal, packet in reversed(list(enumerate(made_by.tolist())))}
     leaning = {frame.packet for frame in frames if frame.leans}
     earliest = np.minimum.accumulate(made_by[::-1])[::-1]  # the first packet that any frame from here on needs

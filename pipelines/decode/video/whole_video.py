@@ -21,6 +21,7 @@ from ...storage.frame_table import MAX_PACKETS
 from ..errors import UndecodableError
 from ..image.limits import check_pixels
 from .av_package import av_errors
+from .frame_checksums import frame_crc32
 from .opened_video import OpenedVideo
 
 __all__ = ["Decoded", "Packets", "Picture", "WholeVideo"]
@@ -97,13 +98,17 @@ def turns_of(frame: Any) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A frame as it comes out: its packet, when it is shown, how long, and whether it is known to lean on others."""
+    """A frame as it comes out: its packet, when it is shown, how long, and whether it is known to lean on others.
+
+    The checksum is 0 where the decoder says all that it knows of damage.
+    """
 
     packet: int
     pts: int | None
     duration: int
     leans: bool
     picture: Picture
+    crc32: int
 
 
 class WholeVideo:
@@ -222,7 +227,8 @@ class WholeVideo:
         if self.frames and self.frames[-1].picture == picture:
             picture = self.frames[-1].picture  # one for all
         leans = not frame.key_frame and int(frame.pict_type) in LEANING
-        return Decoded(packet, frame.pts, int(frame.duration or 0), leans, picture)
+        crc32 = frame_crc32(frame) if self._video.may_conceal else 0
+        return Decoded(packet, frame.pts, int(frame.duration or 0), leans, picture, crc32)
 
     def _note_damage(self, number: int) -> None:
         """The frame of a packet is damaged: so may be those that lean on it, and those of a key since then."""
