@@ -52,7 +52,7 @@ def film_strip(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def strip_ratio(clip: NDArray[np.uint8]) -> float:
     """How many times as wide as a frame the film strip of a clip (time, height, width, 3) is."""
-    return film_strip(clip).shape[1] / clip.shape[2]
+    return int(film_strip(clip).shape[1]) / int(clip.shape[2])
 
 
 def strip_uri(clip: NDArray[np.uint8]) -> str:

@@ -79,9 +79,9 @@ class ClipSpec:
         object.__setattr__(self, "random_offset", flag("random_offset", self.random_offset))
 
     @property
-    def length_setting(self) -> tuple[str, int]:
-        """The iterator's setting that says how long a clip is, and its value."""
-        return "window", self.window
+    def length_setting(self) -> tuple[str, str, int]:
+        """What a clip is called, the iterator's setting that says how long it is, and its value."""
+        return "window", "window", self.window
 
     def describe(self) -> dict[str, Any]:
         """As JSON: it is part of a state. A fractional rate is text, "30000/1001"."""

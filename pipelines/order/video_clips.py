@@ -47,9 +47,9 @@ class VideoClipSpec(ClipSpec):
         return self.hop < self.window or self.random_offset
 
     @property
-    def length_setting(self) -> tuple[str, int]:
-        """The iterator's setting that says how long a clip is, and its value."""
-        return "clip_frames", self.clip_frames
+    def length_setting(self) -> tuple[str, str, int]:
+        """What a clip is called, the iterator's setting that says how long it is, and its value."""
+        return "clip", "clip_frames", self.clip_frames
 
     def describe(self) -> dict[str, Any]:
         """As JSON: it is part of a state."""

@@ -76,9 +76,9 @@ class ClipSource(Source):
             media = find_modality(probe.modality)
             if spec.short == "pad":
                 raise SourceError(f"{self.name}: its {media.plural} hold no {media.step}s. Name others.")
-            setting, length = spec.length_setting
+            noun, setting, length = spec.length_setting
             raise SourceError(
-                f"{self.name}: no {media.noun} in it is as long as a {setting} of {length:,} frames. "
+                f"{self.name}: no {media.noun} in it is as long as a {noun} of {length:,} frames. "
                 f'Use a smaller {setting}, or short="pad".'
             )
 

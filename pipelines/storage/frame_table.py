@@ -46,6 +46,7 @@ __all__ = [
 TABLE_VERSION = 1
 MAX_PACKETS = 1 << 28
 MAX_TIME = 1 << 62
+MAX_SIZE = (1 << 31) - 1
 
 FRAME_DTYPE = np.dtype(
     [
@@ -54,7 +55,7 @@ FRAME_DTYPE = np.dtype(
         ("position", "<i8"),  # byte of that key packet in the file; -1 where the container does not say
         ("packet", "<i4"),  # number of its packet among those of the stream, in the order they are stored
         ("key_packet", "<i4"),  # number of the packet at which decoding it begins
-        ("size", "<i4"),  # bytes of its packet
+        ("size", "<i4"),  # bytes of its packet, MAX_SIZE at most
         ("flags", "<u4"),  # FrameFlag
     ]
 )
@@ -137,18 +138,16 @@ class FrameTable:
         head, rows = self.head, self.rows
         if any(int(head[name]) <= 0 for name in POSITIVE) or not 0 <= int(head["turns"]) < 4:
             return False
-        if not 0 <= int(head["stream"]) < 1 << 16 or not len(rows):
-            return not len(rows) and 0 <= int(head["stream"]) < 1 << 16
-        times, packets, keys = rows["time"], rows["packet"], rows["key_packet"]
+        if not 0 <= int(head["stream"]) < 1 << 16 or not -MAX_TIME < int(head["end"]) < MAX_TIME:
+            return False
+        times, packets, keys, broken = rows["time"], rows["packet"], rows["key_packet"], self.broken["packet"]
         return bool(
-            (np.abs(times) < MAX_TIME).all()
-            and abs(int(head["end"])) < MAX_TIME
+            ((times > -MAX_TIME) & (times < MAX_TIME)).all()
             and (np.diff(times) >= 0).all()
-            and (packets >= 0).all()
-            and packets.max() < MAX_PACKETS
-            and (keys >= 0).all()
-            and (keys <= packets).all()
+            and ((packets >= 0) & (packets < MAX_PACKETS)).all()
+            and ((keys >= 0) & (keys <= packets)).all()
             and (np.diff(keys) >= 0).all()
+            and ((broken >= 0) & (broken < MAX_PACKETS)).all()
         )
 
     @property
@@ -202,9 +201,9 @@ class FrameTable:
         if self.flags & TableFlag.EVEN_TIMES:
             step = self.rate / rate
             found = [tick * step.numerator // step.denominator for tick in ticks]
-            return np.clip(np.array(found, np.int64), 0, len(self) - 1)
+            return np.array([min(max(0, ordinal), len(self) - 1) for ordinal in found], np.int64)
         begin, unit = int(self.rows["time"][0]), 1 / (rate * self.time_base)
-        times = [begin + tick * unit.numerator // unit.denominator for tick in ticks]
+        times = [min(begin + tick * unit.numerator // unit.denominator, MAX_TIME) for tick in ticks]
         return np.searchsorted(self.rows["time"], np.array(times, np.int64), side="right") - 1
 
     @cached_property
@@ -214,6 +213,23 @@ class FrameTable:
         found = np.full(int(packets.max(initial=-1)) + 1, -1, np.int32)
         found[packets[::-1]] = np.arange(len(packets), dtype=np.int32)[::-1]
         return found
+
+    @cached_property
+    def _ordinals(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The packets that frames come out of, rising, and the ordinal of the first frame of each."""
+        packets, ordinals = np.unique(self.rows["packet"], return_index=True)
+        return packets, ordinals.astype(np.int64)
+
+    def ordinal_of(self, packet: int) -> int:
+        """The ordinal of the first frame that comes out of a packet, -1 where none does."""
+        packets, ordinals = self._ordinals
+        place = int(np.searchsorted(packets, packet))
+        return int(ordinals[place]) if place < len(packets) and packets[place] == packet else -1
+
+    @cached_property
+    def damage(self) -> NDArray[np.int32]:
+        """The packets of which a frame cannot be decoded, rising."""
+        return np.unique(self.broken["packet"])
 
     @cached_property
     def earliest_packet(self) -> NDArray[np.int32]:

@@ -24,11 +24,14 @@ PUBLIC = {
         *("ImportanceEstimate", "choose_width", "collapsed_values", "collapsed_weights", "estimate_likelihood"),
         *("input_weight_norms", "neighbour_errors", "usage"),
     ),
-    "dirvae.explore": ("ReportContent", "component_latents", "interpolate", "seen_strength", "write_report"),
+    "dirvae.explore": (
+        *("ClipReportContent", "Clips", "ReportContent", "component_latents", "interpolate", "seen_strength"),
+        *("write_clip_report", "write_report"),
+    ),
     "dirvae.losses": (
         *("BernoulliLikelihood", "DiscretizedLogisticLikelihood", "GaussianLikelihood", "LIKELIHOODS"),
         *("LaplaceLikelihood", "Likelihood", "SquaredError", "bernoulli_log_prob", "discretized_logistic_log_prob"),
-        *("gaussian_log_prob", "laplace_log_prob", "make_likelihood", "masked_mean"),
+        *("gaussian_log_prob", "laplace_log_prob", "make_likelihood", "masked_mean", "named_likelihood"),
     ),
     "dirvae.metrics": ("active_units", "components_in_use", "effective_components", "is_simplex", "psnr"),
     "dirvae.schedules": ("constant", "cyclical", "linear_warm_up"),

@@ -132,9 +132,9 @@ def test_motion_is_shown_as_a_share_and_as_a_curve_and_left_out_where_nothing_mo
     assert "<b>41 %</b><span>of the motion reproduced</span>" in page
     assert "Held-out motion reproduced, %" in page
     assert "mean clip" in page
-    assert "<b>−7 %</b>" in write(tmp_path, motion_explained=-0.07)
-    assert "<b>–</b><span>of the motion reproduced</span>" in write(tmp_path, motion_explained=None)
-    assert "of the motion reproduced" not in write(tmp_path)
+    assert "<b>−7 %</b>" in write(tmp_path / "without", motion_explained=-0.07)
+    assert "<b>–</b><span>of the motion reproduced</span>" in write(tmp_path / "without", motion_explained=None)
+    assert "of the motion reproduced" not in write(tmp_path / "without")
 
 
 class Answer(torch.nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -32,6 +33,7 @@ from dirvae.train import _parser, _settings, main
 from dirvae.training import ConfigError
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.logging import read_metrics
+from pipelines import make_shards
 from tests.dirvae.moving_shapes import write_videos
 
 pytest.importorskip("av", reason="clips of videos are read by PyAV: pip install av")
@@ -44,12 +46,25 @@ SMALL = [
 SHORT = [*SMALL, "--steps", "3", "--log-every", "1"]
 
 
-@pytest.fixture(autouse=True)
-def _one_torch_thread() -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module")
+def _one_torch_thread_and_no_curves() -> Iterator[None]:
+    """Curves take longer than the training here; `test_report.py` draws them."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dirvae.explore.page.draw_panel", lambda panel: "<svg></svg>")
+        yield
     torch.set_num_threads(before)
+
+
+def cache_of(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One for all tests here."""
+    return str(tmp_path_factory.getbasetemp() / "cache of videos")
+
+
+@pytest.fixture(autouse=True)
+def _videos_are_measured_once(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setenv("DIRVAE_CACHE", cache_of(tmp_path_factory))
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +84,16 @@ def home(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of three steps."""
-    run = tmp_path_factory.mktemp("trained") / "run"
-    assert main([*SHORT, "--data", str(videos), "--out", str(run)]) == 0
-    return run
+    """A run of three steps in a working directory with the videos, and what it said in `said.txt`."""
+    home = tmp_path_factory.mktemp("trained")
+    (home / "data").mkdir()
+    (home / "data" / "video").symlink_to(videos)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+        patch.chdir(home)
+        patch.setenv("DIRVAE_CACHE", cache_of(tmp_path_factory))
+        assert main(SHORT) == 0
+    (home / "said.txt").write_text(said.getvalue(), "utf-8")
+    return home / "runs" / "video"
 
 
 def weights(run: Path) -> dict[str, bytes]:
@@ -86,14 +107,10 @@ def data_of(videos: Path, **settings: Any) -> Any:
     return open_data(find_task("video").open_iterator, data, modality="video", seed=0)
 
 
-def test_a_run_says_what_it_trains_on_and_leaves_what_every_run_leaves(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(SHORT) == 0
-    out = capsys.readouterr().out
+def test_a_run_says_what_it_trains_on_and_leaves_what_every_run_leaves(trained: Path) -> None:
+    run, out = trained, (trained.parents[1] / "said.txt").read_text("utf-8")
     assert out.startswith("runs/video: 6 videos (18 clips) to train on, 2 held out; ")
     assert out.splitlines()[-1] == "report: runs/video/report.html"
-    run = home / "runs" / "video"
     content = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert content >= {
         *("config.json", "metrics.jsonl", "summary.json", "report.html", "checkpoints/00000003/model.safetensors"),
@@ -138,13 +155,13 @@ def test_clips_of_training_begin_anywhere_and_are_mirrored_the_others_are_the_sa
 
 
 def test_a_killed_run_is_resumed_and_ends_bit_identically(home: Path) -> None:
-    long = [*SMALL, "--steps", "16", "--save-every", "3", "--log-every", "1", "--flip", "--resume"]
+    long = [*SMALL, "--steps", "10", "--save-every", "3", "--log-every", "1", "--flip", "--resume"]
     assert main([*long, "--out", "undisturbed"]) == 0
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "dirvae.train", *long, "--out", "killed"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
-    while not any(line["step"] >= 8 for line in read_metrics("killed/metrics.jsonl")):
+    while not any(line["step"] >= 5 for line in read_metrics("killed/metrics.jsonl")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -152,7 +169,7 @@ def test_a_killed_run_is_resumed_and_ends_bit_identically(home: Path) -> None:
     process.communicate(timeout=60)
     steps = CheckpointFolder("killed/checkpoints").steps()
     assert steps
-    assert steps[-1] < 16
+    assert steps[-1] < 10
     assert main([*long, "--out", "killed"]) == 0
     assert weights(Path("killed")) == weights(Path("undisturbed"))
 
@@ -207,7 +224,9 @@ def test_a_run_that_holds_nothing_out_shows_clips_of_training(home: Path) -> Non
     assert (summary["step"], summary["data"]["training_clips"], summary["evaluation"]) == (2, 8, None)
 
 
-def test_a_run_is_evaluated_on_its_held_out_clips(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_evaluated_on_its_held_out_clips(
+    trained: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     capsys.readouterr()
     assert evaluate([str(trained), "--samples", "2"]) == 0
     out = capsys.readouterr().out
@@ -229,6 +248,22 @@ def test_videos_of_training_do_not_pass_for_held_out(
     assert "may have trained on" not in capsys.readouterr().err, "other clips, but of the same videos"
     assert main([*other_clips, "--seed", "1", "--out", "other"]) == 0
     assert "may have trained on videos that are held out here" in capsys.readouterr().err
+
+
+def test_shards_that_grew_are_measured_as_they_were(
+    home: Path, videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_shards("data/video", "shards/video", workers=0)
+    assert main([*SMALL, "--steps", "1", "--shards"]) == 0
+    assert evaluate(["runs/video", "--samples", "1"]) == 0
+    before = json.loads(Path("runs/video/evaluation.json").read_text("utf-8"))
+    write_videos(home / "more", 10, frames=20, size=24, coloured=False)
+    make_shards("more", "shards/video", workers=0, append=True)
+    assert evaluate(["runs/video", "--samples", "1"]) == 0
+    after = json.loads(Path("runs/video/evaluation.json").read_text("utf-8"))
+    assert "note: 2 examples were appended" in capsys.readouterr().out
+    assert {**after, "notes": None} == {**before, "notes": None}
+    assert after["examples"] == 6
 
 
 def test_what_was_seen_is_counted_in_videos_and_by_whole_shards() -> None:

@@ -411,6 +411,7 @@ def test_names_may_be_of_any_bytes(source: Path, pack: Pack) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_all_the_real_videos_come_back(shared_data: Path, tmp_path: Path) -> None:
     videos = shared_data / "video"
     report = make_shards(videos, tmp_path / "out", workers=2)

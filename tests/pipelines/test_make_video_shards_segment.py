@@ -391,6 +391,7 @@ def test_what_is_made_is_said_on_the_command_line(
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_the_segments_of_real_videos_are_the_whole(shared_data: Path, tmp_path: Path) -> None:
     videos = shared_data / "video"
     report = make_shards(videos, tmp_path / "out", workers=2, segment=2, only="video")

@@ -239,5 +239,5 @@ def test_what_is_no_video_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_videos_shorter_than_a_clip_are_named(tmp_path: Path) -> None:
     make_video(tmp_path / "a.mp4", num_frames=5)
-    with pytest.raises(SourceError, match=r'no video in it is as long as a clip_frames of 16 frames.*short="pad"'):
+    with pytest.raises(SourceError, match=r'no video in it is as long as a clip of 16 frames.*short="pad"'):
         VideoIterator(tmp_path, short="skip")

@@ -25,6 +25,7 @@ __all__ = [
     "checked_limit",
     "giants_turn",
     "is_giant",
+    "most_pixels",
     "scans_of",
 ]
 
@@ -91,6 +92,13 @@ def checked_limit(max_pixels: int | None) -> int | None:
     return None if max_pixels is None else whole_number("max_pixels", max_pixels)
 
 
+def most_pixels(max_pixels: int | None) -> int | None:
+    """The setting `max_pixels`; where it is None twice PIL.Image.MAX_IMAGE_PIXELS, and no limit where that is None."""
+    if max_pixels is None and Image.MAX_IMAGE_PIXELS is not None:
+        return 2 * Image.MAX_IMAGE_PIXELS
+    return max_pixels
+
+
 def check_pixels(
     width: int,
     height: int,
@@ -105,11 +113,10 @@ def check_pixels(
     somebody sets it, and no limit where that is None. Of a `kind` that takes more memory to decode (`bytes_a_pixel`
     instead of 4), fewer are allowed.
     """
-    if max_pixels is None:
-        if Image.MAX_IMAGE_PIXELS is None:
-            return
-        max_pixels = 2 * Image.MAX_IMAGE_PIXELS
-    allowed = max_pixels * USUAL_BYTES // max(USUAL_BYTES, bytes_a_pixel)
+    most = most_pixels(max_pixels)
+    if most is None:
+        return
+    allowed = most * USUAL_BYTES // max(USUAL_BYTES, bytes_a_pixel)
     if width * height > allowed:
         of = f" of {kind}" if bytes_a_pixel > USUAL_BYTES else ""
         raise UndecodableError(

@@ -19,9 +19,9 @@ def import_av() -> Any:
 
 
 def av_errors() -> tuple[type[Exception], ...]:
-    """What PyAV raises for a file that it cannot read or decode."""
+    """What PyAV raises for a file that it cannot read or decode; `IndexError` for streams that begin after the head."""
     av = import_av()
-    return (av.error.FFmpegError, ValueError, OSError, EOFError, MemoryError, OverflowError)
+    return (av.error.FFmpegError, ValueError, OSError, EOFError, MemoryError, OverflowError, IndexError)
 
 
 def words_of(error: BaseException) -> str:

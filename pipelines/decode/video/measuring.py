@@ -6,8 +6,7 @@ which frames come out, whatever their time stamps are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -19,6 +18,7 @@ from ...storage.frame_table import (
     FRAME_DTYPE,
     HEAD_DTYPE,
     MAX_PACKETS,
+    MAX_SIZE,
     MAX_TIME,
     TABLE_VERSION,
     FrameFlag,
@@ -28,68 +28,18 @@ from ...storage.frame_table import (
 )
 from ..errors import UndecodableError
 from .av_package import av_errors
-from .opened_video import OpenedVideo
+from .opened_video import OpenedVideo, positive
+from .second_look import unlike_packets
+from .whole_video import Decoded, Packets, WholeVideo
 
-__all__ = ["Decoded", "measure_video"]
+__all__ = ["measure_video"]
 
 SEEK_BY_DTS = ("mpegts", "mpeg")
 """Readers that look for decoding time stamps; the others look for the time at which a frame is shown."""
 
-FREE_PIXELS, PIXELS_A_BYTE = 1 << 31, 1 << 17
-"""How many pixels a video may decode to: so many anyway, and so many for each of its bytes. A black 4K video has
-80,000 per byte."""
-
 MOST_TERM = (1 << 31) - 1
 MOST_GAP = 1 << 20
 SOUND_PACKETS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """A frame as it comes out of the decoder: its packet, when it is shown, how long, and whether it is damaged."""
-
-    packet: int
-    pts: int | None
-    duration: int
-    is_corrupt: bool
-
-
-@dataclass(slots=True)
-class Packets:
-    """Of each packet of a stream, in the order they are stored: all lists have one entry per packet."""
-
-    pts: list[int | None] = field(default_factory=list)
-    dts: list[int | None] = field(default_factory=list)
-    position: list[int] = field(default_factory=list)
-    size: list[int] = field(default_factory=list)
-    is_key: list[bool] = field(default_factory=list)
-    is_shown: list[bool] = field(default_factory=list)
-    damaged: set[int] = field(default_factory=set)
-    on_packet: Callable[[], None] = field(default=lambda: None)
-
-    def add(self, packet: Any) -> int:
-        """Number a packet."""
-        self.on_packet()
-        self.pts.append(packet.pts)
-        self.dts.append(packet.dts)
-        self.position.append(-1 if packet.pos is None else int(packet.pos))
-        self.size.append(int(packet.size))
-        self.is_key.append(bool(packet.is_keyframe))
-        self.is_shown.append(not packet.is_discard)
-        number = len(self.pts) - 1
-        if packet.is_corrupt:
-            self.damaged.add(number)
-        return number
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What the first frame says of all: as stored, (height, width) in pixels, quarter turns, channels."""
-
-    height: int
-    width: int
-    turns: int
-    channels: int
 
 
 def measure_video(
@@ -102,25 +52,28 @@ def measure_video(
     """The frame table of a video.
 
     `on_packet` is called before each packet is decoded, `on_frame` with each decoded frame, broken ones as well, and
-    the number of its packet.
-
-    Raises `UndecodableError` where not one frame can be decoded.
+    the number of its packet. Raises `UndecodableError` where not one frame can be decoded.
     """
     video = OpenedVideo(media, max_pixels=max_pixels)
     try:
-        packets = Packets(on_packet=on_packet)
-        most = (FREE_PIXELS + PIXELS_A_BYTE * media.size) // max(1, video.context.width * video.context.height)
-        frames, picture = _decode_all(video, packets, most, on_frame)
+        whole = WholeVideo(video, media, max_pixels=max_pixels, on_packet=on_packet, on_frame=on_frame)
+        whole.decode()
         video.check_reading()
-        if picture is None:
+        if not whole.frames:
             raise UndecodableError("damaged: none of its frames can be decoded")
-        head = _head(video, picture)
+        head = _head(video)
     finally:
         video.close()
-    rows, is_broken, flags, time_base, rate, end = _rows(packets, frames, head)
+    if video.may_conceal:
+        _, key_of = _keys(whole.packets, whole.frames)
+        whole.packets.damaged |= unlike_packets(media, whole.frames, key_of, max_pixels=max_pixels)
+    rows, is_broken, flags, time_base, rate, end = _rows(whole.packets, whole.frames, head)
     if is_broken.all():
         raise UndecodableError("damaged: none of its frames can be decoded without errors")
     good, broken = rows[~is_broken], rows[is_broken]
+    picture = whole.frames[int(np.flatnonzero(~is_broken)[0])].picture
+    head["width"], head["height"], head["turns"] = picture.width, picture.height, picture.turns
+    head["channels"] = picture.channels
     if _has_sound(media):
         flags |= TableFlag.HAS_SOUND
     head["flags"], head["frames"], head["broken"], head["end"] = int(flags), len(good), len(broken), end
@@ -129,71 +82,17 @@ def measure_video(
     return FrameTable(head.reshape(1)[0], good, broken)
 
 
-def _decode_all(
-    video: OpenedVideo, packets: Packets, most: int, on_frame: Callable[[Any, int], None]
-) -> tuple[list[Decoded], Picture | None]:
-    """All frames in output order. What cannot be decoded is noted with its packet."""
-    frames: list[Decoded] = []
-    picture: Picture | None = None
-    for number, found in _outputs(video, packets):
-        for frame in found:
-            picture = picture or _picture_of(frame)
-            made_by = frame.opaque[0] if frame.opaque else number
-            on_frame(frame, made_by)
-            frames.append(Decoded(made_by, frame.pts, int(frame.duration or 0), bool(frame.is_corrupt)))
-            if frame.is_corrupt:
-                packets.damaged.add(made_by)
-        if len(frames) > most or len(packets.pts) >= MAX_PACKETS:
-            raise UndecodableError(f"more than {most:,} frames, which its size does not account for")
-    return frames, picture
-
-
-def _outputs(video: OpenedVideo, packets: Packets) -> Iterator[tuple[int, list[Any]]]:
-    """What comes out of the decoder after each packet, and at the end, with the number of the packet fed last."""
-    number = -1
-    demuxed = video.container.demux(video.stream)
-    while True:
-        try:
-            packet = next(demuxed, None)
-        except av_errors():
-            packet = None  # cut off; what was read counts
-        if packet is None:
-            break
-        if not packet.size:
-            if packet.pts is None and packet.dts is None:
-                continue  # the end, which PyAV marks so
-            packets.add(packet)
-            continue
-        number = packets.add(packet)
-        packet.opaque = [number]
-        try:
-            yield number, video.context.decode(packet)
-        except av_errors():
-            packets.damaged.add(number)
-    try:
-        yield number, video.context.decode(None)
-    except av_errors():
-        pass
-
-
-def _picture_of(frame: Any) -> Picture:
-    turns = round(float(frame.rotation or 0) / 90) % 4
-    channels = 1 if len(frame.format.components) < 3 else 3
-    return Picture(int(frame.height), int(frame.width), turns, channels)
-
-
-def _head(video: OpenedVideo, picture: Picture) -> NDArray[np.void]:
+def _head(video: OpenedVideo) -> NDArray[np.void]:
+    """What the container says, its times as it has them."""
     head = np.zeros((), HEAD_DTYPE)
     aspect = _aspect(video)
     head["version"], head["stream"] = TABLE_VERSION, int(video.stream.index)
     head["aspect_numerator"], head["aspect_denominator"] = aspect.numerator, aspect.denominator
-    head["width"], head["height"], head["turns"] = picture.width, picture.height, picture.turns
-    head["channels"] = picture.channels
-    head["codec"] = str(video.context.codec.name).removeprefix("lib").encode("ascii", "replace")[:8]
+    head["codec"] = video.codec.removeprefix("lib").encode("ascii", "replace")[:8]
     flags = TableFlag.SEEK_BY_DTS if video.demuxer in SEEK_BY_DTS else TableFlag(0)
     head["flags"] = int(flags)
-    base, average = _positive(video.stream.time_base), _positive(video.stream.average_rate)
-    head["time_numerator"], head["time_denominator"] = _terms(base or Fraction(1, 1000))
+    average = positive(video.stream.average_rate)
+    head["time_numerator"], head["time_denominator"] = _terms(video.time_base)
     if average is not None:
         head["rate_numerator"], head["rate_denominator"] = _terms(average)
     return head
@@ -202,18 +101,10 @@ def _head(video: OpenedVideo, picture: Picture) -> NDArray[np.void]:
 def _aspect(video: OpenedVideo) -> Fraction:
     """Width of a pixel through its height: what the container says, else the codec, as ffmpeg has it."""
     for found in (video.stream.sample_aspect_ratio, video.context.sample_aspect_ratio):
-        aspect = _positive(found)
+        aspect = positive(found)
         if aspect is not None and Fraction(1, 64) <= aspect <= 64:
             return Fraction(*_terms(aspect))
     return Fraction(1)
-
-
-def _positive(value: Any) -> Fraction | None:
-    """A fraction of PyAV, which is None or 0/1 where it is not known."""
-    if not value:
-        return None
-    numerator, denominator = int(value.numerator), int(value.denominator)
-    return Fraction(numerator, denominator) if numerator > 0 and denominator > 0 else None
 
 
 def _terms(value: Fraction) -> tuple[int, int]:
@@ -235,7 +126,7 @@ def _rows(
     average = (
         Fraction(int(head["rate_numerator"]), int(head["rate_denominator"])) if head["rate_numerator"] else None
     )
-    keys, key_of = _keys(packets, frames, made_by)
+    keys, key_of = _keys(packets, frames)
     is_broken = _broken(packets, made_by, key_of)
     flags = TableFlag(int(head["flags"]))
     times = _own_times(frames)
@@ -252,10 +143,10 @@ def _rows(
     rows["time"], rows["packet"], rows["key_packet"] = times, made_by, key_of
     rows["seek"] = [_first_known(seeks[key], packets.pts[key], packets.dts[key]) for key in key_of.tolist()]
     rows["position"] = np.array(packets.position)[key_of]
-    rows["size"] = np.minimum(np.array(packets.size)[made_by], MOST_TERM)
+    rows["size"] = np.minimum(np.array(packets.size)[made_by], MAX_SIZE)
     rows["flags"] = [int(keys.get(packet, FrameFlag(0))) for packet in made_by.tolist()]
     rows["flags"][is_broken] |= np.uint32(FrameFlag.BROKEN)
-    lost = sorted(packets.damaged - set(made_by.tolist()))
+    lost = sorted((packets.damaged | packets.lost) - set(made_by.tolist()))
     missing = np.zeros(len(lost), FRAME_DTYPE)
     missing["packet"], missing["key_packet"] = lost, lost
     missing["time"] = [_first_known(packets.pts[packet], packets.dts[packet], 0) for packet in lost]
@@ -269,19 +160,19 @@ def _first_known(*values: int | None) -> int:
     return found if abs(found) < MAX_TIME else 0
 
 
-def _keys(
-    packets: Packets, frames: list[Decoded], made_by: NDArray[np.int64]
-) -> tuple[dict[int, FrameFlag], NDArray[np.int64]]:
+def _keys(packets: Packets, frames: list[Decoded]) -> tuple[dict[int, FrameFlag], NDArray[np.int64]]:
     """The key packets at which decoding can begin, each with its flags, and that of each frame.
 
     Decoding from a key packet gives every frame from its own on, in output order: the frames that are stored behind it
     and shown before it lean on what lies before it. A key packet whose frame is not shown stands before the first
-    frame that is shown after it.
+    frame that is shown after it. A packet whose frame leans on others is no key, whatever the file says.
     """
+    made_by = np.array([frame.packet for frame in frames], np.int64)
     ordinals = {packet: ordinal for ordinal, packet in reversed(list(enumerate(made_by.tolist())))}
+    leaning = {frame.packet for frame in frames if frame.leans}
     earliest = np.minimum.accumulate(made_by[::-1])[::-1]  # the first packet that any frame from here on needs
     begins: dict[int, int] = {}
-    for packet in (number for number, is_key in enumerate(packets.is_key) if is_key):
+    for packet in (number for number, is_key in enumerate(packets.is_key) if is_key and number not in leaning):
         begin = ordinals.get(packet)
         if begin is None:
             begin = None if packets.is_shown[packet] else _place_by_time(packets.pts[packet], frames)
@@ -308,10 +199,9 @@ def _place_by_time(pts: int | None, frames: list[Decoded]) -> int | None:
 
 def _broken(packets: Packets, made_by: NDArray[np.int64], key_of: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which frames may lean on damage: those with a damaged packet from their key packet to their own."""
-    damaged = np.array(sorted(packets.damaged) or [MAX_PACKETS], np.int64)
-    next_damage = np.searchsorted(damaged, key_of)
-    found: NDArray[np.bool_] = damaged[np.minimum(next_damage, len(damaged) - 1)] <= made_by
-    return found & (next_damage < len(damaged))
+    damaged = np.array([*sorted(packets.damaged), MAX_PACKETS], np.int64)
+    found: NDArray[np.bool_] = damaged[np.searchsorted(damaged, key_of)] <= made_by
+    return found | np.isin(made_by, list(packets.lost))
 
 
 def _own_times(frames: list[Decoded]) -> NDArray[np.int64] | None:

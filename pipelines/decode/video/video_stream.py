@@ -3,23 +3,29 @@
 ordinals     k ─ ─ ─ s ═════════ e ─ ─      k: the last key at or before the clip's first frame s
 fed          nonref  │ default   │          frames that no other needs are skipped before s
                      └─ delivered┘ then drained, or left where it stands for the next clip
+
+A video with damage is read with care: by a fresh decoder after every seek, and nothing is skipped, because decoders
+conceal damage by what they happen to remember, and do not always say so. What comes is compared with the table: the
+sizes of packets, and the times of frames where they are the file's own.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from time import monotonic
 from typing import Any
 
 import numpy as np
 
 from ...sources.located import Member
-from ...storage.frame_table import FrameTable, TableFlag
+from ...storage.frame_table import MAX_SIZE, FrameTable, TableFlag
 from ..errors import UndecodableError
 from .av_package import av_errors
 from .frame_counts import FrameCounter
 from .opened_video import OpenedVideo
+from .whole_video import turns_of
 
 __all__ = ["VideoStream"]
 
@@ -33,33 +39,63 @@ SEEK_FRAMES = 8
 KEPT_BYTES = 32 << 20
 """Of decoded frames, for clips that overlap."""
 
+MISFIT = "its frame table is of another file, or damaged"
+
 
 class VideoStream:
     """An open video and its frame table; `position` is the ordinal of the frame that is decoded next.
 
     Used by one thread at a time. `keep` is how many decoded frames are kept for a clip that begins before the last one
-    ended.
+    ended. Raises `UndecodableError` where the table is that of another video.
     """
 
-    def __init__(self, media: Member, table: FrameTable, counter: FrameCounter, *, keep: int = 0) -> None:
-        self._table, self._media, self._counter = table, media, counter
-        self._video = OpenedVideo(media)
-        counter.add(opened=1)
-        if int(self._video.stream.index) != int(table.head["stream"]):
-            self.close()
-            raise UndecodableError("its frame table is of another file: it was replaced")
+    def __init__(
+        self,
+        media: Member,
+        table: FrameTable,
+        counter: FrameCounter,
+        *,
+        keep: int = 0,
+        max_pixels: int | None = None,
+    ) -> None:
+        self._table, self._media, self._counter, self._max_pixels = table, media, counter, max_pixels
+        self._video = self._open()
         pixels = max(1, self._video.context.width * self._video.context.height)
         self.num_bytes = (1 << 20) + 12 * pixels  # some reference frames of 1.5 bytes per pixel
         self._frame_bytes = 2 * pixels
         self._kept: deque[tuple[int, Any]] = deque(maxlen=max(0, min(keep, KEPT_BYTES // self._frame_bytes)))
-        self._is_full, self._skip_frame = False, "DEFAULT"
+        self._is_full, self._skip_frame, self._must_be_key = False, "DEFAULT", False
         self._packets = self._demux()
         self._fed = -1  # the number of the packet that was fed last
         self._waiting: deque[tuple[int, Any]] = deque()  # frames that came out and were not asked for yet
         self._can_go_on = True
+        self._is_careful = len(table.damage) > 0
+        self._first_damaged = -1  # of the damaged packets that this decoder was fed; -1: none
         self._last_made_by, self._repeat = -1, 0
         self._num_decoded = self._num_skipped = 0
         self.position = 0
+        try:
+            self._compare_first()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> OpenedVideo:
+        """The video, which must be the one that the table is of, as far as an open file tells."""
+        video = OpenedVideo(self._media, max_pixels=self._max_pixels)
+        self._counter.add(opened=1)
+        head, times = self._table.head, self._table.flags & TableFlag.OWN_TIMES
+        if int(video.stream.index) != int(head["stream"]) or (times and video.time_base != self._table.time_base):
+            video.close()
+            raise UndecodableError(MISFIT)
+        return video
+
+    def _compare_first(self) -> None:
+        """Decode the first frame, where the file says another size than the table: it is that of the first frame."""
+        context, head = self._video.context, self._table.head
+        if len(self._table) and (context.width, context.height) != (int(head["width"]), int(head["height"])):
+            for _ in self.frames([0], drain=False):
+                pass
 
     def frames(self, ordinals: Sequence[int], *, drain: bool) -> Iterator[tuple[int, Any]]:
         """The frames of these ordinals, which rise, each with its own.
@@ -79,9 +115,19 @@ class VideoStream:
         while begun < len(ordinals) and (kept := self._from_kept(ordinals[begun])) is not None:
             yield ordinals[begun], kept
             begun += 1
-        wanted = deque(ordinals[begun:])
-        if not wanted:
-            return
+        for run in self._without_damage(ordinals[begun:]):
+            yield from self._run(run, drain=drain)
+
+    def _without_damage(self, ordinals: Sequence[int]) -> list[Sequence[int]]:
+        """Cut where damage lies between the keys of two frames: a fresh decoder begins there."""
+        if not len(self._table.damage) or not ordinals:
+            return [ordinals] if ordinals else []
+        num_before = np.searchsorted(self._table.damage, self._table.rows["key_packet"][np.array(ordinals)])
+        cuts = [0, *(np.flatnonzero(np.diff(num_before)) + 1).tolist(), len(ordinals)]
+        return [ordinals[begin:end] for begin, end in pairwise(cuts)]
+
+    def _run(self, ordinals: Sequence[int], *, drain: bool) -> Iterator[tuple[int, Any]]:
+        wanted = deque(ordinals)
         if not self._continues(wanted[0]):
             self._go_to(wanted[0])
         last_needed = int(self._table.rows["packet"][np.array(wanted)].max())
@@ -112,9 +158,17 @@ class VideoStream:
 
     def _continues(self, ordinal: int) -> bool:
         """Whether decoding on from here is how to get to a frame."""
-        if not self._can_go_on or ordinal < self.position:
+        if not self._can_go_on or ordinal < self.position or self._would_spoil(ordinal):
             return False
         return self._table.key_ordinal(ordinal) - self.position <= SEEK_FRAMES
+
+    def _would_spoil(self, ordinal: int) -> bool:
+        """Whether the decoder has seen damage before a frame's key packet, or would on the way to it."""
+        key, damage = int(self._table.rows["key_packet"][ordinal]), self._table.damage
+        if 0 <= self._first_damaged < key:
+            return True
+        place = int(np.searchsorted(damage, self._fed, side="right"))
+        return place < len(damage) and int(damage[place]) < key
 
     def _check_costs(self, num_packets: int) -> None:
         if num_packets > MOST_PACKETS or num_packets * self._frame_bytes > 2 * MOST_PIXELS:
@@ -129,13 +183,14 @@ class VideoStream:
         while self._waiting:
             yield self._waiting.popleft()
         threshold = self._full_from(start)
-        drain = drain and self._video.may_drain
+        drain = drain and self._video.may_drain and not self._is_careful
         while not (drain and self._fed >= last_needed):
             packet = self._next_packet()
             if packet is None:
                 break
             if not packet.size:
                 continue
+            self._compare(packet)
             self._skip(is_lead=self._fed < threshold)
             packet.opaque = [self._fed]
             try:
@@ -148,6 +203,20 @@ class VideoStream:
         self._can_go_on = False
         yield from self._numbered(self._drained())
 
+    def _compare(self, packet: Any) -> None:
+        """Compare what is fed next with the table, and note whether that has it as damaged."""
+        table, number = self._table, self._fed
+        ordinal = table.ordinal_of(number)
+        if ordinal >= 0 and min(int(packet.size), MAX_SIZE) != int(table.rows["size"][ordinal]):
+            raise UndecodableError(f"{MISFIT}: packet {number:,} has {packet.size:,} bytes")
+        if self._must_be_key and not packet.is_keyframe:
+            raise UndecodableError(f"{MISFIT}: packet {number:,} is no key")
+        self._must_be_key = False
+        if self._first_damaged < 0 and len(table.damage):
+            place = int(np.searchsorted(table.damage, number))
+            if place < len(table.damage) and int(table.damage[place]) == number:
+                self._first_damaged = number
+
     def _full_from(self, start: int) -> int:
         """The first packet that any frame from an ordinal on is made of; before it, frames may be skipped."""
         return int(self._table.earliest_packet[start])
@@ -155,19 +224,23 @@ class VideoStream:
     def _next_packet(self) -> Any:
         """The next packet of the stream, numbered in `_fed`; None at the end."""
         if monotonic() > self._deadline:
-            raise UndecodableError(f"decoding at packet {self._fed:,} took more than {WATCHDOG_SECONDS:.0f} s")
+            raise UndecodableError(
+                f"decoding a clip took more than {WATCHDOG_SECONDS:.0f} s; it stands at packet {self._fed:,}, frame "
+                f"{self.position:,}"
+            )
         try:
             packet = next(self._packets, None)
+            while packet is not None and not packet.size and packet.pts is None and packet.dts is None:
+                packet = next(self._packets, None)  # the end, which PyAV marks so
         except av_errors():
             packet = None
         self._video.check_reading()
-        if packet is None or (not packet.size and packet.pts is None and packet.dts is None):
-            return None
-        self._fed += 1
+        self._fed += packet is not None
         return packet
 
     def _skip(self, *, is_lead: bool) -> None:
-        wanted = "NONREF" if is_lead and self._video.may_skip and not self._is_full else "DEFAULT"
+        may_skip = self._video.may_skip and not self._is_full and not self._is_careful
+        wanted = "NONREF" if is_lead and may_skip else "DEFAULT"
         if wanted == "DEFAULT":
             self._is_full = True  # skipping once more would lose frames
         if wanted != self._skip_frame:
@@ -176,8 +249,11 @@ class VideoStream:
     def _numbered(self, found: list[Any]) -> Iterator[tuple[int, Any]]:
         """Frames that came out, with their ordinals; those that are not in the table are passed over."""
         self._num_decoded += len(found)
-        numbered = [(self._ordinal_of(frame), frame) for frame in found]
-        self._waiting.extend((ordinal, frame) for ordinal, frame in numbered if ordinal >= 0)
+        for frame in found:
+            ordinal = self._ordinal_of(frame)
+            if ordinal >= 0:
+                self._compare_frame(ordinal, frame)
+                self._waiting.append((ordinal, frame))
         while self._waiting:
             yield self._waiting.popleft()
 
@@ -189,12 +265,24 @@ class VideoStream:
 
     def _ordinal_of(self, frame: Any) -> int:
         """Where a frame stands in the table; -1 where it is no frame of it (one that is damaged)."""
-        made_by = int(frame.opaque[0]) if frame.opaque else self._fed
+        made_by = self._video.packet_of(frame, self._fed)
         self._repeat = self._repeat + 1 if made_by == self._last_made_by else 0
         self._last_made_by = made_by
-        first_of_packet = self._table.first_of_packet
-        first = int(first_of_packet[made_by]) if made_by < len(first_of_packet) else -1
-        return first if first < 0 else first + self._repeat
+        ordinal = self._table.ordinal_of(made_by)
+        if ordinal < 0:
+            return -1
+        ordinal += self._repeat
+        return ordinal if ordinal < len(self._table) else -1
+
+    def _compare_frame(self, ordinal: int, frame: Any) -> None:
+        """Compare a frame with the table, which says its time, its size and how it is turned."""
+        head, row = self._table.head, self._table.rows[ordinal]
+        if self._table.flags & TableFlag.OWN_TIMES and frame.pts is not None and frame.pts != int(row["time"]):
+            raise UndecodableError(f"{MISFIT}: frame {ordinal:,} has another time")
+        if ordinal == 0 and (frame.width, frame.height, turns_of(frame)) != tuple(
+            int(head[name]) for name in ("width", "height", "turns")
+        ):
+            raise UndecodableError(f"{MISFIT}: frame 0 has {frame.width:,} × {frame.height:,} pixels")
 
     def _go_to(self, ordinal: int) -> None:
         """Seek to the last key at or before a frame; its packet is the next to be fed."""
@@ -204,6 +292,9 @@ class VideoStream:
         self._counter.add(seeks=1)
         self._kept.clear()
         self.position = self._table.key_ordinal(ordinal)
+        self._must_be_key = key > 0
+        if key and self._is_careful:
+            self._restart()
         if key and self._seek(seek) and self._find(key, seek, position):
             return
         self._restart()
@@ -239,8 +330,8 @@ class VideoStream:
     def _restart(self) -> None:
         """Begin at the first packet again, in a fresh container."""
         self._video.close()
-        self._video = OpenedVideo(self._media)
-        self._counter.add(opened=1)
+        self._video = self._open()
+        self._first_damaged = -1
         self._forget_place()
 
     def _forget_place(self) -> None:
@@ -259,8 +350,7 @@ class VideoStream:
     def close(self) -> None:
         """Let go of the file and the decoder."""
         self._waiting.clear()
-        if hasattr(self, "_kept"):
-            self._kept.clear()
+        self._kept.clear()
         self._video.close()
 
 

@@ -1,0 +1,109 @@
+"""A video decoded once more in another order, to find frames that do not come out alike.
+
+Some decoders conceal damage by what they decoded before, or leave what they cannot decode as memory happens to be, and
+say nothing. Such a frame is another one after a seek. So every second stretch from key to key of their videos is
+decoded once more, and then the others, with frames held back so that memory is used in another order.
+
+    first decode     key1 · · · key2 · · · key3 · · · key4 · · ·
+    second look      key1 · · · ───────── key3 · · ·                and then     key2 · · · ───────── key4 · · ·
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...sources.located import Member
+from .av_package import av_errors
+from .frame_checksums import frame_crc32
+from .opened_video import OpenedVideo
+from .whole_video import Decoded
+
+__all__ = ["unlike_packets"]
+
+HELD_FRAMES = 6
+
+Place: TypeAlias = tuple[int, int]
+"""The packet of a frame, and which of its frames it is."""
+
+
+def unlike_packets(
+    media: Member, frames: Sequence[Decoded], key_of: NDArray[np.int64], *, max_pixels: int | None = None
+) -> set[int]:
+    """Packets whose frames come out otherwise, or not at all, when decoding begins at their key: that of each frame.
+
+    Frames that are stored behind the next key and shown before it are not compared.
+    """
+    starts: list[int] = np.unique(key_of).tolist()
+    again = dict[Place, int]()
+    for turn in range(min(2, len(starts))):
+        look = _Look(media, starts, turn, max_pixels)
+        try:
+            again |= look.decode()
+        finally:
+            look.close()
+    counts, found = Counter[int](), set[int]()
+    for frame, key in zip(frames, key_of.tolist(), strict=True):
+        place = frame.packet, counts[frame.packet]
+        counts[frame.packet] += 1
+        if key == starts[bisect_right(starts, frame.packet) - 1] and again.get(place) != frame.crc32:
+            found.add(frame.packet)
+    return found
+
+
+class _Look:
+    """Decodes every second stretch, `turn` says which ones."""
+
+    def __init__(self, media: Member, starts: list[int], turn: int, max_pixels: int | None) -> None:
+        self._video = OpenedVideo(media, max_pixels=max_pixels)
+        self._starts, self._turn = starts, turn
+        self._held = deque[Any](maxlen=HELD_FRAMES)
+        self._sums = dict[Place, int]()
+        self._counts = Counter[int]()
+
+    def decode(self) -> dict[Place, int]:
+        """The checksums of all frames that come out."""
+        number, stretch = -1, -1
+        demuxed = self._video.container.demux(self._video.stream)
+        while (packet := self._next(demuxed)) is not None:
+            if not packet.size and packet.pts is None and packet.dts is None:
+                continue
+            number += 1
+            here = bisect_right(self._starts, number) - 1
+            if here % 2 != self._turn or not packet.size:
+                continue
+            if here != stretch:
+                self._feed(None, number - 1)
+                self._video.context.flush_buffers()
+                stretch = here
+            packet.opaque = [number]
+            self._feed(packet, number)
+        self._feed(None, number)
+        return self._sums
+
+    @staticmethod
+    def _next(demuxed: Any) -> Any:
+        try:
+            return next(demuxed, None)
+        except av_errors():
+            return None
+
+    def _feed(self, packet: Any, number: int) -> None:
+        try:
+            found = self._video.context.decode(packet)
+        except av_errors():
+            return
+        for frame in found:
+            made_by = self._video.packet_of(frame, number)
+            self._sums[made_by, self._counts[made_by]] = frame_crc32(frame)
+            self._counts[made_by] += 1
+            self._held.append(frame)
+
+    def close(self) -> None:
+        self._held.clear()
+        self._video.close()
