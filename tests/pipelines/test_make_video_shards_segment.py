@@ -321,7 +321,9 @@ def test_frames_that_differ_are_found_and_not_only_those_that_are_missing(
 
     def other_frames(self: VideoCopier, stretch: Stretch, target: SpoolWriter, **settings: Any) -> None:
         """The same number of frames, ten later."""
-        later = Stretch.of(self.table, 20, 30) if stretch.first == 10 and stretch.stop == 20 else stretch
+        later = (
+            Stretch.of(self.table, 20, 30, end_packet=30) if stretch.first == 10 and stretch.stop == 20 else stretch
+        )
         copy(self, later, target, **settings)
 
     monkeypatch.setattr(VideoCopier, "copy", other_frames)
