@@ -3,7 +3,8 @@
     python benchmarks/verify.py [FOLDER] [--kills 1000]
 
 Single sources, windows of shards, groups, mixtures, inside videos; between two kills the threads (1–8), the worker
-processes (0–4) or the number of ranks (1–8) change. Then the time to the first batch after a resume, late against early.
+processes (0–4) or the number of ranks (1–8) change. Then the time to the first batch after a resume, late against
+early.
 Exits with 1 where anything was lost, repeated or reordered.
 """
 

@@ -15,7 +15,6 @@ import pytest
 
 from pipelines import MixedIterator, StateError, VideoIterator, mix
 from pipelines.testing import assert_resumes_exactly
-from pipelines.torch_bridge import TorchLoader
 from pipelines.verify_resume import main, verify_resume, with_ranks_and_workers
 
 from .videos import make_video
@@ -65,6 +64,14 @@ def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _cache_of_module(_one_cache: Path, _own_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIRVAE_CACHE", str(_one_cache))
+
+
+def torch_loader(clips: VideoIterator, num_workers: int, **settings: Any) -> Any:
+    """A `TorchLoader`; the test is skipped where there is no torch."""
+    pytest.importorskip("torch")
+    from pipelines.torch_bridge import TorchLoader
+
+    return TorchLoader(clips, num_workers, **settings)
 
 
 def maker(source: Path, **fixed: Any) -> Callable[..., VideoIterator]:
@@ -157,7 +164,7 @@ def test_worker_processes_bring_the_same_batches(method: str, folder: Path) -> N
     expected = [(batch.keys, batch.data, batch.fields["pts_seconds"]) for batch in make()]
     for num_workers in (0, 2) if method == "fork" else (1,):
         settings = {"multiprocessing_context": method} if num_workers else {}
-        loader = TorchLoader(make(), num_workers, **settings)
+        loader = torch_loader(make(), num_workers, **settings)
         found = [(batch.keys, np.asarray(batch.data), np.asarray(batch.fields["pts_seconds"])) for batch in loader]
         assert [keys for keys, _, _ in found] == [keys for keys, _, _ in expected]
         for (_, *mine), (_, *theirs) in zip(found, expected, strict=True):
@@ -168,13 +175,13 @@ def test_worker_processes_bring_the_same_batches(method: str, folder: Path) -> N
 def test_a_loader_of_torch_resumes_inside_a_video(num_workers: int, folder: Path) -> None:
     make = maker(folder, shuffle=True, random_offset=True)
     expected = [(batch.keys, batch.data) for batch in make()]
-    loader = TorchLoader(make(), num_workers)
+    loader = torch_loader(make(), num_workers)
     batches = iter(loader)
     for _ in range(2):
         next(batches)
     state = json.loads(json.dumps(loader.state_dict()))
     del batches
-    other = TorchLoader(make(threads=2), 2 - num_workers)
+    other = torch_loader(make(threads=2), 2 - num_workers)
     other.load_state_dict(state)
     found = [(batch.keys, np.asarray(batch.data)) for batch in other]
     assert [keys for keys, _ in found] == [keys for keys, _ in expected[2:]]
