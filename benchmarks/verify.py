@@ -2,8 +2,9 @@
 
     python benchmarks/verify.py [FOLDER] [--kills 1000]
 
-Single sources, windows of shards, groups, mixtures; between two kills the threads (1–8), the worker processes (0–4)
-or the number of ranks (1–8) change. Then the time to the first batch after a resume, late against early.
+Single sources, windows of shards, groups, mixtures, inside videos; between two kills the threads (1–8), the worker
+processes (0–4) or the number of ranks (1–8) change. Then the time to the first batch after a resume, late against
+early.
 Exits with 1 where anything was lost, repeated or reordered.
 """
 
@@ -22,7 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipelines import ImageIterator, make_shards, mix, open_source
+from pipelines import ImageIterator, VideoIterator, make_shards, mix, open_source
+from pipelines.samples.clips import make_sample_clips
 from pipelines.samples.scenes import make_sample_data
 from pipelines.verify_resume import verify_resume, with_ranks_and_workers
 from pipelines.verify_resume.delivery_report import Ledger
@@ -57,7 +59,11 @@ def main(argv: list[str] | None = None) -> int:
             make_sample_data(folder, num=300, size=48)
         shards = Path(scratch) / "shards"
         make_shards(folder, shards, shard_examples=40)
-        exact = _print_cases(_cases(folder, shards), options.kills)
+        videos = Path(scratch) / "videos"
+        make_sample_clips(videos, num=12, size=32)
+        make_shards(videos, Path(scratch) / "video-shards", shard_examples=4)
+        cases = [*_cases(folder, shards), *_video_cases(Path(scratch) / "video-shards")]
+        exact = _print_cases(cases, options.kills)
         flat = _print_first_batches(shards)
     return 0 if exact and flat else 1
 
@@ -94,6 +100,20 @@ def _cases(folder: Path, shards: Path) -> list[Case]:
         Case("mixture of 3, threads 1–8", mixed, THREADS),
         Case("mixture of 3, workers 0–4", mixed, WORKERS),
         Case("mixture of 3, ranks 1–8", mixed, RANKS),
+    ]
+
+
+def _video_cases(shards: Path) -> list[Case]:
+    def clips(**settings: Any) -> VideoIterator:
+        usual = {"size": 16, "batch_size": 24, "clip_frames": 4, "hop": 5, "shuffle": True, "random_offset": True}
+        return VideoIterator(shards, **{**usual, **settings})
+
+    return [
+        Case("videos, threads 1–8", with_ranks_and_workers(clips), THREADS),
+        Case("videos, ranks 1–8", with_ranks_and_workers(clips), RANKS),
+        Case(
+            "videos in order, workers 0–4", with_ranks_and_workers(lambda **s: clips(shuffle="files", **s)), WORKERS
+        ),
     ]
 
 

@@ -282,8 +282,16 @@ register(
                 "ts",  # a packet with the table of programmes or of services, also behind the four bytes of m2ts
                 rb"(....)?G[\x40\x60][\x00\x11][\x10-\x1f\x30-\x3f]",
                 also=("mts", "m2ts"),
+                find=".decode.video.mpegts:first_table",
             ),
             Format("mpg", rb"\0\0\x01\xba", also=("mpeg", "vob")),
+            Format(
+                "wmv",
+                rb"0&\xb2u\x8ef\xcf\x11",
+                also=("asf",),
+                refused="a Windows Media file, which cannot be read: convert it to mp4",
+            ),
+            Format("flv", rb"FLV\x01", refused="a Flash video, which cannot be read: convert it to mp4"),
         ),
         rate_unit="frames per second",
         rate_setting="fps",

@@ -109,7 +109,7 @@ def settings_for(modality: str, options: Mapping[str, Any]) -> PackSettings:
 def known_settings(options: Mapping[str, Any]) -> dict[str, PackSettings | ValueError]:
     """The settings for every modality; the error for one that does not take a value which another one takes.
 
-    Raises `ValueError` for a value that no modality takes.
+    Raises `ValueError` for a value that no modality takes: the error of the one that has most of the options.
     """
     found: dict[str, PackSettings | ValueError] = {}
     for modality in packed_modalities():
@@ -119,9 +119,10 @@ def known_settings(options: Mapping[str, Any]) -> dict[str, PackSettings | Value
             found[modality.name] = error
     taken = {name for name, one in found.items() if isinstance(one, PackSettings)}
     shared = {option for name in taken for option in options_of(name)}
-    for name, one in found.items():
-        if isinstance(one, ValueError) and not shared.intersection(options_of(name), options):
-            raise one
+    refusals = {name: one for name, one in found.items() if isinstance(one, ValueError)}
+    for name in sorted(refusals, key=lambda name: -len(set(options_of(name)) & options.keys())):
+        if not shared.intersection(options_of(name), options):
+            raise refusals[name]
     return found
 
 

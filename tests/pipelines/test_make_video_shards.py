@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,13 @@ import numpy as np
 import pytest
 
 from pipelines import ShardSource, VideoIterator, make_shards
+from pipelines.decode.errors import UndecodableError
 from pipelines.errors import ShardError, ShardingError
 from pipelines.sharding import PackReport
 from pipelines.sharding.cli import main
+from pipelines.sharding.modalities.video_examples import VideoJob
+from pipelines.sharding.packing import Prepared
+from pipelines.sharding.source_reader import SourceReader
 from pipelines.storage.frame_table import FRAME_DTYPE, HEAD_DTYPE, FrameFlag, FrameTable, TableFlag
 from pipelines.storage.index import load_index
 from pipelines.storage.manifest import Manifest
@@ -334,23 +338,23 @@ def _interrupt(*_: object, **__: object) -> None:
 def test_a_video_that_fails_half_way_leaves_no_table_behind(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.sharding.source_reader import SourceReader, UnpackableError
-
     for number in range(3):
-        make_video(source / f"{number}.mp4", num_frames=4 + number)
+        make_video(source / f"{number}.mp4", num_frames=20 + number, gop=5)
     held = tmp_path / "held.mp4"
     shutil.move(source / "1.mp4", held)
-    make_shards(source, tmp_path / "without", workers=0, shuffle=None)
+    make_shards(source, tmp_path / "without", workers=0, shuffle=None, segment=0.2)
     shutil.move(held, source / "1.mp4")
-    chunks = SourceReader.chunks
+    examples = VideoJob.examples
 
-    def failing(self: SourceReader) -> Any:
-        yield from chunks(self)
-        if self.path == "1.mp4":
-            raise UnpackableError("damaged")
+    def failing(self: VideoJob, file: SourceReader, *others: Any) -> Iterator[Prepared]:
+        """After two of its segments."""
+        for number, example in enumerate(examples(self, file, *others)):
+            if file.path == "1.mp4" and number == 2:
+                raise UndecodableError("damaged")
+            yield example
 
-    monkeypatch.setattr(SourceReader, "chunks", failing)
-    report = make_shards(source, tmp_path / "out", workers=0, shuffle=None)
+    monkeypatch.setattr(VideoJob, "examples", failing)
+    report = make_shards(source, tmp_path / "out", workers=0, shuffle=None, segment=0.2)
     assert [tuple(one) for one in report.failures] == [("1.mp4", "damaged")]
     for name in ("video-000000.tar", "video-000000.tar.index.npy", "video-000000.tar.frames.npy"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "without" / name).read_bytes()
@@ -407,6 +411,7 @@ def test_names_may_be_of_any_bytes(source: Path, pack: Pack) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_all_the_real_videos_come_back(shared_data: Path, tmp_path: Path) -> None:
     videos = shared_data / "video"
     report = make_shards(videos, tmp_path / "out", workers=2)

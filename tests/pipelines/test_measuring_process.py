@@ -73,6 +73,7 @@ def test_a_table_is_the_same_wherever_it_is_measured(video: Path, tmp_path: Path
     assert children_of(os.getpid()) == [child], "one process measures one video after the other"
 
 
+@pytest.mark.heavy
 def test_a_relative_path_is_found_from_wherever_the_process_was_started(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_relative_path_is_found_from_wherever_the_process_was_started(
     assert len(measure_apart(in_file(Path("a.mp4")))) == 20
 
 
+@pytest.mark.heavy
 def test_many_threads_share_a_few_processes(tmp_path: Path) -> None:
     paths = [make_video(tmp_path / f"{number}.mp4", num_frames=3 + number) for number in range(6)]
     with ThreadPoolExecutor(6) as threads:
@@ -108,6 +110,7 @@ def test_reasons_come_from_the_process_and_it_goes_on(video: Path, tmp_path: Pat
     assert children_of(os.getpid()) == [child]
 
 
+@pytest.mark.heavy
 def test_an_error_of_reading_reaches_the_caller(video: Path) -> None:
     def fails(offset: int, length: int) -> bytes:
         raise SourceError("the network is down")
@@ -137,7 +140,7 @@ def child(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr(measuring_process, "_pool", ChildPool("other_child", most=1))
 
 
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGSEGV, pytest.param(signal.SIGKILL, marks=pytest.mark.heavy)])
 def test_a_crash_is_a_reason_and_the_next_video_is_measured(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
@@ -149,6 +152,7 @@ def test_a_crash_is_a_reason_and_the_next_video_is_measured(
     assert len(measure_apart(in_file(video))) == 20
 
 
+@pytest.mark.heavy
 def test_a_process_that_was_killed_for_another_reason_is_replaced(video: Path) -> None:
     measure_apart(in_file(video))
     (first,) = children_of(os.getpid())
@@ -173,6 +177,7 @@ def test_a_reader_that_never_ends_is_ended(video: Path, tmp_path: Path, monkeypa
     assert children_of(os.getpid()) == []
 
 
+@pytest.mark.heavy
 def test_a_reader_that_gives_signs_of_life_may_take_its_time(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,16 +242,27 @@ def test_nothing_lives_before_the_first_video_and_nothing_after_the_program(vide
     assert not Path(f"/proc/{child}").exists()
 
 
-@pytest.mark.parametrize("is_at_it", [False, True])
-def test_it_ends_with_a_program_that_is_killed(video: Path, is_at_it: bool) -> None:
-    """Also in the middle of a video, whose bytes it waits for."""
-    hang = "time.sleep(1000)" if is_at_it else "0"
+@pytest.mark.parametrize("is_at_it", [pytest.param(False, marks=pytest.mark.heavy), True])
+def test_it_ends_with_a_program_that_is_killed(video: Path, tmp_path: Path, is_at_it: bool) -> None:
+    """Also in the middle of a video."""
+    hanging = """
+        import time
+        from pipelines.decode.video import measuring_child
+
+        def main(connection, lifeline):
+            measuring_child.measure_video = lambda *_, **__: time.sleep(1000)
+            measuring_child.main(connection, lifeline)
+        """
+    (tmp_path / "hanging_child.py").write_text(textwrap.dedent(hanging))
     done = run(f"""
         import threading
-        from pipelines.sources.located import Member
-        measure_apart(in_file({str(video)!r}))
-        threading.Thread(target=lambda: measure_apart(Member(lambda *_: {hang} or b"", 99)), daemon=True).start()
-        time.sleep(0.3)
+        from pipelines.child_process import ChildPool
+        from pipelines.decode.video import measuring_process
+        if {is_at_it}:
+            sys.path.append({str(tmp_path)!r})
+            measuring_process._pool = ChildPool("hanging_child", most=1)
+        threading.Thread(target=lambda: measure_apart(in_file({str(video)!r})), daemon=True).start()
+        time.sleep(1)
         print(*children_of(os.getpid()), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
         """)
@@ -272,6 +288,7 @@ def test_a_forked_process_has_one_of_its_own(video: Path) -> None:
     assert (done.stdout, done.stderr) == ("well\n", "")
 
 
+@pytest.mark.heavy
 def test_no_descriptors_are_left(video: Path) -> None:
     measure_apart(in_file(video))
     end_idle_children()

@@ -221,7 +221,7 @@ def test_what_runs_over_the_end_is_padded_and_told_or_skipped(tmp_path: Path) ->
     assert skipped.lengths is None
     assert np.array_equal(skipped.data, padded.data[:2])
     with pytest.raises(
-        SourceError, match=r"as long as a window of 11 frames. Use a smaller window, or short=\"pad\""
+        SourceError, match=r"as long as a clip of 11 frames. Use a smaller clip_frames, or short=\"pad\""
     ):
         VideoIterator(tmp_path / "a", short="skip", clip_frames=11)
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from .numbered_frames import Pixels, frame_number, frame_pixels
 from .straight_decoding import Straight, decode_straight
@@ -42,6 +43,9 @@ __all__ = [
 
 os.environ.setdefault("SVT_LOG", "0")  # SVT-AV1 writes to stderr by itself
 
+Samples = NDArray[np.float64]
+SOUND_FRAME = 1024  # samples that are encoded at a time
+
 TICKS = (1, 1, 2, 1, 5, 1, 3, 1, 1, 8)  # between frames of variable rate, again and again
 MATRICES = {  # name → PyAV's name of it, and the numbers of matrix, primaries and transfer that files carry
     "bt601": ("ITU601", 6, 6, 6),
@@ -54,6 +58,11 @@ CONTAINERS = {  # encoder → suffixes of containers that take it
     "libvpx-vp9": ("mp4", "mkv", "webm", "avi"),
     "libsvtav1": ("mp4", "mkv", "webm", "avi"),
 }
+
+
+def tone(seconds: Samples) -> Samples:
+    """440 Hz."""
+    return np.asarray(0.25 * np.sin(2 * np.pi * 440 * seconds))
 
 
 def ticks(num_frames: int, *, variable_rate: bool = False) -> list[int]:
@@ -76,12 +85,15 @@ def make_video(
     rotation: int = 0,
     pixel_aspect: Fraction | None = None,
     sound: str | None = None,
+    sound_options: Mapping[str, str] | None = None,
     start_seconds: float = 0,
     pixel_format: str = "yuv420p",
     matrix: str | None = None,
     full_range: bool = False,
     options: Mapping[str, str] | None = None,
     picture: Callable[[int, tuple[int, int]], Pixels] = frame_pixels,
+    wave: Callable[[Samples], Samples] = tone,
+    hz: int | None = None,
 ) -> Path:
     """Write a video of frames 0, 1, 2 …; the container is that of the path's suffix. Returns the path.
 
@@ -92,9 +104,10 @@ def make_video(
     variable_rate  time stamps with the gaps TICKS, in units of 1 / rate
     rotation       degrees counterclockwise by which a player turns the stored frames: 0, 90, 180 or 270
     pixel_aspect   width of a pixel over its height
-    sound          codec of a tone as long as the video: "aac", "pcm_s16le", "libopus" …
+    sound          codec of a sound as long as the video: "aac", "pcm_s16le", "libopus" …
     matrix         "bt601", "bt709" or "bt2020": used, and written into the file; None: BT.601 and nothing written
-    options        of the encoder, beside those that are set here
+    options, sound_options   of the encoders, beside those that are set here
+    wave, hz       seconds → what is heard then, in [-1, 1]: (samples,) for mono, else (channels, samples); and its rate
     picture        (number, size) → what a frame shows, (height, width, 3) uint8
     """
     suffix, rate = path.suffix, Fraction(rate)
@@ -113,7 +126,7 @@ def make_video(
         if rotation:
             stream.set_display_rotation(rotation)
         if sound is not None:
-            _add_sound(container, sound, start / rate, (times[-1] + 1) / rate)
+            _add_sound(container, sound, start / rate, (times[-1] + 1) / rate, wave, hz, sound_options)
         for number, tick in enumerate(times):
             pixels = np.ascontiguousarray(np.rot90(picture(number, size), -rotation // 90))
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
@@ -159,15 +172,28 @@ def _encoder_options(codec: str, gop: int, open_gop: bool, b_frames: int) -> dic
     return {**common, "bf": str(b_frames)} if b_frames else common
 
 
-def _add_sound(container: Any, codec: str, start: Fraction, seconds: Fraction) -> None:
-    """A tone of 440 Hz, mono, muxed before the video: the container puts both in order."""
-    hz = 48_000 if codec == "libopus" else 16_000
-    stream = container.add_stream(codec, rate=hz, layout="mono")
-    time = np.arange(max(1, round(seconds * hz))) / hz
-    samples = (8000 * np.sin(2 * np.pi * 440 * time)).astype(np.int16)
-    frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = hz, round(start * hz), Fraction(1, hz)
-    container.mux([*stream.encode(frame), *stream.encode(None)])
+def _add_sound(
+    container: Any,
+    codec: str,
+    start: Fraction,
+    seconds: Fraction,
+    wave: Callable[[Samples], Samples],
+    hz: int | None,
+    options: Mapping[str, str] | None,
+) -> None:
+    """Muxed before the video: the container puts both in order."""
+    hz = hz or (48_000 if codec == "libopus" else 16_000)
+    samples = np.atleast_2d(wave(np.arange(max(1, round(seconds * hz))) / hz))
+    layout = "mono" if len(samples) == 1 else "stereo"
+    stream = container.add_stream(codec, rate=hz, layout=layout)
+    stream.codec_context.options = {"strict": "experimental", **(options or {})}  # FFmpeg's own Vorbis is that
+    interleaved = np.ascontiguousarray((32_000 * samples).astype(np.int16).T)
+    for begin in range(0, len(interleaved), SOUND_FRAME):
+        part = interleaved[begin : begin + SOUND_FRAME].reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(part, format="s16", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = hz, round(start * hz) + begin, Fraction(1, hz)
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,8 @@ def _demuxer_of(media: Member) -> str:
     modality = find_modality("video")
     head = media.read(0, HEAD_BYTES)
     suffix = modality.sniff(head)
+    if suffix is None and (place := modality.find_beginning(media.read, media.size)) is not None:
+        suffix = modality.sniff(media.read(place, HEAD_BYTES))
     if suffix is None:
         raise UndecodableError(modality.why_unknown(head) or "not a video: it does not begin like one")
     return DEMUXERS[suffix]

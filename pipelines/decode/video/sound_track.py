@@ -1,15 +1,24 @@
 """The sound of a video: samples by their place in the file's own time, for clips that begin anywhere.
 
-Sample n is heard n / rate seconds from the file's time zero. Where time stamps are coarser than samples (mkv has
-milliseconds), samples are counted from the first one; for codecs whose packets are all as long as the second, a seek
-lands on that grid.
+Sample n is heard n / rate seconds from the file's time zero. What a decoder gives depends on where it began (some fill
+in random noise, none is at once as exact as it will be), and so does where sound is placed, being counted from a first
+time stamp. So that a clip has the same samples whatever was read before it, sound is decoded in blocks: a block always
+by a decoder that is new and begins at the same packet.
+
+    file     ├────────block 0────────┼────────block 1────────┼────────block 2────────┼───
+    decoded                     ├╌╌╌╌┼──────────────┤          a clip of block 1: from half a second before the block
+
+Where time stamps are coarser than samples (mkv has milliseconds, avi may count frames), codecs whose frames are all as
+long as the second begin on that grid; the sound of others is one block.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,11 +36,16 @@ Samples = NDArray[np.float32]
 STEADY = ("aac", "aac_latm", "mp3float", "mp3", "mp2", "mp2float", "ac3", "eac3", "opus", "libopus")
 """Decoders whose frames are all of one length but for the first and the last."""
 
+NEW_BY_FLUSH = ("pcm_", "flac", "alac", "mp3")
+"""Beginnings of the names of decoders that are as new after a flush; others have to be opened again."""
+
+BLOCK_SECONDS = 10
 LEAD_SECONDS = Fraction(1, 2)
-"""Decoded before what is wanted after a seek, until the decoder has forgotten where it began."""
+"""Decoded before a block, until the decoder has forgotten where it began."""
 
 LEAD_FRAMES = 2
-DECODED_ON_SECONDS = 2
+"""Left out after a seek: they may be cut short."""
+
 GAP_SECONDS = Fraction(1, 10)
 MOST_SECONDS = 3600
 """Of sound for one clip."""
@@ -47,24 +61,22 @@ class SoundTrack:
 
     def __init__(self, media: Member) -> None:
         self._media = media
-        self._waiting: deque[tuple[int, Samples]] = deque()
-        self._decoded: Iterator[tuple[int, Samples]] = iter(())
-        self.position = 0
+        self._block = 0  # the one that is being decoded
+        self._floor: float = -math.inf  # samples from here on can be had without going back
+        self._is_new, self.channels = True, 0
         self._open()
-        first = self._frames_from_start()
-        try:
-            begin, samples = next(first)
-        except (StopIteration, UndecodableError):
+        self._decoded = self._frames(0)
+        self._recent: deque[tuple[int, Samples]] = deque(islice(self._decoded, 2))
+        if not self._recent:
             self._video.close()
-            raise UndecodableError("none of its sound can be decoded") from None
-        self.rate, self.channels = int(self._context.sample_rate), samples.shape[1]
-        second = next(first, (begin + len(samples), samples))[1]
-        self._first, self._grid = begin, (begin + len(samples), max(1, len(second)))
-        base = Fraction(self._stream.time_base)
-        self._tick = base * self.rate
+            raise UndecodableError("none of its sound can be decoded")
+        (self._first, first), (second_begin, second) = self._recent[0], self._recent[-1]
+        self.position, self.rate = second_begin + len(second), int(self._context.sample_rate)
+        self._grid = (second_begin, max(1, len(second)))
+        tick = self._time_base * self.rate
         is_steady = str(self._context.codec.name) in STEADY and len(second) > 0
-        self._may_seek = self._tick <= 1 or (is_steady and self._tick < self._grid[1] / 2)
-        self._restart()
+        counts_frames = tick == len(second) == len(first)  # as avi does
+        self._may_seek = tick <= 1 or (is_steady and (tick < len(second) / 2 or counts_frames))
 
     def _open(self) -> None:
         self._video = OpenedVideo(self._media)
@@ -75,6 +87,9 @@ class SoundTrack:
         self._stream = streams[0]
         self._context = self._stream.codec_context
         self._context.thread_count = 1
+        base = self._stream.time_base
+        self._time_base = Fraction(int(base.numerator), int(base.denominator))
+        self._is_new = True
 
     def read(self, start: int, stop: int) -> Samples:
         """Samples [start, stop) as (time, channel) float32; zeros where there is no sound."""
@@ -83,71 +98,82 @@ class SoundTrack:
                 f"its clip has {(stop - start) / self.rate:,.0f} s of sound: choose a shorter one"
             )
         out = np.zeros((max(0, stop - start), self.channels), np.float32)
-        if not self._continues(start):
-            self._go_to(start)
-        while self.position < stop:
-            found = self._waiting.popleft() if self._waiting else next(self._decoded, None)
-            if found is None:
-                break
-            begin, samples = found
-            self.position = begin + len(samples)
-            low, high = max(begin, start), min(self.position, stop)
-            if low < high:
-                out[low - start : high - start] = samples[low - begin : high - begin]
-            if self.position > stop:
-                self._waiting.appendleft(found)
-                self.position = begin
-                break
+        length, begin = BLOCK_SECONDS * self.rate, start
+        while begin < stop:
+            block = max(0, (begin - self._first) // length) if self._may_seek else 0
+            end = min(stop, self._first + (block + 1) * length) if self._may_seek else stop
+            self._read(block, begin, out[begin - start : end - start])
+            begin = end
         return out
 
-    def _continues(self, start: int) -> bool:
-        return self.position <= start < self.position + DECODED_ON_SECONDS * self.rate
+    def _read(self, block: int, start: int, out: Samples) -> None:
+        """Samples of one block from `start` on, into zeros."""
+        stop = start + len(out)
+        if block != self._block or start < self._floor:
+            self._go_to(block)
+        self._floor = start
+        while self.position < stop and (found := next(self._decoded, None)) is not None:
+            self._recent.append(found)
+            self.position = found[0] + len(found[1])
+            self._forget_before(start)
+        self._forget_before(start)
+        for begin, samples in self._recent:
+            low, high = max(begin, start), min(begin + len(samples), stop)
+            if low < high:
+                out[low - start : high - start] = samples[low - begin : high - begin]
 
-    def _go_to(self, start: int) -> None:
-        lead = start - int(LEAD_SECONDS * self.rate)
-        if not self._may_seek or lead <= self._first + self._grid[1]:
-            if not (not self._may_seek and self._first <= self.position <= start):
-                self._restart()
-            return
-        time = int(Fraction(lead, self.rate) / Fraction(self._stream.time_base))
+    def _forget_before(self, start: int) -> None:
+        """Clips may overlap, so what is decoded is kept from the beginning of the last one on."""
+        while self._recent and self._recent[0][0] + len(self._recent[0][1]) <= start:
+            self._recent.popleft()
+
+    def _go_to(self, block: int) -> None:
+        """Stand at or before the beginning of a block, with a decoder that is new."""
+        begin = self._first + block * BLOCK_SECONDS * self.rate
+        self._block = block
+        if block and self._seek(begin - int(LEAD_SECONDS * self.rate)):
+            self._decoded = self._frames(None, leave_out=LEAD_FRAMES)
+            first = next(self._decoded, None)
+            if first is not None and first[0] <= begin:
+                self._recent.append(first)
+                self.position = first[0] + len(first[1])
+                return
+        self._renew()
+        self._decoded, self.position = self._frames(0), self._first
+
+    def _seek(self, sample: int) -> bool:
+        """Whether the next packets are those of a sample, or before; with a decoder that is new."""
+        time = int(Fraction(sample, self.rate) / self._time_base)
+        self._recent.clear()
+        if not str(self._context.codec.name).startswith(NEW_BY_FLUSH):
+            self._renew()
+        self._is_new = False
         try:
             self._video.container.seek(time, stream=self._stream)
             self._context.flush_buffers()
         except av_errors():
-            self._restart()
-            return
-        self._waiting.clear()
-        self._decoded = self._frames(None, leave_out=LEAD_FRAMES)
-        first = next(self._decoded, None)
-        if first is None or first[0] > start:
-            self._restart()
-            return
-        self._waiting.append(first)
-        self.position = first[0]
+            return False
+        return True
 
-    def _restart(self) -> None:
-        self._video.close()
-        self._open()
-        self._waiting.clear()
-        self._decoded = self._frames(self._first)
-        self.position = self._first
-
-    def _frames_from_start(self) -> Iterator[tuple[int, Samples]]:
-        for packet in self._packets():
-            for frame in self._decode(packet):
-                samples = _as_floats(frame)
-                yield self._begin_of(frame, 0), samples
+    def _renew(self) -> None:
+        """Open the file again, unless nothing was read of it yet."""
+        self._recent.clear()
+        if not self._is_new:
+            self._video.close()
+            self._open()
 
     def _frames(self, position: int | None, *, leave_out: int = 0) -> Iterator[tuple[int, Samples]]:
         """What comes out of the decoder: the sample at which it begins, and samples (time, channel)."""
         for packet in self._packets():
             for frame in self._decode(packet):
+                if leave_out:
+                    leave_out -= 1
+                    continue
                 samples = _as_floats(frame)
                 begin = self._begin_of(frame, position)
                 position = begin + len(samples)
-                if leave_out:
-                    leave_out -= 1
-                elif samples.shape[1] == self.channels:
+                self.channels = self.channels or samples.shape[1]
+                if samples.shape[1] == self.channels:
                     yield begin, samples
 
     def _begin_of(self, frame: Any, position: int | None) -> int:
@@ -155,8 +181,8 @@ class SoundTrack:
         rate = int(self._context.sample_rate)
         if frame.pts is None:
             return position or 0
-        tick = Fraction(frame.time_base) * rate
-        begin = int(frame.pts * tick + Fraction(1, 2))
+        tick = self._time_base * rate
+        begin = math.floor(frame.pts * tick + Fraction(1, 2))
         if position is None:
             return self._on_grid(begin, tick)
         is_gap = abs(begin - position) > max(GAP_SECONDS * rate, 2 * tick)
@@ -170,6 +196,7 @@ class SoundTrack:
         return near if abs(near - begin) <= tick + 1 else begin
 
     def _packets(self) -> Iterator[Any]:
+        self._is_new = False
         demuxed = self._video.container.demux(self._stream)
         while True:
             try:

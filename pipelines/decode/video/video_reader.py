@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -132,7 +133,7 @@ class VideoReader:
         """
         if not self.table(located).flags & TableFlag.HAS_SOUND:
             return None
-        name, start = _name(located), int(begin * sample_rate + Fraction(1, 2))
+        name, start = _name(located), math.floor(begin * sample_rate + Fraction(1, 2))
         track = self._tracks.take(name, start) or SoundTrack(located.media)
         try:
             samples = _stretch_of(track, start, num, sample_rate)

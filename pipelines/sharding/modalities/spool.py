@@ -16,7 +16,7 @@ from typing import Any
 from ...sources.located import Member
 from ..source_reader import CHUNK_BYTES
 
-__all__ = ["Spool", "SpooledMedia", "SpoolWriter"]
+__all__ = ["Spool", "SpoolWriter", "SpooledMedia"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,15 @@ from ...decode.video.opened_video import OpenedVideo
 from ...sources.located import Member
 from ...storage.frame_table import FrameTable, TableFlag
 from .spool import SpoolWriter
-from .video_packets import CopiedPackets, Stretch, Times, opened, scan_packets, sound_packets, video_packets
+from .video_packets import (
+    CopiedPackets,
+    PacketTimes,
+    Stretch,
+    opened,
+    scan_packets,
+    sound_packets,
+    video_packets,
+)
 
 __all__ = ["SUFFIXES", "VideoCopier", "container_options", "has_sound_track", "moved_sound", "takes", "timed"]
 
@@ -46,7 +54,7 @@ class VideoCopier:
 
     media: Member
     table: FrameTable
-    stored: Times
+    stored: PacketTimes
     container: str
     has_sound: bool
     sound_lead: Fraction
@@ -109,9 +117,8 @@ class VideoCopier:
                 container.mux(packet)
 
     def _pictures(self, stretch: Stretch, copied: CopiedPackets, stream: Any) -> Iterator[Any]:
-        times = dict(
-            zip(copied.numbers.tolist(), zip(copied.pts.tolist(), copied.dts.tolist(), strict=True), strict=True)
-        )
+        both = zip(copied.pts.tolist(), copied.dts.tolist(), strict=True)
+        times = dict(zip(copied.numbers.tolist(), both, strict=True))
         has_own_times = bool(self.table.flags & TableFlag.OWN_TIMES)
         for number, packet in video_packets(self.media, self.table, stretch):
             if number not in times:
@@ -130,9 +137,8 @@ class VideoCopier:
         """
         table, begin, end = self.table, None, None
         if stretch.first or self.container != "mp4":
-            begin = int(table.rows["time"][stretch.first]) * table.time_base - (
-                0 if stretch.first else self.sound_lead
-            )
+            lead = 0 if stretch.first else self.sound_lead
+            begin = int(table.rows["time"][stretch.first]) * table.time_base - lead
         if stretch.stop < len(table):
             end = int(table.rows["time"][stretch.stop]) * table.time_base
         return moved_sound(sound_packets(self.media, begin, end), stream, origin)

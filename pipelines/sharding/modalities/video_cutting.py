@@ -84,9 +84,10 @@ class VideoCutter:
 
     def copy(self, first: int, stop: int, *, origin: int | None = None) -> Copy | None:
         """A copy of frames [first, stop); None where it does not decode to them."""
-        writer = self._spool.writer()
+        writer, copier = self._spool.writer(), self._copier
         try:
-            self._copier.copy(Stretch.of(self._copier.table, first, stop), writer, origin=origin)
+            stretch = Stretch.of(copier.table, first, stop, end_packet=copier.stored.end_packet)
+            copier.copy(stretch, writer, origin=origin)
             media = self._spool.keep(writer)
         except UndecodableError:
             self._failures += 1

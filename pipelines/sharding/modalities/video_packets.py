@@ -21,8 +21,8 @@ from ...storage.frame_table import FrameTable, TableFlag
 
 __all__ = [
     "CopiedPackets",
+    "PacketTimes",
     "Stretch",
-    "Times",
     "demuxed",
     "opened",
     "scan_packets",
@@ -47,11 +47,22 @@ class Stretch:
     stop_packet: int
 
     @classmethod
-    def of(cls, table: FrameTable, first: int, stop: int) -> Stretch:
-        """From the ordinal of one clean key to that of another, or to the end of the video."""
-        keys, packets = table.rows["key_packet"], table.rows["packet"]
-        stop_packet = int(packets[first:].max()) + 1 if stop == len(table) else int(keys[stop])
-        return cls(first, stop, int(keys[first]), stop_packet)
+    def of(cls, table: FrameTable, first: int, stop: int, *, end_packet: int) -> Stretch:
+        """From the ordinal of one clean key to that of another, or to the end of the video, with all its packets."""
+        keys = table.rows["key_packet"]
+        return cls(first, stop, int(keys[first]), end_packet if stop == len(table) else int(keys[stop]))
+
+
+@dataclass(frozen=True, slots=True)
+class PacketTimes:
+    """Time stamps of every packet of a video as they are stored: (packets,) each, NO_TIME for none.
+
+    Packets from `end_packet` on are hidden: nothing of them is shown.
+    """
+
+    pts: Times
+    dts: Times
+    end_packet: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +78,21 @@ class CopiedPackets:
     dts: Times
 
     @classmethod
-    def of(cls, table: FrameTable, stored: Times, stretch: Stretch, *, origin: int) -> CopiedPackets:
-        """Those of a stretch, from what `scan_packets` found; `origin` is the table's time that becomes 0.
+    def of(cls, table: FrameTable, stored: PacketTimes, stretch: Stretch, *, origin: int) -> CopiedPackets:
+        """Those of a stretch; `origin` is the table's time that becomes 0.
 
         Raises `UndecodableError` where the time of one is not known.
         """
+        if stretch.stop_packet > len(stored.pts):
+            raise UndecodableError(f"it ends before packet {stretch.stop_packet:,}")
         numbers = _undamaged(table, stretch)
         ordinals = np.full(stretch.stop_packet, -1, np.int64)
-        ordinals[: len(table.first_of_packet)] = table.first_of_packet[: stretch.stop_packet]
+        known = table.first_of_packet[: stretch.stop_packet]
+        ordinals[: len(known)] = known
         ordinals = ordinals[numbers]
         shown = np.where(ordinals >= 0, table.rows["time"][ordinals], NO_TIME)
         if table.flags & TableFlag.OWN_TIMES:
-            pts, dts = stored[numbers, 0], stored[numbers, 1]
+            pts, dts = stored.pts[numbers], stored.dts[numbers]
             pts = np.where(pts == NO_TIME, shown, pts)
         else:
             pts, dts = shown, np.full(len(numbers), NO_TIME)
@@ -108,15 +122,16 @@ def opened(media: Member) -> OpenedVideo:
     return OpenedVideo(media, max_pixels=ANY_SIZE)
 
 
-def scan_packets(media: Member) -> Times:
-    """Time stamps of every packet of the video as they are stored: (packets, 2) int64, pts and dts."""
+def scan_packets(media: Member) -> PacketTimes:
+    """The times of every packet of the video, by demuxing it."""
     video = opened(media)
     try:
-        found = [(packet.pts, packet.dts) for packet in demuxed(video, video.stream)]
+        found = [(packet.pts, packet.dts, packet.is_discard) for packet in demuxed(video, video.stream)]
     finally:
         video.close()
-    times = [[NO_TIME if time is None else int(time) for time in both] for both in found]
-    return np.array(times, np.int64).reshape(-1, 2)
+    times = np.array([[NO_TIME if one is None else int(one) for one in row] for row in found], np.int64)
+    pts, dts, is_hidden = times.reshape(-1, 3).T
+    return PacketTimes(pts, dts, int(np.flatnonzero(is_hidden == 0).max(initial=-1)) + 1)
 
 
 def video_packets(media: Member, table: FrameTable, stretch: Stretch) -> Iterator[tuple[int, Any]]:
