@@ -12,7 +12,7 @@ from .damage import Damage
 
 __all__ = ["Target", "find_target"]
 
-MODULES = ("arrays", "faulty", "pictures", "sets", "sounds", "states", "tars")
+MODULES = ("arrays", "faulty", "pictures", "sets", "sounds", "states", "tars", "videos")
 
 
 @dataclass(frozen=True)

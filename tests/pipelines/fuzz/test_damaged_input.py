@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from . import arrays, faulty, pictures, sets, sounds, states, tars
+from . import arrays, faulty, pictures, sets, sounds, states, tars, videos
 from .cases import played
 from .target import Target
 
@@ -21,6 +21,7 @@ GROUPS: dict[str, tuple[tuple[Target, ...], int, int]] = {
     "sounds": (sounds.TARGETS, 6, 220),
     "arrays": (arrays.TARGETS, 6, 350),
     "pictures": (pictures.TARGETS, 6, 250),
+    "videos": (videos.TARGETS, 6, 250),
 }
 """Of each group: its targets, cases of each target in `make test`, and in `make verify`."""
 
