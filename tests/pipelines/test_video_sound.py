@@ -13,7 +13,7 @@ import pytest
 import soxr
 from numpy.typing import NDArray
 
-from pipelines import VideoIterator, open_source
+from pipelines import ExampleError, VideoIterator, open_source
 from pipelines.decode.video import sound_track
 from pipelines.decode.video.sound_track import SoundTrack
 
@@ -21,20 +21,23 @@ from .video_clips import alone
 from .videos import make_video
 
 Samples = NDArray[np.float64]
-TRACKS = [
+USUAL = [
     ("mp4", "aac", 44_100),
     ("mkv", "aac", 48_000),
-    ("mkv", "libopus", 48_000),
     ("webm", "libopus", 48_000),
-    ("mp4", "libopus", 48_000),
     ("mkv", "pcm_s16le", 44_100),
+    ("avi", "libmp3lame", 44_100),
+    ("webm", "vorbis", 48_000),
+]
+TRACKS = [
+    *USUAL,
+    ("mkv", "libopus", 48_000),
+    ("mp4", "libopus", 48_000),
     ("mov", "pcm_s24le", 48_000),
     ("avi", "pcm_s16le", 16_000),
     ("mp4", "libmp3lame", 48_000),
     ("mkv", "libmp3lame", 44_100),
-    ("avi", "libmp3lame", 44_100),
     ("mkv", "vorbis", 44_100),
-    ("webm", "vorbis", 48_000),
     ("mkv", "flac", 44_100),
     ("ts", "aac", 48_000),
 ]
@@ -140,7 +143,7 @@ def assert_alike(
         assert np.array_equal(sound, theirs[key][1]), key
 
 
-@pytest.mark.parametrize(("suffix", "codec", "hz"), TRACKS)
+@pytest.mark.parametrize(("suffix", "codec", "hz"), USUAL)
 def test_sound_is_that_of_the_whole_track_in_every_order(
     suffix: str, codec: str, hz: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,3 +328,9 @@ def test_rates_that_mean_nothing_are_refused_by_name(
 ) -> None:
     with pytest.raises(error, match=told):
         VideoIterator(tmp_path / "is not looked at", sample_rate=sample_rate)
+
+
+def test_rates_that_are_too_far_apart_are_refused(tmp_path: Path) -> None:
+    make_track(tmp_path / "a.mp4", "aac", 48_000, num_frames=8)
+    with pytest.raises(ExampleError, match="its sample rate of 48,000 Hz is too far from 100 Hz"):
+        sounds_of(tmp_path, 100)
