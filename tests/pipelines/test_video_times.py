@@ -21,7 +21,7 @@ from .video_clips import alone, clips_of
 from .videos import decode_straight, make_video
 
 RATES = (12, 30, 60, 29.97, Fraction(30_000, 1001), Fraction(1, 2))
-VARIABLE = [("mp4", "libx264", 0), ("mp4", "libx264", 3), ("mkv", "libx264", 3), ("webm", "libvpx-vp9", 0)]
+VARIABLE = [("mp4", "libx264", 3), ("mkv", "libx264", 2), ("webm", "libvpx-vp9", 0)]
 FRAMES = 40
 
 
@@ -99,9 +99,9 @@ def test_a_rate_picks_of_variable_rate_the_last_frame_shown_by_each_time(
 @pytest.mark.parametrize(
     ("name", "rates"),
     [
-        ("fire2.mp4", (12, 30)),
+        ("fire2.mp4", (30,)),
         ("no_duration.webm", (60,)),
-        pytest.param("fire2.mp4", (60,), marks=pytest.mark.heavy),
+        pytest.param("fire2.mp4", (12, 60), marks=pytest.mark.heavy),
         pytest.param("no_duration.webm", (12, 30), marks=pytest.mark.heavy),
         pytest.param("cursed-vfr.mp4", (12, 30, 60), marks=pytest.mark.heavy),
     ],
