@@ -11,7 +11,7 @@ from pipelines.batching import state
 from pipelines.decode import resize
 from pipelines.decode.audio import audio_decoder, compressed, mp3, resampling, wav
 from pipelines.decode.image import jpeg2000, limits, pillow
-from pipelines.decode.video import measuring, measuring_child, measuring_process, mpegts
+from pipelines.decode.video import measuring_child, measuring_process, mpegts, whole_video
 from pipelines.sharding.modalities import audio_examples, video_cutting, video_encoding
 from pipelines.sources import folder, shards
 from pipelines.sources.arrays import array_source, stored_array, zarr_array
@@ -38,7 +38,7 @@ LIMITS = {
     "resampling | 256": resampling.MOST_RATIO == 256,
     "256 MiB as samples": audio_examples.LARGEST_MADE == 256 * MEBI,
     "8 channels, 655,350 Hz": (audio_examples.MOST_FLAC_CHANNELS, audio_examples.MOST_FLAC_HZ) == (8, 655_350),
-    "2³¹, and 131,072 for each byte": (measuring.FREE_PIXELS, measuring.PIXELS_A_BYTE) == (1 << 31, 131_072),
+    "2³¹, and 131,072 for each byte": (whole_video.FREE_PIXELS, whole_video.PIXELS_A_BYTE) == (1 << 31, 131_072),
     "measures a video | 2 GiB": measuring_child.MOST_BYTES == 2 * GIBI,
     "measured | 300 s": measuring_process.SECONDS_OF_SILENCE == 300,
     "again | 2²⁵, which is 8K": video_encoding.MOST_PIXELS == 1 << 25 >= 7680 * 4320,
