@@ -74,7 +74,7 @@ def measure_video(
     picture = whole.frames[int(np.flatnonzero(~is_broken)[0])].picture
     head["width"], head["height"], head["turns"] = picture.width, picture.height, picture.turns
     head["channels"] = picture.channels
-    if _has_sound(media):
+    if _has_sound(media, max_pixels):
         flags |= TableFlag.HAS_SOUND
     head["flags"], head["frames"], head["broken"], head["end"] = int(flags), len(good), len(broken), end
     head["time_numerator"], head["time_denominator"] = time_base.numerator, time_base.denominator
@@ -253,9 +253,9 @@ def _is_even(times: NDArray[np.int64], base: Fraction, rate: Fraction) -> bool:
     return bool((np.abs(times - times[0] - ideal) <= (1 if step >= 2 else 0)).all())
 
 
-def _has_sound(media: Member) -> bool:
+def _has_sound(media: Member, max_pixels: int | None) -> bool:
     """Whether a sound track is there that can be decoded."""
-    video = OpenedVideo(media)
+    video = OpenedVideo(media, max_pixels=max_pixels)
     try:
         if not video.container.streams.audio:
             return False

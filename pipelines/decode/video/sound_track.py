@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from ...sources.located import Member
 from ..errors import UndecodableError
 from .av_package import av_errors
-from .opened_video import OpenedVideo
+from .opened_video import OpenedVideo, positive
 
-__all__ = ["SoundTrack"]
+__all__ = ["SoundTrack", "check_sound"]
 
 Samples = NDArray[np.float32]
 
@@ -47,8 +47,8 @@ LEAD_FRAMES = 2
 """Left out after a seek: they may be cut short."""
 
 GAP_SECONDS = Fraction(1, 10)
-MOST_SECONDS = 3600
-"""Of sound for one clip."""
+MOST_BYTES = 1 << 28
+"""Of sound for one clip, all channels as float32."""
 
 
 class SoundTrack:
@@ -59,15 +59,15 @@ class SoundTrack:
 
     num_bytes = 1 << 20
 
-    def __init__(self, media: Member) -> None:
-        self._media = media
+    def __init__(self, media: Member, *, max_pixels: int | None = None) -> None:
+        self._media, self._max_pixels = media, max_pixels
         self._block = 0  # the one that is being decoded
         self._floor: float = -math.inf  # samples from here on can be had without going back
         self._is_new, self.channels = True, 0
         self._open()
         self._decoded = self._frames(0)
         self._recent: deque[tuple[int, Samples]] = deque(islice(self._decoded, 2))
-        if not self._recent:
+        if not self._recent or int(self._context.sample_rate) <= 0:
             self._video.close()
             raise UndecodableError("none of its sound can be decoded")
         (self._first, first), (second_begin, second) = self._recent[0], self._recent[-1]
@@ -79,7 +79,7 @@ class SoundTrack:
         self._may_seek = tick <= 1 or (is_steady and (tick < len(second) / 2 or counts_frames))
 
     def _open(self) -> None:
-        self._video = OpenedVideo(self._media)
+        self._video = OpenedVideo(self._media, max_pixels=self._max_pixels)
         streams = self._video.container.streams.audio
         if not streams or streams[0].codec_context is None:
             self._video.close()
@@ -87,16 +87,12 @@ class SoundTrack:
         self._stream = streams[0]
         self._context = self._stream.codec_context
         self._context.thread_count = 1
-        base = self._stream.time_base
-        self._time_base = Fraction(int(base.numerator), int(base.denominator))
+        self._time_base = positive(self._stream.time_base) or Fraction(1, 1000)
         self._is_new = True
 
     def read(self, start: int, stop: int) -> Samples:
         """Samples [start, stop) as (time, channel) float32; zeros where there is no sound."""
-        if stop - start > MOST_SECONDS * self.rate:
-            raise UndecodableError(
-                f"its clip has {(stop - start) / self.rate:,.0f} s of sound: choose a shorter one"
-            )
+        check_sound(stop - start, self.channels, self.rate)
         out = np.zeros((max(0, stop - start), self.channels), np.float32)
         length, begin = BLOCK_SECONDS * self.rate, start
         while begin < stop:
@@ -216,6 +212,15 @@ class SoundTrack:
     def close(self) -> None:
         """Let go of the file and the decoder."""
         self._video.close()
+
+
+def check_sound(num: int, channels: int, rate: int) -> None:
+    """Raise `UndecodableError` for so many samples that they take too much memory."""
+    if 4 * num * channels > MOST_BYTES:
+        raise UndecodableError(
+            f"its clip has {num / rate:,.0f} s of sound in {channels:,} channels, more than {MOST_BYTES:,} bytes: "
+            "choose fewer clip_frames"
+        )
 
 
 SCALES = {"u8": 7, "s16": 15, "s32": 31, "s64": 63}

@@ -134,7 +134,8 @@ class VideoDecoder:
                 f"its index says {clip.record.frames:,} frames, its frame table {len(table):,}: one is damaged, or the "
                 "file was replaced"
             )
-        check_pixels(*table.size, self.reader.max_pixels)
+        height, width = table.size
+        check_pixels(width, height, self.reader.max_pixels)
         return table
 
     def _decode(self, clip: Clip, table: FrameTable, out: Frames, place: Place) -> Details:

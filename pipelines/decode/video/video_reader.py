@@ -24,9 +24,10 @@ from ..audio.resampling import MOST_RATIO, resample_window
 from ..decoder import RUN_PROGRESS
 from ..decoder_pool import DecoderPool
 from ..errors import UndecodableError
+from ..image.limits import most_pixels
 from .frame_counts import FrameCounter
 from .measuring_process import MOST_PROCESSES, measure_apart
-from .sound_track import SoundTrack
+from .sound_track import SoundTrack, check_sound
 from .video_stream import VideoStream
 
 __all__ = ["VideoReader"]
@@ -52,12 +53,12 @@ class VideoReader:
     keep         decoded frames that a decoder keeps for clips that overlap
     """
 
-    kind = "video-1"
     modality = "video"
     at_once = MOST_PROCESSES
 
     def __init__(self, *, max_pixels: int | None = None, keep: int = 0) -> None:
         self.max_pixels, self.keep = max_pixels, keep
+        self.kind = f"video-2, {most_pixels(max_pixels)} pixels"  # in the cache: what is refused depends on it
         self.counter = FrameCounter()
         self.is_random = False
         self._tables: LiveCache[Name, FrameTable] = LiveCache(KEPT_TABLES)
@@ -100,7 +101,7 @@ class VideoReader:
                 return FrameTable.at(rows, offset, f"{located.container}.frames.npy")
             except ShardError as error:
                 raise UndecodableError(str(error).rstrip(".")) from error
-        entry = _cache_entry(located)
+        entry = _cache_entry(self.kind, located)
         if entry is not None and (content := read_entry(entry)) is not None:
             try:
                 return FrameTable.at(parse_frames(content, where=entry), 0, entry)
@@ -133,8 +134,9 @@ class VideoReader:
         """
         if not self.table(located).flags & TableFlag.HAS_SOUND:
             return None
+        check_sound(num, 1, sample_rate)
         name, start = _name(located), math.floor(begin * sample_rate + Fraction(1, 2))
-        track = self._tracks.take(name, start) or SoundTrack(located.media)
+        track = self._tracks.take(name, start) or SoundTrack(located.media, max_pixels=self.max_pixels)
         try:
             samples = _stretch_of(track, start, num, sample_rate)
         except BaseException:
@@ -173,7 +175,7 @@ def _name(located: LocatedExample) -> Name:
     return located.container, located.offset, located.key
 
 
-def _cache_entry(located: LocatedExample) -> str | None:
+def _cache_entry(kind: str, located: LocatedExample) -> str | None:
     """Under which name the table of a video is cached; None where it lies in no file of this machine."""
     place = located.media.file
     if place is None:
@@ -182,5 +184,5 @@ def _cache_entry(located: LocatedExample) -> str | None:
         identity = file_identity(Path(place.path))
     except OSError:
         return None
-    what = ["frame table", VideoReader.kind, identity, place.offset, located.media.size]
+    what = ["frame table", kind, identity, place.offset, located.media.size]
     return f"{cache_name(what)}.frames.npy"
