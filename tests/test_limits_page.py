@@ -39,6 +39,7 @@ LIMITS = {
     "256 MiB as samples": audio_examples.LARGEST_MADE == 256 * MEBI,
     "8 channels, 655,350 Hz": (audio_examples.MOST_FLAC_CHANNELS, audio_examples.MOST_FLAC_HZ) == (8, 655_350),
     "2³¹, and 131,072 for each byte": (whole_video.FREE_PIXELS, whole_video.PIXELS_A_BYTE) == (1 << 31, 131_072),
+    "65,536, and one for 8 bytes": (whole_video.FREE_PACKETS, whole_video.BYTES_A_PACKET) == (65_536, 8),
     "measures a video | 2 GiB": measuring_child.MOST_BYTES == 2 * GIBI,
     "measured | 300 s": measuring_process.SECONDS_OF_SILENCE == 300,
     "again | 2²⁵, which is 8K": video_encoding.MOST_PIXELS == 1 << 25 >= 7680 * 4320,

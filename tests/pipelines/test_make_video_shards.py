@@ -160,6 +160,8 @@ def test_formats_are_told_by_content_and_what_is_none_is_refused_with_a_reason(s
     (source / "empty.avi").write_bytes(b"")
     (source / "head.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(20))
     (source / "sound.mkv").write_bytes(_sound_alone(source))
+    (source / "old.wmv").write_bytes(b"0&\xb2u\x8ef\xcf\x11\xa6\xd9\0\xaa\0b\xcel" + bytes(100))
+    (source / "flash").write_bytes(b"FLV\1\5\0\0\0\t" + bytes(100))
     (source / "cover.jpg").write_bytes(png(1))
     (source / "noise.bin").write_bytes(bytes(1000))
     report = pack()
@@ -173,7 +175,9 @@ def test_formats_are_told_by_content_and_what_is_none_is_refused_with_a_reason(s
     assert {failure.path: failure.reason for failure in report.failures} == {
         "cut.mp4": "damaged: it cannot be opened (invalid data)",
         "empty.avi": "an empty file",
+        "flash": "a Flash video, which cannot be read: convert it to mp4",
         "head.mp4": "damaged: it cannot be opened (invalid data)",
+        "old.wmv": "a Windows Media file, which cannot be read: convert it to mp4",
         "sound.mkv": "it has no video stream",
         "text.mp4": "not a video: it does not begin like one",
     }

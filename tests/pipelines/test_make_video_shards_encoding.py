@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -20,6 +21,8 @@ from pipelines.sharding.modalities import video_encoding
 from pipelines.sharding.modalities.frame_placing import even_size
 from pipelines.sharding.modalities.video import VideoSettings
 from pipelines.sharding.modalities.video_encoders import ENCODERS
+from pipelines.sources.located import Member
+from pipelines.storage.frame_table import FrameTable
 from pipelines.storage.index import load_index
 from pipelines.storage.manifest import Manifest
 
@@ -279,17 +282,13 @@ def test_a_better_quality_takes_more_bytes(source: Path, tmp_path: Path, pack: P
     assert sizes == sorted(sizes, reverse=True)
 
 
-class Wrong:
-    """Encoders of which something is not as it should be."""
-
-    @staticmethod
-    def loses_a_frame(frames: Iterator[Any]) -> Iterator[Any]:
-        return (frame for number, frame in enumerate(frames) if number != 7)
-
-
 def test_what_is_not_as_it_should_be_is_refused(source: Path, pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     make_video(source / "a.mp4", num_frames=20)
-    decoded = video_encoding.decoded_frames
+    decode_frames = video_encoding.decode_frames
+
+    def without_the_seventh(media: Member, table: FrameTable, use: Callable[[Any], None]) -> None:
+        numbers = itertools.count()
+        decode_frames(media, table, lambda frame: None if next(numbers) == 7 else use(frame))
 
     def refused() -> str:
         with pytest.raises(ShardingError) as caught:
@@ -297,19 +296,13 @@ def test_what_is_not_as_it_should_be_is_refused(source: Path, pack: Pack, monkey
         return str(caught.value)
 
     with monkeypatch.context() as patch:
-        patch.setattr(video_encoding, "decoded_frames", lambda *of: Wrong.loses_a_frame(decoded(*of)))
+        patch.setattr(video_encoding, "decode_frames", without_the_seventh)
         assert "encoded as h264, it has 19 of 20 frames" in refused()
     with monkeypatch.context() as patch:
         options = {**ENCODERS["h264"].settings, "x264-params": "keyint=6:min-keyint=6:scenecut=0:bframes=0"}
         patch.setitem(ENCODERS, "h264", type(ENCODERS["h264"])("libx264", 20, 51, {**options, "g": "6"}))
         assert "encoded as h264, it has key frames at other places" in refused()
     with monkeypatch.context() as patch:
-        place = video_encoding.FramePlacing.place
-
-        def late(self: Any, frame: Any) -> Any:
-            return place(self, frame)
-
-        patch.setattr(video_encoding.FramePlacing, "place", late)
         patch.setattr(video_encoding, "times_of", lambda table: [2 * one for one in range(len(table) + 1)])
         assert "encoded as h264, it has frames at other times" in refused()
     with monkeypatch.context() as patch:

@@ -116,11 +116,22 @@ def spots(places: list[tuple[float, float]]) -> Callable[[int, tuple[int, int]],
 PLACES = [(0.5, 0.5), (0.36, 0.42), (0.62, 0.6)]
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-@pytest.mark.parametrize("aspect", [None, Fraction(64, 51), Fraction(3, 5)], ids=str)
+@pytest.mark.parametrize(
+    ("rotation", "aspect"),
+    [
+        (0, Fraction(1)),
+        (180, Fraction(64, 51)),
+        (90, Fraction(3, 5)),
+        (270, Fraction(64, 51)),
+        pytest.param(0, Fraction(3, 5), marks=pytest.mark.heavy),
+        pytest.param(0, Fraction(64, 51), marks=pytest.mark.heavy),
+        pytest.param(90, Fraction(1), marks=pytest.mark.heavy),
+        pytest.param(90, Fraction(64, 51), marks=pytest.mark.heavy),
+    ],
+)
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_the_transform_takes_each_point_to_where_it_is(
-    fit: str, aspect: Fraction | None, rotation: int, tmp_path: Path
+    fit: str, rotation: int, aspect: Fraction, tmp_path: Path
 ) -> None:
     size = (330, 220)
     lossless(tmp_path / "a.mp4", codec="libx264", options={"qp": "0"}, size=size, pixel_aspect=aspect,
@@ -338,8 +349,8 @@ def test_gray_videos_have_three_equal_channels(tmp_path: Path) -> None:
 def digest_of_odd_widths(folder: Path) -> str:
     """Over clips whose frames, stored or scaled, have odd sides, where swscale writes rows beyond their end."""
     digest = hashlib.sha256()
-    for size in (None, 33, (45, 57), (101, 77), (64, 64)):
-        for fit in ("crop", "pad"):
+    for size, fits in ((None, ("crop",)), (33, ("crop", "pad")), ((101, 77), ("crop", "pad")), (64, ("pad",))):
+        for fit in fits:
             settings: dict[str, Any] = {"size": size, "fit": fit, "crop": "random", "clip_frames": 3}
             for batch in VideoIterator(folder, batch_size=1, threads=2, **settings):
                 digest.update(batch.data.tobytes())
@@ -347,18 +358,15 @@ def digest_of_odd_widths(folder: Path) -> str:
 
 
 def test_odd_widths_give_the_same_bytes_in_two_processes(tmp_path: Path) -> None:
-    """Memory that malloc returns is filled with other values in each: what is read without being written differs."""
+    """In one of them memory that malloc gives is filled first, so that what is read without being written differs."""
     for name, pixel_format in (("a", "yuv444p"), ("b", "yuv444p10le"), ("c", "gray")):
         lossless(tmp_path / f"{name}.mkv", size=(97, 65), pixel_format=pixel_format, num_frames=7)
     make_video(tmp_path / "d.webm", codec="libvpx-vp9", size=(97, 65), num_frames=7)
-    digests = [digest_of_odd_widths(tmp_path)]
-    for filling in ("85", "170"):
-        environment = {**os.environ, "MALLOC_PERTURB_": filling, "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, "-m", "tests.pipelines.test_video_placement", str(tmp_path)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr[-1500:]
-        digests.append(done.stdout.strip())
-    assert len(set(digests)) == 1
+    environment = {**os.environ, "MALLOC_PERTURB_": "85", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "tests.pipelines.test_video_placement", str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert done.stdout.strip() == digest_of_odd_widths(tmp_path)
 
 
 if __name__ == "__main__":

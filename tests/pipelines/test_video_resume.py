@@ -93,19 +93,27 @@ def test_batches_end_inside_videos(folder: Path) -> None:
     assert sum(ends) >= 3
 
 
-@pytest.mark.parametrize(
-    ("kind", "order"),
-    [
-        ("folder", {}),
-        ("tars", {"shuffle": True, "random_offset": True, "crop": "random"}),
-        ("folder", {"shuffle": "files"}),
-        pytest.param("tars", {}, marks=pytest.mark.heavy),
-        pytest.param("folder", {"shuffle": True, "random_offset": True}, marks=pytest.mark.heavy),
-        pytest.param("tars", {"shuffle": "files", "random_offset": True}, marks=pytest.mark.heavy),
-        pytest.param("tars", {"shuffle": True, "shuffle_shards": 2, "short": "skip"}, marks=pytest.mark.heavy),
-    ],
-    ids=str,
-)
+ORDERS: list[tuple[str, dict[str, Any]]] = [
+    ("folder", {}),
+    ("tars", {"shuffle": True, "random_offset": True, "crop": "random"}),
+    ("folder", {"shuffle": "files"}),
+    ("tars", {}),
+    ("folder", {"shuffle": True, "random_offset": True}),
+    ("tars", {"shuffle": "files", "random_offset": True}),
+    ("tars", {"shuffle": True, "shuffle_shards": 2, "short": "skip"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "order"), ORDERS[:2], ids=str)
+def test_a_run_resumes_exactly_at_every_third_batch(
+    kind: str, order: dict[str, Any], folder: Path, tars: Path
+) -> None:
+    make = maker({"folder": folder, "tars": tars}[kind], **order)
+    assert assert_resumes_exactly(make, variations=VARIATIONS, every=3) >= 2 * 4
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("kind", "order"), ORDERS, ids=str)
 def test_a_run_resumes_exactly_at_every_batch(kind: str, order: dict[str, Any], folder: Path, tars: Path) -> None:
     make = maker({"folder": folder, "tars": tars}[kind], **order)
     assert assert_resumes_exactly(make, variations=VARIATIONS) >= 2 * 8
@@ -116,13 +124,16 @@ def test_a_run_resumes_exactly_at_every_batch(kind: str, order: dict[str, Any], 
     [
         {"fps": 12, "hop": 2, "random_offset": True, "shuffle": True},
         {"every": 3, "hop": 2, "shuffle": "files", "sample_rate": 8000},
-        {"fps": Fraction(30_000, 1001), "short": "skip", "size": (24, 40), "fit": "pad"},
+        pytest.param(
+            {"fps": Fraction(30_000, 1001), "short": "skip", "size": (24, 40), "fit": "pad"},
+            marks=pytest.mark.heavy,
+        ),
     ],
     ids=str,
 )
 def test_it_resumes_exactly_at_other_rates_and_strides(clips: dict[str, Any], folder: Path) -> None:
     make = maker(folder, batch_size=4, **clips)
-    assert_resumes_exactly(make, variations=[{"threads": 3}], every=2)
+    assert_resumes_exactly(make, variations=[{"threads": 3}], every=3)
 
 
 def test_it_resumes_exactly_with_frames_of_every_size(folder: Path) -> None:
@@ -145,7 +156,7 @@ def test_a_mixture_of_videos_resumes_exactly(variation: dict[str, Any], folder: 
         parts = [maker(tars, shuffle="files")(), maker(folder, shuffle=True, random_offset=True, seed=1)()]
         return mix(parts, [2, 1], **{"batch_size": 6, "threads": 1, **changes})
 
-    assert_resumes_exactly(make, variations=[variation], every=3)
+    assert_resumes_exactly(make, variations=[variation], every=5)
 
 
 def test_what_is_substituted_is_the_same_after_a_resume(folder: Path, tmp_path: Path) -> None:
@@ -158,13 +169,13 @@ def test_what_is_substituted_is_the_same_after_a_resume(folder: Path, tmp_path: 
     assert sum(int(batch.substituted.sum()) for batch in make() if batch.substituted is not None) == 2
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_worker_processes_bring_the_same_batches(method: str, folder: Path) -> None:
     make = maker(folder, shuffle="files", random_offset=True)
     expected = [(batch.keys, batch.data, batch.fields["pts_seconds"]) for batch in make()]
-    for num_workers in (0, 2) if method == "fork" else (1,):
-        settings = {"multiprocessing_context": method} if num_workers else {}
-        loader = torch_loader(make(), num_workers, **settings)
+    for num_workers in (2,) if method == "fork" else (1,):
+        loader = torch_loader(make(), num_workers, multiprocessing_context=method)
         found = [(batch.keys, np.asarray(batch.data), np.asarray(batch.fields["pts_seconds"])) for batch in loader]
         assert [keys for keys, _, _ in found] == [keys for keys, _, _ in expected]
         for (_, *mine), (_, *theirs) in zip(found, expected, strict=True):
@@ -193,6 +204,7 @@ def test_killed_runs_over_videos_are_exact(kills: int, tars: Path) -> None:
     make = with_ranks_and_workers(maker(tars, shuffle=True, random_offset=True, batch_size=2))
     variations: list[dict[str, Any]] = [{"threads": 1}, {"threads": 3}]
     if kills > 3:
+        pytest.importorskip("torch")
         variations += [{"world_size": 2}, {"num_workers": 2}]
     verdict = verify_resume(make, kills=kills, variations=variations)
     assert verdict.is_exact, verdict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import soxr
 from numpy.typing import NDArray
 
-from pipelines import VideoIterator, open_source
+from pipelines import ExampleError, VideoIterator, open_source
 from pipelines.decode.video import sound_track
 from pipelines.decode.video.sound_track import SoundTrack
 
@@ -21,20 +22,23 @@ from .video_clips import alone
 from .videos import make_video
 
 Samples = NDArray[np.float64]
-TRACKS = [
+USUAL = [
     ("mp4", "aac", 44_100),
     ("mkv", "aac", 48_000),
-    ("mkv", "libopus", 48_000),
     ("webm", "libopus", 48_000),
-    ("mp4", "libopus", 48_000),
     ("mkv", "pcm_s16le", 44_100),
+    ("avi", "libmp3lame", 44_100),
+    ("webm", "vorbis", 48_000),
+]
+TRACKS = [
+    *USUAL,
+    ("mkv", "libopus", 48_000),
+    ("mp4", "libopus", 48_000),
     ("mov", "pcm_s24le", 48_000),
     ("avi", "pcm_s16le", 16_000),
     ("mp4", "libmp3lame", 48_000),
     ("mkv", "libmp3lame", 44_100),
-    ("avi", "libmp3lame", 44_100),
     ("mkv", "vorbis", 44_100),
-    ("webm", "vorbis", 48_000),
     ("mkv", "flac", 44_100),
     ("ts", "aac", 48_000),
 ]
@@ -140,7 +144,7 @@ def assert_alike(
         assert np.array_equal(sound, theirs[key][1]), key
 
 
-@pytest.mark.parametrize(("suffix", "codec", "hz"), TRACKS)
+@pytest.mark.parametrize(("suffix", "codec", "hz"), USUAL)
 def test_sound_is_that_of_the_whole_track_in_every_order(
     suffix: str, codec: str, hz: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,13 +212,37 @@ def test_noise_that_a_decoder_adds_is_the_same_whatever_was_read_before(
         assert max(off) > 1e-3, "otherwise there is no noise, and this tests nothing"
 
 
+@pytest.mark.parametrize(
+    "order", [{}, pytest.param({"shuffle": True, "random_offset": True}, marks=pytest.mark.heavy)], ids=str
+)
+def test_fields_of_clips_are_the_same_after_a_resume(
+    order: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order the whole track is decoded on; a run that resumes begins in the middle of it."""
+    monkeypatch.setattr(sound_track, "BLOCK_SECONDS", 1)
+    make_track(tmp_path / "a.mkv", "aac", 48_000, sound_options={})
+
+    def make() -> VideoIterator:
+        settings: dict[str, Any] = {"clip_frames": 4, "size": 16, "batch_size": 1, "threads": 1, **order}
+        return VideoIterator(tmp_path, sample_rate=44_100, **settings)
+
+    whole = list(make())
+    for before, batch in pairwise(whole):
+        resumed = make()
+        resumed.load_state_dict(before.state)
+        found = next(iter(resumed))
+        assert found.keys == batch.keys
+        for name in ("sound", "pts_seconds"):
+            assert np.array_equal(found.fields[name], batch.fields[name], equal_nan=True)
+
+
 @pytest.mark.parametrize("name", SHARED)
 def test_sound_of_shared_videos_is_that_of_the_whole_track(name: str, shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "video" / name
     rate, begin, whole = whole_track(path)
     media = open_source(alone(path, tmp_path / "a"), modality="video").locate(0).media
     track, num = SoundTrack(media), rate // 3
-    starts = np.arange(0, min(begin + len(whole), 25 * rate), 2 * num // 3)
+    starts = np.arange(0, min(begin + len(whole), 22 * rate), num)
     expected = [track.read(start, start + num) for start in starts.tolist()]
     for start, samples in zip(starts.tolist(), expected, strict=True):
         assert_is_part(samples.mean(axis=1, dtype=np.float64), whole, begin, start)
@@ -325,3 +353,9 @@ def test_rates_that_mean_nothing_are_refused_by_name(
 ) -> None:
     with pytest.raises(error, match=told):
         VideoIterator(tmp_path / "is not looked at", sample_rate=sample_rate)
+
+
+def test_rates_that_are_too_far_apart_are_refused(tmp_path: Path) -> None:
+    make_track(tmp_path / "a.mp4", "aac", 48_000, num_frames=8)
+    with pytest.raises(ExampleError, match="its sample rate of 48,000 Hz is too far from 100 Hz"):
+        sounds_of(tmp_path, 100)

@@ -21,7 +21,7 @@ from .video_clips import alone, clips_of
 from .videos import decode_straight, make_video
 
 RATES = (12, 30, 60, 29.97, Fraction(30_000, 1001), Fraction(1, 2))
-VARIABLE = [("mp4", "libx264", 0), ("mp4", "libx264", 3), ("mkv", "libx264", 3), ("webm", "libvpx-vp9", 0)]
+VARIABLE = [("mp4", "libx264", 3), ("mkv", "libx264", 2), ("webm", "libvpx-vp9", 0)]
 FRAMES = 40
 
 
@@ -99,10 +99,11 @@ def test_a_rate_picks_of_variable_rate_the_last_frame_shown_by_each_time(
 @pytest.mark.parametrize(
     ("name", "rates"),
     [
-        ("fire2.mp4", (12, 30, 60)),
-        ("no_duration.webm", (12, 30, 60)),
-        ("cursed-vfr.mp4", (30,)),
-        pytest.param("cursed-vfr.mp4", (12, 60), marks=pytest.mark.heavy),
+        ("fire2.mp4", (30,)),
+        ("no_duration.webm", (60,)),
+        pytest.param("fire2.mp4", (12, 60), marks=pytest.mark.heavy),
+        pytest.param("no_duration.webm", (12, 30), marks=pytest.mark.heavy),
+        pytest.param("cursed-vfr.mp4", (12, 30, 60), marks=pytest.mark.heavy),
     ],
 )
 def test_the_same_holds_for_shared_videos(
@@ -245,7 +246,9 @@ def _once(path: Path, folder: Path) -> Path:
     return folder if folder.exists() else alone(path, folder)
 
 
-@pytest.mark.parametrize("settings", [{}, {"fps": 60}, {"every": 2}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"fps": 60}, pytest.param({"every": 2}, marks=pytest.mark.heavy)], ids=str
+)
 def test_random_offsets_cover_all_starts_evenly_and_no_state_comes_twice(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -258,7 +261,7 @@ def test_random_offsets_cover_all_starts_evenly_and_no_state_comes_twice(
         base: dict[str, Any] = {"clip_frames": 4, "hop": 10 * scale, "size": 32, "batch_size": 3, "seed": 3}
         return VideoIterator(_once(path, tmp_path / "a"), **base, **settings, random_offset=True, threads=threads)
 
-    clips, states, counts, num_epochs = make(), set[str](), Counter[int](), 100
+    clips, states, counts, num_epochs = make(), set[str](), Counter[int](), 70
     sets = [starts_of(clips, states) for _ in range(num_epochs)]
     num_clips = len(clips.source)
     shares = [number * num_starts // num_clips for number in range(num_clips + 1)]

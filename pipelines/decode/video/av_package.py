@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-__all__ = ["av_errors", "import_av", "words_of"]
+__all__ = ["av_errors", "import_av", "lenient_metadata", "words_of"]
 
 
 def import_av() -> Any:
@@ -16,6 +16,11 @@ def import_av() -> Any:
     except ImportError as error:
         raise ImportError("videos need PyAV: pip install av") from error
     return av
+
+
+def lenient_metadata() -> dict[str, str]:
+    """The settings of `av.open` with which titles in other encodings are no error; newer ones need none."""
+    return {"metadata_errors": "replace"} if int(import_av().__version__.split(".")[0]) < 19 else {}
 
 
 def av_errors() -> tuple[type[Exception], ...]:

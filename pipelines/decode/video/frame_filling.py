@@ -2,8 +2,9 @@
 
 A frame is scaled whole, so that the box of `geometry.frame` comes out as large as its place in the output, and the box
 is cut from that: one pass of FFmpeg's scaler, whose bilinear filter widens with the scale of the reduction. Every pixel
-then gets its own chroma; by itself the scaler gives two neighbours the same where the width is even. Frames that keep
-their size are those of plain PyAV, byte for byte.
+then gets its own chroma, because planes are asked for: of packed RGB the scaler gives two neighbours the same where the
+width is even, or, told to give each its own, the same pixels in twice the time. Frames that keep their size are
+those of plain PyAV, byte for byte.
 """
 
 from __future__ import annotations
@@ -101,25 +102,20 @@ class FrameFilling:
 
     def fill(self, source: Any, target: Pixels, placement: ClipPlacement) -> None:
         """One frame of PyAV into (height, width, 3) uint8; what lies around its place becomes black."""
-        pixels = self._scaled(source, placement)
-        if placement.turns:
-            pixels = np.rot90(pixels, placement.turns)
         left, top, right, bottom = placement.target_box
         inner = target[top:bottom, left:right]
         if inner.shape != target.shape:
             target[...] = 0
-        left, top, right, bottom = placement.box
-        cut = pixels[top:bottom, left:right]
-        inner[...] = cut[:, ::-1] if placement.flip else cut
-
-    def _scaled(self, source: Any, placement: ClipPlacement) -> Pixels:
-        """A frame as it is stored, scaled: (height, width, 3) uint8, a view of the scaler's memory."""
         height, width = placement.scaled if placement.turns % 2 == 0 else placement.scaled[::-1]
-        how = None if (source.height, source.width) == (height, width) else _full_chroma()
-        made = self._reformatter().reformat(source, width, height, format="rgb24", interpolation=how, threads=1)
-        plane = made.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : 3 * width]
-        return rows.reshape(height, width, 3) if rows.flags.c_contiguous else _as_pixels(rows, height, width)
+        if (source.height, source.width) == (height, width):
+            made = self._reformatter().reformat(source, width, height, format="rgb24", threads=1)
+            inner[...] = _placed(_rows(made.planes[0], height, 3 * width), placement, channels=3)
+            return
+        made = self._reformatter().reformat(
+            source, width, height, format="gbrp", interpolation=_exactly_bilinear(), threads=1
+        )
+        for channel, plane in zip((1, 2, 0), made.planes, strict=True):
+            inner[:, :, channel] = _placed(_rows(plane, height, width), placement)
 
     def _reformatter(self) -> Any:
         """The scaler of this thread."""
@@ -138,16 +134,28 @@ class FrameFilling:
         return f"size={self.size}, fit={self.fit!r}, crop={self.crop!r}, flip={self.flip}"
 
 
-def _full_chroma() -> Any:
-    """Bilinear, with chroma as fine as luma, and exact where thousands of pixels become one."""
+def _exactly_bilinear() -> Any:
+    """Bilinear, and exact where thousands of pixels become one."""
     kinds = import_av().video.reformatter.Interpolation
-    return kinds.BILINEAR | kinds.FULL_CHR_H_INT | kinds.ACCURATE_RND
+    return kinds.BILINEAR | kinds.ACCURATE_RND
 
 
-def _as_pixels(rows: Pixels, height: int, width: int) -> Pixels:
-    """Rows with room between them as (height, width, 3), still a view."""
-    strides = (rows.strides[0], 3, 1)
-    return np.lib.stride_tricks.as_strided(rows, (height, width, 3), strides, writeable=False)
+def _rows(plane: Any, height: int, row_bytes: int) -> Pixels:
+    """The rows of a plane, (height, bytes) uint8: a view of the scaler's memory."""
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :row_bytes]
+
+
+def _placed(rows: Pixels, placement: ClipPlacement, *, channels: int = 0) -> Pixels:
+    """Rows of a scaled frame, turned upright, cut and mirrored: (height, width), or with channels behind; a view."""
+    pixels = rows
+    if channels:
+        shape = (len(rows), rows.shape[1] // channels, channels)
+        pixels = np.lib.stride_tricks.as_strided(rows, shape, (rows.strides[0], channels, 1), writeable=False)
+    if placement.turns:
+        pixels = np.rot90(pixels, placement.turns)
+    left, top, right, bottom = placement.box
+    cut = pixels[top:bottom, left:right]
+    return cut[:, ::-1] if placement.flip else cut
 
 
 def _shown_size(height: int, width: int, aspect: Fraction) -> Size:

@@ -14,7 +14,7 @@ from ...sources.located import Member
 from ...storage.blob import BlobFile
 from ..errors import UndecodableError
 from ..image.limits import check_pixels, most_pixels
-from .av_package import av_errors, import_av, words_of
+from .av_package import av_errors, import_av, lenient_metadata, words_of
 
 __all__ = ["OpenedVideo", "pick_stream", "positive"]
 
@@ -54,7 +54,7 @@ class OpenedVideo:
         options = {"protocol_whitelist": "file,subfile", **limits}
         try:
             self.container = av.open(
-                self._name_of(media), format=self.demuxer, options=options, metadata_errors="replace"
+                self._name_of(media), format=self.demuxer, options=options, **lenient_metadata()
             )
         except av_errors() as error:
             self.check_reading()

@@ -20,7 +20,7 @@ from ...storage.frame_table import FrameTable, TableFlag, frames_bytes, parse_fr
 from ...storage.index import Record
 from ...storage.live_cache import LiveCache
 from ..audio.channels import to_channels
-from ..audio.resampling import resample_window
+from ..audio.resampling import MOST_RATIO, resample_window
 from ..decoder import RUN_PROGRESS
 from ..decoder_pool import DecoderPool
 from ..errors import UndecodableError
@@ -157,7 +157,8 @@ def _stretch_of(track: SoundTrack, start: int, num: int, sample_rate: int) -> ND
     """(1, num) float32 at a rate, from a sample of that rate on."""
     if track.rate == sample_rate:
         return to_channels(track.read(start, start + num), 1).T
-
+    if not 1 / MOST_RATIO <= track.rate / sample_rate <= MOST_RATIO:
+        raise UndecodableError(f"its sample rate of {track.rate:,} Hz is too far from {sample_rate:,} Hz")
     moved = max(
         0, -(-(MARGIN_SECONDS * sample_rate - start) // sample_rate)
     )  # whole seconds, so that nothing is < 0

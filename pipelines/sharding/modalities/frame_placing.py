@@ -73,6 +73,11 @@ class FramePlacing:
         aspect = 1 / table.pixel_aspect if turns % 2 else table.pixel_aspect
         return cls(height, width, aspect, turns, Colours.of(frame), VideoReformatter())
 
+    def write_to(self, context: Any) -> None:
+        """Have an encoder write into its file what pixels are."""
+        context.sample_aspect_ratio = self.pixel_aspect
+        self.colours.write_to(context)
+
     def place(self, frame: Any) -> Any:
         """A frame as it is encoded, without a time; which kind of frame it was is forgotten."""
         height, width = (self.width, self.height) if self.turns % 2 else (self.height, self.width)

@@ -22,7 +22,7 @@ from typing import Any
 
 from ...decode.errors import UndecodableError
 from ...decode.video.av_package import av_errors, import_av, words_of
-from ...decode.video.opened_video import OpenedVideo
+from ...decode.video.opened_video import OpenedVideo, positive
 from ...sources.located import Member
 from ...storage.frame_table import FrameTable, TableFlag
 from .spool import SpoolWriter
@@ -177,7 +177,7 @@ def timed(packets: Iterator[Any]) -> Iterator[tuple[Fraction, int, Any]]:
 
 
 def _base_of(packet: Any) -> Fraction:
-    return Fraction(int(packet.time_base.numerator), int(packet.time_base.denominator))
+    return positive(packet.time_base) or Fraction(1, 1000)
 
 
 def has_sound_track(video: OpenedVideo) -> bool:

@@ -7,25 +7,24 @@ file is an mp4, whatever the codec: its times are as fine as those of any source
 
 from __future__ import annotations
 
-import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from ...decode.errors import UndecodableError
 from ...decode.video.av_package import av_errors, import_av, words_of
-from ...decode.video.opened_video import OpenedVideo
+from ...decode.video.whole_video import WholeVideo
 from ...sources.located import Member
 from ...storage.frame_table import FrameFlag, FrameTable
 from .frame_placing import PIXEL_FORMAT, FramePlacing, even_size
 from .spool import SpoolWriter
 from .video_copying import container_options, has_sound_track, moved_sound, takes, timed
 from .video_encoders import ENCODERS
-from .video_packets import demuxed, opened, sound_packets
+from .video_packets import ANY_SIZE, opened, sound_packets
 
-__all__ = ["CONTAINER", "Encoding", "decoded_frames"]
+__all__ = ["CONTAINER", "Encoding", "decode_frames"]
 
 CONTAINER = "mp4"
 MOST_RATE = Fraction(1 << 16)
@@ -73,64 +72,79 @@ class Encoding:
         raise UndecodableError(f"encoded as {self.codec}, it has {wrong}")
 
     def _write(self, media: Member, table: FrameTable, target: SpoolWriter) -> None:
-        frames = decoded_frames(media, table)
-        first = next(frames)
-        placing = FramePlacing.of(first, table, self.resize)
-        with import_av().open(
-            target, "w", format=CONTAINER, options=container_options(CONTAINER, table)
-        ) as container:
-            stream = self._add_stream(container, table, placing)
-            packets = [timed(self._encoded(_and(first, frames), stream, table, placing))]
-            if not self.no_audio and (sound := _add_sound(container, media)) is not None:
-                packets.append(timed(moved_sound(sound_packets(media, None, None), sound, Fraction(0))))
-            for _, _, packet in heapq.merge(*packets, key=lambda one: one[:2]):
-                container.mux(packet)
+        options = container_options(CONTAINER, table)
+        with import_av().open(target, "w", format=CONTAINER, options=options) as container:
+            writer = _Writer(self, container, media, table)
+            decode_frames(media, table, writer.add)
+            writer.finish()
 
-    def _add_stream(self, container: Any, table: FrameTable, placing: FramePlacing) -> Any:
-        encoder = ENCODERS[self.codec]
+
+class _Writer:
+    """Frames in, packets out: encoded, at the times of a table, with the sound between them."""
+
+    def __init__(self, encoding: Encoding, container: Any, media: Member, table: FrameTable) -> None:
+        self._encoding, self._container, self._table = encoding, container, table
+        self._times, self._num = times_of(table), 0
+        self._placing: FramePlacing | None = None
+        self._stream = self._add_stream()
+        self._sound: Iterator[tuple[Fraction, int, Any]] = iter(())
+        self._next_sound: tuple[Fraction, int, Any] | None = None
+        if not encoding.no_audio and (sound := _add_sound(container, media)) is not None:
+            self._sound = timed(moved_sound(sound_packets(media, None, None), sound, Fraction(0)))
+
+    def _add_stream(self) -> Any:
+        encoding, encoder = self._encoding, ENCODERS[self._encoding.codec]
         os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes its settings to stderr otherwise; 1: errors
-        rate = min(MOST_RATE, max(1 / MOST_RATE, table.rate)).limit_denominator(MOST_RATE.numerator)
-        stream = container.add_stream(
-            encoder.name, rate=rate, options=encoder.options(gop=self.gop, quality=self.quality)
-        )
-        stream.width, stream.height, stream.pix_fmt = placing.width, placing.height, PIXEL_FORMAT
-        context = stream.codec_context
-        context.time_base = 1 / rate
-        context.sample_aspect_ratio = placing.pixel_aspect
-        placing.colours.write_to(context)
+        rate = min(MOST_RATE, max(1 / MOST_RATE, self._table.rate)).limit_denominator(MOST_RATE.numerator)
+        options = encoder.options(gop=encoding.gop, quality=encoding.quality)
+        stream = self._container.add_stream(encoder.name, rate=rate, options=options)
+        stream.height, stream.width = even_size(self._table.size, encoding.resize)
+        stream.pix_fmt = PIXEL_FORMAT
+        stream.codec_context.time_base = 1 / rate
         return stream
 
-    def _encoded(
-        self, frames: Iterator[Any], stream: Any, table: FrameTable, placing: FramePlacing
-    ) -> Iterator[Any]:
-        """Packets in order, at the times of their frames.
+    def add(self, frame: Any) -> None:
+        """The next frame.
 
         Encoders are given the numbers of frames for times: some have ideas of their own about irregular ones.
         """
-        times = times_of(table)
-        for packet in self._packets(frames, stream, placing):
-            number = int(packet.pts)
-            packet.time_base = table.time_base
-            packet.pts = packet.dts = times[number]
-            packet.duration = times[number + 1] - times[number]
-            yield packet
+        context = self._stream.codec_context
+        if self._placing is None:
+            self._placing = FramePlacing.of(frame, self._table, self._encoding.resize)
+            self._placing.write_to(context)
+        placed = self._placing.place(frame)
+        placed.pts, placed.time_base = self._num, context.time_base
+        self._num += 1
+        self._mux(self._stream.encode(placed))
 
-    def _packets(self, frames: Iterator[Any], stream: Any, placing: FramePlacing) -> Iterator[Any]:
-        for number, frame in enumerate(frames):
-            placed = placing.place(frame)
-            placed.pts, placed.time_base = number, stream.codec_context.time_base
-            yield from stream.encode(placed)
-        yield from stream.encode(None)
+    def finish(self) -> None:
+        """The packets that the encoder holds back, and the rest of the sound."""
+        self._mux(self._stream.encode(None))
+        self._mux_sound(None)
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            number = int(packet.pts)
+            begin, end = self._times[number : number + 2]
+            packet.time_base = self._table.time_base
+            packet.pts = packet.dts = begin
+            packet.duration = end - begin
+            self._mux_sound(begin * self._table.time_base)
+            self._container.mux(packet)
+
+    def _mux_sound(self, until: Fraction | None) -> None:
+        """What begins before a time."""
+        while True:
+            self._next_sound = self._next_sound or next(self._sound, None)
+            if self._next_sound is None or (until is not None and self._next_sound[0] >= until):
+                return
+            self._container.mux(self._next_sound[2])
+            self._next_sound = None
 
 
 def times_of(table: FrameTable) -> list[int]:
     """When each frame is shown, and when the last one ends, in units of the table's time base."""
     return [*table.rows["time"].tolist(), int(table.head["end"])]
-
-
-def _and(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
 
 
 def _add_sound(container: Any, media: Member) -> Any:
@@ -148,40 +162,24 @@ def _add_sound(container: Any, media: Member) -> Any:
         video.close()
 
 
-def decoded_frames(media: Member, table: FrameTable) -> Iterator[Any]:
-    """The frames of a table, in order. Raises `UndecodableError` where one of them does not come."""
+def decode_frames(media: Member, table: FrameTable, use: Callable[[Any], None]) -> None:
+    """Hand over the frames of a table, in order, as they were when it was measured.
+
+    Raises `UndecodableError` where one of them does not come.
+    """
     good, num = set(table.rows["packet"].tolist()), 0
+
+    def on_frame(frame: Any, packet: int) -> None:
+        nonlocal num
+        if packet in good:
+            num += 1
+            use(frame)
+
     video = opened(media)
     try:
-        for packet, frame in _outputs(video):
-            if packet in good:
-                num += 1
-                yield frame
+        WholeVideo(video, media, max_pixels=ANY_SIZE, on_frame=on_frame).decode()
+        video.check_reading()
     finally:
         video.close()
     if num != len(table):
         raise UndecodableError(f"{num:,} of its {len(table):,} frames came when it was decoded again")
-
-
-def _outputs(video: OpenedVideo) -> Iterator[tuple[int, Any]]:
-    """What comes out of the decoder, each frame with the number of its packet."""
-    number = -1
-    for packet in demuxed(video, video.stream):
-        number += 1
-        if not packet.size:
-            continue
-        packet.opaque = [number]
-        try:
-            found = video.context.decode(packet)
-        except av_errors():
-            continue
-        yield from ((_made_by(frame, number), frame) for frame in found)
-    try:
-        found = video.context.decode(None)
-    except av_errors():
-        return
-    yield from ((_made_by(frame, number), frame) for frame in found)
-
-
-def _made_by(frame: Any, number: int) -> int:
-    return int(frame.opaque[0]) if frame.opaque else number

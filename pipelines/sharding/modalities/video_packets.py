@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from ...decode.errors import UndecodableError
 from ...decode.video.av_package import av_errors
-from ...decode.video.opened_video import OpenedVideo
+from ...decode.video.opened_video import OpenedVideo, positive
 from ...sources.located import Member
 from ...storage.frame_table import FrameTable, TableFlag
 
 __all__ = [
+    "ANY_SIZE",
     "CopiedPackets",
     "PacketTimes",
     "Stretch",
@@ -176,7 +177,7 @@ def sound_packets(media: Member, begin: Fraction | None, end: Fraction | None) -
     video = opened(media)
     try:
         stream = video.container.streams.audio[0]
-        base = Fraction(int(stream.time_base.numerator), int(stream.time_base.denominator))
+        base = positive(stream.time_base) or Fraction(1, 1000)
         packets = _sound_from(video, stream, None if begin is None else int(begin / base))
         if packets is None:
             video.close()
@@ -222,6 +223,7 @@ def demuxed(video: OpenedVideo, stream: Any) -> Iterator[Any]:
         except av_errors():
             packet = None
         if packet is None:
+            video.check_reading()
             return
         if packet.size or packet.pts is not None or packet.dts is not None:
             yield packet
