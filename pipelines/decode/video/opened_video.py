@@ -6,6 +6,7 @@ open what it names.
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -48,6 +49,7 @@ class OpenedVideo:
     def __init__(self, media: Member, *, max_pixels: int | None = None) -> None:
         av = import_av()
         self._file: BlobFile | None = None
+        self._demuxed: Generator[Any, None, None] = _nothing()
         self.demuxer = _demuxer_of(media)
         most = most_pixels(max_pixels)  # told to FFmpeg too: it takes memory for frames while it opens a file
         limits = {} if most is None else {"max_pixels": str(min(most, MOST_OPTION))}
@@ -123,9 +125,24 @@ class OpenedVideo:
         """The number of the packet that a frame is made of, which was put into its `opaque`; `fed` was fed last."""
         return fed if self.codec in SHOWS_AGAIN or not frame.opaque else int(frame.opaque[0])
 
+    def demux(self, stream: Any = None) -> Iterator[Any]:
+        """The packets of a stream, by default the video, from where the container stands; an earlier call's end.
+
+        They are ended by name: a generator of PyAV that is dropped halfway keeps some memory for ever.
+        """
+        self._demuxed.close()
+        self._demuxed = self.container.demux(self.stream if stream is None else stream)
+        packets: Iterator[Any] = self._demuxed
+        return packets
+
     def close(self) -> None:
         """Let go of the file and the decoder."""
+        self._demuxed.close()
         self.container.close()
+
+
+def _nothing() -> Generator[Any, None, None]:
+    yield from ()
 
 
 def positive(value: Any) -> Fraction | None:

@@ -67,7 +67,7 @@ class _Look:
     def decode(self) -> dict[Place, int]:
         """The checksums of all frames that come out."""
         number = -1
-        demuxed = self._video.container.demux(self._video.stream)
+        demuxed = self._video.demux()
         while (packet := self._next(demuxed)) is not None:
             if not packet.size and packet.pts is None and packet.dts is None:
                 continue
