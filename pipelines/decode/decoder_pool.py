@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -28,7 +29,8 @@ Name = tuple[Any, ...]
 class DecoderPool(Generic[D]):
     """The `size` decoders that were used last and are idle now, by the name of their file. Pickled, it is empty.
 
-    With `most_bytes` fewer are kept where they hold more memory than that, but always one.
+    With `most_bytes` fewer are kept where they hold more memory than that, but always one. In a process that is forked
+    from this one it is empty, too: both would read on in the same open file, each from where the other left it.
     """
 
     def __init__(self, size: int, *, most_bytes: int | None = None) -> None:
@@ -38,9 +40,15 @@ class DecoderPool(Generic[D]):
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[tuple[Name, D]] = []  # the one that was used last at the end
+        self._process = os.getpid()
+
+    def _leave_to_the_parent(self) -> None:
+        if self._process != os.getpid():
+            self._forget()
 
     def take(self, name: Name, position: int) -> D | None:
         """An idle decoder of a file, the one that stands nearest to a position; nobody else gets it then."""
+        self._leave_to_the_parent()
         with self._lock:
             mine = [place for place, (other, _) in enumerate(self._idle) if other == name]
             if not mine:
@@ -50,6 +58,7 @@ class DecoderPool(Generic[D]):
 
     def put_back(self, name: Name, decoder: D) -> None:
         """Keep a decoder for the next clip; one that failed is not put back."""
+        self._leave_to_the_parent()
         with self._lock:
             self._idle.append((name, decoder))
             num = self._num_kept()
@@ -70,6 +79,7 @@ class DecoderPool(Generic[D]):
 
     def clear(self) -> None:
         """Close all of them."""
+        self._leave_to_the_parent()
         with self._lock:
             idle, self._idle = self._idle, []
         for _, decoder in idle:

@@ -260,7 +260,7 @@ def _has_sound(media: Member, max_pixels: int | None) -> bool:
         if not video.container.streams.audio:
             return False
         stream = video.container.streams.audio[0]
-        for number, packet in enumerate(video.container.demux(stream)):
+        for number, packet in enumerate(video.demux(stream)):
             if number >= SOUND_PACKETS or stream.codec_context is None:
                 return False
             if packet.size and stream.codec_context.decode(packet):

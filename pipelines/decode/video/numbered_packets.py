@@ -55,7 +55,7 @@ class NumberedPackets:
 
     def _begin(self) -> None:
         """The next packet is the first one behind where the container stands."""
-        self._packets: Iterator[Any] = self.video.container.demux(self.video.stream)
+        self._packets: Iterator[Any] = self.video.demux()
         self.number = -1
         self._must_be_key = False
 

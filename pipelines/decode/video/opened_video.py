@@ -6,6 +6,7 @@ open what it names.
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -31,7 +32,7 @@ SHOWS_AGAIN = ("vp8", "vp9")
 """Decoders that hand over a frame at once, and one that is shown again with the mark of the packet that it was first
 made of."""
 
-CONCEALS = ("ffv1", "hevc", "vp8")
+CONCEALS = ("ffv1", "hevc", "mjpeg", "vp8")
 """Decoders that were found to say nothing of damage that they conceal by what they decoded before, or leave as memory
 happens to be. Those of H.264, MPEG-2, MPEG-4, VP9 and AV1 were not, in thousands of files with one changed byte."""
 
@@ -48,6 +49,7 @@ class OpenedVideo:
     def __init__(self, media: Member, *, max_pixels: int | None = None) -> None:
         av = import_av()
         self._file: BlobFile | None = None
+        self._demuxed: Generator[Any, None, None] = _nothing()
         self.demuxer = _demuxer_of(media)
         most = most_pixels(max_pixels)  # told to FFmpeg too: it takes memory for frames while it opens a file
         limits = {} if most is None else {"max_pixels": str(min(most, MOST_OPTION))}
@@ -65,9 +67,8 @@ class OpenedVideo:
             self.context = self.stream.codec_context
             self.codec = str(self.context.codec.name)
             check_pixels(self.context.width, self.context.height, max_pixels)
-            self.context.thread_count = 1
-            self.context.copy_opaque = True
-            self.context.options = {"err_detect": "explode", **limits}
+            self._options = {"err_detect": "explode", **limits}
+            self._set_up(self.context)
         except BaseException:
             self.close()
             raise
@@ -81,6 +82,19 @@ class OpenedVideo:
         if place.offset == 0:
             return f"file:{place.path}"
         return f"subfile,,start,{place.offset},end,{place.offset + media.size},,:file:{place.path}"
+
+    def _set_up(self, context: Any) -> None:
+        context.thread_count = 1
+        context.copy_opaque = True
+        context.options = self._options
+
+    def new_decoder(self) -> Any:
+        """A codec context that has seen nothing yet; a hundred times as quick as to open the file again."""
+        context = import_av().CodecContext.create(self.context.codec, "r")
+        for name in ("extradata", "width", "height", "codec_tag"):
+            setattr(context, name, getattr(self.context, name))
+        self._set_up(context)
+        return context
 
     @property
     def time_base(self) -> Fraction:
@@ -111,9 +125,24 @@ class OpenedVideo:
         """The number of the packet that a frame is made of, which was put into its `opaque`; `fed` was fed last."""
         return fed if self.codec in SHOWS_AGAIN or not frame.opaque else int(frame.opaque[0])
 
+    def demux(self, stream: Any = None) -> Iterator[Any]:
+        """The packets of a stream, by default the video, from where the container stands; an earlier call's end.
+
+        They are ended by name: a generator of PyAV that is dropped halfway keeps some memory for ever.
+        """
+        self._demuxed.close()
+        self._demuxed = self.container.demux(self.stream if stream is None else stream)
+        packets: Iterator[Any] = self._demuxed
+        return packets
+
     def close(self) -> None:
         """Let go of the file and the decoder."""
+        self._demuxed.close()
         self.container.close()
+
+
+def _nothing() -> Generator[Any, None, None]:
+    yield from ()
 
 
 def positive(value: Any) -> Fraction | None:

@@ -1,11 +1,10 @@
-"""A video decoded once more in another order, to find frames that do not come out alike.
+"""A video decoded once more, by a new decoder from every key on, to find frames that do not come out alike.
 
 Some decoders conceal damage by what they decoded before, or leave what they cannot decode as memory happens to be, and
-say nothing. Such a frame is another one after a seek. So every second stretch from key to key of their videos is
-decoded once more, and then the others, with frames held back so that memory is used in another order.
+say nothing. Such a frame is another one after a seek. Frames are held back, so that memory is used in another order.
 
-    first decode     key1 · · · key2 · · · key3 · · · key4 · · ·
-    second look      key1 · · · ───────── key3 · · ·                and then     key2 · · · ───────── key4 · · ·
+    first decode     key1 · · · key2 · · · key3 · · ·       one decoder
+    second look      key1 · · ·│key2 · · ·│key3 · · ·       a new one each time
 """
 
 from __future__ import annotations
@@ -40,13 +39,11 @@ def unlike_packets(
     Frames that are stored behind the next key and shown before it are not compared.
     """
     starts: list[int] = np.unique(key_of).tolist()
-    again = dict[Place, int]()
-    for turn in range(min(2, len(starts))):
-        look = _Look(media, starts, turn, max_pixels)
-        try:
-            again |= look.decode()
-        finally:
-            look.close()
+    look = _Look(media, frozenset(starts), max_pixels)
+    try:
+        again = look.decode()
+    finally:
+        look.close()
     counts, found = Counter[int](), set[int]()
     for frame, key in zip(frames, key_of.tolist(), strict=True):
         place = frame.packet, counts[frame.packet]
@@ -57,32 +54,30 @@ def unlike_packets(
 
 
 class _Look:
-    """Decodes every second stretch, `turn` says which ones."""
+    """Decodes a video, by a new decoder from each of the `starts` on."""
 
-    def __init__(self, media: Member, starts: list[int], turn: int, max_pixels: int | None) -> None:
+    def __init__(self, media: Member, starts: frozenset[int], max_pixels: int | None) -> None:
         self._video = OpenedVideo(media, max_pixels=max_pixels)
-        self._starts, self._turn = starts, turn
+        self._decoder = self._video.context
+        self._starts = starts
         self._held = deque[Any](maxlen=HELD_FRAMES)
         self._sums = dict[Place, int]()
         self._counts = Counter[int]()
 
     def decode(self) -> dict[Place, int]:
         """The checksums of all frames that come out."""
-        number, stretch = -1, -1
-        demuxed = self._video.container.demux(self._video.stream)
+        number = -1
+        demuxed = self._video.demux()
         while (packet := self._next(demuxed)) is not None:
             if not packet.size and packet.pts is None and packet.dts is None:
                 continue
             number += 1
-            here = bisect_right(self._starts, number) - 1
-            if here % 2 != self._turn or not packet.size:
-                continue
-            if here != stretch:
+            if number in self._starts:
                 self._feed(None, number - 1)
-                self._video.context.flush_buffers()
-                stretch = here
-            packet.opaque = [number]
-            self._feed(packet, number)
+                self._decoder = self._video.new_decoder()
+            if packet.size:
+                packet.opaque = [number]
+                self._feed(packet, number)
         self._feed(None, number)
         return self._sums
 
@@ -95,7 +90,7 @@ class _Look:
 
     def _feed(self, packet: Any, number: int) -> None:
         try:
-            found = self._video.context.decode(packet)
+            found = self._decoder.decode(packet)
         except av_errors():
             return
         for frame in found:

@@ -193,7 +193,7 @@ class SoundTrack:
 
     def _packets(self) -> Iterator[Any]:
         self._is_new = False
-        demuxed = self._video.container.demux(self._stream)
+        demuxed = self._video.demux(self._stream)
         while True:
             try:
                 packet = next(demuxed, None)

@@ -154,7 +154,7 @@ class WholeVideo:
 
     def _demuxed(self) -> Iterator[tuple[Any, int]]:
         """Packets that are not empty, with their numbers; all are counted. What is cut off ends there."""
-        demuxed = self._video.container.demux(self._video.stream)
+        demuxed = self._video.demux()
         while True:
             try:
                 packet = next(demuxed, None)
