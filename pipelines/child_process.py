@@ -2,7 +2,8 @@
 
 A child is a program of its own, not a copy of the caller's: the caller's script is not run or imported again, so a
 notebook, a script from standard input and one without a main guard have children as any other. It finds its modules
-where the parent does, because `sys.path` is handed over.
+where the parent does, because `sys.path` is handed over; those of Python itself come first, so that a script that has
+the name of one is not run in their place. Children of children of children are refused, whoever asks for them.
 
     parent ── connection ── child       messages, in both directions
            ── lifeline ───▶             nothing is sent; it closes when the parent ends, however that happens
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import fcntl
 import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, Pipe
@@ -30,11 +33,15 @@ PROGRAM = (
 )
 """Nothing but `sys`, which is built in, is imported before the path is the parent's."""
 
+DEPTH, MOST_DEPTH = "PIPELINES_CHILD_DEPTH", 2
+"""The environment variable that says of whom a process is a child; a worker that packs measures videos in its own."""
+
 
 class ChildProcess:
     """A process that runs `main(connection, lifeline)` of a module, and our ends of both. Ctrl-C is left to us.
 
-    `has_begun` is for whoever hears from it. Raises `OSError` where it cannot be started.
+    `has_begun` is for whoever hears from it. Raises `OSError` where it cannot be started, and where this process is
+    already the child of a child.
     """
 
     def __init__(self, module: str) -> None:
@@ -191,8 +198,19 @@ def _wait_for_the_end(lifeline: int) -> None:
     os._exit(1)
 
 
-def _popen(module: str, connection: int, lifeline: int) -> subprocess.Popen[bytes]:
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # -W, -X, -I: as multiprocessing
+def _path() -> list[str]:
+    """`sys.path`, Python's own modules first."""
+    own = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+    own |= {os.path.join(folder, "lib-dynload") for folder in own}
     path = [entry for entry in sys.path if isinstance(entry, str)]
-    command = [sys.executable, *flags, "-c", PROGRAM, module, str(connection), str(lifeline), *path]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(connection, lifeline))
+    return sorted(path, key=lambda entry: entry not in own)
+
+
+def _popen(module: str, connection: int, lifeline: int) -> subprocess.Popen[bytes]:
+    depth = int(os.environ.get(DEPTH, "0")) + 1
+    if depth > MOST_DEPTH:
+        raise OSError(errno.EPERM, f"a process of {MOST_DEPTH} generations of ours starts no others")
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # -W, -X, -I: as multiprocessing
+    command = [sys.executable, *flags, "-c", PROGRAM, module, str(connection), str(lifeline), *_path()]
+    settings: dict[str, Any] = {"env": {**os.environ, DEPTH: str(depth)}, "stdin": subprocess.DEVNULL}
+    return subprocess.Popen(command, pass_fds=(connection, lifeline), **settings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -28,6 +30,11 @@ def children_of(process: int) -> list[int]:
         if int(parent) == process:
             found.append(int(status.parent.name))
     return found
+
+
+def new_children(others: Iterable[int]) -> list[int]:
+    """Children of this process besides the others, which tests before this one left to torch's own keeping."""
+    return sorted(set(children_of(os.getpid())) - set(others))
 
 
 def segments_of(processes: list[int]) -> list[str]:

@@ -20,6 +20,7 @@ from pipelines import (
     BatchLike,
     DataIterator,
     ImageIterator,
+    VideoIterator,
     hold_out,
     make_shards,
     mix,
@@ -27,6 +28,7 @@ from pipelines import (
 )
 
 from .recordings import album, encoded, melody, write_folder
+from .videos import make_video
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "batches.md").read_text(encoding="utf-8")
 
@@ -58,6 +60,10 @@ def made(tmp_path: Path, picture_folder: Callable[..., Path], toy: ModuleType) -
         (pictures / f"{number:04d}.cls").write_text(str(number))
     make_shards(pictures, tmp_path / "packed", workers=0)
     takes = write_folder(tmp_path / "takes", album(3, frames=2500))
+    films = tmp_path / "films"
+    films.mkdir()
+    for number in range(3):
+        make_video(films / f"{number}.mp4", num_frames=10, size=(32, 24), rate=24)
     np.save(tmp_path / "rows.npy", np.arange(66.0).reshape(11, 2, 3))
     rest, _ = hold_out(open_source(tmp_path / "packed"), 0.1)
     tail = {"batch_size": 4, "rank": 0, "world_size": 1, "tail": "pad", "shuffle": True}
@@ -67,6 +73,9 @@ def made(tmp_path: Path, picture_folder: Callable[..., Path], toy: ModuleType) -
 
     def audio(**more: Any) -> AudioIterator:
         return AudioIterator(takes, window=1000, **{**tail, **more})
+
+    def video(**more: Any) -> VideoIterator:
+        return VideoIterator(films, clip_frames=4, size=(6, 8), **{**tail, **more})
 
     def rows(**more: Any) -> ArrayIterator:
         return ArrayIterator(tmp_path / "rows.npy", **{**tail, **more})
@@ -87,6 +96,9 @@ def made(tmp_path: Path, picture_folder: Callable[..., Path], toy: ModuleType) -
         "audio": audio(),
         "audio, at random": audio(random_offset=True, short="skip", sample_rate=8000),
         "audio, a mixture": mix([audio(), audio(seed=3)], **together),
+        "video": video(short="pad"),
+        "video, at random": video(random_offset=True, short="skip", fps=12, sample_rate=8000),
+        "video, a mixture": mix([video(), video(seed=3)], **together),
         "array": rows(),
         "array, windows": rows(window=3, hop=2),
         "array, a mixture": mix([rows(), rows(seed=1)], **together),
@@ -99,6 +111,7 @@ def made(tmp_path: Path, picture_folder: Callable[..., Path], toy: ModuleType) -
 KINDS = [
     *("image", "image, a folder", "image, a part", "image, a mixture"),
     *("audio", "audio, at random", "audio, a mixture"),
+    *("video", "video, at random", "video, a mixture"),
     *("array", "array, windows", "array, a mixture"),
     *("your own", "your own, a modality", "your own, a mixture"),
 ]
@@ -149,6 +162,16 @@ def check_data(batch: Batch, row: Told, *, windows: bool) -> None:
         assert batch.data.transpose(0, 2, 3, 1).flags.c_contiguous
         assert (batch.transform.shape, batch.transform.dtype) == ((4, 2, 3), np.float32)
         return
+    if row.modality == "video":
+        assert row.shape == "(batch, 3, time, height, width)"
+        assert batch.data.shape[1:] == (3, 4, 6, 8)
+        assert (str(batch.data.dtype), row.dtype) == ("uint8", "uint8")
+        assert row.layout == "channels last"
+        assert batch.data.transpose(0, 2, 3, 4, 1).flags.c_contiguous
+        assert (batch.transform.shape, batch.transform.dtype) == ((4, 2, 3), np.float32)
+        assert (batch.fields["pts_seconds"].shape, batch.fields["pts_seconds"].dtype) == ((4, 4), np.float64)
+        assert all("@" in key for key in batch.keys)
+        return
     assert batch.transform is None
     assert batch.data.flags.c_contiguous
     if row.modality == "audio":
@@ -181,7 +204,7 @@ def test_samples_and_pixels_keep_their_range(tmp_path: Path, picture_folder: Cal
 
 def test_the_table_names_the_iterators_that_there_are() -> None:
     assert [row.iterator.strip("`") for row in told().values()] == [
-        iterator.__name__ for iterator in (ImageIterator, AudioIterator, ArrayIterator, DataIterator)
+        iterator.__name__ for iterator in (ImageIterator, AudioIterator, VideoIterator, ArrayIterator, DataIterator)
     ]
     named = set(re.findall(r"^\| `(\w+)` \|", PAGE, flags=re.MULTILINE))
     protocol = {name for name in vars(BatchLike) if not name.startswith("_")}

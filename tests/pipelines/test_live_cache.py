@@ -73,6 +73,8 @@ def test_many_threads_get_the_right_values_and_a_pickle_is_empty() -> None:
 class Playing:
     """A decoder that stands somewhere."""
 
+    num_bytes = 1
+
     def __init__(self, position: int) -> None:
         self.position, self.closed = position, False
 
@@ -96,3 +98,16 @@ def test_of_idle_decoders_the_one_that_stands_there_is_taken_and_the_oldest_clos
     pool.clear()
     assert all(decoder.closed for decoder in late)
     assert pool.take(("b",), 0) is None
+
+
+def test_of_large_decoders_fewer_are_kept_but_always_one() -> None:
+    pool: DecoderPool[Playing] = DecoderPool(3, most_bytes=2)
+    decoders = [Playing(position) for position in range(3)]
+    for decoder in decoders:
+        pool.put_back(("a",), decoder)
+    assert [decoder.closed for decoder in decoders] == [True, False, False]
+    large = Playing(0)
+    large.num_bytes = 5
+    pool.put_back(("b",), large)
+    assert all(decoder.closed for decoder in decoders)
+    assert pool.take(("b",), 0) is large

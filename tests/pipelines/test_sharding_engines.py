@@ -27,7 +27,7 @@ from pipelines.sharding.shard_job import ShardTask
 from pipelines.sharding.source_reader import PackingStoppedError
 from pipelines.storage.listing import list_folder
 
-from .leftovers import children_of, open_files
+from .leftovers import children_of, new_children, open_files
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -255,11 +255,6 @@ def test_what_a_worker_cannot_import_is_one_sentence(tmp_path: Path, work: Any, 
         list(ProcessEngine(1, work=work.crash).run(tasks_of(source, tmp_path / "out"), lambda *_: None))
 
 
-def new_children(others: Iterable[int]) -> set[int]:
-    """Children of this process besides the others, which tests before this one left to torch's own keeping."""
-    return set(children_of(os.getpid())) - set(others)
-
-
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks for open files in /proc")
 @pytest.mark.parametrize("refused", [1, 2])
 def test_a_worker_that_cannot_be_started_is_one_sentence(
@@ -277,7 +272,7 @@ def test_a_worker_that_cannot_be_started_is_one_sentence(
     others, before = children_of(os.getpid()), open_files()
     with pytest.raises(PackingStoppedError, match=r"cannot be started \(Resource temporarily unavailable\)"):
         api.make_shards(source, tmp_path / "out", workers=2, shard_examples=1)
-    assert new_children(others) == set()
+    assert new_children(others) == []
     assert open_files() == before
 
 
@@ -293,7 +288,7 @@ def test_an_engine_leaves_no_process_and_no_open_file(tmp_path: Path, work: Any,
         running.close()  # type: ignore[attr-defined]
     else:
         list(running)
-    assert new_children(others) == set()
+    assert new_children(others) == []
     assert open_files() == before
 
 

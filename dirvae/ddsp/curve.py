@@ -1,0 +1,56 @@
+"""A curve over time, with the moments of its rows as exact fractions.
+
+Rates need not be whole, nor divide each other: at 44,100 Hz a curve of 250 rows per second has 176.4 samples per row.
+A rounded hop would let two curves drift apart, so none is ever rounded: rows are found by their time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+__all__ = ["Curve"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Rows of values: row k stands `start + k / rate` seconds after the first sample of the sound.
+
+    values  (batch, row) or (batch, row, channel), floating point
+    rate    rows per second; an exact fraction, an int, or a float that is taken as it is written
+    start   seconds, of row 0; an exact fraction, below 0 where the first row stands before the sound
+
+    Raises `ValueError` for values of another shape and rates that are not above 0, `TypeError` for whole numbers.
+    """
+
+    values: Tensor
+    rate: Fraction
+    start: Fraction = field(default_factory=Fraction)
+
+    def __post_init__(self) -> None:
+        if self.values.ndim not in (2, 3) or not self.values.shape[1]:
+            raise ValueError(f"values has shape {tuple(self.values.shape)}; a curve is (batch, row[, channel]).")
+        if not self.values.is_floating_point():
+            raise TypeError(f"values is {self.values.dtype}; a curve has floating-point values.")
+        object.__setattr__(self, "rate", exact(self.rate))
+        object.__setattr__(self, "start", exact(self.start))
+        if self.rate <= 0:
+            raise ValueError(f"rate is {self.rate}; a curve has rows per second, above 0.")
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows it has."""
+        return self.values.shape[1]
+
+    def seconds(self) -> Tensor:
+        """(row,) float64: when each row stands."""
+        rows = torch.arange(self.num_rows, dtype=torch.float64, device=self.values.device)
+        return rows * (self.rate.denominator / self.rate.numerator) + float(self.start)
+
+
+def exact(number: Fraction | float) -> Fraction:
+    """A rate or a time as a fraction: 0.1 and 176.4 are what is written, not the nearest binary number."""
+    return Fraction(str(number)) if isinstance(number, float) else Fraction(number)

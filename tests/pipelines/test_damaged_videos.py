@@ -1,0 +1,77 @@
+"""Videos that are cut off or have a changed byte: refused with a reason, or decoded as far as it goes.
+
+Every frame of every clip is compared with plain PyAV's decode of the same damaged file, by the packets it is made of.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from .damaged_videos import NUM_CUTS, SOURCES, make_source
+from .video_children import Played, played
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory limits are only dependable on Linux")
+
+QUICK = ("h264.mp4", "hevc-open.mkv", "vp9.webm")
+
+
+def assert_sound(found: list[Played]) -> None:
+    """No process crashed, took too long or too much memory or wrote to stderr, and no frame is another one."""
+    for one in found:
+        assert (one.status, one.stderr) == (0, ""), str(one)
+        assert "refused" in one.verdict or (one.verdict["frames"] and one.verdict["clips"]), str(one)
+        assert not one.verdict.get("wrong"), str(one)
+        reason = one.verdict.get("refused", "-")
+        assert reason, str(one)
+        assert "Traceback" not in reason, str(one)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_damaged_video_is_refused_or_decoded_as_far_as_it_goes(name: str, tmp_path: Path) -> None:
+    path = make_source(tmp_path, name)
+    cuts = [(path, "cut", number, number + 1) for number in (0, 25, 39)]
+    found = played(tmp_path / "copies", [(path, "byte", 0, 7), *cuts, (path, "whole", 0, 1)])
+    assert_sound(found)
+    assert (found[-1].outcome, found[-1].verdict["frames"], found[-1].verdict["unsteady"]) == ("whole", 30, [])
+    assert found[7].outcome == "refused", "nearly nothing of it is there"
+    some, most = (one.verdict.get("frames", 0) for one in found[8:10])
+    assert 0 <= some <= most <= 30
+    assert (most > some > 0) == name.endswith((".mkv", ".webm")), "an mp4 ends with its table of frames"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("kind", ["byte", "head", "packet"])
+@pytest.mark.parametrize("name", SOURCES)
+def test_one_changed_byte_in_each_of_200_copies(name: str, kind: str, tmp_path: Path) -> None:
+    path = make_source(tmp_path, name)
+    found = played(tmp_path / "copies", [(path, kind, 0, 200 if kind == "byte" else 60)])
+    assert_sound(found)
+    assert Counter(one.outcome for one in found)["refused"] < len(found)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_video_that_is_cut_off_anywhere(name: str, tmp_path: Path) -> None:
+    path = make_source(tmp_path, name)
+    found = played(tmp_path / "copies", [(path, "cut", 0, NUM_CUTS)])
+    assert_sound(found)
+    assert found[0].outcome == "refused"
+
+
+@pytest.mark.heavy
+def test_every_shared_video_cut_off_anywhere_and_with_a_changed_byte(shared_data: Path, tmp_path: Path) -> None:
+    paths = sorted((shared_data / "video").iterdir())
+    assert len(paths) >= 22
+    for path in paths:
+        assert_sound(played(tmp_path / path.stem, [(path, "cut", 0, NUM_CUTS), (path, "byte", 0, 200)]))
+
+
+@pytest.mark.heavy
+def test_every_hostile_video_is_played_or_refused(shared_data: Path, tmp_path: Path) -> None:
+    paths = sorted(path for path in (shared_data / "hostile" / "video").iterdir() if path.is_file())
+    assert paths
+    assert_sound(played(tmp_path / "copies", [(path, "whole", 0, 1) for path in paths]))
