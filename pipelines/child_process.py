@@ -201,7 +201,7 @@ def _wait_for_the_end(lifeline: int) -> None:
 def _path() -> list[str]:
     """`sys.path`, Python's own modules first."""
     own = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
-    own |= {os.path.join(folder, "lib-dynload") for folder in own}
+    own |= {f"{folder}/lib-dynload" for folder in own}
     path = [entry for entry in sys.path if isinstance(entry, str)]
     return sorted(path, key=lambda entry: entry not in own)
 
