@@ -194,8 +194,10 @@ class BatchIterator(ABC):
         """Once, at the first batch: a name may be misspelt."""
         absent, self._fields_seen = [] if self._fields_seen else absent_fields(batch.fields), True
         for name in absent:
-            what = f"{self.name}: no example of the first batch has a field {name!r}, so it is None"
-            warnings.warn(f"{what}. `list(open_source(data)[0].fields)` shows what there is.", stacklevel=3)
+            what = f"{self.name}: no example of the first batch has a field {name!r}, so it is None."
+            is_member = name not in getattr(self._specs[0].decoder, "fields", ())  # and not made by the decoder
+            hint = " `list(open_source(data)[0].fields)` shows what there is." if is_member else ""
+            warnings.warn(what + hint, stacklevel=3)
 
     def _warn_of_mixed_rates(self, mixed: tuple[str, str] | None) -> None:
         """Once: clips of two rates in one batch are rarely meant."""

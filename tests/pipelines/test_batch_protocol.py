@@ -63,7 +63,7 @@ def made(tmp_path: Path, picture_folder: Callable[..., Path], toy: ModuleType) -
     films = tmp_path / "films"
     films.mkdir()
     for number in range(3):
-        make_video(films / f"{number}.mp4", num_frames=10, size=(32, 24), rate=24)
+        make_video(films / f"{number}.mp4", num_frames=10, size=(32, 24), rate=24, sound="aac")
     np.save(tmp_path / "rows.npy", np.arange(66.0).reshape(11, 2, 3))
     rest, _ = hold_out(open_source(tmp_path / "packed"), 0.1)
     tail = {"batch_size": 4, "rank": 0, "world_size": 1, "tail": "pad", "shuffle": True}
@@ -170,6 +170,8 @@ def check_data(batch: Batch, row: Told, *, windows: bool) -> None:
         assert batch.data.transpose(0, 2, 3, 4, 1).flags.c_contiguous
         assert (batch.transform.shape, batch.transform.dtype) == ((4, 2, 3), np.float32)
         assert (batch.fields["pts_seconds"].shape, batch.fields["pts_seconds"].dtype) == ((4, 4), np.float64)
+        assert batch.fields.keys() <= {"pts_seconds", "pixel_aspect", "sound"}
+        assert "sound" not in batch.fields or batch.fields["sound"].shape[:2] == (4, 1)
         assert all("@" in key for key in batch.keys)
         return
     assert batch.transform is None

@@ -67,7 +67,8 @@ def test_every_shared_video_cut_off_anywhere_and_with_a_changed_byte(shared_data
     paths = sorted((shared_data / "video").iterdir())
     assert len(paths) >= 22
     for path in paths:
-        assert_sound(played(tmp_path / path.stem, [(path, "cut", 0, NUM_CUTS), (path, "byte", 0, 200)]))
+        cuts = [(path, "cut", number, number + 1) for number in range(0, NUM_CUTS, 8)]
+        assert_sound(played(tmp_path / path.stem, [*cuts, (path, "byte", 0, 8)], "sampled"))
 
 
 @pytest.mark.heavy

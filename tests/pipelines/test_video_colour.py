@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from .crossed import crossed
 from .video_clips import alone, clips_of
 from .videos import decode_straight, make_video
 
@@ -20,7 +21,7 @@ Plane = NDArray[np.float64]
 Chroma = Callable[[Plane, tuple[int, int]], Plane]
 LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
 """Shares of red and blue in luma. What is left is the share of green."""
-KINDS = list(itertools.product(LUMA, (False, True)))
+KINDS = crossed(LUMA, (False, True))
 
 
 def planes_of(path: Path, num: int) -> list[tuple[list[Plane], int]]:

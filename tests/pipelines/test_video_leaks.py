@@ -23,6 +23,7 @@ from pipelines.decode.decoder_pool import DecoderPool
 from pipelines.decode.video import video_reader
 from pipelines.decode.video.measuring import measure_video
 
+from .crossed import crossed
 from .damaged_videos import SOURCES, make_source
 from .leftovers import children_of, open_files, threads
 
@@ -116,8 +117,7 @@ ENDINGS = [ends_by_itself, is_broken_off, is_abandoned, raises_in_the_consumer, 
 
 
 @pytest.mark.usefixtures("nothing_left")
-@pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize("kind", ["alone", "mixture"])
+@pytest.mark.parametrize(("kind", "ending"), crossed(["alone", "mixture"], ENDINGS))
 def test_nothing_is_left_when_a_loop(kind: str, ending: Callable[[Any], None], folder: Path) -> None:
     clips: Any = clips_of(folder)
     if kind == "mixture":

@@ -18,12 +18,16 @@ from PIL import Image
 
 from pipelines import Batch, ExampleError, VideoIterator
 
+from .crossed import crossed
 from .numbered_frames import Pixels, frame_number
 from .video_clips import alone
 from .videos import decode_straight, make_video
 
 Plane = NDArray[np.float64]
 SIZES = [(32, 32), (17, 45), (64, 20), (100, 120)]
+FITS = ("crop", "pad", "stretch")
+TURNED = [(0, Fraction(1)), (180, Fraction(64, 51)), (90, Fraction(3, 5)), (270, Fraction(64, 51))]
+TURNED += [(0, Fraction(3, 5)), (90, Fraction(1))]
 KINDS: dict[str, dict[str, Any]] = {
     "wide": {"size": (320, 240)},
     "tall": {"size": (96, 130)},
@@ -79,8 +83,7 @@ def by_pillow(pixels: Pixels, matrix: Plane, size: tuple[int, int]) -> tuple[Pla
     return np.asarray(picture, float), to
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "fit"), crossed(KINDS, FITS))
 def test_frames_are_those_that_pillow_resizes_over_the_same_box(kind: str, fit: str, tmp_path: Path) -> None:
     settings = {"suffix": "mp4", **KINDS[kind]}
     path = tmp_path / f"a.{settings.pop('suffix')}"
@@ -116,23 +119,11 @@ def spots(places: list[tuple[float, float]]) -> Callable[[int, tuple[int, int]],
 PLACES = [(0.5, 0.5), (0.36, 0.42), (0.62, 0.6)]
 
 
-@pytest.mark.parametrize(
-    ("rotation", "aspect"),
-    [
-        (0, Fraction(1)),
-        (180, Fraction(64, 51)),
-        (90, Fraction(3, 5)),
-        (270, Fraction(64, 51)),
-        pytest.param(0, Fraction(3, 5), marks=pytest.mark.heavy),
-        pytest.param(0, Fraction(64, 51), marks=pytest.mark.heavy),
-        pytest.param(90, Fraction(1), marks=pytest.mark.heavy),
-        pytest.param(90, Fraction(64, 51), marks=pytest.mark.heavy),
-    ],
-)
-@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize(("turned", "fit"), crossed(TURNED, FITS))
 def test_the_transform_takes_each_point_to_where_it_is(
-    fit: str, rotation: int, aspect: Fraction, tmp_path: Path
+    turned: tuple[int, Fraction], fit: str, tmp_path: Path
 ) -> None:
+    rotation, aspect = turned
     size = (330, 220)
     lossless(tmp_path / "a.mp4", codec="libx264", options={"qp": "0"}, size=size, pixel_aspect=aspect,
              rotation=rotation, num_frames=4, picture=spots(PLACES))  # fmt: skip
@@ -226,9 +217,9 @@ def roundness(plane: Plane) -> float:
     return float(np.sqrt((plane * (columns - x) ** 2).sum() / (plane * (rows - y) ** 2).sum()))
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 270])
 @pytest.mark.parametrize(
-    "aspect", [Fraction(64, 51), Fraction(224, 225), Fraction(1, 2), Fraction(12, 11)], ids=str
+    ("aspect", "rotation"),
+    crossed([Fraction(64, 51), Fraction(224, 225), Fraction(1, 2), Fraction(12, 11)], [0, 90, 270]),
 )
 def test_circles_are_round_where_a_size_is_given(aspect: Fraction, rotation: int, tmp_path: Path) -> None:
     """Of a turned video `aspect` is that of its pixels as they are stored, and they lie on their side when shown."""
@@ -312,8 +303,7 @@ def test_padding_is_black_and_the_frame_stands_in_the_middle(tmp_path: Path) -> 
     assert (tall[:, :, 10:50] == 200).all()
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-@pytest.mark.parametrize("source", [(2, 2), (2, 300), (300, 2), (8, 6), (33, 47)])
+@pytest.mark.parametrize(("source", "fit"), crossed([(2, 2), (2, 300), (300, 2), (8, 6), (33, 47)], FITS))
 def test_small_and_thin_videos_fill_every_size(source: tuple[int, int], fit: str, tmp_path: Path) -> None:
     lossless(tmp_path / "a.mkv", size=source, picture=lambda _, size: np.full((*size[::-1], 3), 90, np.uint8))
     for size in ((1, 1), (8, 8), (3, 11), (40, 40)):

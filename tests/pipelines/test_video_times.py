@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipelines import SourceError, VideoIterator
 
 from . import videos
+from .crossed import crossed
 from .video_clips import alone, clips_of
 from .videos import decode_straight, make_video
 
@@ -142,8 +143,7 @@ def test_a_frame_that_was_dropped_is_waited_for_where_a_unit_of_time_is_a_frame(
     assert_picks(alone(path, tmp_path / "a"), path, decode_straight(path).pixels, 30)
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "mov"])
-@pytest.mark.parametrize("start_seconds", [0, 4.2])
+@pytest.mark.parametrize(("suffix", "start_seconds"), crossed(["mp4", "mkv", "ts", "mov"], [4.2, 0]))
 def test_times_are_the_stamps_of_the_file_to_the_last_bit(
     suffix: str, start_seconds: float, tmp_path: Path
 ) -> None:

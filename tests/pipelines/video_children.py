@@ -1,8 +1,9 @@
 """Damaged copies of videos, each played in a process of its own: at most 2 GB, 10 s of processor time for each way of
 playing it, and nothing on stderr.
 
-As a program: `python -m tests.pipelines.video_children SCRATCH PATH:KIND:FIRST:STOP …` prints a line of JSON for each
-copy: [name, kind, number], exit status, what stood on stderr, and the verdict.
+As a program: `python -m tests.pipelines.video_children SCRATCH HOW PATH:KIND:FIRST:STOP …` prints a line of JSON for
+each copy: [name, kind, number], exit status, what stood on stderr, and the verdict. HOW is "compared", every frame of
+every clip in three ways, or "sampled": small clips from all over the video, with their sound.
 
     refused       why it is not decoded; the rest is missing then
     frames, broken   in its frame table
@@ -71,10 +72,10 @@ class Played:
         return "partly" if self.verdict["broken"] else "whole"
 
 
-def played(scratch: Path, cases: Sequence[tuple[Path, str, int, int]]) -> list[Played]:
+def played(scratch: Path, cases: Sequence[tuple[Path, str, int, int]], how: str = "compared") -> list[Played]:
     """Copies [first, stop) of a kind of damage of each of these files."""
     done = subprocess.run(
-        [sys.executable, "-m", __name__, str(scratch), *(":".join(map(str, one)) for one in cases)],
+        [sys.executable, "-m", __name__, str(scratch), how, *(":".join(map(str, one)) for one in cases)],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -87,7 +88,7 @@ def played(scratch: Path, cases: Sequence[tuple[Path, str, int, int]]) -> list[P
     return found
 
 
-def main(scratch: Path, cases: Sequence[str]) -> None:
+def main(scratch: Path, how: str, cases: Sequence[str]) -> None:
     """Play cases, and print what became of them."""
     video_reader.measure_apart = measure_video  # type: ignore[attr-defined]  # in the process that is limited
     scratch.mkdir(exist_ok=True)
@@ -95,12 +96,12 @@ def main(scratch: Path, cases: Sequence[str]) -> None:
     for case in cases:
         name, kind, first, stop = case.rsplit(":", 3)
         path = Path(name)
-        original = set(decode_by_packet(path).digests.values()) if kind != "whole" else set[int]()
+        original = set(decode_by_packet(path).digests.values()) if how == "compared" and kind != "whole" else set()
         for number in range(int(first), int(stop)):
             own = scratch / "copy"
             own.mkdir()
             (own / f"x{path.suffix}").write_bytes(damaged(path, kind, number))
-            status = _in_child(own, good, original)
+            status = _in_child(own, how, good, original)
             report, said = own / "report.json", (own / "stderr").read_text(errors="replace")[-2000:]
             verdict = json.loads(report.read_text()) if report.exists() else {}
             found = Played(path.name, kind, number, status, said, verdict)
@@ -108,14 +109,14 @@ def main(scratch: Path, cases: Sequence[str]) -> None:
             shutil.rmtree(own)
 
 
-def _in_child(own: Path, good: bytes, original: set[int]) -> int:
+def _in_child(own: Path, how: str, good: bytes, original: set[int]) -> int:
     """The exit status of a process that writes its verdict into the folder of the copy."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
             _limit(own)
-            (own / "report.json").write_text(json.dumps(verdict_on(own, good, original)))
+            (own / "report.json").write_text(json.dumps(verdict_on(own, how, good, original)))
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -144,7 +145,7 @@ def _in_time() -> Iterator[None]:
     signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def verdict_on(own: Path, good: bytes, original: set[int]) -> dict[str, Any]:
+def verdict_on(own: Path, how: str, good: bytes, original: set[int]) -> dict[str, Any]:
     """Of the one video in a folder."""
     (path,) = (one for one in own.iterdir() if one.stem == "x")
     folder = own / "alone"
@@ -162,6 +163,10 @@ def verdict_on(own: Path, good: bytes, original: set[int]) -> dict[str, Any]:
     if table is None:
         return {**found, "said": _refusal(folder)}
     hop = max(CLIP_FRAMES, len(table) // PLACES)
+    if how == "sampled":
+        with _in_time():
+            found["sound"] = _play_small(folder, hop)
+        return {**found, "frames": len(table), "broken": len(table.broken), "clips": -(-len(table) // hop)}
     ways: dict[str, dict[str, Any]] = {
         "in order": {},
         "at random": {"shuffle": True, "hop": hop},
@@ -281,4 +286,4 @@ def _compared(
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

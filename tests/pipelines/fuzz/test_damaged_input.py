@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[tuple[Target, ...], int, int]] = {
     "sounds": (sounds.TARGETS, 6, 220),
     "arrays": (arrays.TARGETS, 6, 350),
     "pictures": (pictures.TARGETS, 6, 250),
-    "videos": (videos.TARGETS, 6, 250),
+    "videos": (videos.TARGETS, 3, 250),
 }
 """Of each group: its targets, cases of each target in `make test`, and in `make verify`."""
 
