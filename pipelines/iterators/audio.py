@@ -74,6 +74,8 @@ def _rates_of(source: Source, names: Iterable[str]) -> dict[str, Fraction]:
     """The rows per second of curves that are named alone. Raises `SourceError` where the source does not say them."""
     found = {}
     for name in (names,) if isinstance(names, str) else names:
+        if not isinstance(name, str):
+            raise TypeError(f'curves has {name!r}; it must be names, or rates by name: {{"f0.npy": 250}}.')
         rates = source.curve_rates.get(name, ())
         if len(rates) != 1:
             knows = f"{len(rates)} different rates" if rates else "no rate"

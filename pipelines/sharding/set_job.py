@@ -88,9 +88,10 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
     failures = tuple(Failure(failure["path"], failure["reason"]) for failure in manifest.failures)
     if manner.strict and failures:
         raise strict_error(failures)
+    media = find_modality(found.modality)
     notes += tuple(
         f"{name}: {joined([f'{float(rate):g}' for rate in rates], 'and')} rows per second; iterators take one rate: "
-        "give all recordings one --sample-rate."
+        f"give all {media.plural} one {media.rate_setting}."
         for name, rates in manifest.curve_rates.items()
         if len(rates) > 1
     )

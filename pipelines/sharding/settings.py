@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict
 from ..errors import SourceError
 from ..modality import Modality, find_modality, packed_modalities
 from ..order.checked_numbers import flag, whole_number
-from .modalities.features import Features
+from .features import Features
 from .packing import MediaSettings
 from .wording import joined, plurals
 

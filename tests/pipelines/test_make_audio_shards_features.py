@@ -286,7 +286,7 @@ def test_different_rates_are_told_and_are_no_rate_for_an_iterator(source: Path, 
     for rate in (16_000, 44_100):
         (source / f"{rate}.wav").write_bytes(ramp(0.5, rate))
     expected = (
-        "hops.npy: 62.5 and 172.266 rows per second; iterators take one rate: give all recordings one --sample-rate.",
+        "hops.npy: 62.5 and 172.266 rows per second; iterators take one rate: give all recordings one sample_rate.",
     )
     assert pack(features=f"{TOY}:hops").notes == expected
     assert pack(features=f"{TOY}:hops").notes == expected

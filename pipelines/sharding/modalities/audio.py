@@ -16,13 +16,13 @@ from ...decode.audio.resampling import import_soxr
 from ...errors import ShardingError, SourceError
 from ...order.checked_numbers import flag, whole_number
 from ...storage.listing import SourceFile
+from ..features import Feature, Features, named_features
 from ..packing import Prepared
 from ..source_reader import SourceReader, UnpackableError
 from ..wording import printable
 from .audio_encoding import import_soundfile
 from .audio_examples import MOST_FLAC_CHANNELS, MOST_FLAC_HZ, WAV_SUFFIXES, Codec, RecordingJob
 from .feature_rows import ComputedFields
-from .features import Feature, Features, named_features
 from .open_recording import OpenRecording
 from .segments import Curves, exact_seconds, segment_seconds
 
@@ -41,7 +41,7 @@ class AudioSettings:
                  flac where something has; other formats become flac. "wav" and "flac" make everything so.
     curves       which npy fields are curves that are cut with their recording, and their rows per
                  second: {"f0.npy": 250}. Other fields are repeated with every segment.
-    features     what is computed of each recording and packed with it, by name: see `modalities.features`.
+    features     what is computed of each recording and packed with it, by name: see `sharding.features`.
     overwrite_features   features replace fields of the same name that are beside the recordings.
     """
 

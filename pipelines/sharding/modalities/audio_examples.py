@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from ...decode.audio.wav_writing import wav_bytes
 from ...storage.index import Record
+from ..features import Feature
 from ..packing import Prepared
 from ..source_reader import SourceReader, UnpackableError
 from .audio_encoding import encode_flac, encode_wav, flac_bits, wav_encoding
 from .feature_rows import ComputedFields, compute_fields, joined_samples
-from .features import Feature
 from .open_recording import OpenRecording, mixed, resampled
 from .segments import Curves, cut_blocks, exact_seconds, segment_start
 

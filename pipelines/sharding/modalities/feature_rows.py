@@ -18,8 +18,8 @@ from ...decode.audio.curves import tolerated_rows
 from ...order.curve_rates import exact_rate
 from ...storage.npy import npy_bytes
 from ...storage.sidecars import is_field_name
+from ..features import Feature, needs_package
 from ..source_reader import PackingStoppedError, UnpackableError
-from .features import Feature, needs_package
 
 __all__ = ["MOST_SAMPLE_BYTES", "ComputedFields", "compute_fields", "joined_samples"]
 

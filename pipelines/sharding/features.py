@@ -1,7 +1,7 @@
 """The functions that compute fields of recordings in packing, by their names.
 
-A feature is `(samples, sample_rate) -> (rows, rows per second)`; `feature_rows` has what becomes of the rows. It is
-named
+A feature is `(samples, sample_rate) -> (rows, rows per second)`; what becomes of the rows is in
+`modalities.feature_rows`. It is named
 
     f0                    as an installed package announces it: an entry point of the group `pipelines.features`
     module:function       as it is imported; the feature has the function's name
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ShardingError
-from ...storage.sidecars import is_field_name
-from ..wording import joined
+from ..errors import ShardingError
+from ..storage.sidecars import is_field_name
+from .wording import joined
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
