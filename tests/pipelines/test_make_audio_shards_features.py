@@ -132,24 +132,26 @@ def test_rows_are_stored_in_c_order_little_endian_and_a_dict_gives_several_field
 ) -> None:
     samples = tone(1.0, 16_000, 2)
     (source / "a.wav").write_bytes(encoded(samples, 16_000, "WAV", "FLOAT"))
-    pack(features={"level": f"{TOY}:level", "time": toy_features.clock, "after": f"{TOY}:echo"})
+    pack(features={"level": f"{TOY}:level", "time": toy_features.clock, "unspoilt": f"{TOY}:echo"})
     fields = packed(tmp_path / "out")["a"]
-    assert sorted(fields) == ["after.npy", "loudest.npy", "peaks.npy", "time.npy", "wav"]
+    assert sorted(fields) == ["loudest.npy", "peaks.npy", "time.npy", "unspoilt.npy", "wav"]
     peaks, loudest = load(fields["peaks.npy"]), load(fields["loudest.npy"])
     assert peaks.flags.c_contiguous
     assert (peaks.dtype.str, loudest.dtype.str) == ("<f4", "<f8")
     assert np.array_equal(peaks, np.abs(samples).reshape(250, 64, 2).max(axis=1))
     assert np.array_equal(loudest, peaks.max(axis=1))
-    assert np.array_equal(load(fields["after.npy"]), samples), "what one feature does to the samples another sees"
+    assert np.array_equal(load(fields["unspoilt.npy"]), samples), (
+        "what one feature does to the samples another sees"
+    )
     manifest = Manifest.load(tmp_path / "out")
     assert manifest.settings["features"] == {
-        "after": "toy_features:echo",
         "level": "toy_features:level",
         "time": "tests.pipelines.toy_features:clock",
+        "unspoilt": "toy_features:echo",
     }
     text = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert text["curve_rates"] == {
-        "after.npy": ["16000"], "loudest.npy": ["250"], "peaks.npy": ["250"], "time.npy": ["250"]
+        "loudest.npy": ["250"], "peaks.npy": ["250"], "time.npy": ["250"], "unspoilt.npy": ["16000"]
     }  # fmt: skip
 
 
