@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.errors import ShardingError
 from pipelines.sharding import make_shards
 from pipelines.storage.manifest import Manifest
 
@@ -52,6 +53,20 @@ def test_a_run_that_dies_at_every_third_step_goes_on_to_the_same_fields(tmp_path
         assert {name: [str(rate) for rate in one] for name, one in found.items()} == rates
         step += 3
     assert step > 20
+
+
+def test_an_unfinished_run_is_not_continued_with_other_features(tmp_path: Path) -> None:
+    source, out = make_notes(tmp_path / "source", 4, 0.02), tmp_path / "out"
+    step, features = 20, {"clock": toy_features.clock}
+    while run_and_die(step, source, out, features=features) and not list(out.glob("*.tar")):
+        step += 1
+    assert not (out / "manifest.json").exists()
+    for other in ({"clock": toy_features.level}, {}):
+        with pytest.raises(
+            ShardingError, match=r"unfinished set begun with other settings \(features was {'clock': "
+        ):
+            make_shards(source, out, workers=0, shard_examples=3, features=other)
+    assert make_shards(source, out, workers=0, shard_examples=3, features=features).examples == 4
 
 
 def test_sixteen_notes_killed_five_times_end_in_the_same_bytes(tmp_path: Path) -> None:
