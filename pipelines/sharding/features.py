@@ -167,17 +167,20 @@ def _announced() -> dict[str, EntryPoint]:
 
 def needs_package(feature: Feature, error: ImportError) -> ShardingError:
     """What is said where importing a feature, or calling it, raised `ImportError`: which package is missing."""
-    module, missing = feature.target.partition(":")[0], error.name
-    if isinstance(error, ModuleNotFoundError) and missing and f"{module}.".startswith(f"{missing}."):
+    module = feature.target.partition(":")[0]
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and f"{module}.".startswith(f"{missing}."):
         return ShardingError(
             f"features names {feature.target}; there is no module {missing}. Install it, or correct it."
         )
     for entry in _announced().values():
         if f"{entry.module}:{entry.attr}" == feature.target and entry.extras and entry.dist is not None:
             install = f"pip install '{entry.dist.name}[{','.join(entry.extras)}]'"
-            return ShardingError(f"features: {feature.name} needs {missing or _said(error)}: {install}.")
-    needs = f"needs {missing}, which is missing" if missing else f"cannot be imported ({_said(error)})"
-    return ShardingError(f"features: {feature.name} ({feature.target}) {needs}. Install it, and run again.")
+            return ShardingError(
+                f"features: {feature.name} needs {missing or f'more ({_said(error)})'}: {install}."
+            )
+    needs = f"needs {missing}, which is missing. Install it" if missing else f"cannot be imported ({_said(error)})"
+    return ShardingError(f"features: {feature.name} ({feature.target}) {needs}.")
 
 
 def _said(error: BaseException) -> str:

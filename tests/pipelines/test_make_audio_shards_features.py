@@ -390,6 +390,7 @@ def test_appending_keeps_the_rates_that_were_there(source: Path, tmp_path: Path,
             ShardingError,
             r"features: kit needs nobody_has_this: pip install 'toy-feature-kit\[train,audio\]'",
         ),
+        ("old_module:f", ShardingError, rf"features: f \(old_module:f\) cannot be imported \(ImportError: .*{TOY}"),
         (f"wav={TOY}:clock", ValueError, "features has 'wav', which cannot be the name of a field"),
         (f"a.b={TOY}:clock", ValueError, "cannot be the name of a field"),
         (f"F0={TOY}:clock", ValueError, "cannot be the name of a field"),
@@ -406,6 +407,7 @@ def test_wrong_names_are_one_sentence_before_anything_is_made(
 ) -> None:
     (source / "a.wav").write_bytes(ramp(0.5, 16_000))
     (toy / "broken_module.py").write_text("1 / 0\n")
+    (toy / "old_module.py").write_text(f"from {TOY} import nothing\n")
     (toy / "needs_module.py").write_text("import nobody_has_this\n")
     announce(toy, f"[pipelines.features]\nlevel = {TOY}:level\nkit = needs_module:f [train,audio]\n")
     with pytest.raises(error, match=message) as refused:
