@@ -8,6 +8,7 @@ from .batching.batch import Batch
 from .batching.batch_protocol import BatchLike
 from .batching.framework_loaders import EpochLoader, RepeatedEpoch
 from .batching.stats import Stats
+from .decode.audio.curves import curve_start
 from .errors import ExampleError, PipelineError, ShardError, ShardingError, SourceError, StateError
 from .iterators.array import ArrayIterator
 from .iterators.audio import AudioIterator
@@ -43,6 +44,7 @@ __all__ = [
     "StateError",
     "Stats",
     "VideoIterator",
+    "curve_start",
     "hold_out",
     "make_shards",
     "mix",

@@ -258,7 +258,7 @@ register(
         rate_unit="Hz",
         rate_setting="sample_rate",
         packing=".sharding.modalities.audio:AudioSettings",
-        add_arguments=".sharding.modalities.audio:add_arguments",
+        add_arguments=".sharding.modalities.audio_arguments:add_arguments",
         iterator=".iterators.audio:AudioIterator",
         trial_settings={"window": 4096, "random_offset": True},
         make_samples=".samples.sounds:make_sample_sounds",

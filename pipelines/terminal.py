@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["add_import_flag", "escape_unencodable", "import_named_modules"]
+__all__ = ["add_import_flag", "escape_unencodable", "find_modules_here", "import_named_modules"]
 
 
 def escape_unencodable() -> None:
@@ -17,6 +17,12 @@ def escape_unencodable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def find_modules_here() -> None:
+    """From now on, find modules in the working folder as well, after all others."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
 
 
 def add_import_flag(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +48,7 @@ def import_named_modules(prog: str, argv: Sequence[str] | None) -> None:
     add_import_flag(parser)
     names = parser.parse_known_args(argv)[0].imports
     if names:
-        sys.path.append(str(Path.cwd()))
+        find_modules_here()
     for name in names:
         if not name:
             parser.error("--import needs the name of a module.")

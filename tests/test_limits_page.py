@@ -12,7 +12,7 @@ from pipelines.decode import resize
 from pipelines.decode.audio import audio_decoder, compressed, mp3, resampling, wav
 from pipelines.decode.image import jpeg2000, limits, pillow
 from pipelines.decode.video import measuring_child, measuring_process, mpegts, whole_video
-from pipelines.sharding.modalities import audio_examples, video_cutting, video_encoding
+from pipelines.sharding.modalities import audio_examples, feature_rows, video_cutting, video_encoding
 from pipelines.sources import folder, shards
 from pipelines.sources.arrays import array_source, stored_array, zarr_array
 from pipelines.storage import index, manifest, npy, tar, tar_index
@@ -36,6 +36,7 @@ LIMITS = {
     "| 1,024 |": wav.MAX_CHANNELS == 1024,
     "behind its tags | 65,536": mp3.MOST_JUNK == 65_536,
     "resampling | 256": resampling.MOST_RATIO == 256,
+    "features | 256 MiB": feature_rows.MOST_SAMPLE_BYTES == 256 * MEBI,
     "256 MiB as samples": audio_examples.LARGEST_MADE == 256 * MEBI,
     "8 channels, 655,350 Hz": (audio_examples.MOST_FLAC_CHANNELS, audio_examples.MOST_FLAC_HZ) == (8, 655_350),
     "2³¹, and 131,072 for each byte": (whole_video.FREE_PIXELS, whole_video.PIXELS_A_BYTE) == (1 << 31, 131_072),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Unpack
 
 from ..batching.options import Reading, check_settings, with_fields
 from ..decode.audio.audio_decoder import AudioDecoder
 from ..decode.audio.recording_reader import RecordingReader
+from ..errors import SourceError
 from ..order.clip_arithmetic import ClipSpec, Short
 from ..sources.clips import ClipSource
 from ..sources.opening import SourceLike
+from ..sources.source import Source
 from .data import DataIterator, chosen, opened_as
 
 __all__ = ["AudioIterator"]
@@ -32,7 +34,8 @@ class AudioIterator(DataIterator):
     short           the part of a window beyond the end of its recording: "pad" fills it with zeros, and `batch.lengths`
                     gives the real length; "skip" leaves such windows out, and recordings shorter than a window
     curves          npy fields that are cut to the clip, and how many rows per second they have: {"f0.npy": 250}; they
-                    are delivered like `fields`
+                    are delivered like `fields`. Names alone, ("f0.npy", "loudness.npy"), where the manifest of the
+                    shards says their rates
 
     Keys are `KEY@START`, START in frames of the recording as it is stored. shuffle=True draws clips uniformly,
     "files" plays recordings in random order and the clips of each in their order. `select` and `limit` choose
@@ -51,14 +54,34 @@ class AudioIterator(DataIterator):
         channels: int | None = 1,
         random_offset: bool = False,
         short: Short = "pad",
-        curves: Mapping[str, float] | None = None,
+        curves: Mapping[str, float | Fraction] | Iterable[str] | None = None,
         **reading: Unpack[Reading],
     ) -> None:
         check_settings(type(self), reading)
         spec = ClipSpec(window, window if hop is None else hop, sample_rate, short, random_offset)
         reader = RecordingReader()
+        if isinstance(curves, Iterable) and not isinstance(curves, Mapping):
+            source = opened_as(source, self.modality)
+            curves = _rates_of(source, curves)
         decoder = AudioDecoder(reader, spec, channels=channels, curves=curves)
         select, limit = reading.pop("select", None), reading.pop("limit", None)
         recordings = chosen(opened_as(source, self.modality), select, limit)
         clips = ClipSource(recordings, spec, reader)
         super().__init__(clips, decoder, **with_fields(reading, decoder.curves))
+
+
+def _rates_of(source: Source, names: Iterable[str]) -> dict[str, Fraction]:
+    """The rows per second of curves that are named alone. Raises `SourceError` where the source does not say them."""
+    found = {}
+    for name in (names,) if isinstance(names, str) else names:
+        if not isinstance(name, str):
+            raise TypeError(f'curves has {name!r}; it must be names, or rates by name: {{"f0.npy": 250}}.')
+        rates = source.curve_rates.get(name, ())
+        if len(rates) != 1:
+            knows = f"{len(rates)} different rates" if rates else "no rate"
+            raise SourceError(
+                f"{source.name}: has {knows} for {name}, so that curves must give it: curves={{{name!r}: 250}} for 250 "
+                "rows per second."
+            )
+        found[name] = rates[0]
+    return found

@@ -14,6 +14,7 @@ from ..errors import ShardingError
 from ..order.checked_numbers import flag, whole_number
 from ..storage.plain_files import path_setting
 from ..storage.walk import Failure
+from .packing import NamesFunctions
 from .set_job import Manner, SetReport, pack_set, strict_error
 from .settings import PackOptions, PackSettings, check_options, known_settings
 from .survey import FoundSet, survey
@@ -146,6 +147,8 @@ def _settings(found: PackSettings | ValueError, workers: int) -> PackSettings:
             f"{media.__name__} is defined in the program that was started, which worker processes do not run. Move it "
             "to a module that can be imported, or use workers=0."
         )
+    if workers and isinstance(found.media, NamesFunctions):
+        found.media.check_importable()
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import PipelineError
 from ..modality import Modality, find_modality, packed_modalities
 from ..storage.walk import Failure
-from ..terminal import add_import_flag, escape_unencodable, import_named_modules
+from ..terminal import add_import_flag, escape_unencodable, find_modules_here, import_named_modules
 from .api import PackReport, make_shards
 from .explaining import explain_folder
 from .set_job import SetReport
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     import_named_modules("make_shards", argv)
     options = vars(_parser().parse_args(argv))
     source, _ = options.pop("source"), options.pop("imports")
+    if "features" in options:
+        find_modules_here()
     try:
         with _terminate_like_interrupt():
             if options.pop("explain", False):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..order.curve_rates import rates_from_json, rates_to_json
 from ..storage.json_text import parse_json
 from ..storage.walk import Failure
 from .plan import PlannedShard
@@ -27,6 +28,7 @@ def journal_line(result: ShardResult) -> bytes:
         "frames_hash": summary.frames_hash,
         "failures": result.failures,
         "parts": result.pieces,
+        "curve_rates": rates_to_json(result.curve_rates),
     }
     return json.dumps(record).encode("ascii") + b"\n"
 
@@ -41,7 +43,8 @@ def read_journal_line(
         failures = tuple(Failure(path, reason) for path, reason in record["failures"])
         digests = {name: record.get(name, "") for name in ("index_hash", "frames_hash")}
         summary = ShardSummary(**record["summary"], **digests)
-        result = ShardResult(shard.number, summary, failures, tuple(record.get("parts", ())))
+        rates = rates_from_json(record.get("curve_rates", {}))
+        result = ShardResult(shard.number, summary, failures, tuple(record.get("parts", ())), rates)
         return result if _is_of(result, shard, settings) else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from ..storage.frame_table import FrameTable
 from ..storage.index import Record
 from ..storage.listing import SourceFile
 from .source_reader import SourceReader
 
-__all__ = ["MediaSettings", "Prepared", "example_key", "file_key"]
+__all__ = ["MediaSettings", "NamesFunctions", "Prepared", "example_key", "file_key"]
 
 
 def example_key(key: str, piece: int | None) -> str:
@@ -29,7 +30,8 @@ class Prepared:
     """An example to be packed: its media, whole or in chunks of `media_bytes` bytes, and its row of the index.
 
     The columns of `record` that say where the example lies are filled in when it is written. `piece` numbers the
-    examples that one file is cut into from 0; None where a file is one example. `table` has the frames of a video.
+    examples that one file is cut into from 0; None where a file is one example. `table` has the frames of a video;
+    `curve_rates` the rows per second of the fields that were computed.
     """
 
     media: bytes | Iterable[bytes]
@@ -39,6 +41,7 @@ class Prepared:
     media_bytes: int | None = None
     piece: int | None = None
     table: FrameTable | None = None
+    curve_rates: Mapping[str, Fraction] = field(default_factory=dict)
 
 
 class MediaSettings(Protocol):
@@ -73,3 +76,11 @@ class MediaSettings(Protocol):
 
         Raises `UnpackableError`, also after some examples: then none of them is packed.
         """
+
+
+@runtime_checkable
+class NamesFunctions(Protocol):
+    """Settings with functions in them, which worker processes import by their names."""
+
+    def check_importable(self) -> None:
+        """Raises `ShardingError` for a function that cannot be imported."""

@@ -10,6 +10,7 @@ from typing import TextIO
 
 from ..errors import ShardingError
 from ..modality import find_modality
+from ..order.curve_rates import joined_rates
 from ..storage.listing import Listing
 from ..storage.manifest import Manifest, ShardColumns
 from ..storage.walk import Failure
@@ -23,7 +24,7 @@ from .settings import PackSettings
 from .shard_job import ShardResult, ShardTask
 from .source_reader import PackingStoppedError
 from .survey import FoundSet
-from .wording import counted, printable
+from .wording import counted, joined, printable
 
 __all__ = ["Manner", "SetReport", "pack_set", "strict_error"]
 
@@ -87,6 +88,13 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
     failures = tuple(Failure(failure["path"], failure["reason"]) for failure in manifest.failures)
     if manner.strict and failures:
         raise strict_error(failures)
+    media = find_modality(found.modality)
+    notes += tuple(
+        f"{name}: {joined([f'{float(rate):g}' for rate in rates], 'and')} rows per second; iterators take one rate: "
+        f"give all {media.plural} one {media.rate_setting}."
+        for name, rates in manifest.curve_rates.items()
+        if len(rates) > 1
+    )
     return SetReport(
         modality=found.modality,
         out=found.out,
@@ -173,11 +181,13 @@ class _Job:
             frames_hash=old.frames_hash + [summary.frames_hash for summary in made],
         )
         classes = {"classes": plan.classes} if plan.classes else {}
+        kept = [self._base.curve_rates] if self._base else []
         return Manifest(
             modality=plan.settings.modality,
             shards=columns,
             listing=plan.listing,
             settings={**plan.settings.describe(), **classes},
+            curve_rates=joined_rates([*kept, *(result.curve_rates for result in self._results.values())]),
             failures=[{"path": failure.path, "reason": failure.reason} for failure in failures],
         )
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 from ..errors import SourceError
 from ..modality import Modality, find_modality, packed_modalities
 from ..order.checked_numbers import flag, whole_number
+from .features import Features
 from .packing import MediaSettings
 from .wording import joined, plurals
 
@@ -35,6 +36,8 @@ class PackOptions(TypedDict, total=False):
     channels: int | None
     codec: Literal["keep", "wav", "flac", "h264", "h265", "vp9", "av1"]
     curves: Mapping[str, float]
+    features: Features
+    overwrite_features: bool
     gop: int | None
     no_audio: bool
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 
+from ..order.curve_rates import CurveRates, joined_rates
 from ..storage.walk import Failure
 from .packing import example_key
 from .plan import PlannedFile, PlannedShard
@@ -44,12 +46,14 @@ class ShardResult:
     """A shard in `ShardTask.target`, or none there if `summary.examples` is 0; and what was left out.
 
     `pieces` says for each file of the shard how many examples it became; empty where files are not cut.
+    `curve_rates` are those of the fields that were computed.
     """
 
     number: int
     summary: ShardSummary
     failures: tuple[Failure, ...]
     pieces: tuple[int, ...] = ()
+    curve_rates: CurveRates = field(default_factory=dict)
 
 
 def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
@@ -62,6 +66,7 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
     name = shard_name(settings.modality, shard_number)
     failures: list[Failure] = []
     pieces: list[int] = []
+    rates: list[CurveRates] = []
     try:
         shard = ShardFile(task.target / name)
         try:
@@ -72,13 +77,14 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
                     if number in task.crashed:
                         raise UnpackableError(task.crashed[number])
                     with shard.all_or_none():
-                        _add(shard, planned, task)
+                        found = _add(shard, planned, task)
+                    rates.append(found)
                 except UnpackableError as error:
                     failures.append(Failure(planned.file.path, str(error)))
                 pieces.append(shard.examples - before)
             counts = tuple(pieces) if settings.media.cuts else ()
             if shard.examples:
-                return ShardResult(shard_number, shard.finish(), tuple(failures), counts)
+                return ShardResult(shard_number, shard.finish(), tuple(failures), counts, joined_rates(rates))
             shard.abort()
             return ShardResult(shard_number, ShardSummary(name, 0, 0, ""), tuple(failures), counts)
         except BaseException:
@@ -91,14 +97,15 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
         ) from error
 
 
-def _add(shard: ShardFile, planned: PlannedFile, task: ShardTask) -> None:
-    """All examples of one file, which stay in the shard unless an exception leaves."""
-    file = planned.file
+def _add(shard: ShardFile, planned: PlannedFile, task: ShardTask) -> CurveRates:
+    """All examples of one file, which stay in the shard unless an exception leaves; the rates of computed fields."""
+    file, rates = planned.file, dict[str, tuple[Fraction, ...]]()
     fields = {suffix.lower(): _read(task.source, f"{file.stem}.{suffix}", size) for suffix, size in file.sidecars}
     if planned.label is not None:
         fields["cls"] = b"%d" % planned.label
     with SourceReader(task.source, file.path, file.size) as reader:
         for made in task.settings.media.prepare(reader, file.suffix, fields):
+            rates.update({name: (rate,) for name, rate in made.curve_rates.items()})
             shard.add(
                 encode_example(
                     example_key(planned.key, made.piece),
@@ -110,6 +117,7 @@ def _add(shard: ShardFile, planned: PlannedFile, task: ShardTask) -> None:
                     table=made.table,
                 )
             )
+    return rates
 
 
 def _read(source: Path, path: str, size: int) -> bytes:

@@ -11,6 +11,9 @@ from .source_reader import PackingStoppedError
 
 __all__ = ["Work", "WorkerProcess"]
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""There are as many workers as cores: libraries that features call, torch among them, begin no more threads."""
+
 Work: TypeAlias = Callable[[ShardTask, Callable[[int], None]], ShardResult]
 
 
@@ -19,7 +22,7 @@ class WorkerProcess:
 
     def __init__(self, work: Work, task: ShardTask) -> None:
         try:
-            self._child = ChildProcess(f"{__package__}.worker")
+            self._child = ChildProcess(f"{__package__}.worker", ONE_THREAD)
         except OSError as error:
             raise PackingStoppedError(
                 f"A worker process cannot be started ({error.strerror or error}). Ask for fewer with "

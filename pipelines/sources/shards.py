@@ -86,6 +86,7 @@ class ShardSource(Source):
         self._frames_hashes = [] if manifest is None else list(manifest.shards.frames_hash)
         self.modality = None if manifest is None else manifest.modality
         self.cuts_recordings = manifest is not None and manifest.settings.get("segment") is not None
+        self.curve_rates = {} if manifest is None else manifest.known_rates()
         self._shards = LiveCache[int, OpenShard](OPEN_SHARDS)
         if manifest is not None and not allow_truncated:
             self._check_present(manifest)

@@ -7,12 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ExampleError
+from ..order.curve_rates import CurveRates
 from ..storage.index import Index
 from .located import LocatedExample, Member, ReadOrder
 from .records import Probe, measure_all
@@ -60,6 +62,9 @@ class Source(ABC):
 
     cuts_recordings: bool = False
     """Whether several examples are known to be segments of one recording."""
+
+    curve_rates: CurveRates = MappingProxyType({})
+    """Rows per second of fields that are curves, where they are known."""
 
     @abstractmethod
     def __len__(self) -> int:

@@ -25,6 +25,7 @@ class SourceView(Source):
     def __init__(self, source: Source, name: str) -> None:
         self.source, self.name = source, name
         self.modality, self.cuts_recordings = source.modality, source.cuts_recordings
+        self.curve_rates = source.curve_rates
 
     @abstractmethod
     def parent_indices(self, indices: Sequence[int]) -> list[int]:

@@ -9,22 +9,26 @@ Columnar, so that it stays small at 10⁵ shards:
 
 The names file holds one JSON array per line, `["key", "original/path.jpg"]`, example by example in shard order.
 `index_hash` has the digest of each shard's index, empty for shards that were packed before there were any;
-`frames_hash`, of videos, that of its frame table.
+`frames_hash`, of videos, that of its frame table. `curve_rates` has the rows per second of fields that were computed in
+packing, {"f0.npy": ["250"]}; it is absent where there are none.
 Shards that are appended never change what is before them, so `data_hash` is a chain over the shards:
 h₀ = "", hₖ = SHA-256(hₖ₋₁ ‖ sha256ₖ ‖ examplesₖ), cut to 128 bits.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from ..errors import ShardError
+from ..order.curve_rates import CurveRates, exact_rate, joined_rates, rates_from_json, rates_to_json
 from .json_text import parse_json
 from .plain_files import MOST_TEXT_BYTES, read_plain
 
@@ -70,13 +74,17 @@ class ShardColumns:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of shards holds. `listing` is the fingerprint of what was packed, `settings` how."""
+    """What a folder of shards holds. `listing` is the fingerprint of what was packed, `settings` how.
+
+    `curve_rates` are those of the fields that were computed in packing.
+    """
 
     modality: str
     shards: ShardColumns
     listing: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     failures: list[dict[str, str]] = field(default_factory=list)
+    curve_rates: CurveRates = field(default_factory=dict)
 
     @property
     def examples(self) -> int:
@@ -88,6 +96,15 @@ class Manifest:
         """The rolling hash after the last shard: 32 hexadecimal digits."""
         hashes = chain_hashes(self.shards.sha256, self.shards.examples)
         return hashes[-1] if hashes else ""
+
+    def known_rates(self) -> dict[str, tuple[Fraction, ...]]:
+        """Rows per second of every curve that the shards are known to hold: computed, or named with `--curve`."""
+        named = self.settings.get("curves")
+        found = {}
+        for name, rate in named.items() if isinstance(named, dict) else ():
+            with contextlib.suppress(ValueError):
+                found[name] = (exact_rate(rate),)
+        return joined_rates([found, self.curve_rates])
 
     def to_json(self) -> str:
         """The text of `manifest.json`; the same manifest gives the same bytes."""
@@ -101,6 +118,7 @@ class Manifest:
             "data_hash": self.data_hash,
             "listing": self.listing,
             "settings": self.settings,
+            **({"curve_rates": rates_to_json(self.curve_rates)} if self.curve_rates else {}),
             "failures": self.failures,
         }
         return json.dumps({**head, **body}, ensure_ascii=False, separators=(",", ":")) + "\n"
@@ -145,6 +163,7 @@ class Manifest:
                 listing=content["listing"],
                 settings=dict(content["settings"]),
                 failures=list(content["failures"]),
+                curve_rates=rates_from_json(content.get("curve_rates", {})),
             )
             _check(manifest, content)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["load_npy", "read_npy_header"]
+__all__ = ["load_npy", "npy_bytes", "read_npy_header"]
 
 MAX_HEADER_BYTES = 10_000  # NumPy's own limit
 MAX_AXES = 32  # of every version of NumPy
@@ -113,3 +113,10 @@ def load_npy(content: bytes) -> NDArray[Any]:
         return np.zeros(shape, dtype)
     flat = np.frombuffer(content, dtype, num, begin)
     return flat.reshape(shape, order="F" if is_fortran else "C").copy("K")
+
+
+def npy_bytes(array: NDArray[Any]) -> bytes:
+    """An array as an npy file, in C order; the same array gives the same bytes."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return file.getvalue()

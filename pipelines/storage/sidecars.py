@@ -13,7 +13,7 @@ from collections.abc import Sequence, Set
 from .media_types import SIDECAR_SUFFIXES, media_names, media_suffix
 from .walk import WalkedFile
 
-__all__ = ["Sidecars", "owner_of", "stem_of"]
+__all__ = ["Sidecars", "is_field_name", "owner_of", "stem_of"]
 
 FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -24,13 +24,18 @@ def stem_of(path: str) -> str:
     return path[:dot] if dot > slash + 1 else path
 
 
+def is_field_name(name: str) -> bool:
+    """Whether `voice.NAME.npy` can be a field of `voice.wav`: a word that is no suffix of a media file."""
+    return FIELD_NAME.fullmatch(name) is not None and name.lower() not in media_names()
+
+
 def owner_of(path: str, stems: Set[str]) -> str | None:
     """The longest of the stems a sidecar's path begins with, if what is left is a suffix that can be a field's."""
     stem = stem_of(path)
     while stem not in stems:
         shorter = stem_of(stem)
         middle = stem[len(shorter) + 1 :]
-        if shorter == stem or not FIELD_NAME.fullmatch(middle) or middle.lower() in media_names():
+        if shorter == stem or not is_field_name(middle):
             return None
         stem = shorter
     return stem

@@ -38,7 +38,8 @@ def test_a_mixture_of_different_sample_rates_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "said"),
     [
-        ({"curves": ["f0.npy"]}, TypeError, r"curves is \['f0.npy'\]; it must give the rows per second"),
+        ({"curves": 3}, TypeError, r"curves is 3; it must give the rows per second"),
+        ({"curves": [3]}, TypeError, r"curves has 3; it must be names"),
         ({"curves": {"f0.npy": "x"}}, ValueError, r"curves\['f0.npy'\] is 'x'; it must be a number"),
         ({"curves": {"f0.npy": float("nan")}}, ValueError, r"curves\['f0.npy'\] is nan; "),
         ({"window": 10**12}, ValueError, r"window is 1,000,000,000,000 frames, .* Give a shorter window\."),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...order.checked_numbers import whole_number
 from ...order.clip_arithmetic import UNREADABLE, ClipSpec
+from ...order.curve_rates import exact_rate
 from ...order.randomness import Place
 from ...sources.clips import Clip
 from ...sources.source import Example
@@ -51,7 +52,7 @@ class AudioDecoder:
         spec: ClipSpec,
         *,
         channels: int | None = 1,
-        curves: Mapping[str, float] | None = None,
+        curves: Mapping[str, float | Fraction] | None = None,
     ) -> None:
         channels = None if channels is None else whole_number("channels", channels)
         if (size := 4 * (channels or 1) * spec.window) > MAX_CLIP_BYTES:
@@ -167,13 +168,13 @@ class AudioDecoder:
         return f"AudioDecoder({', '.join(parts)})"
 
 
-def _curve_rates(curves: Mapping[str, float]) -> dict[str, Fraction]:
+def _curve_rates(curves: Mapping[str, float | Fraction]) -> dict[str, Fraction]:
     if not isinstance(curves, Mapping):
         raise TypeError(f'curves is {curves!r}; it must give the rows per second of each: {{"f0.npy": 250}}.')
     for name, rate in curves.items():
         if not isinstance(rate, int | float | Fraction) or not 0 < rate < float("inf"):
             raise ValueError(f"curves[{name!r}] is {rate!r}; it must be a number of rows per second, above 0.")
-    return {name: Fraction(rate).limit_denominator(10**6) for name, rate in curves.items()}
+    return {name: exact_rate(rate) for name, rate in curves.items()}
 
 
 def _clip(example: Example) -> Clip:

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import io
 import math
+import operator
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...order.curve_rates import exact_rate
 from ...sources.located import Member
 from ...storage.npy import read_npy_header
 from ..errors import UndecodableError
 
-__all__ = ["curve_rows", "cut_curve", "tolerated_rows"]
+__all__ = ["curve_rows", "curve_start", "cut_curve", "tolerated_rows"]
 
 HEADER_BYTES = 10_240
 LEAST_TOLERATED, MOST_TOLERATED, TOLERATED_SHARE = 4, 16, Fraction(1, 200)
@@ -34,6 +36,26 @@ def curve_rows(start: int, window: int, *, curve_rate: Fraction, sample_rate: Fr
     rows_a_frame = curve_rate / sample_rate
     first = int(start * rows_a_frame + Fraction(1, 2))
     return range(first, first + max(1, int(window * rows_a_frame + Fraction(1, 2))))
+
+
+def curve_start(
+    start: int, rate: float | Fraction, sample_rate: int | Fraction, *, stored_rate: int | Fraction | None = None
+) -> Fraction:
+    """Seconds from a clip's first sample to its first row of a curve, within half a row: above -1/2, up to 1/2 rows.
+
+    start        where the clip begins: START of its key KEY@START, in frames of the recording as it is stored
+    rate         of the curve, in rows per second
+    sample_rate  of the clip, in Hz
+    stored_rate  of the recording where the clip is resampled; None: the same
+
+    Exact where clips are not resampled, or to a lower rate. At a higher rate several samples of a clip may stand
+    between two stored frames, which START does not tell apart: the first of them is taken, at which every clip without
+    `random_offset` begins whose hop is a whole number of stored frames.
+    """
+    frame, clip_rate, rate = operator.index(start), Fraction(sample_rate), exact_rate(rate)
+    if stored_rate is not None:
+        frame = math.ceil(frame * clip_rate / Fraction(stored_rate))
+    return curve_rows(frame, 1, curve_rate=rate, sample_rate=clip_rate).start / rate - frame / clip_rate
 
 
 def tolerated_rows(whole: Fraction) -> Fraction:

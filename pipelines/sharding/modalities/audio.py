@@ -5,10 +5,10 @@ The reasons go into the manifest, so they hold no address, path or time.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -16,14 +16,17 @@ from ...decode.audio.resampling import import_soxr
 from ...errors import ShardingError, SourceError
 from ...order.checked_numbers import flag, whole_number
 from ...storage.listing import SourceFile
+from ..features import Feature, Features, named_features
 from ..packing import Prepared
 from ..source_reader import SourceReader, UnpackableError
+from ..wording import printable
 from .audio_encoding import import_soundfile
 from .audio_examples import MOST_FLAC_CHANNELS, MOST_FLAC_HZ, WAV_SUFFIXES, Codec, RecordingJob
+from .feature_rows import ComputedFields
 from .open_recording import OpenRecording
 from .segments import Curves, exact_seconds, segment_seconds
 
-__all__ = ["AudioSettings", "add_arguments"]
+__all__ = ["AudioSettings"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class AudioSettings:
                  flac where something has; other formats become flac. "wav" and "flac" make everything so.
     curves       which npy fields are curves that are cut with their recording, and their rows per
                  second: {"f0.npy": 250}. Other fields are repeated with every segment.
+    features     what is computed of each recording and packed with it, by name: see `sharding.features`.
+    overwrite_features   features replace fields of the same name that are beside the recordings.
     """
 
     modality: ClassVar[str] = "audio"
@@ -48,6 +53,9 @@ class AudioSettings:
     channels: int | None = None
     codec: Codec = field(default="keep", metadata={"means": "keep, wav or flac"})
     curves: Mapping[str, float] = field(default_factory=dict)
+    features: Features = field(default_factory=dict)
+    overwrite_features: bool = False
+    _features: tuple[Feature, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decode", flag("decode", self.decode))
@@ -63,6 +71,20 @@ class AudioSettings:
         object.__setattr__(self, "curves", ordered)
         for name, rate in ordered.items():
             _check_curve(name, rate, self.segment)
+        self._name_features()
+
+    def _name_features(self) -> None:
+        """Keep the features, which `features` only names from now on."""
+        object.__setattr__(self, "overwrite_features", flag("overwrite_features", self.overwrite_features))
+        object.__setattr__(self, "_features", named_features(self.features))
+        object.__setattr__(self, "features", {feature.name: feature.target for feature in self._features})
+        if self.overwrite_features and not self._features:
+            raise ValueError("overwrite_features is True, but nothing is computed: it needs features.")
+        for feature in self._features:
+            if f"{feature.name}.npy" in self.curves:
+                raise ValueError(
+                    f"curves names {feature.name}.npy, which is a feature, too: its function gives its rows per second."
+                )
 
     @property
     def cuts(self) -> bool:
@@ -77,18 +99,22 @@ class AudioSettings:
     def describe(self) -> dict[str, Any]:
         """The settings as they stand in the manifest."""
         names = ("decode", "segment", "sample_rate", "channels", "codec")
-        return {**{name: getattr(self, name) for name in names}, "curves": dict(self.curves)}
+        features = {"features": {one.name: one.target for one in self._features}} if self._features else {}
+        return {**{name: getattr(self, name) for name in names}, "curves": dict(self.curves), **features}
 
     def check(self, files: Sequence[SourceFile]) -> tuple[str, ...]:
         """Remarks on what will become of these files.
 
-        Raises `SourceError` for a curve that none of them has, `ShardingError` where a package they need is missing.
+        Raises `SourceError` for a curve that none of them has and for a feature that one of them has, `ShardingError`
+        where a package they need is missing.
         """
         self._check_packages(files)
+        self._check_features(files)
         fields = {suffix.lower() for file in files for suffix, _ in file.sidecars}
         if missing := sorted(self.curves.keys() - fields):
             raise SourceError(f"No recording has a field {missing[0]} beside it. Name another one with --curve.")
-        whole = sorted(name for name in fields - self.curves.keys() if name.endswith("npy"))
+        made = {f"{feature.name}.npy" for feature in self._features}
+        whole = sorted(name for name in fields - self.curves.keys() - made if name.endswith("npy"))
         if self.segment is None or not whole:
             return ()
         return (
@@ -104,6 +130,26 @@ class AudioSettings:
         except ImportError as error:
             raise ShardingError(f"{str(error)[:1].upper()}{str(error)[1:].rstrip('.')}.") from error
 
+    def check_importable(self) -> None:
+        """Raises `ShardingError` for a feature that worker processes cannot import."""
+        for feature in self._features:
+            feature.check_importable()
+
+    def _check_features(self, files: Sequence[SourceFile]) -> None:
+        for feature in self._features:
+            for file in files:
+                if any(suffix.lower() == f"{feature.name}.npy" for suffix, _ in file.sidecars):
+                    self._refuse_taken(file.path, f"{feature.name}.npy")
+            feature.load()
+
+    def _refuse_taken(self, path: str, name: str) -> None:
+        """Of a field that a feature makes, and a file beside the recording is."""
+        if not self.overwrite_features:
+            raise SourceError(
+                f"{printable(path)}: {name} is beside it already, and a feature makes it, too. Leave the feature out, "
+                "or replace what is there with --overwrite-features."
+            )
+
     def prepare(self, file: SourceReader, suffix: str, fields: Mapping[str, bytes]) -> Iterator[Prepared]:
         """The examples of a recording: one, or its segments in order. Raises `UnpackableError` with the reason."""
         with OpenRecording(file) as recording:
@@ -117,53 +163,29 @@ class AudioSettings:
                 channels=self.channels,
                 codec=self.codec,
             )
-            if job.keeps_file:
-                yield job.kept(file, suffix, fields)
-            elif self.segment is None:
-                yield job.whole(fields)
-            else:
-                yield from job.segments(Curves.of(fields, self.curves, exact_seconds(self.segment)))
+            computed = job.computed(self._features) if self._features else ComputedFields({}, {})
+            for name in sorted(computed.fields.keys() & fields.keys()):
+                self._refuse_taken(file.path, name)
+            for made in self._examples(job, file, suffix, {**fields, **computed.fields}, computed.rates):
+                yield replace(made, curve_rates=computed.rates)
 
-
-def add_arguments(group: Any) -> None:
-    """The flags of these settings."""
-    add = group.add_argument
-    add("--segment", type=float, metavar="SECONDS", help="cut into examples of this length, the last shorter")
-    add("--sample-rate", type=int, metavar="HZ", help="resample to this rate")
-    add("--channels", type=int, metavar="NUM", help="1 is their mean, more are the first of them or one repeated")
-    add("--codec", metavar="NAME", help="pack all as wav or flac (default: keep, files as they are)")
-    add(
-        "--curve",
-        dest="curves",
-        type=_parse_curve,
-        action=_AddCurve,
-        metavar="FIELD=ROWS",
-        help="with --segment: an npy field that is cut as well, and its rows per second: f0.npy=250",
-    )
-
-
-class _AddCurve(argparse.Action):
-    """Collects the curves, as `AudioSettings` has them."""
-
-    def __call__(
+    def _examples(
         self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        name, rate = values
-        setattr(namespace, self.dest, {**(getattr(namespace, self.dest, None) or {}), name: rate})
-
-
-def _parse_curve(text: str) -> tuple[str, float]:
-    name, _, rate = text.partition("=")
-    try:
-        return name, float(rate)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a field with its rows per second, such as f0.npy=250"
-        ) from None
+        job: RecordingJob,
+        file: SourceReader,
+        suffix: str,
+        fields: Mapping[str, bytes],
+        rates: Mapping[str, Fraction],
+    ) -> Iterator[Prepared]:
+        if job.keeps_file:
+            yield job.kept(file, suffix, fields)
+        elif self.segment is None:
+            yield job.whole(fields)
+        else:
+            seconds = exact_seconds(self.segment)
+            for name, rate in rates.items():
+                _check_whole_rows(name, rate, seconds)
+            yield from job.segments(Curves.of(fields, {**self.curves, **rates}, seconds))
 
 
 def _is_number(value: object) -> bool:
@@ -207,9 +229,17 @@ def _check_curve(name: str, rate: float, segment: float | None) -> None:
         raise ValueError(
             f"curves has {name}={rate:g}; a curve is an npy field with some rows per second: f0.npy=250."
         )
-    rows = exact_seconds(segment) * exact_seconds(rate)
+    try:
+        _check_whole_rows(name, exact_seconds(rate), exact_seconds(segment))
+    except UnpackableError as error:
+        raise ValueError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+
+
+def _check_whole_rows(name: str, rate: Fraction, seconds: Fraction) -> None:
+    """Raise `UnpackableError` where segments of this length are not whole numbers of rows."""
+    rows = seconds * rate
     if rows.denominator != 1:
-        raise ValueError(
-            f"A segment of {segment:g} s is {float(rows):g} rows of {name} at {rate:g} per second; it must be a whole "
-            "number of them."
+        raise UnpackableError(
+            f"a segment of {float(seconds):g} s is {float(rows):g} rows of {name} at {float(rate):g} per second; it "
+            "must be a whole number of them"
         )

@@ -7,7 +7,7 @@ anything else                decoded, mixed, resampled, cut, encoded
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Literal, TypeVar
 
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from ...decode.audio.wav_writing import wav_bytes
 from ...storage.index import Record
+from ..features import Feature
 from ..packing import Prepared
 from ..source_reader import SourceReader, UnpackableError
 from .audio_encoding import encode_flac, encode_wav, flac_bits, wav_encoding
+from .feature_rows import ComputedFields, compute_fields, joined_samples
 from .open_recording import OpenRecording, mixed, resampled
 from .segments import Curves, cut_blocks, exact_seconds, segment_start
 
@@ -78,6 +80,14 @@ class RecordingJob:
                 f"an example of {size / 2**20:,.0f} MiB as samples of 32 bits, and {LARGEST_MADE >> 20} are the most "
                 "that are encoded in one piece: cut it with --segment"
             )
+
+    def computed(self, features: Sequence[Feature]) -> ComputedFields:
+        """The fields that features make of what is packed, before it is cut and rounded: see `compute_fields`."""
+        seconds = Fraction(self.recording.frames, self.recording.sample_rate)
+        samples = joined_samples(
+            self._blocks(), seconds=seconds, sample_rate=self.sample_rate, channels=self.channels
+        )
+        return compute_fields(features, samples, self.sample_rate)
 
     def kept(self, file: SourceReader, suffix: str, fields: Mapping[str, bytes]) -> Prepared:
         """The file as it is."""

@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...decode.audio.curves import tolerated_rows
-from ...storage.npy import load_npy, read_npy_header
+from ...storage.npy import load_npy, npy_bytes, read_npy_header
 from ..source_reader import UnpackableError
 
 __all__ = ["Curves", "cut_blocks", "exact_seconds", "segment_seconds", "segment_start"]
 
 
-def exact_seconds(seconds: float) -> Fraction:
-    """A number of seconds as it is written: 0.1 is a tenth."""
+def exact_seconds(seconds: float | Fraction) -> Fraction:
+    """A number of seconds, or of rows per second, as it is written: 0.1 is a tenth."""
     return Fraction(str(seconds))
 
 
@@ -71,11 +71,11 @@ class Curves:
 
     fields: Mapping[str, bytes]
     arrays: Mapping[str, NDArray[np.generic]]
-    rates: Mapping[str, float]
+    rates: Mapping[str, float | Fraction]
     seconds: Fraction
 
     @classmethod
-    def of(cls, fields: Mapping[str, bytes], rates: Mapping[str, float], seconds: Fraction) -> Curves:
+    def of(cls, fields: Mapping[str, bytes], rates: Mapping[str, float | Fraction], seconds: Fraction) -> Curves:
         """The curves among the fields of a recording."""
         arrays = {name: _read_npy(name, fields[name]) for name in rates if name in fields}
         return cls(fields, arrays, rates, seconds)
@@ -105,7 +105,7 @@ class Curves:
             slack = tolerated_rows(whole)
             fewest, most = max(1, math.ceil(whole - slack)), math.floor(whole + slack if last_seconds else whole)
             stop = first + max(fewest, min(len(array) - first, most))
-            cut[name] = _npy(array[np.minimum(np.arange(first, stop), len(array) - 1)])
+            cut[name] = npy_bytes(array[np.minimum(np.arange(first, stop), len(array) - 1)])
         return {**self.fields, **cut}
 
 
@@ -118,9 +118,3 @@ def _read_npy(name: str, content: bytes) -> NDArray[np.generic]:
         return load_npy(content)
     except ValueError as error:
         raise UnpackableError(f"its {name} cannot be read ({error})") from error
-
-
-def _npy(array: NDArray[np.generic]) -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-    return file.getvalue()
