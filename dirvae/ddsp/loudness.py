@@ -1,0 +1,63 @@
+"""How loud a sound is from moment to moment, to an ear rather than to a meter; differentiable.
+
+    row k      |----Hann, 32 ms----|      centred at k / rate seconds, to the nearest sample
+    row k + 1         |-------------------|
+
+The same numbers as `pipelines.decode.audio.loudness`, which needs NumPy alone.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .curve import Curve, exact
+from .rows import count_rows, row_samples
+from .sounds import check_rates, check_samples
+from .weighting import a_weighting
+
+__all__ = ["loudness"]
+
+WINDOW_SECONDS = Fraction(32, 1000)
+FLOOR_DB = -80.0
+LEAST_POWER = 1e-20
+ROWS_AT_ONCE = 4096
+"""Rows whose windows are in memory at a time, over all sounds of a batch."""
+
+
+def loudness(
+    samples: Tensor, sample_rate: Fraction | float, *, rate: Fraction | float = 250, floor_db: float = FLOOR_DB
+) -> Curve:
+    """The A-weighted level of (batch, time) samples in dB: a curve (batch, row) of `rate` rows per second.
+
+    Row k is the level of a Hann window of 32 ms around k / rate seconds (to the nearest sample), with zeros outside
+    the sound; there is a row for each control period begun. A sine of full scale at 1 kHz is 0 dB; nothing is below
+    `floor_db`. Values have the dtype and device of the samples, and a gradient above the floor.
+
+    Raises `ValueError` for samples of another shape, none at all, and for rates that are not above 0.
+    """
+    check_samples(samples)
+    check_rates(sample_rate, rate)
+    window = max(2, round(WINDOW_SECONDS * exact(sample_rate)))
+    num = samples.shape[1]
+    rows = range(count_rows(num, sample_rate=sample_rate, rate=rate))
+    centres = row_samples(rows, sample_rate=sample_rate, rate=rate).to(samples.device)
+    padded = F.pad(samples, (window // 2, window))
+    at_once = max(1, ROWS_AT_ONCE // len(samples))
+    levels = [_levels(padded, starts, window, float(sample_rate)) for starts in centres.split(at_once)]
+    return Curve(torch.cat(levels, 1).clamp(min=floor_db), exact(rate))
+
+
+def _levels(padded: Tensor, starts: Tensor, window: int, sample_rate: float) -> Tensor:
+    """dB of the windows that begin at `starts` (row,) of (batch, time) samples: (batch, row)."""
+    like = {"dtype": padded.dtype, "device": padded.device}
+    hann = torch.hann_window(window, **like)
+    hz = torch.arange(window // 2 + 1, dtype=torch.float64, device=padded.device) * (sample_rate / window)
+    weights = a_weighting(hz) / (window * hann.double().square().sum() / 4)  # a sine of amplitude 1 is 1
+    spectrum = torch.fft.rfft(padded.unfold(1, window, 1)[:, starts] * hann)
+    power = (spectrum.real.square() + spectrum.imag.square()) * weights.to(padded.dtype)
+    total = power.sum(-1).double().clamp(min=LEAST_POWER)  # log10 in double: alike however rows are batched
+    return (10 * total.log10()).to(padded.dtype)
