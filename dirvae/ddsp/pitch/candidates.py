@@ -1,0 +1,90 @@
+"""The lags at which a sound comes closest to repeating, row by row, each measured as finely as the sound allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["NUM_CANDIDATES", "Candidates", "find_candidates"]
+
+NUM_CANDIDATES = 8
+LEAST_SHARE = 0.85
+"""Of the first peak's height, which a peak at a multiple of its lag must have to be measured there."""
+
+DOUBLINGS = 6
+NONE = -1.0
+"""The strength of a candidate that is not there."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Up to eight lags a row, (…, row, 8) each: `octave`, log2 of the frequency in Hz; `strength`, n(τ) at the peak.
+
+    Those that are not there have the strength −1 and stand at the lowest pitch.
+    """
+
+    octave: Tensor
+    strength: Tensor
+
+
+def find_candidates(
+    similarity: Tensor, *, lag_rate: float, shortest: int, longest: Tensor, octave_penalty: float
+) -> Candidates:
+    """The eight highest peaks of n(τ) (row, lag), a longer lag standing back by `octave_penalty` per octave.
+
+    `lag_rate` is how many steps of `similarity` a second has; lags below `shortest` steps and above `longest` (row,)
+    are left out. A peak's place is the top of the parabola through it and its neighbours, then the same at twice,
+    four times … its lag, where one step is a smaller part of it, as long as the sound repeats there nearly as well.
+    """
+    num_lags = similarity.shape[1]
+    lags = torch.arange(num_lags, device=similarity.device)
+    penalty = octave_penalty * lags.clamp(min=1).double().log2().to(similarity.dtype)
+    is_peak = similarity == F.max_pool1d(similarity, 3, 1, 1)
+    is_peak[:, :shortest] = False
+    is_peak[:, -1] = False
+    ranked = torch.where(is_peak, similarity - penalty, float("-inf"))
+    score, peak = ranked.topk(min(NUM_CANDIDATES, num_lags))
+    lag, strength = _top(similarity, peak)
+    is_there = score.isfinite() & (peak <= longest[:, None])
+    lag = _measured_at_multiples(similarity, lag, strength, longest[:, None])
+    octave = (lag_rate / lag.double()).log2().to(similarity.dtype)
+    lowest = (torch.full_like(octave, lag_rate / num_lags).double()).log2().to(similarity.dtype)
+    return Candidates(torch.where(is_there, octave, lowest), torch.where(is_there, strength, NONE))
+
+
+def _measured_at_multiples(similarity: Tensor, lag: Tensor, strength: Tensor, longest: Tensor) -> Tensor:
+    """The lags (row, candidate), measured where they are longer, too."""
+    multiple, is_open = torch.ones_like(lag), torch.ones_like(lag, dtype=torch.bool)
+    most = (longest / lag).floor()
+    for step in range(DOUBLINGS):
+        following = 2 * multiple if step < DOUBLINGS - 1 else most
+        found, height = _peak_near(similarity, following * lag)
+        is_open &= (following <= most) & (height >= LEAST_SHARE * strength)
+        lag = torch.where(is_open, found / following, lag)
+        multiple = torch.where(is_open, following, multiple)
+        if step == DOUBLINGS - 2:
+            is_open = most > multiple
+    return lag
+
+
+def _peak_near(similarity: Tensor, lag: Tensor) -> tuple[Tensor, Tensor]:
+    """Place and height of the highest of three steps around `lag`; a height of −1 where it is no peak."""
+    centre = lag.round().long().clamp(2, similarity.shape[1] - 3)
+    around = [similarity.gather(1, centre + offset) for offset in (-1, 0, 1)]
+    peak = centre - ((around[0] > around[1]) & (around[0] >= around[2])).long()
+    peak += ((around[2] > around[1]) & (around[2] > around[0])).long()
+    place, height = _top(similarity, peak)
+    is_peak = (place - peak).abs() <= 0.5
+    return place, torch.where(is_peak, height, NONE)
+
+
+def _top(similarity: Tensor, peak: Tensor) -> tuple[Tensor, Tensor]:
+    """Place and height of the parabola through the values at `peak` (row, candidate) and on both sides."""
+    before, here, after = (similarity.gather(1, (peak + offset).clamp(0, similarity.shape[1] - 1)) for offset in (-1, 0, 1))
+    slope = 0.5 * (after - before)
+    bend = (2 * here - before - after).clamp(min=1e-9)
+    offset = slope / bend
+    return peak + offset, here + 0.5 * slope * offset
