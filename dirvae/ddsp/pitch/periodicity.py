@@ -23,14 +23,19 @@ LEAST_ENERGY = 1e-9
 
 @dataclass(frozen=True)
 class LagWindow:
-    """Lags of up to `num_lags` samples, compared within windows of twice that length."""
+    """Lags of up to `num_lags` samples, compared within windows that reach `reach` samples to each side."""
 
     num_lags: int
 
     @property
+    def reach(self) -> int:
+        """A lag less than the longest, which is there only to show where a peak ends."""
+        return self.num_lags - 2
+
+    @property
     def window(self) -> int:
-        """Samples of a window. At least half of them take part at every lag."""
-        return 2 * self.num_lags + 1
+        """Samples of a window, nearly twice the longest lag: about half of them take part at every lag."""
+        return 2 * self.reach + 1
 
     @property
     def fft_size(self) -> int:
@@ -41,20 +46,20 @@ class LagWindow:
 class PreparedSound:
     """A batch of sounds (batch, time) in one line, with silence between them, so that any window is one stretch of it.
 
-    Windows reach `num_lags` samples to each side of their middle. What lies outside the sound is not compared.
+    What lies outside the sound is not compared.
     """
 
     def __init__(self, samples: Tensor, lags: LagWindow) -> None:
         self.lags = lags
         self.num = samples.shape[1]
-        self.stride = self.num + 2 * lags.num_lags
-        line = F.pad(samples, (lags.num_lags, lags.num_lags)).flatten()
+        self.stride = self.num + 2 * lags.reach
+        line = F.pad(samples, (lags.reach, lags.reach)).flatten()
         self.length = len(line)
         self.frames = F.pad(line, (0, lags.window)).unfold(0, lags.window, 1)
         energy = (0.5 * line.square()).repeat_interleave(2)  # in half samples, as lags are
-        reach = 2 * lags.num_lags
-        self.from_begin = F.pad(energy, (0, reach)).unfold(0, reach, 1)
-        self.from_end = F.pad(energy.flip(0), (0, reach)).unfold(0, reach, 1)
+        most = 2 * lags.num_lags
+        self.from_begin = F.pad(energy, (0, most)).unfold(0, most, 1)
+        self.from_end = F.pad(energy.flip(0), (0, most)).unfold(0, most, 1)
 
     def periodicity(self, sound: Tensor, middle: Tensor) -> Tensor:
         """n(τ) of the windows around samples `middle` of `sound`, (row,) each: (row, 2 · num_lags + 1).
@@ -79,7 +84,7 @@ class PreparedSound:
 
     def _bounds(self, first: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
         """Where the windows begin and end in the line, cut at the ends of their sounds."""
-        reach = self.lags.num_lags
+        reach = self.lags.reach
         begin = first + middle.clamp(min=reach)
         end = first + (middle + 2 * reach + 1).clamp(max=self.num + reach)
         return begin, end
