@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["NUM_CANDIDATES", "Candidates", "find_candidates"]
@@ -39,20 +39,31 @@ def find_candidates(
     are left out. A peak's place is the top of the parabola through it and its neighbours, then the same at twice,
     four times … its lag, where one step is a smaller part of it, as long as the sound repeats there nearly as well.
     """
-    num_lags = similarity.shape[1]
-    lags = torch.arange(num_lags, device=similarity.device)
-    penalty = octave_penalty * lags.clamp(min=1).double().log2().to(similarity.dtype)
-    is_peak = similarity == F.max_pool1d(similarity, 3, 1, 1)
-    is_peak[:, :shortest] = False
-    is_peak[:, -1] = False
-    ranked = torch.where(is_peak, similarity - penalty, float("-inf"))
-    score, peak = ranked.topk(min(NUM_CANDIDATES, num_lags))
-    lag, strength = _top(similarity, peak)
+    first = max(2, shortest)
+    score, peak = _ranked(similarity[:, first - 1 : -1], first, octave_penalty)
+    lag, strength = _top_of_five(similarity, peak)
     is_there = score.isfinite() & (peak <= longest[:, None])
     lag = _measured_at_multiples(similarity, lag, strength, longest[:, None])
     octave = (lag_rate / lag.double()).log2().to(similarity.dtype)
-    lowest = (torch.full_like(octave, lag_rate / num_lags).double()).log2().to(similarity.dtype)
+    lowest = math.log2(lag_rate / similarity.shape[1])
     return Candidates(torch.where(is_there, octave, lowest), torch.where(is_there, strength, NONE))
+
+
+def _ranked(similarity: Tensor, first: int, octave_penalty: float) -> tuple[Tensor, Tensor]:
+    """Scores and places of the highest peaks, (row, candidate) each; a score of -inf where there are fewer.
+
+    `similarity` begins a step before `first`, the shortest lag. Peaks are compared by the tops of their parabolas:
+    one that falls between two steps would otherwise be beaten by another at a multiple of its lag.
+    """
+    before, here, after = similarity[:, :-2], similarity[:, 1:-1], similarity[:, 2:]
+    lags = torch.arange(first, first + here.shape[1], device=similarity.device)
+    penalty = (octave_penalty * lags.double().log2()).to(similarity.dtype)
+    slope = after - before
+    bend = (here - before).add_(here).sub_(after)
+    is_peak = slope.abs() <= bend
+    height = slope.square_().div_(bend.mul_(8).clamp_(min=1e-9)).add_(here).sub_(penalty)
+    score, place = torch.where(is_peak, height, float("-inf")).topk(min(NUM_CANDIDATES, here.shape[1]))
+    return score, place + first
 
 
 def _measured_at_multiples(similarity: Tensor, lag: Tensor, strength: Tensor, longest: Tensor) -> Tensor:
@@ -83,8 +94,26 @@ def _peak_near(similarity: Tensor, lag: Tensor) -> tuple[Tensor, Tensor]:
 
 def _top(similarity: Tensor, peak: Tensor) -> tuple[Tensor, Tensor]:
     """Place and height of the parabola through the values at `peak` (row, candidate) and on both sides."""
-    before, here, after = (similarity.gather(1, (peak + offset).clamp(0, similarity.shape[1] - 1)) for offset in (-1, 0, 1))
+    before, here, after = (similarity.gather(1, peak + offset) for offset in (-1, 0, 1))
     slope = 0.5 * (after - before)
     bend = (2 * here - before - after).clamp(min=1e-9)
     offset = slope / bend
     return peak + offset, here + 0.5 * slope * offset
+
+
+def _top_of_five(similarity: Tensor, peak: Tensor) -> tuple[Tensor, Tensor]:
+    """Place and height of the quartic through five values around `peak`: a parabola is too low for narrow peaks."""
+    y0, y1, y2, y3, y4 = (similarity.gather(1, peak + offset) for offset in (-2, -1, 0, 1, 2))
+    odd, even = y3 - y1, y3 + y1
+    far_odd, far_even = y4 - y0, y4 + y0
+    slope = (8 * odd - far_odd) / 12
+    bend = (16 * even - far_even - 30 * y2) / 24
+    skew = (far_odd - 2 * odd) / 12
+    flat = (far_even - 4 * even + 6 * y2) / 24
+    offset = -0.5 * slope / bend.clamp(max=-1e-9)
+    for _ in range(2):  # Newton's steps towards where the derivative is 0
+        first = slope + offset * (2 * bend + offset * (3 * skew + offset * 4 * flat))
+        second = 2 * bend + offset * (6 * skew + offset * 12 * flat)
+        offset = (offset - first / second.clamp(max=-1e-9)).clamp(-1, 1)
+    height = y2 + offset * (slope + offset * (bend + offset * (skew + offset * flat)))
+    return peak + offset, height

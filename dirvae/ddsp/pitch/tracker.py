@@ -23,7 +23,7 @@ from ..sounds import check_rates, check_samples
 from .candidates import NUM_CANDIDATES, find_candidates
 from .path import best_states
 from .periodicity import LagWindow, PreparedSound
-from .preparation import DECIMATION_REACH, decimate, decimation, without_rumble
+from .preparation import DECIMATION_REACH, decimate, decimation, softened, without_rumble
 
 __all__ = ["Pitch", "track_f0"]
 
@@ -112,7 +112,7 @@ def _candidates(
         middles = row_samples(range(first, min(first + per_block, num_rows)), sample_rate=slow_rate, rate=rate)
         begin = max(0, int(middles[0]) - margin)
         block = samples[:, begin * step : (int(middles[-1]) + margin + 1) * step]
-        steady = without_rumble(decimate(block, step), lags.num_lags)
+        steady = softened(without_rumble(decimate(block, step), lags.num_lags))
         found.append(
             _block_candidates(steady, middles.to(samples.device) - begin, lags, float(slow_rate), highest, octave_penalty)
         )
