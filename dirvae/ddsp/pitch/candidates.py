@@ -40,16 +40,16 @@ def find_candidates(
     four times … its lag, where one step is a smaller part of it, as long as the sound repeats there nearly as well.
     """
     first = max(2, shortest)
-    score, peak = _ranked(similarity[:, first - 1 : -1], first, octave_penalty)
+    score, peak = _ranked(similarity[:, first - 1 : -1], first, longest[:, None], octave_penalty)
     lag, strength = _top_of_five(similarity, peak)
-    is_there = score.isfinite() & (peak <= longest[:, None])
+    is_there = score.isfinite()
     lag = _measured_at_multiples(similarity, lag, strength, longest[:, None])
     octave = (lag_rate / lag.double()).log2().to(similarity.dtype)
     lowest = math.log2(lag_rate / similarity.shape[1])
     return Candidates(torch.where(is_there, octave, lowest), torch.where(is_there, strength, NONE))
 
 
-def _ranked(similarity: Tensor, first: int, octave_penalty: float) -> tuple[Tensor, Tensor]:
+def _ranked(similarity: Tensor, first: int, longest: Tensor, octave_penalty: float) -> tuple[Tensor, Tensor]:
     """Scores and places of the highest peaks, (row, candidate) each; a score of -inf where there are fewer.
 
     `similarity` begins a step before `first`, the shortest lag. Peaks are compared by the tops of their parabolas:
@@ -60,7 +60,7 @@ def _ranked(similarity: Tensor, first: int, octave_penalty: float) -> tuple[Tens
     penalty = (octave_penalty * lags.double().log2()).to(similarity.dtype)
     slope = after - before
     bend = (here - before).add_(here).sub_(after)
-    is_peak = slope.abs() <= bend
+    is_peak = (slope.abs() <= bend).logical_and_(lags <= longest)
     height = slope.square_().div_(bend.mul_(8).clamp_(min=1e-9)).add_(here).sub_(penalty)
     score, place = torch.where(is_peak, height, float("-inf")).topk(min(NUM_CANDIDATES, here.shape[1]))
     return score, place + first

@@ -22,7 +22,8 @@ KEPT_HZ = 22_050
 DECIMATION_REACH = 8
 """How far the decimation filter reaches on each side, in samples of the lower rate."""
 
-FIXED_POINT = 2.0**30
+FIXED_POINT = 2.0**24
+"""Sums are of samples in these units: exact up to the full scale of 16-bit integers, and the mean finer than −140 dB."""
 
 
 def decimation(sample_rate: Fraction | float) -> int:

@@ -65,7 +65,7 @@ def track_f0(
     lowest: float = 40.0,
     highest: float = 2400.0,
     octave_penalty: float = 0.02,
-    quietest_db: float = -60.0,
+    quietest_db: float = -55.0,
 ) -> Pitch:
     """The pitch of each sound of (batch, time) samples, at k / rate seconds for row k, a row per control period begun.
 
