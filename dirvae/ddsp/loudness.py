@@ -19,7 +19,7 @@ from .rows import count_rows, row_samples
 from .sounds import check_rates, check_samples
 from .weighting import a_weighting
 
-__all__ = ["loudness"]
+__all__ = ["levels_at", "loudness", "window_samples"]
 
 WINDOW_SECONDS = Fraction(32, 1000)
 FLOOR_DB = -80.0
@@ -41,23 +41,35 @@ def loudness(
     """
     check_samples(samples)
     check_rates(sample_rate, rate)
-    window = max(2, round(WINDOW_SECONDS * exact(sample_rate)))
-    num = samples.shape[1]
-    rows = range(count_rows(num, sample_rate=sample_rate, rate=rate))
-    centres = row_samples(rows, sample_rate=sample_rate, rate=rate).to(samples.device)
+    rows = range(count_rows(samples.shape[1], sample_rate=sample_rate, rate=rate))
+    centres = row_samples(rows, sample_rate=sample_rate, rate=rate)
+    levels = levels_at(samples, centres, window=window_samples(sample_rate), sample_rate=float(sample_rate))
+    return Curve(levels.clamp(min=floor_db), exact(rate))
+
+
+def window_samples(sample_rate: Fraction | float) -> int:
+    """How many samples 32 ms are."""
+    return max(2, round(WINDOW_SECONDS * exact(sample_rate)))
+
+
+def levels_at(samples: Tensor, centres: Tensor, *, window: int, sample_rate: float) -> Tensor:
+    """The A-weighted level in dB of windows around samples `centres` (row,): (batch, row), -200 at least.
+
+    What `loudness` gives above its floor, by tensors and plain numbers alone, so that it can be compiled.
+    """
     padded = F.pad(samples, (window // 2, window))
     at_once = max(1, ROWS_AT_ONCE // len(samples))
-    levels = [_levels(padded, starts, window, float(sample_rate)) for starts in centres.split(at_once)]
-    return Curve(torch.cat(levels, 1).clamp(min=floor_db), exact(rate))
+    parts = torch.split(centres.to(samples.device), at_once)
+    return torch.cat([_levels(padded, starts, window, sample_rate) for starts in parts], 1)
 
 
 def _levels(padded: Tensor, starts: Tensor, window: int, sample_rate: float) -> Tensor:
     """dB of the windows that begin at `starts` (row,) of (batch, time) samples: (batch, row)."""
-    like = {"dtype": padded.dtype, "device": padded.device}
-    hann = torch.hann_window(window, **like)
+    hann = torch.hann_window(window, dtype=padded.dtype, device=padded.device)
     hz = torch.arange(window // 2 + 1, dtype=torch.float64, device=padded.device) * (sample_rate / window)
     weights = a_weighting(hz) / (window * hann.double().square().sum() / 4)  # a sine of amplitude 1 is 1
     spectrum = torch.fft.rfft(padded.unfold(1, window, 1)[:, starts] * hann)
     power = (spectrum.real.square() + spectrum.imag.square()) * weights.to(padded.dtype)
     total = power.sum(-1).double().clamp(min=LEAST_POWER)  # log10 in double: alike however rows are batched
-    return (10 * total.log10()).to(padded.dtype)
+    level: Tensor = (10 * total.log10()).to(padded.dtype)
+    return level

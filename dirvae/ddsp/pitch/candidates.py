@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,23 +30,31 @@ class Candidates:
     octave: Tensor
     strength: Tensor
 
+    @staticmethod
+    def joined(parts: Sequence[Candidates], axis: int) -> Candidates:
+        """Those of several stretches, one after another along an axis."""
+        return Candidates(
+            torch.cat([part.octave for part in parts], axis), torch.cat([part.strength for part in parts], axis)
+        )
+
 
 def find_candidates(
-    similarity: Tensor, *, lag_rate: float, shortest: int, longest: Tensor, octave_penalty: float
+    similarity: Tensor, *, step_rate: float, highest: float, longest: Tensor, octave_penalty: float
 ) -> Candidates:
-    """The eight highest peaks of n(τ) (row, lag), a longer lag standing back by `octave_penalty` per octave.
+    """The eight highest peaks of n(τ) (row, step), a longer lag standing back by `octave_penalty` per octave.
 
-    `lag_rate` is how many steps of `similarity` a second has; lags below `shortest` steps and above `longest` (row,)
-    are left out. A peak's place is the top of the parabola through it and its neighbours, then the same at twice,
-    four times … its lag, where one step is a smaller part of it, as long as the sound repeats there nearly as well.
+    `step_rate` is how many steps of τ a second has; pitches above `highest` Hz and lags above `longest` (row,) steps
+    are left out. A peak's place is the top of the curve through its neighbours, then the same at twice, four times …
+    its lag, where a step is a smaller part of it, as long as the sound repeats there nearly as well.
     """
-    first = max(2, shortest)
-    score, peak = _ranked(similarity[:, first - 1 : -1], first, longest[:, None], octave_penalty)
+    first = max(2, math.floor(step_rate / highest))
+    longest = longest[:, None].clamp(max=similarity.shape[1] - 3)
+    score, peak = _ranked(similarity[:, first - 1 : -1], first, longest, octave_penalty)
     lag, strength = _top_of_five(similarity, peak)
     is_there = score.isfinite()
-    lag = _measured_at_multiples(similarity, lag, strength, longest[:, None])
-    octave = (lag_rate / lag.double()).log2().to(similarity.dtype)
-    lowest = math.log2(lag_rate / similarity.shape[1])
+    lag = _measured_at_multiples(similarity, lag, strength, longest)
+    octave = (step_rate / lag.double()).log2().to(similarity.dtype)
+    lowest = math.log2(step_rate / similarity.shape[1])
     return Candidates(torch.where(is_there, octave, lowest), torch.where(is_there, strength, NONE))
 
 

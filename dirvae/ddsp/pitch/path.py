@@ -2,7 +2,8 @@
 
 The score of a way is the sum of its states' scores less the costs of its changes. The best way through a state is the
 best one up to it and the best one from it on (Viterbi 1967, IEEE Trans. Inf. Theory 13(2), run from both ends), so the
-state of every row is known without walking back. Both come from a tree over the rows, all stretches of a length at once:
+state of every row is known without walking back. Both come from a tree over the rows, all stretches of a length at
+once:
 
     rows       0   1   2   3   4   5   6   7
                └───┘   └───┘   └───┘   └───┘       up: the best ways through each stretch, from state to state
@@ -72,7 +73,7 @@ def _tree(steps: Tensor) -> list[Tensor]:
         first, second = levels[-1][..., 0::2], levels[-1][..., 1::2]
         joined = first[:, 0, None] + second[0]
         for state in range(1, len(first)):
-            torch.maximum(joined, first[:, state, None] + second[state], out=joined)
+            joined = torch.maximum(joined, first[:, state, None] + second[state])
         levels.append(joined - joined.amax((0, 1)))
     return levels
 

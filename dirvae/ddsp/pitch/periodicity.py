@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["LagWindow", "PreparedSound", "periodicity"]
+__all__ = ["LagWindow", "PreparedSound"]
 
 LEAST_ENERGY = 1e-9
 
@@ -51,7 +51,7 @@ class PreparedSound:
 
     def __init__(self, samples: Tensor, lags: LagWindow) -> None:
         self.lags = lags
-        self.num = samples.shape[1]
+        self.batch, self.num = samples.shape
         self.stride = self.num + 2 * lags.reach
         line = F.pad(samples, (lags.reach, lags.reach)).flatten()
         self.length = len(line)
@@ -73,9 +73,12 @@ class PreparedSound:
         power[:, -1] *= 0.5  # counted twice where it is no longer the highest frequency
         correlation = torch.fft.irfft(power, 2 * self.lags.fft_size)[:, : 2 * self.lags.num_lags + 1]
         begin, end = self._bounds(first, middle)
-        outer = self.from_begin.index_select(0, 2 * begin).add_(self.from_end.index_select(0, 2 * (self.length - end)))
+        outer = self.from_begin.index_select(0, 2 * begin).add_(
+            self.from_end.index_select(0, 2 * (self.length - end))
+        )
         energy = correlation[:, :1] - 0.25 * F.pad(outer.cumsum(1), (1, 0))
-        return correlation / energy.clamp_(min=LEAST_ENERGY)
+        found: Tensor = correlation / energy.clamp_(min=LEAST_ENERGY)
+        return found
 
     def num_compared(self, middle: Tensor) -> Tensor:
         """How many samples of the windows around `middle` lie within the sound: (row,)."""

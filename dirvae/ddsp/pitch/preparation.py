@@ -23,7 +23,7 @@ DECIMATION_REACH = 8
 """How far the decimation filter reaches on each side, in samples of the lower rate."""
 
 FIXED_POINT = 2.0**24
-"""Sums are of samples in these units: exact up to the full scale of 16-bit integers, and the mean finer than −140 dB."""
+"""Sums are of samples in units of 2⁻²⁴: exact for floats up to 16 bits above full scale, and fine enough for a mean."""
 
 
 def decimation(sample_rate: Fraction | float) -> int:
@@ -43,7 +43,9 @@ def decimate(samples: Tensor, step: int) -> Tensor:
     num = -(-samples.shape[1] // step)
     padded = F.pad(samples, (half, half + step))
     taps = torch.arange(-half, half + 1, dtype=torch.float64) / step
-    response = torch.sinc(0.9 * taps) * torch.kaiser_window(len(taps), periodic=False, beta=8.0, dtype=torch.float64)
+    response = torch.sinc(0.9 * taps) * torch.kaiser_window(
+        len(taps), periodic=False, beta=8.0, dtype=torch.float64
+    )
     response /= response.sum()
     out = torch.zeros_like(samples[:, :num])
     for offset, weight in enumerate(response.tolist()):
