@@ -3,7 +3,7 @@
     row k      |----Hann, 32 ms----|      centred at k / rate seconds, to the nearest sample
     row k + 1         |-------------------|
 
-The same numbers as `pipelines.decode.audio.loudness`, which needs NumPy alone.
+The same numbers as the function of this name in `pipelines.decode.audio.loudness`, which needs NumPy alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .rows import count_rows, row_samples
 from .sounds import check_rates, check_samples
 from .weighting import a_weighting
 
-__all__ = ["levels_at", "loudness", "window_samples"]
+__all__ = ["levels_at", "loudness_curve", "window_samples"]
 
 WINDOW_SECONDS = Fraction(32, 1000)
 FLOOR_DB = -80.0
@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 4096
 """Rows whose windows are in memory at a time, over all sounds of a batch."""
 
 
-def loudness(
+def loudness_curve(
     samples: Tensor, sample_rate: Fraction | float, *, rate: Fraction | float = 250, floor_db: float = FLOOR_DB
 ) -> Curve:
     """The A-weighted level of (batch, time) samples in dB: a curve (batch, row) of `rate` rows per second.
@@ -55,7 +55,7 @@ def window_samples(sample_rate: Fraction | float) -> int:
 def levels_at(samples: Tensor, centres: Tensor, *, window: int, sample_rate: float) -> Tensor:
     """The A-weighted level in dB of windows around samples `centres` (row,): (batch, row), -200 at least.
 
-    What `loudness` gives above its floor, by tensors and plain numbers alone, so that it can be compiled.
+    What `loudness_curve` gives above its floor, by tensors and plain numbers alone, so that it can be compiled.
     """
     padded = F.pad(samples, (window // 2, window))
     at_once = max(1, ROWS_AT_ONCE // len(samples))
