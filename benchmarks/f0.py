@@ -2,14 +2,14 @@
 
     OMP_NUM_THREADS=1 python benchmarks/f0.py --recordings FOLDER [--peers librosa swift-f0] [--every 8] [--rounds 5]
 
-notes     the 64 saxophone notes in FOLDER/saxophone (Karoryfer Weresax; the sounding pitch is an octave above the one in
-          the file's name), clean and with white noise 10 dB below them: median error in cents, errors above 50 cents and
-          octave errors in percent of the rows that a tracker is sure of, how many rows above −40 dB it is sure of
+notes     the 64 saxophone notes in FOLDER/saxophone (Karoryfer Weresax; they sound an octave above the note in their
+          name), clean and with white noise 10 dB below them: median error in cents; errors above 50 cents and octave
+          errors in percent of the rows that a tracker is sure of; how many rows above −40 dB it is sure of
 phrases   FOLDER/phrases: how far each is from pYIN where both hear a pitch, the median in cents
-speed     seconds of sound per second of CPU on one core, 16 kHz and 250 rows per second unless said otherwise: batches of
-          16 × 4 seconds, and one file of 4 seconds; the best of the rounds, because other work on the machine only adds
+speed     seconds of sound per second of CPU on one core, at 16 kHz and 250 rows per second unless said otherwise, of 16
+          sounds of 4 seconds and of one; the best of the rounds, because other work on the machine only adds
 
-Recordings are resampled to 16 kHz for all. pYIN and swift-f0 have rows of their own every 16 ms; the speed of pYIN is
+Recordings are resampled to 16 kHz for all. pYIN and swift-f0 have rows of their own every 16 ms, so their speed is
 that of 62.5 rows per second. A peer that is not installed is named. librosa is slow: --every 8 takes every eighth note.
 """
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .loudness import loudness_curve
-from .pitch import track_f0
+from dirvae.ddsp.loudness import loudness_curve
+from dirvae.ddsp.pitch import track_f0
 
 __all__ = ["f0", "loudness"]
 

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .curve import Curve, exact
-from .rows import count_rows, row_samples
-from .sounds import check_rates, check_samples
-from .weighting import a_weighting
+from dirvae.ddsp.curve import Curve, exact
+from dirvae.ddsp.rows import count_rows, row_samples
+from dirvae.ddsp.sounds import check_rates, check_samples
+from dirvae.ddsp.weighting import a_weighting
 
 __all__ = ["levels_at", "loudness_curve", "window_samples"]
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from .curve import exact
+from dirvae.ddsp.curve import exact
 
 __all__ = ["count_rows", "row_samples"]
 

@@ -126,7 +126,7 @@ def test_a_mistake_is_one_sentence(shape: tuple[int, ...], settings: dict[str, f
 def test_samples_that_are_not_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="not finite"):
         track_f0(torch.full((1, 100), torch.nan), 16_000)
-    with pytest.raises(TypeError, match="samples is torch.int16"):
+    with pytest.raises(TypeError, match=r"samples is torch\.int16"):
         track_f0(torch.zeros(1, 100, dtype=torch.int16), 16_000)
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..curve import Curve
+from dirvae.ddsp.curve import Curve
 
 __all__ = ["CONFIDENT", "Pitch", "Tracker"]
 

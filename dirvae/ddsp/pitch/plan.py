@@ -9,11 +9,11 @@ from fractions import Fraction
 
 from torch import Tensor
 
-from ..curve import exact
-from ..loudness import window_samples
-from ..rows import count_rows, row_samples
-from .periodicity import LagWindow
-from .preparation import DECIMATION_REACH, decimation
+from dirvae.ddsp.curve import exact
+from dirvae.ddsp.loudness import window_samples
+from dirvae.ddsp.pitch.periodicity import LagWindow
+from dirvae.ddsp.pitch.preparation import DECIMATION_REACH, decimation
+from dirvae.ddsp.rows import count_rows, row_samples
 
 __all__ = ["TrackPlan"]
 

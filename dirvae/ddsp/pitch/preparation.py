@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..curve import exact
+from dirvae.ddsp.curve import exact
 
 __all__ = ["DECIMATION_REACH", "decimate", "decimation", "without_rumble"]
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..curve import Curve, exact
-from ..rows import count_rows
-from ..sounds import check_rates, check_samples
-from .contract import Pitch
+from dirvae.ddsp.curve import Curve, exact
+from dirvae.ddsp.pitch.contract import Pitch
+from dirvae.ddsp.rows import count_rows
+from dirvae.ddsp.sounds import check_rates, check_samples
 
 __all__ = ["track_f0_swift"]
 

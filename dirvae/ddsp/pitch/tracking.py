@@ -14,15 +14,15 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from ..curve import Curve, exact
-from ..loudness import levels_at
-from ..sounds import check_rates, check_samples
-from .candidates import Candidates, find_candidates
-from .contract import CONFIDENT, Pitch
-from .path import best_states
-from .periodicity import PreparedSound
-from .plan import TrackPlan
-from .preparation import decimate, softened, without_rumble
+from dirvae.ddsp.curve import Curve, exact
+from dirvae.ddsp.loudness import levels_at
+from dirvae.ddsp.pitch.candidates import Candidates, find_candidates
+from dirvae.ddsp.pitch.contract import CONFIDENT, Pitch
+from dirvae.ddsp.pitch.path import best_states
+from dirvae.ddsp.pitch.periodicity import PreparedSound
+from dirvae.ddsp.pitch.plan import TrackPlan
+from dirvae.ddsp.pitch.preparation import decimate, softened, without_rumble
+from dirvae.ddsp.sounds import check_rates, check_samples
 
 __all__ = ["track_f0", "track_planned"]
 
