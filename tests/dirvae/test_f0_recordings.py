@@ -92,12 +92,16 @@ def test_all_saxophone_notes_have_their_pitch_in_noise(shared_data: Path) -> Non
     "name", ["cello-phrase", "flute-A4", "oboe-A4", "speech-female", "trumpet-A4", "violin-B3"]
 )
 def test_phrases_have_the_pitch_that_pyin_finds(shared_data: Path, name: str) -> None:
+    """pYIN's windows are 93 ms long; for speech, which moves by 1,400 cents a second, 46 ms, about as long as ours."""
+    frame_length = 1024 if name.startswith("speech") else 2048
     librosa = pytest.importorskip("librosa", reason="librosa is not installed: pip install librosa")
     path = shared_data / "audio" / "phrases" / f"{name}.wav"
     samples = read(path, 22_050)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected, is_voiced, _ = librosa.pyin(samples, fmin=50, fmax=2000, sr=22_050, hop_length=256)
+        expected, is_voiced, _ = librosa.pyin(
+            samples, fmin=50, fmax=2000, sr=22_050, hop_length=256, frame_length=frame_length
+        )
     found = track_f0(as_sound(samples), 22_050, rate=22_050 / 256)
     num = min(len(expected), found.f0.num_rows)
     both = is_voiced[:num] & (found.confidence.values[0, :num] >= 0.5).numpy()
