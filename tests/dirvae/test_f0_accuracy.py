@@ -27,7 +27,7 @@ def is_heard(f0_hz: float, spectrum: str, sample_rate: int) -> bool:
 def test_tones_from_50_to_2000_hz_have_their_pitch(spectrum: str, sample_rate: int) -> None:
     pitches = [hz for hz in PITCHES if is_heard(hz, spectrum, sample_rate)]
     assert len(pitches) > 14
-    turns = np.arange(sample_rate * 3 // 10) / sample_rate
+    turns = np.arange(sample_rate // 5) / sample_rate
     found = track_f0(as_sound(*(tone(hz, hz * turns, sample_rate, spectrum) for hz in pitches)), sample_rate)
     error = cents(found.f0.values, np.array(pitches)[:, None])[:, EDGE:-EDGE].abs()
     assert found.confidence.values[:, EDGE:-EDGE].min() > 0.9
@@ -37,7 +37,7 @@ def test_tones_from_50_to_2000_hz_have_their_pitch(spectrum: str, sample_rate: i
 
 @pytest.mark.parametrize("sample_rate", [16_000, 22_050, 44_100, 48_000])
 def test_a_glide_comes_back_within_a_cent_at_the_right_moment(sample_rate: int) -> None:
-    found = track_f0(as_sound(glide(110, 2, sample_rate), glide(300, 2, sample_rate)), sample_rate)
+    found = track_f0(as_sound(glide(110, 1.2, sample_rate), glide(300, 1.2, sample_rate)), sample_rate)
     truth = torch.tensor([[110.0], [300.0]]).double() * 2 ** found.f0.seconds()
     error = cents(found.f0.values, truth)
     assert error.abs().median(1).values.max() < 1
@@ -67,7 +67,7 @@ def test_any_sample_rate_will_do(sample_rate: int) -> None:
 
 def test_one_recording_at_two_rates_has_one_pitch_and_one_loudness() -> None:
     rng = np.random.default_rng(0)
-    time = np.arange(2 * 48_000) / 48_000
+    time = np.arange(48_000) / 48_000
     f0 = 220 * 2 ** (0.5 * np.sin(2 * np.pi * 0.7 * time))
     played = tone(f0, np.cumsum(f0) / 48_000, 48_000, "sawtooth") * (0.3 + 0.7 * np.sin(2 * np.pi * time) ** 2)
     noisy = played + 0.01 * rng.normal(size=len(played))

@@ -111,6 +111,7 @@ def test_it_has_the_right_gradient_and_none_below_the_floor() -> None:
     assert not silent.grad.any()
 
 
+@pytest.mark.heavy
 def test_it_is_one_graph() -> None:
     samples = as_sound(noise(800))
     centres = row_samples(range(10), sample_rate=16_000, rate=250)
