@@ -176,7 +176,7 @@ def test_the_whole_computation_is_one_graph() -> None:
 
 @pytest.mark.heavy
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex:UserWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # inductor's own
 def test_it_runs_compiled_by_inductor() -> None:
     torch._dynamo.reset()
     turns = np.arange(400) / 16_000
