@@ -17,6 +17,8 @@ from dirvae.ddsp.pitch import plan, track_f0_swift, track_planned, tracking
 from dirvae.ddsp.pitch.plan import TrackPlan
 from tests.dirvae.tones import as_sound, cents, tone
 
+EDGE = 12
+
 
 @pytest.fixture
 def threads() -> Iterator[None]:
@@ -121,6 +123,14 @@ def test_a_range_keeps_pitches_within_it() -> None:
 def test_a_mistake_is_one_sentence(shape: tuple[int, ...], settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         track_f0(torch.zeros(shape), settings.pop("sample_rate", 16_000), **settings)
+
+
+@pytest.mark.parametrize("largest", [32_768.0, 1e12, 1e30])
+def test_samples_far_beyond_full_scale_have_their_pitch(largest: float) -> None:
+    turns = np.arange(3200) / 16_000
+    found = track_f0(as_sound(largest * tone(440, 440 * turns, 16_000, "sine")), 16_000)
+    assert cents(found.f0.values[:, EDGE:-EDGE], 440).abs().max() < 5
+    assert (found.confidence.values >= 0.5).all()
 
 
 def test_samples_that_are_not_numbers_are_refused() -> None:

@@ -29,6 +29,9 @@ __all__ = ["track_f0", "track_planned"]
 GATE_DB = 10.0
 """From `quietest_db` to this much above it, the gate opens."""
 
+LARGEST = 2.0**16
+"""Samples beyond are cut off there: twice what 16-bit integers, taken as they are, come to."""
+
 ROWS_AT_ONCE = 256
 """Rows whose n(τ) is in memory at a time; always as many, so that every row is computed alike."""
 
@@ -77,7 +80,7 @@ def track_planned(samples: Tensor, plan: TrackPlan) -> tuple[Tensor, Tensor]:
 
     Nothing but tensors and plain numbers: it can be compiled as a whole.
     """
-    samples = samples.float()
+    samples = samples.float().clamp(-LARGEST, LARGEST)
     found = _candidates(samples, plan)
     strength = found.strength * _gate(samples, plan)[..., None]
     scores = strength + plan.octave_penalty * (found.octave - plan.middle_octave)
