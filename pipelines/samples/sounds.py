@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..decode.audio.loudness import loudness_curve
 from ..decode.audio.wav_writing import encode_wav
 from ..errors import ShardingError
-from .loudness import loudness_curve
 from .sample_files import clear_samples
 from .sound_synthesis import CONTROL_HZ, SAMPLE_HZ, sound_of, synthesise
 

@@ -12,7 +12,7 @@ from tests.layers import Edge, circles, import_edges, upward
 
 ROOT = Path(dirvae.__file__).parent
 LAYERS = (
-    ("losses", "metrics", "schedules", "seeding"),
+    ("ddsp", "losses", "metrics", "schedules", "seeding"),
     ("latents",),
     ("autoencoder",),
     ("networks",),
@@ -20,7 +20,7 @@ LAYERS = (
     ("evaluate", "explore"),
     ("tasks",),
     ("run",),
-    ("train", "evaluate_command"),
+    ("train", "evaluate_command", "f0"),
 )
 """Lowest first. A file may import from its own layer and from those before it."""
 

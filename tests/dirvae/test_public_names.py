@@ -19,6 +19,8 @@ PUBLIC = {
         *("Dirichlet", "Gaussian", "LATENTS", "Latent", "LogisticNormal", "MomentPrior", "Posterior", "Prior"),
         *("ScaledDirichlet", "StickBreaking", "make_latent", "named_latent"),
     ),
+    "dirvae.ddsp": ("Curve", "Pitch", "Tracker", "loudness_curve", "track_f0"),
+    "dirvae.ddsp.pitch": ("CONFIDENT", "Pitch", "Tracker", "track_f0", "track_f0_swift", "track_planned"),
     "dirvae.networks": ("MLPVAE", "ResNetVAE", "VideoVAE"),
     "dirvae.evaluate": (
         *("ImportanceEstimate", "choose_width", "collapsed_values", "collapsed_weights", "estimate_likelihood"),

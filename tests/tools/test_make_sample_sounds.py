@@ -13,9 +13,9 @@ import pytest
 import scipy.signal
 import soundfile
 
+from pipelines.decode.audio.loudness import a_weighting, loudness_curve
 from pipelines.errors import ShardingError
 from pipelines.samples.command import main
-from pipelines.samples.loudness import a_weighting, loudness_curve
 from pipelines.samples.sound_synthesis import CONTROL_HZ, INSTRUMENTS, SAMPLE_HZ, sound_of, synthesise
 from pipelines.samples.sounds import make_sample_sounds
 from pipelines.sharding import make_shards
