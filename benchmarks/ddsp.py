@@ -7,7 +7,7 @@ shared        one cumulative sum of the fundamental's phase, times k, and a sine
 per harmonic  a cumulative sum of the phase of each harmonic, and a sine of each
 
 Both published forms keep (batch, time, harmonic), are written here from the papers' formulas (Engel et al. 2020, arXiv
-2001.04643, section 3.2) and get amplitudes by `F.interpolate`, the cheapest way there is. Inputs are the same: f0 and
+2001.04643) and get amplitudes by `F.interpolate`, the cheapest way there is. Inputs are the same: f0 and
 amplitudes at 250 rows per second, all with gradients. Each is measured in a fresh process that a small parent starts, by
 a run that is not counted and one that is; they take turns. Printed are the medians over the rounds: wall and CPU seconds,
 and the peak of memory above what the process had before.
@@ -75,7 +75,9 @@ def child(variant: str, case: str, threads: int) -> None:
     rows = SECONDS * FRAME_RATE
     f0 = (100 + 300 * torch.rand(batch, 1) + 20 * torch.rand(batch, rows)).requires_grad_()
     amplitudes = (torch.rand(batch, rows, harmonics) / harmonics).requires_grad_()
-    run_once(variant, sample_rate, f0[:1, :3].detach().requires_grad_(), amplitudes[:1, :3].detach().requires_grad_())
+    run_once(
+        variant, sample_rate, f0[:1, :3].detach().requires_grad_(), amplitudes[:1, :3].detach().requires_grad_()
+    )
     before = peak_bytes()
     run_once(variant, sample_rate, f0, amplitudes)
     wall, cpu = time.perf_counter(), time.process_time()

@@ -23,7 +23,7 @@ def upsample_hann(curve: Curve, block: Block) -> Tensor:
     """The curve at every sample by overlapping Hann windows of two hops: (batch, time[, channel]), dtype of values.
 
     Window k stands on the moment of row k and falls to 0 at its two neighbours, so that all windows add up to 1
-    (Engel et al. 2020, arXiv 2001.04643, appendix B.5, here at an exact hop).
+    (Engel et al. 2020, arXiv 2001.04643; here the hop is exact).
     """
     positions = block.rows_of(curve)
     return _between_rows(curve, positions, hann_rise(positions.fractions(curve.values.device)))

@@ -102,7 +102,7 @@ def _harmonic_sum_backward(
         upstream, rise = gradients[chunk.where].flatten(0, 1), chunk.repeated(layout.rise)
         of_next = upstream * rise
         of_both = pairs.of_matrices(torch.stack((upstream - of_next, of_next), 1))
-        of_both = of_both.flatten(2)[:, :, : layout.harmonics].unflatten(0, chunk.shape)
+        of_both = torch.unflatten(of_both.flatten(2)[:, :, : layout.harmonics], 0, chunk.shape)
         of_rows[chunk.where] += of_both[:, :, 0]
         of_rows[chunk.next] += of_both[:, :, 1]
         if wants_cycles:
@@ -201,12 +201,12 @@ class _Pairs:
         weights = (gradient.unsqueeze(2) * sin).flatten(1, 2)
         found = torch.bmm(weights, self.low[0].transpose(1, 2))
         torch.mul(gradient.unsqueeze(2), cos, out=weights.view(*gradient.shape[:2], -1, gradient.shape[2]))
-        return found.baddbmm_(weights, self.low[1].transpose(1, 2)).unflatten(1, (2, -1))
+        return torch.unflatten(found.baddbmm_(weights, self.low[1].transpose(1, 2)), 1, (2, -1))
 
     def _inner_sums(self, matrices: Tensor) -> tuple[Tensor, Tensor]:
         flat, both = matrices.flatten(1, 2), (2, matrices.shape[2])
         by_cos, by_sin = (torch.bmm(flat, pair) for pair in self.low)
-        return by_cos.unflatten(1, both), by_sin.unflatten(1, both)
+        return torch.unflatten(by_cos, 1, both), torch.unflatten(by_sin, 1, both)
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,7 @@ class _Layout:
 
     def to_segments(self, samples: Tensor, *, padded: bool = False) -> Tensor:
         """(batch, time) → (batch, segment, sample); what is outside is 0 if `padded`, or anything."""
-        laid = samples.index_select(1, self.places).unflatten(1, (self.num_segments, self.longest))
+        laid = torch.unflatten(samples.index_select(1, self.places), 1, (self.num_segments, self.longest))
         return laid.masked_fill_(~self.is_inside, 0) if padded else laid
 
     def to_samples(self, laid: Tensor) -> Tensor:
@@ -291,7 +291,9 @@ class _Layout:
         of_rows[:, 0] += of_segments[:, : self.num_before].sum(1)
         of_rows[:, -1] += of_segments[:, stop:].sum(1)
         if self.num_before < stop:
-            of_rows[:, self.rows[self.num_before] : self.rows[stop - 1] + 1] += of_segments[:, self.num_before : stop]
+            of_rows[:, self.rows[self.num_before] : self.rows[stop - 1] + 1] += of_segments[
+                :, self.num_before : stop
+            ]
         return of_rows
 
 

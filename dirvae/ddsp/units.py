@@ -35,7 +35,7 @@ def db_to_amplitude(db: Tensor) -> Tensor:
 
 
 def exp_sigmoid(x: Tensor) -> Tensor:
-    """2 · σ(x)^ln 10 + 1e-7, from 1e-7 to 2: same shape (Engel et al. 2020, arXiv 2001.04643, equation 5).
+    """2 · σ(x)^ln 10 + 1e-7, from 1e-7 to 2: same shape (Engel et al. 2020, arXiv 2001.04643).
 
     It is smooth, positive and close to exponential below 0, as loudness is. Computed as exp(ln 10 · log σ(x)).
     """

@@ -13,7 +13,7 @@ from tests.layers import Edge, circles, import_edges, upward
 ROOT = Path(dirvae.__file__).parent
 LAYERS = (
     ("losses", "metrics", "schedules", "seeding"),
-    ("latents",),
+    ("latents", "ddsp"),
     ("autoencoder",),
     ("networks",),
     ("training",),
