@@ -6,11 +6,11 @@ ours          `harmonic_bank`
 shared        one cumulative sum of the fundamental's phase, times k, and a sine of each
 per harmonic  a cumulative sum of the phase of each harmonic, and a sine of each
 
-Both published forms keep (batch, time, harmonic), are written here from the papers' formulas (Engel et al. 2020, arXiv
-2001.04643) and get amplitudes by `F.interpolate`, the cheapest way there is. Inputs are the same: f0 and
-amplitudes at 250 rows per second, all with gradients. Each is measured in a fresh process that a small parent starts, by
-a run that is not counted and one that is; they take turns. Printed are the medians over the rounds: wall and CPU seconds,
-and the peak of memory above what the process had before.
+Both published forms keep (batch, time, harmonic), are written here from the paper's formulas (Engel et al. 2020, arXiv
+2001.04643) and get amplitudes by `F.interpolate`, the cheapest way there is. Inputs are the same: f0 and amplitudes at
+250 rows per second, all with gradients. Each is measured in a fresh process that a small parent starts, by a run that
+is not counted and one that is; they take turns. Printed are the medians over the rounds: wall and CPU seconds, and the
+peak of memory above what the process had before.
 """
 
 from __future__ import annotations

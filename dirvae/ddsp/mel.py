@@ -1,8 +1,8 @@
 """The mel scale, filters of equal width on it, and spectra by them.
 
 Two scales are in use. "htk" (O'Shaughnessy 1987): 2595 · log10(1 + f / 700). "slaney" (Slaney 1998, Auditory Toolbox):
-straight up to 1,000 Hz at 15 mel, then 27 mel for each factor of 6.4. Filters are triangles; "slaney" divides each by half
-its width in Hz, so that all have an area of 1, None leaves their peak at 1.
+straight up to 1,000 Hz at 15 mel, then 27 mel for each factor of 6.4. Filters are triangles; the norm "slaney" divides
+each by half its width in Hz, so that all have an area of 1, None leaves their peak at 1.
 """
 
 from __future__ import annotations

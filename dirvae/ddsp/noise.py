@@ -22,14 +22,14 @@ __all__ = ["FilteredNoise", "filter_bands", "filtered_noise", "uniform_noise"]
 WEYL = 0x9E37_79B9_7F4A_7C15 - 2**64
 MIX_1 = 0xBF58_476D_1CE4_E5B9 - 2**64
 MIX_2 = 0x94D0_49BB_1331_11EB - 2**64
-MANTISSA_BITS = 24
+MANTISSA_BITS = 23
 
 
 def uniform_noise(seeds: Tensor, block: Block) -> Tensor:
     """White noise, uniform in (-1, 1), of a block: seeds (batch,) int64 → (batch, time) float32.
 
     Sample n is number n of the SplitMix64 sequence (Steele et al. 2014) that begins at the mixed seed, by its upper
-    24 bits; n may be below 0. Its mean is 0, its power 1/3. Raises `ValueError` for seeds of another dtype or shape.
+    23 bits; n may be below 0. Its mean is 0, its power 1/3. Raises `ValueError` for seeds of another dtype or shape.
     """
     if seeds.dtype != torch.int64 or seeds.ndim != 1:
         raise ValueError(f"seeds is {seeds.dtype} of shape {tuple(seeds.shape)}; give one int64 per example.")
