@@ -147,9 +147,7 @@ def test_the_sound_is_right_after_ten_minutes_at_48_khz() -> None:
         block = Block(min(length, rate * seconds - first), rate, first)
         phase = accumulate_phase(upsample_linear(f0, block) / rate, phase)[1]
     hz = [Fraction(value) for value in rows[0].tolist()]
-    turns = sum(
-        here + (there - here) * Fraction(rate - 1, 2 * rate) for here, there in itertools.pairwise(hz)
-    )
+    turns = sum(here + (there - here) * Fraction(rate - 1, 2 * rate) for here, there in itertools.pairwise(hz))
     error = (float(turns % 1) - float(phase_to_turns(phase)) + 0.5) % 1 - 0.5
     assert abs(2 * math.pi * error) < 1e-6
     sound, _ = harmonic_bank(f0, Curve(torch.ones(1, 1, 1), 1), Block(480, rate, rate * seconds), phase=phase)
