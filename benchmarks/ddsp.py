@@ -9,8 +9,8 @@ per harmonic  a cumulative sum of the phase of each harmonic, and a sine of each
 Both published forms keep (batch, time, harmonic), are written here from the paper's formulas (Engel et al. 2020, arXiv
 2001.04643) and get amplitudes by `F.interpolate`, the cheapest way there is. Inputs are the same: f0 and amplitudes at
 250 rows per second, all with gradients. Each is measured in a fresh process that a small parent starts, by a run that
-is not counted and one that is; they take turns. Printed are the medians over the rounds: wall and CPU seconds, and the
-peak of memory above what the process had before.
+is not counted and one that is; they take turns. Threads that wait do not spin, so that CPU seconds are work. Printed
+are the medians over the rounds: wall and CPU seconds, and the peak of memory above what the process had before.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def peak_bytes() -> int:
 def measured(variant: str, case: str, threads: int) -> dict[str, float]:
     """One variant in a process of its own."""
     command = [sys.executable, __file__, "--child", variant, "--only", case, "--threads", str(threads)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     found: dict[str, float] = json.loads(done.stdout)
     return found

@@ -112,8 +112,8 @@ def _harmonic_sum_backward(
     of_amplitudes = layout.to_rows(of_rows)
     if not wants_cycles:
         return cycles.new_zeros(0), of_amplitudes
-    later = layout.to_samples(of_angle).double()
-    return 2 * math.pi * (later.flip(1).cumsum(1).flip(1) - later), of_amplitudes
+    so_far = layout.to_samples(of_angle).cumsum(1, dtype=torch.float64)
+    return (so_far[:, -1:] - so_far).mul_(2 * math.pi), of_amplitudes
 
 
 @_harmonic_sum_backward.register_fake
@@ -242,6 +242,8 @@ class _Layout:
         self.batch, self.num_rows, self.harmonics = amplitudes.shape
         self.num_segments, self.longest = positions.num_segments, positions.longest
         self.inner, self.outer = _factors(self.harmonics)
+        has_whole_hop = positions.unit % positions.step == 0 and positions.remainder == 0
+        self.is_even = has_whole_hop and positions.num_samples % self.longest == 0
         starts = positions.segment_starts(device)
         places = starts[:-1, None] + torch.arange(self.longest, device=device)
         self.is_inside = (places >= 0) & (places < starts[1:, None]) & (places < positions.num_samples)
@@ -258,12 +260,14 @@ class _Layout:
 
     def to_segments(self, samples: Tensor, *, padded: bool = False) -> Tensor:
         """(batch, time) → (batch, segment, sample); what is outside is 0 if `padded`, or anything."""
-        laid = torch.unflatten(samples.index_select(1, self.places), 1, (self.num_segments, self.longest))
+        if self.is_even:
+            return samples.view(self.batch, self.num_segments, self.longest)
+        laid = samples.index_select(1, self.places).view(self.batch, self.num_segments, self.longest)
         return laid.masked_fill_(~self.is_inside, 0) if padded else laid
 
     def to_samples(self, laid: Tensor) -> Tensor:
         """The way back from `to_segments`."""
-        return laid.flatten(1).index_select(1, self.back)
+        return laid.flatten(1) if self.is_even else laid.flatten(1).index_select(1, self.back)
 
     def chunks(self) -> Iterator[_Chunk]:
         """Stretches of segments of one example, or several whole examples where they are short."""

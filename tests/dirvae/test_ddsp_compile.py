@@ -72,9 +72,8 @@ def test_all_of_it_traces_without_a_graph_break_forward_and_backward() -> None:
 
 @pytest.mark.heavy
 @needs_compiler
-@pytest.mark.filterwarnings(
-    "ignore:Torchinductor does not support code generation for complex operators:UserWarning"
-)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as it loads its compiler
+@pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex:UserWarning")
 def test_all_of_it_compiles_and_is_the_same_forward_and_backward() -> None:
     assert_the_same("inductor")
 
