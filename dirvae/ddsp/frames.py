@@ -6,7 +6,7 @@ sample away, and these half samples never add up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
@@ -34,7 +34,7 @@ class Framing:
     frame_length: int
     frame_rate: Fraction
     sample_rate: Fraction
-    start: Fraction = field(default_factory=Fraction)
+    start: Fraction = 0  # type: ignore[assignment] # torch.compile traces no default that is a Fraction
     is_centred: bool = True
 
     def __post_init__(self) -> None:

@@ -96,7 +96,8 @@ def _harmonic_sum_backward(
     gradients = layout.to_segments(gradient.contiguous(), padded=True)
     of_angle = amplitudes.new_zeros(segments.shape if wants_cycles else (0,))
     of_rows = amplitudes.new_zeros(layout.batch, layout.num_segments + 1, layout.harmonics)
-    numbers = torch.arange(1, layout.harmonics + 1, dtype=amplitudes.dtype, device=amplitudes.device)
+    numbers = torch.arange(layout.outer * layout.inner, dtype=amplitudes.dtype, device=amplitudes.device) + 1
+    numbers = numbers.view(layout.outer, layout.inner)
     for chunk in layout.chunks():
         pairs = _Pairs(segments[chunk.where], layout.inner, layout.outer, amplitudes.dtype)
         upstream, rise = gradients[chunk.where].flatten(0, 1), chunk.repeated(layout.rise)
@@ -106,7 +107,7 @@ def _harmonic_sum_backward(
         of_rows[chunk.where] += of_both[:, :, 0]
         of_rows[chunk.next] += of_both[:, :, 1]
         if wants_cycles:
-            mixed = pairs.cosines(layout.matrices(amplitudes * numbers, chunk))
+            mixed = pairs.cosines(layout.matrices(amplitudes, chunk).mul_(numbers))
             slope = torch.lerp(mixed[:, 0], mixed[:, 1], rise)
             torch.mul(slope, upstream, out=of_angle[chunk.where].flatten(0, 1))
     of_amplitudes = layout.to_rows(of_rows)

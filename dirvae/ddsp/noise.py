@@ -74,11 +74,13 @@ def filter_bands(
 
     Raises `ValueError` for fewer than 2 bands and for centres that do not rise.
     """
-    nyquist = float(sample_rate) / 2
     if num_bands < 2:
         raise ValueError(f"num_bands is {num_bands}; a filter has 2 bands or more.")
     if centres_hz is None:
-        centres_hz = torch.linspace(0, nyquist, num_bands, dtype=torch.float64)
+        num_bins = num_bins or 2 * num_bands - 1
+        places = torch.linspace(0, num_bands - 1, num_bins, dtype=torch.float64)
+        return (1 - (places - torch.arange(num_bands)[:, None]).abs()).clamp(min=0)
+    nyquist = float(sample_rate) / 2
     centres = centres_hz.double()
     if centres.shape != (num_bands,) or not (centres[1:] > centres[:-1]).all():
         raise ValueError(f"centres_hz is {centres_hz.tolist()}; {num_bands} rising frequencies are needed.")
