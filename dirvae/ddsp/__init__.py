@@ -1,13 +1,13 @@
 """Differentiable sound: harmonics, filtered noise and reverb from curves of pitch and loudness, at any sample rate."""
 
-from .block import Block
-from .curve import Curve
-from .frames import Framing
-from .harmonics import HarmonicBank, harmonic_amplitudes, harmonic_bank
-from .noise import FilteredNoise, filtered_noise, uniform_noise
-from .reverb import DecayReverb, Reverb, add_reverb
-from .spectral_loss import MultiScaleSpectralLoss, SpectralSums
-from .units import exp_sigmoid, hz_to_midi, midi_to_hz
+from dirvae.ddsp.block import Block
+from dirvae.ddsp.curve import Curve
+from dirvae.ddsp.frames import Framing
+from dirvae.ddsp.harmonics import HarmonicBank, harmonic_amplitudes, harmonic_bank
+from dirvae.ddsp.noise import FilteredNoise, filtered_noise, uniform_noise
+from dirvae.ddsp.reverb import DecayReverb, Reverb, add_reverb
+from dirvae.ddsp.spectral_loss import MultiScaleSpectralLoss, SpectralSums
+from dirvae.ddsp.units import exp_sigmoid, hz_to_midi, midi_to_hz
 
 __all__ = [
     "Block",

@@ -31,7 +31,7 @@ def harmonic_bank(
                 the next block: blocks then sound as the whole does
     φ(n)        phase + Σ_(m<n) f0(m) / sample_rate, exact: it does not drift, however long the sound
 
-    Differentiable once in f0 and amplitudes. Peak memory does not depend on the number of harmonics.
+    Differentiable once in f0 and amplitudes. Memory grows with rows times harmonics, not with samples times harmonics.
     Raises `ValueError` for shapes that do not fit.
     """
     if f0.values.ndim != 2:
