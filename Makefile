@@ -20,6 +20,10 @@ DEMO_FLAGS ?= --steps 800
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@ .venv/installed-train
 
+.venv/installed-verify: .venv/installed-dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[verify]'
+	touch $@
+
 demo: .venv/installed-train
 	@if [ -z "$$(find -L data/image -type f ! -name '.*' 2>/dev/null | head -n 1)" ]; then \
 		echo "data/image is empty: making sample pictures there."; \
@@ -47,8 +51,10 @@ check: lint test
 bench: .venv-peers/installed .venv/installed-dev
 	$(PEERS)/python benchmarks/images.py
 	$(BIN)/python benchmarks/video.py
+	$(BIN)/python benchmarks/ddsp.py
+	$(BIN)/python benchmarks/f0.py
 
-verify: .venv/installed-dev
+verify: .venv/installed-verify
 	$(BIN)/python -m pytest -m heavy
 	$(BIN)/python benchmarks/verify.py
 

@@ -6,7 +6,7 @@ A rounded hop would let two curves drift apart, so none is ever rounded: rows ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
@@ -28,7 +28,7 @@ class Curve:
 
     values: Tensor
     rate: Fraction
-    start: Fraction = field(default_factory=Fraction)
+    start: Fraction = 0  # type: ignore[assignment] # torch.compile traces no default that is a Fraction
 
     def __post_init__(self) -> None:
         if self.values.ndim not in (2, 3) or not self.values.shape[1]:

@@ -21,6 +21,7 @@ ALLOWED = {
 MODEL_FILES = [
     *sorted((ROOT / "latents").glob("*.py")),
     *sorted((ROOT / "networks").glob("*.py")),
+    *sorted((ROOT / "ddsp").glob("*.py")),
     *(ROOT / name for name in ("autoencoder.py", "losses.py", "metrics.py", "schedules.py")),
 ]
 

@@ -12,8 +12,8 @@ from tests.layers import Edge, circles, import_edges, upward
 
 ROOT = Path(dirvae.__file__).parent
 LAYERS = (
-    ("ddsp", "losses", "metrics", "schedules", "seeding"),
-    ("latents",),
+    ("losses", "metrics", "schedules", "seeding"),
+    ("latents", "ddsp"),
     ("autoencoder",),
     ("networks",),
     ("training",),

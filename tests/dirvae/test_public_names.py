@@ -11,6 +11,11 @@ PUBLIC = {
         *("AutoEncoder", "Dirichlet", "Gaussian", "Latent", "MLPVAE", "Output", "ResNetVAE", "Trainer"),
         *("VideoVAE", "autoencoder", "load_model"),
     ),
+    "dirvae.ddsp": (
+        *("Block", "Curve", "DecayReverb", "FilteredNoise", "Framing", "HarmonicBank", "MultiScaleSpectralLoss"),
+        *("Reverb", "SpectralSums", "add_reverb", "exp_sigmoid", "filtered_noise", "harmonic_amplitudes"),
+        *("harmonic_bank", "hz_to_midi", "midi_to_hz", "uniform_noise"),
+    ),
     "dirvae.training": (
         *("CheckpointError", "ConfigError", "FeedBatch", "FitConfig", "NonFiniteError", "SaveError", "TrainConfig"),
         *("Trainer", "TrainingError", "TrainingWarning", "load_model"),

@@ -1,0 +1,108 @@
+"""Frames of a signal at an exact hop: where each begins, cutting them out, adding them up again.
+
+The hop may be any fraction of a sample. Each frame begins at the sample nearest to its exact moment, at most half a
+sample away, and these half samples never add up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dirvae.ddsp.curve import exact
+
+__all__ = ["Framing", "frame_signal", "framed_fft", "overlap_add"]
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a signal is cut: frame k belongs to the moment `start + k / frame_rate` seconds.
+
+    frame_length  samples, above 0
+    frame_rate    frames per second; an exact fraction, an int, or a float that is taken as it is written
+    sample_rate   samples per second, likewise
+    start         seconds, of frame 0
+    is_centred    whether a frame's middle, sample `frame_length // 2`, stands at its moment, or its first sample
+
+    Raises `ValueError` for a length or a rate that is not above 0.
+    """
+
+    frame_length: int
+    frame_rate: Fraction
+    sample_rate: Fraction
+    start: Fraction = 0  # type: ignore[assignment] # torch.compile traces no default that is a Fraction
+    is_centred: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("frame_rate", "sample_rate", "start"):
+            object.__setattr__(self, name, exact(getattr(self, name)))
+        for name in ("frame_length", "frame_rate", "sample_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0.")
+
+    @property
+    def hop(self) -> Fraction:
+        """Samples from one frame to the next, not rounded."""
+        return self.sample_rate / self.frame_rate
+
+    def num_frames(self, num_samples: int) -> int:
+        """How many frames belong to a moment before the end of `num_samples` samples."""
+        rows = (num_samples - self.start * self.sample_rate) / self.hop
+        return max(-(-rows.numerator // rows.denominator), 0)
+
+    def starts(self, num_frames: int, device: torch.device | None = None) -> Tensor:
+        """(frame,) int64: the first sample of each, below 0 where it begins before the signal."""
+        first = self.start * self.sample_rate + Fraction(1, 2)
+        unit = self.hop.denominator * first.denominator
+        step, offset = self.hop.numerator * first.denominator, first.numerator * self.hop.denominator
+        places = torch.arange(num_frames, dtype=torch.int64, device=device) * step + offset
+        middle = torch.div(places, unit, rounding_mode="floor")
+        return middle - (self.frame_length // 2 if self.is_centred else 0)
+
+
+def frame_signal(signal: Tensor, framing: Framing, *, num_frames: int | None = None) -> Tensor:
+    """Cut out frames: (batch, time) → (batch, frame, frame_length), zeros outside the signal.
+
+    `num_frames`: as many as belong to a moment inside the signal by default. Raises `ValueError` for another shape.
+    """
+    if signal.ndim != 2:
+        raise ValueError(f"signal has shape {tuple(signal.shape)}; frames are cut out of (batch, time).")
+    num_frames = framing.num_frames(signal.shape[1]) if num_frames is None else num_frames
+    starts = framing.starts(num_frames, signal.device)
+    before = framing.frame_length if framing.is_centred else 0
+    before += max(-int(framing.start * framing.sample_rate) + 1, 0)
+    last = int((framing.start + num_frames / framing.frame_rate) * framing.sample_rate) + framing.frame_length + 1
+    padded = F.pad(signal, (before, max(last - signal.shape[1], 0)))
+    places = (starts + before)[:, None] + torch.arange(framing.frame_length, device=signal.device)
+    flat = places.flatten().expand(len(signal), -1)
+    return padded.gather(1, flat).view(len(signal), num_frames, framing.frame_length)
+
+
+def framed_fft(
+    signal: Tensor, framing: Framing, *, window: Tensor | None = None, num_frames: int | None = None
+) -> Tensor:
+    """Fourier transforms of frames: (batch, time) → (batch, frame, bin) complex, bins being frame_length // 2 + 1.
+
+    `window`: (frame_length,); a periodic Hann window by default. The phase counts from a frame's first sample.
+    """
+    if window is None:
+        window = torch.hann_window(framing.frame_length, dtype=signal.dtype, device=signal.device)
+    spectra: Tensor = torch.fft.rfft(frame_signal(signal, framing, num_frames=num_frames) * window)
+    return spectra
+
+
+def overlap_add(frames: Tensor, starts: Tensor, num_samples: int) -> Tensor:
+    """Add up frames (batch, frame, sample) that begin at `starts` (frame,): (batch, num_samples).
+
+    What lies before sample 0 or behind the last one is left out.
+    """
+    batch, _, length = frames.shape
+    places = starts[:, None] + torch.arange(length, device=frames.device)
+    places = places.clamp(-1, num_samples) + 1  # one sample more at both ends takes what is outside
+    total = frames.new_zeros(batch, num_samples + 2)
+    total = total.scatter_add(1, places.flatten().expand(batch, -1), frames.flatten(1))
+    return total[:, 1:-1]

@@ -1,0 +1,180 @@
+"""Filtered noise: white noise through a filter that changes with time (Engel et al. 2020, arXiv 2001.04643).
+
+The noise is a function of a seed and the number of the sample, so that blocks of any length are pieces of the whole.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dirvae.ddsp.block import Block
+from dirvae.ddsp.convolution import fast_length
+from dirvae.ddsp.curve import Curve, exact
+from dirvae.ddsp.envelopes import hann_rise
+from dirvae.ddsp.frames import overlap_add
+
+__all__ = ["FilteredNoise", "filter_bands", "filtered_noise", "uniform_noise"]
+
+WEYL = 0x9E37_79B9_7F4A_7C15 - 2**64
+MIX_1 = 0xBF58_476D_1CE4_E5B9 - 2**64
+MIX_2 = 0x94D0_49BB_1331_11EB - 2**64
+MANTISSA_BITS = 23
+
+
+def uniform_noise(seeds: Tensor, block: Block) -> Tensor:
+    """White noise, uniform in (-1, 1), of a block: seeds (batch,) int64 → (batch, time) float32.
+
+    Sample n is number n of the SplitMix64 sequence (Steele et al. 2014) that begins at the mixed seed, by its upper
+    23 bits; n may be below 0. Its mean is 0, its power 1/3. Raises `ValueError` for seeds of another dtype or shape.
+    """
+    if seeds.dtype != torch.int64 or seeds.ndim != 1:
+        raise ValueError(f"seeds is {seeds.dtype} of shape {tuple(seeds.shape)}; give one int64 per example.")
+    noise: Tensor = _uniform_noise(seeds, block.first_sample, block.num_samples)
+    return noise
+
+
+@torch.library.custom_op("dirvae::uniform_noise", mutates_args=())
+def _uniform_noise(seeds: Tensor, first_sample: int, num_samples: int) -> Tensor:
+    """An operator of its own: a compiler may assume that whole numbers do not wrap around, as these do."""
+    numbers = torch.arange(first_sample, first_sample + num_samples, dtype=torch.int64, device=seeds.device)
+    words = _mixed(_mixed(seeds)[:, None] + numbers * WEYL)
+    top = _shifted(words, 64 - MANTISSA_BITS)
+    return (top.float() + 0.5).mul_(2.0 ** (1 - MANTISSA_BITS)).sub_(1)
+
+
+@_uniform_noise.register_fake
+def _(seeds: Tensor, first_sample: int, num_samples: int) -> Tensor:
+    return seeds.new_empty((seeds.shape[0], num_samples), dtype=torch.float32)
+
+
+def _mixed(words: Tensor) -> Tensor:
+    """The finaliser of SplitMix64 on 64-bit words held in int64."""
+    words = (words ^ _shifted(words, 30)) * MIX_1
+    words = (words ^ _shifted(words, 27)) * MIX_2
+    return words ^ _shifted(words, 31)
+
+
+def _shifted(words: Tensor, bits: int) -> Tensor:
+    """Shifted right with zeros coming in: `>>` alone repeats the sign."""
+    return (words >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def filter_bands(
+    num_bands: int, *, centres_hz: Tensor | None = None, sample_rate: Fraction | float = 1, num_bins: int = 0
+) -> Tensor:
+    """How bands make a filter's frequency response: straight lines between their centres, (band, bin) float64.
+
+    centres_hz   (band,) rising; by default evenly spaced from 0 Hz to half of `sample_rate`, both included. Below the
+                 first and above the last the response is level
+    num_bins     bins from 0 Hz to half the sample rate; by default so many that two fit between neighbouring centres
+
+    Raises `ValueError` for fewer than 2 bands and for centres that do not rise.
+    """
+    if num_bands < 2:
+        raise ValueError(f"num_bands is {num_bands}; a filter has 2 bands or more.")
+    if centres_hz is None:
+        num_bins = num_bins or 2 * num_bands - 1
+        places = torch.linspace(0, num_bands - 1, num_bins, dtype=torch.float64)
+        return (1 - (places - torch.arange(num_bands)[:, None]).abs()).clamp(min=0)
+    nyquist = float(sample_rate) / 2
+    centres = centres_hz.double()
+    if centres.shape != (num_bands,) or not (centres[1:] > centres[:-1]).all():
+        raise ValueError(f"centres_hz is {centres_hz.tolist()}; {num_bands} rising frequencies are needed.")
+    if num_bins == 0:
+        closest = float((centres[1:] - centres[:-1]).min())
+        num_bins = fast_length(round(2 * nyquist / closest + 0.499)) + 1
+    bins = torch.linspace(0, nyquist, num_bins, dtype=torch.float64).clamp(centres[0], centres[-1])
+    upper = torch.searchsorted(centres, bins).clamp(1, num_bands - 1)
+    weight = (bins - centres[upper - 1]) / (centres[upper] - centres[upper - 1])
+    weights = torch.zeros(num_bands, num_bins, dtype=torch.float64)
+    columns = torch.arange(num_bins)
+    weights[upper - 1, columns] = 1 - weight
+    weights[upper, columns] = weight
+    return weights
+
+
+def filtered_noise(magnitudes: Curve, seeds: Tensor, block: Block, *, bands: Tensor | None = None) -> Tensor:
+    """White noise whose spectrum follows a curve: (batch, time) in the dtype of the magnitudes.
+
+    magnitudes  (batch, row, band), linear and not below 0, at any rate: factors of the noise's amplitude
+    seeds       (batch,) int64, see `uniform_noise`
+    bands       (band, bin) from `filter_bands`; by default evenly spaced bands
+
+    Frequency sampling: each row's response is transformed to taps, which the straight lines between the centres of
+    bands make fall off as a squared sinc does, the window of this design. Filters have no phase and no delay and
+    reach (bins - 1) samples to both sides. Each row filters its own noise, cut out by a Hann window of two hops; all
+    windows add up to 1. Blocks are pieces of the whole up to rounding. Differentiable in the magnitudes.
+    Raises `ValueError` for shapes that do not fit.
+    """
+    values = magnitudes.values
+    if values.ndim != 3 or values.shape[2] < 2:
+        raise ValueError(
+            f"magnitudes has values of shape {tuple(values.shape)}; give (batch, row, 2 bands or more)."
+        )
+    if bands is None:
+        bands = filter_bands(values.shape[2])
+    if bands.ndim != 2 or bands.shape[0] != values.shape[2]:
+        raise ValueError(
+            f"bands has shape {tuple(bands.shape)}; for these magnitudes it is ({values.shape[2]}, bin)."
+        )
+    reach = bands.shape[1] - 1
+    heard = Block(block.num_samples + 2 * reach, block.sample_rate, block.first_sample - reach)
+    frames, starts, rows = _windowed_noise(magnitudes, seeds, heard)
+    size = fast_length(frames.shape[2] + 2 * reach)
+    responses = _responses(bands.to(values.device), size).to(values.dtype)
+    row_values = values.index_select(1, rows.clamp(0, values.shape[1] - 1))
+    spectra = torch.fft.rfft(F.pad(frames, (reach, 0)), size) * (row_values @ responses)
+    pieces = torch.fft.irfft(spectra, size)
+    return overlap_add(pieces, starts - 2 * reach, block.num_samples)
+
+
+def _windowed_noise(magnitudes: Curve, seeds: Tensor, block: Block) -> tuple[Tensor, Tensor, Tensor]:
+    """The noise of each row under its window, (batch, row, sample), where these begin, and the rows (row,)."""
+    device, dtype = magnitudes.values.device, magnitudes.values.dtype
+    positions = block.rows_of(magnitudes)
+    rows = torch.arange(positions.num_segments + 1, device=device)
+    first = positions.segment_starts(device)
+    starts = torch.cat((first[:1] - positions.longest, first[:-1]))  # of the segment before each row
+    places = starts[:, None] + torch.arange(2 * positions.longest, device=device)
+    is_inside = (places >= 0) & (places < block.num_samples)
+    places = places.clamp(0, block.num_samples - 1)
+    segments = positions.segments(device)[places]
+    rise = hann_rise(positions.fractions(device)).to(dtype)[places]
+    window = torch.where(segments == rows[:, None], 1 - rise, torch.where(segments == rows[:, None] - 1, rise, 0))
+    window = torch.where(is_inside, window, 0)
+    noise = uniform_noise(seeds.to(device), block).to(dtype)
+    return noise[:, places] * window, starts, rows + positions.first_row
+
+
+def _responses(bands: Tensor, size: int) -> Tensor:
+    """Response of each band's filter at the bins of a transform of `size`: (band, size / 2 + 1), real."""
+    reach = bands.shape[1] - 1
+    taps = torch.fft.irfft(bands, 2 * reach).roll(reach, 1)
+    taps = F.pad(taps, (0, 1))
+    taps[:, 0] /= 2
+    taps[:, -1] = taps[:, 0]
+    spectra: Tensor = torch.fft.rfft(F.pad(taps, (0, size - 2 * reach - 1)).roll(-reach, 1))
+    return spectra.real
+
+
+class FilteredNoise(nn.Module):
+    """Noise filtered by a network's magnitudes, at one sample rate; it has no weights.
+
+    `centres_hz`: (band,) rising, where the bands lie; by default evenly from 0 Hz to half the sample rate.
+    """
+
+    bands: Tensor
+
+    def __init__(self, num_bands: int, sample_rate: Fraction | float, *, centres_hz: Tensor | None = None) -> None:
+        super().__init__()
+        self.sample_rate = Block(1, exact(sample_rate)).sample_rate
+        bands = filter_bands(num_bands, centres_hz=centres_hz, sample_rate=sample_rate)
+        self.register_buffer("bands", bands, persistent=False)
+
+    def forward(self, magnitudes: Curve, seeds: Tensor, num_samples: int) -> Tensor:
+        """Noise (batch, time) of magnitudes (batch, row, band) and seeds (batch,) int64."""
+        return filtered_noise(magnitudes, seeds, Block(num_samples, self.sample_rate), bands=self.bands)
