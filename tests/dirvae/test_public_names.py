@@ -15,6 +15,7 @@ PUBLIC = {
         *("Block", "Curve", "DecayReverb", "FilteredNoise", "Framing", "HarmonicBank", "MultiScaleSpectralLoss"),
         *("Reverb", "SpectralSums", "add_reverb", "exp_sigmoid", "filtered_noise", "harmonic_amplitudes"),
         *("harmonic_bank", "hz_to_midi", "midi_to_hz", "uniform_noise"),
+        *("Pitch", "Tracker", "loudness_curve", "track_f0"),
     ),
     "dirvae.training": (
         *("CheckpointError", "ConfigError", "FeedBatch", "FitConfig", "NonFiniteError", "SaveError", "TrainConfig"),
@@ -24,7 +25,6 @@ PUBLIC = {
         *("Dirichlet", "Gaussian", "LATENTS", "Latent", "LogisticNormal", "MomentPrior", "Posterior", "Prior"),
         *("ScaledDirichlet", "StickBreaking", "make_latent", "named_latent"),
     ),
-    "dirvae.ddsp": ("Curve", "Pitch", "Tracker", "loudness_curve", "track_f0"),
     "dirvae.ddsp.pitch": ("CONFIDENT", "Pitch", "Tracker", "track_f0", "track_f0_swift", "track_planned"),
     "dirvae.networks": ("MLPVAE", "ResNetVAE", "VideoVAE"),
     "dirvae.evaluate": (
