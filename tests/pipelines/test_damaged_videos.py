@@ -43,6 +43,13 @@ def test_a_damaged_video_is_refused_or_decoded_as_far_as_it_goes(name: str, tmp_
     assert (most > some > 0) == name.endswith((".mkv", ".webm")), "an mp4 ends with its table of frames"
 
 
+def test_a_frame_that_waits_while_damage_is_passed_comes_out_before_the_next_key(tmp_path: Path) -> None:
+    """Packet 27 is damaged, and 28 is a key with damage of its own, before which the decoder still holds frame 26."""
+    (one,) = played(tmp_path / "copies", [(make_source(tmp_path, "mpeg2.ts"), "byte", 19, 20)])
+    assert_sound([one])
+    assert (one.verdict["frames"], one.verdict["broken"]) == (27, 3)
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", SOURCES)
 def test_many_copies_of_every_kind_of_video(name: str, tmp_path: Path) -> None:

@@ -207,15 +207,14 @@ class VideoStream:
                 break
             if not packet.size:
                 continue
-            found = self._fed(packet, is_lead=self._packets.number < threshold)
-            if found is None and self._packets.number >= last_needed:
-                break
-            yield from self._numbered(found or [])
+            if packet.is_keyframe and self._first_damaged >= 0:
+                break  # frames from this key on are a fresh decoder's, as they were when they were measured
+            yield from self._numbered(self._fed(packet, is_lead=self._packets.number < threshold))
         self._can_go_on = False
         yield from self._numbered(self._drained())
 
-    def _fed(self, packet: Any, *, is_lead: bool) -> list[Any] | None:
-        """What comes out of the decoder for a packet; None where it is damaged, of which the table says so."""
+    def _fed(self, packet: Any, *, is_lead: bool) -> list[Any]:
+        """What comes out of the decoder for a packet; nothing where it is damaged, of which the table says so."""
         number = self._packets.number
         if self._first_damaged < 0 and self._next_damaged(number) == number:
             self._first_damaged = number
@@ -224,7 +223,7 @@ class VideoStream:
         try:
             return list(self._context.decode(packet))
         except av_errors():
-            return None
+            return []
 
     def _drained(self) -> list[Any]:
         try:
