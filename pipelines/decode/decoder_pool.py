@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from typing import Any, Generic, Protocol, TypeVar
 
 __all__ = ["DecoderPool", "OpenDecoder"]
@@ -30,7 +31,8 @@ class DecoderPool(Generic[D]):
     """The `size` decoders that were used last and are idle now, by the name of their file. Pickled, it is empty.
 
     With `most_bytes` fewer are kept where they hold more memory than that, but always one. In a process that is forked
-    from this one it is empty, too: both would read on in the same open file, each from where the other left it.
+    from this one it is empty, too: both would read on in the same open file, each from where the other left it. They
+    are closed with the pool: what PyAV opens refers to itself, and would stay open until the garbage is collected.
     """
 
     def __init__(self, size: int, *, most_bytes: int | None = None) -> None:
@@ -41,9 +43,12 @@ class DecoderPool(Generic[D]):
         self._lock = threading.Lock()
         self._idle: list[tuple[Name, D]] = []  # the one that was used last at the end
         self._process = os.getpid()
+        self._end = weakref.finalize(self, _close_all, self._idle, self._process)
+        self._end.atexit = False
 
     def _leave_to_the_parent(self) -> None:
         if self._process != os.getpid():
+            self._end.detach()
             self._forget()
 
     def take(self, name: Name, position: int) -> D | None:
@@ -81,9 +86,9 @@ class DecoderPool(Generic[D]):
         """Close all of them."""
         self._leave_to_the_parent()
         with self._lock:
-            idle, self._idle = self._idle, []
-        for _, decoder in idle:
-            decoder.close()
+            idle = self._idle.copy()
+            self._idle.clear()
+        _close_all(idle, self._process)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"size": self.size, "most_bytes": self.most_bytes}
@@ -91,3 +96,9 @@ class DecoderPool(Generic[D]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.size, self.most_bytes = state["size"], state["most_bytes"]
         self._forget()
+
+
+def _close_all(idle: list[tuple[Name, D]], process: int) -> None:
+    if process == os.getpid():
+        for _, decoder in idle:
+            decoder.close()

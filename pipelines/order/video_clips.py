@@ -11,9 +11,10 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .checked_numbers import whole_number
-from .clip_arithmetic import ClipSpec, Short
+from .clip_arithmetic import ClipSpec, HasLength, Short
 
 __all__ = ["VideoClipSpec", "video_clip_spec"]
 
@@ -36,6 +37,15 @@ class VideoClipSpec(ClipSpec):
     def fps(self) -> Fraction | None:
         """Frames per second that are delivered; None where frames are taken as they are stored."""
         return None if self.sample_rate is None else Fraction(self.sample_rate)
+
+    def output_frames(self, records: NDArray[np.void]) -> NDArray[np.int64]:
+        """As `ClipSpec` has it, but of a video with a frame one at least, which is shown at time 0."""
+        found = ClipSpec.output_frames(self, records)
+        return np.where(records["frames"] > 0, np.maximum(found, 1), found)
+
+    def output_length(self, record: HasLength) -> int:
+        """The same for one video."""
+        return max(ClipSpec.output_length(self, record), min(1, max(0, record.frames)))
 
     def steps(self, length: int) -> int:
         """How many frames are delivered of a window of which `length` frames are real."""

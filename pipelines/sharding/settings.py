@@ -112,7 +112,7 @@ def settings_for(modality: str, options: Mapping[str, Any]) -> PackSettings:
 def known_settings(options: Mapping[str, Any]) -> dict[str, PackSettings | ValueError]:
     """The settings for every modality; the error for one that does not take a value which another one takes.
 
-    Raises `ValueError` for a value that no modality takes: the error of the one that has most of the options.
+    Raises `ValueError` for a value that no modality takes: what each says of it, that with most of the options first.
     """
     found: dict[str, PackSettings | ValueError] = {}
     for modality in packed_modalities():
@@ -123,10 +123,17 @@ def known_settings(options: Mapping[str, Any]) -> dict[str, PackSettings | Value
     taken = {name for name, one in found.items() if isinstance(one, PackSettings)}
     shared = {option for name in taken for option in options_of(name)}
     refusals = {name: one for name, one in found.items() if isinstance(one, ValueError)}
-    for name in sorted(refusals, key=lambda name: -len(set(options_of(name)) & options.keys())):
-        if not shared.intersection(options_of(name), options):
-            raise refusals[name]
+    by_options = sorted(refusals, key=lambda name: -len(set(options_of(name)) & options.keys()))
+    if failed := [name for name in by_options if not shared.intersection(options_of(name), options)]:
+        raise ValueError(_all_said({name: str(refusals[name]) for name in failed})) from refusals[failed[0]]
     return found
+
+
+def _all_said(refusals: Mapping[str, str]) -> str:
+    """What modalities say, each once."""
+    if len(set(refusals.values())) == 1:
+        return next(iter(refusals.values()))
+    return " ".join(f"For {find_modality(name).plural}: {said}" for name, said in refusals.items())
 
 
 def check_options(modalities: Collection[str], options: Mapping[str, Any], source: Path) -> None:

@@ -5,10 +5,11 @@ clip index ─▶ shard (8 bytes each) ─▶ recording, by the shard's own tabl
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,8 @@ class ClipSource(Source):
             )
 
     def _forget_live(self) -> None:
-        self._table = lru_cache(maxsize=KEPT_TABLES)(self._make_table)
+        me = weakref.proxy(self)  # what is open is closed with the last reference, not by the garbage collector
+        self._table = lru_cache(maxsize=KEPT_TABLES)(lambda shard: cast(ClipTable, me._make_table(shard)))
         self._located = lru_cache(maxsize=KEPT_PLACES)(self.source.locate)
         self._file_counts: NDArray[np.int64] | None = None
 

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,8 @@ def run_leg(
 def _child(make: Callable[[], Any], state: dict[str, Any] | None, journal: Path) -> None:
     """Deliver and write down; never returns."""
     os.setsid()
+    if state is not None:
+        warnings.simplefilter("ignore")  # the process that began has given them
     code = FAILED
     try:
         with open(journal, "w", encoding="utf-8") as file:

@@ -144,6 +144,22 @@ def test_close_leaves_nothing_while_the_iterator_and_its_loop_are_kept(folder: P
     assert len(batch) == 2
 
 
+def test_what_is_dropped_closes_its_files_without_the_garbage_collector(folder: Path) -> None:
+    list(clips_of(folder, limit=2))
+    gc.collect()
+    before = open_files()
+    gc.disable()
+    try:
+        for _ in range(3):
+            is_broken_off(clips_of(folder))
+        deadline = time.monotonic() + 10
+        while open_files() != before and time.monotonic() < deadline:
+            time.sleep(0.02)  # a thread may be at its last clip
+        assert open_files() == before
+    finally:
+        gc.enable()
+
+
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("threads", [1, 3])
 def test_an_error_in_one_thread_leaves_nothing(threads: int, folder: Path) -> None:

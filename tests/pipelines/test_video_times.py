@@ -367,3 +367,21 @@ def test_rates_may_be_numbers_of_any_kind(tmp_path: Path) -> None:
         one, other = (VideoIterator(tmp_path, fps=fps, size=16) for fps in (given, expected))  # type: ignore[arg-type]
         assert one.state_dict() == other.state_dict()
         assert f"fps={expected}" in repr(one)
+
+
+@pytest.mark.parametrize("fps", [Fraction(1, 1000), 1, 3])
+def test_a_video_that_is_shorter_than_a_frame_at_the_rate_has_one_frame(
+    fps: Fraction | int, tmp_path: Path
+) -> None:
+    make_video(tmp_path / "short.mp4", num_frames=3)
+    (batch,) = VideoIterator(tmp_path, clip_frames=2, size=None, batch_size=1, fps=fps)
+    assert (batch.keys, batch.lengths.tolist()) == (["short@0"], [1])
+    assert np.array_equal(batch.data[0, :, 0].transpose(1, 2, 0), decode_straight(tmp_path / "short.mp4").pixels[0])
+
+
+def test_a_last_frame_that_is_said_to_last_for_days_does_not(tmp_path: Path) -> None:
+    content = bytearray(make_video(tmp_path / "a.mp4", num_frames=1).read_bytes())
+    place = content.index(b"stts") + 16  # behind the number of entries and of samples: how long each is shown
+    content[place : place + 4] = (0x7FFFFFFF).to_bytes(4, "big")
+    (tmp_path / "a.mp4").write_bytes(content)
+    assert len(VideoIterator(tmp_path, clip_frames=4, size=16, batch_size=1, fps=10)) == 1

@@ -39,6 +39,8 @@ SEEK_BY_DTS = ("mpegts", "mpeg")
 
 MOST_TERM = (1 << 31) - 1
 MOST_GAP = 1 << 20
+MOST_LAST_SECONDS = 3600
+"""What says that a video's last frame, or the average one, is shown for longer is not believed."""
 SOUND_PACKETS = 64
 
 
@@ -228,6 +230,10 @@ def _rate_of(
     num = len(times)
     if not num:
         return average or Fraction(25), 0, False
+    if average is not None and average * MOST_LAST_SECONDS < 1:
+        average = None
+    if last * base > MOST_LAST_SECONDS:
+        last = 0
     steps = np.diff(times)
     if average is not None and _is_even(times, base, average):
         return average, int(times[0]) + int(num / (average * base) + Fraction(1, 2)), True

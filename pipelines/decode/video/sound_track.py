@@ -211,6 +211,7 @@ class SoundTrack:
 
     def close(self) -> None:
         """Let go of the file and the decoder."""
+        self._decoded = iter(())  # which refers to the track, and so would keep its source
         self._video.close()
 
 
