@@ -117,8 +117,8 @@ def _magnitudes(signal: Tensor, window: int, num_frames: int) -> Tensor:
     frames = F.pad(signal, (window // 2, max(behind, 0))).unfold(1, window, hop)[:, :num_frames]
     shape = torch.hann_window(window, dtype=signal.dtype, device=signal.device)
     power = torch.view_as_real(torch.fft.rfft(frames * shape)).square().sum(-1)
-    is_there = power > 0
-    return torch.where(is_there, torch.where(is_there, power, 1).sqrt(), 0)
+    is_silent = power == 0  # what is no number stays so
+    return torch.where(is_silent, 0, torch.where(is_silent, 1, power).sqrt())
 
 
 class MultiScaleSpectralLoss(nn.Module):
@@ -140,5 +140,8 @@ class MultiScaleSpectralLoss(nn.Module):
         return spectral_sums(predicted, target, self.windows, lengths=lengths)
 
     def forward(self, predicted: Tensor, target: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The loss (batch,); 0 for identical signals. `lengths`: (batch,) samples that are real."""
+        """The loss (batch,); 0 for identical signals, and not finite for samples that are not.
+
+        `lengths`: (batch,) samples that are real.
+        """
         return self.sums(predicted, target, lengths).loss(log_weight=self.log_weight)
