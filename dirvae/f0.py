@@ -86,7 +86,8 @@ def _print_rows(files: Sequence[Path], options: argparse.Namespace) -> int:
     """A line of names, then the rows; a column names the file unless one alone is asked for. How many have no rows."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     is_one = len(options.files) == 1 and not options.files[0].is_dir()
-    names, failed = COLUMNS if is_one else ("file", *COLUMNS), 0
+    failed = 0
+    names: tuple[str, ...] = COLUMNS if is_one else ("file", *COLUMNS)
     for file in files:
         try:
             rows = list(_rows(file, options))
@@ -183,8 +184,8 @@ def _read(file: Path) -> tuple[NDArray[np.float32], int]:
             stream.close()
     except UndecodableError as error:
         raise RecordingError(f"{file}: cannot be decoded: {error}. Name a recording.") from error
-    except OSError as error:
-        raise RecordingError(f"{file}: cannot be read: {error.strerror or error}.") from error
+    except PipelineError as error:
+        raise RecordingError(str(error)) from error
     return np.ascontiguousarray(to_channels(samples, 1)[:, 0]), found.sample_rate
 
 
