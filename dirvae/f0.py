@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dirvae.ddsp.curve import exact
 from dirvae.ddsp.loudness import loudness_curve
 from dirvae.ddsp.pitch import Pitch, Tracker, track_f0, track_f0_swift
 from pipelines import PipelineError
@@ -25,12 +26,13 @@ from pipelines.decode.audio.recording import probe_recording
 from pipelines.decode.audio.wav import pcm_to_float
 from pipelines.decode.errors import UndecodableError
 from pipelines.storage.blob import LocalFile
-from pipelines.storage.media_types import sniff_file
+from pipelines.storage.media_types import is_media_name, sniff_file
 from pipelines.terminal import escape_unencodable
 
 __all__ = ["main"]
 
 TRACKERS = ("dirvae", "swift-f0")
+LOWEST_HZ, HIGHEST_HZ = 40.0, 2400.0
 HIGHEST_SHARE = 0.45
 """Of the sample rate, below which pitches are looked for where it is low."""
 
@@ -41,41 +43,71 @@ class UsageError(Exception):
     """What the user can put right; its text is the whole message."""
 
 
+class RecordingError(UsageError):
+    """A recording without rows; others may have theirs."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the rows of all files: 0, 2 for a mistake, 130 after Ctrl-C, 141 if the reader closed the pipe."""
+    """Print the rows of all files.
+
+    Returns 0, 1 where one of several files has no rows or they cannot be written, 2 for a mistake, 130 after Ctrl-C,
+    141 if the reader closed the pipe.
+    """
     escape_unencodable()
     options = _parser().parse_args(argv)
     try:
+        _check_range(options)
         files = [file for path in options.files for file in _files(path)]
-        _print_rows(files, options)
+        return 1 if _print_rows(files, options) else 0
     except (UsageError, PipelineError, ImportError) as error:
-        print(f"f0: {error}", file=sys.stderr)
-        return 2
+        return _complain(str(error), 2)
     except BrokenPipeError:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or Python would fail again when it ends
+        _print_to_nowhere()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        _print_to_nowhere()
+        return _complain(f"{error.filename or 'standard output'}: {error.strerror or error}.", 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    return 0
 
 
-def _print_rows(files: Sequence[Path], options: argparse.Namespace) -> None:
-    """A line of names, then the rows; with a column for the file's name where there are several."""
+def _complain(sentence: str, code: int) -> int:
+    print(f"f0: {sentence}", file=sys.stderr)
+    return code
+
+
+def _print_to_nowhere() -> None:
+    """From now on; or Python would fail again when it ends."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _print_rows(files: Sequence[Path], options: argparse.Namespace) -> int:
+    """A line of names, then the rows; a column names the file unless one alone is asked for. How many have no rows."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    is_one = len(files) == 1
-    for number, file in enumerate(files):
-        rows = list(_rows(file, options))
-        if number == 0:
-            writer.writerow(COLUMNS if is_one else ("file", *COLUMNS))
+    is_one = len(options.files) == 1 and not options.files[0].is_dir()
+    failed = 0
+    names: tuple[str, ...] = COLUMNS if is_one else ("file", *COLUMNS)
+    for file in files:
+        try:
+            rows = list(_rows(file, options))
+        except RecordingError as error:
+            if is_one:
+                raise
+            failed += _complain(str(error), 1)
+            continue
+        if names:
+            writer.writerow(names)
+            names = ()
         writer.writerows(rows if is_one else ((str(file), *row) for row in rows))
     sys.stdout.flush()
+    return failed
 
 
 def _rows(file: Path, options: argparse.Namespace) -> Iterator[tuple[str, str, str, str]]:
     samples, sample_rate = _read(file)
     if not np.isfinite(samples).all():
-        raise UsageError(f"{file}: holds samples that are not finite. Make it again, or leave it out.")
+        raise RecordingError(f"{file}: holds samples that are not finite. Make it again, or leave it out.")
     if not len(samples):
         return
     sound = torch.from_numpy(samples)[None]
@@ -83,7 +115,7 @@ def _rows(file: Path, options: argparse.Namespace) -> Iterator[tuple[str, str, s
         pitch = _tracker(options, sample_rate)(sound, sample_rate, rate=options.rate)
         level = loudness_curve(sound, sample_rate, rate=options.rate)
     except ValueError as error:
-        raise UsageError(f"{file}: {error}") from error
+        raise RecordingError(f"{file}: {error}") from error
     columns = (pitch.f0.seconds(), pitch.f0.values[0], pitch.confidence.values[0], level.values[0])
     for seconds, f0, confidence, decibel in zip(*(column.tolist() for column in columns), strict=True):
         yield f"{seconds:.6f}", f"{f0:.3f}", f"{confidence:.4f}", f"{decibel:.2f}"
@@ -92,30 +124,56 @@ def _rows(file: Path, options: argparse.Namespace) -> Iterator[tuple[str, str, s
 def _tracker(options: argparse.Namespace, sample_rate: int) -> Tracker:
     if options.tracker == "swift-f0":
         return track_f0_swift
-    highest = min(options.highest, HIGHEST_SHARE * sample_rate)
+    lowest, highest = _range(options)
+    highest = min(highest, HIGHEST_SHARE * sample_rate)
 
     def track(samples: torch.Tensor, sample_rate: Fraction | float, *, rate: Fraction | float = 250) -> Pitch:
-        return track_f0(samples, sample_rate, rate=rate, lowest=options.lowest, highest=highest)
+        return track_f0(samples, sample_rate, rate=rate, lowest=lowest, highest=highest)
 
     return track
 
 
+def _range(options: argparse.Namespace) -> tuple[float, float]:
+    """The lowest and the highest pitch, in Hz."""
+    lowest = LOWEST_HZ if options.lowest is None else options.lowest
+    return lowest, HIGHEST_HZ if options.highest is None else options.highest
+
+
+def _check_range(options: argparse.Namespace) -> None:
+    """Raise `UsageError` for a range that no recording could have, or that the tracker does not heed."""
+    lowest, highest = _range(options)
+    if options.tracker == "swift-f0" and (options.lowest, options.highest) != (None, None):
+        name = "--highest" if options.lowest is None else "--lowest"
+        raise UsageError(f"{name} is not heeded by --tracker swift-f0. Leave it out, or use --tracker dirvae.")
+    if not 10 <= lowest < highest:
+        raise UsageError(
+            f"lowest is {lowest} and highest {highest}; they must be pitches in Hz, 10 or more, the lower one first."
+        )
+
+
 def _files(path: Path) -> list[Path]:
-    """A file itself; of a folder the recordings in it and below, in the order of their names."""
+    """A file itself; of a folder what is a recording, or named like one, in it and below, by their names."""
     if not path.is_dir():
+        if not path.exists():
+            raise UsageError(f"{path}: there is no such file. Name a recording.")
         return [path]
-    found = [file for file in sorted(path.rglob("*")) if file.is_file() and sniff_file(file) == "audio"]
+    found = [file for file in sorted(path.rglob("*")) if file.is_file() and _is_recording(file)]
     if not found:
         raise UsageError(f"{path}: holds no recordings. Name a recording, or a folder with some.")
     return found
 
 
+def _is_recording(file: Path) -> bool:
+    """Whether it is one, or is named like one and begins like nothing known: then it is damaged."""
+    modality = sniff_file(file)
+    is_named_so = is_media_name(file.name, "audio") and not file.name.startswith(".")
+    return modality == "audio" or (modality is None and is_named_so)
+
+
 def _read(file: Path) -> tuple[NDArray[np.float32], int]:
-    """The mean of a recording's channels, (time,), and its sample rate in Hz. Raises `UsageError`."""
-    if not file.exists():
-        raise UsageError(f"{file}: there is no such file. Name a recording.")
-    blob = LocalFile(file)
+    """The mean of a recording's channels, (time,), and its sample rate in Hz. Raises `RecordingError`."""
     try:
+        blob = LocalFile(file)
         found = probe_recording(blob.read, blob.size)
         if found.wav is not None:
             raw = blob.read(found.wav.data_offset, found.frames * found.wav.frame_bytes)
@@ -125,7 +183,9 @@ def _read(file: Path) -> tuple[NDArray[np.float32], int]:
             samples = stream.read(0, found.frames)
             stream.close()
     except UndecodableError as error:
-        raise UsageError(f"{file}: cannot be decoded: {error}. Name a recording.") from error
+        raise RecordingError(f"{file}: cannot be decoded: {error}. Name a recording.") from error
+    except PipelineError as error:
+        raise RecordingError(str(error)) from error
     return np.ascontiguousarray(to_channels(samples, 1)[:, 0]), found.sample_rate
 
 
@@ -142,6 +202,17 @@ def _positive(unit: str) -> Callable[[str], float]:
     return read
 
 
+def _rate(text: str) -> Fraction:
+    """Rows per second as they are written, a fraction as well."""
+    try:
+        value = Fraction(text) if "/" in text else exact(_positive("rows per second")(text))
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows per second above 0")
+    return value
+
+
 class _OneSentence(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"f0: {message}. See --help.\n")
@@ -154,9 +225,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="recording, or folder of recordings")
-    add("--rate", type=_positive("rows per second"), default=250, help="rows per second (default: 250)")
-    add("--lowest", type=_positive("Hz"), default=40.0, help="lowest pitch in Hz (default: 40)")
-    add("--highest", type=_positive("Hz"), default=2400.0, help="highest pitch in Hz (default: 2400)")
+    add("--rate", type=_rate, default=250, help="rows per second, such as 250 or 250/3 (default: 250)")
+    add("--lowest", type=_positive("Hz"), help=f"lowest pitch in Hz (default: {LOWEST_HZ:g})")
+    add("--highest", type=_positive("Hz"), help=f"highest pitch in Hz (default: {HIGHEST_HZ:g})")
     add("--tracker", choices=TRACKERS, default=TRACKERS[0], help="dirvae (default), or the swift-f0 package")
     return parser
 

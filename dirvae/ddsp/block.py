@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +28,8 @@ class Block:
     sample_rate   samples per second; an exact fraction, an int, or a float that is taken as it is written
     first_sample  counted from the first sample of the sound; below 0 before it
 
-    Raises `ValueError` for a number of samples or a rate that is not above 0.
+    Raises `ValueError` for a number of samples or a rate that is not above 0, `TypeError` for samples that are not
+    whole numbers.
     """
 
     num_samples: int
@@ -35,7 +37,9 @@ class Block:
     first_sample: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sample_rate", exact(self.sample_rate))
+        for name in ("num_samples", "first_sample"):
+            object.__setattr__(self, name, _whole(getattr(self, name), name))
+        object.__setattr__(self, "sample_rate", exact(self.sample_rate, "sample_rate"))
         if self.num_samples <= 0:
             raise ValueError(f"num_samples is {self.num_samples}; a block has 1 sample or more.")
         if self.sample_rate <= 0:
@@ -58,6 +62,14 @@ class Block:
                 "62 bits. Give them as exact fractions, such as Fraction(44100, 256), not as rounded numbers."
             )
         return RowPositions(self.num_samples, first_row, remainder, up, unit)
+
+
+def _whole(number: object, name: str) -> int:
+    if isinstance(number, np.integer):
+        return int(number)
+    if not isinstance(number, int):
+        raise TypeError(f"{name} is {number!r}; it must be a whole number of samples.")
+    return number
 
 
 @dataclass(frozen=True)

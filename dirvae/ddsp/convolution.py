@@ -28,10 +28,11 @@ def fft_convolve(signal: Tensor, impulse_response: Tensor) -> Tensor:
 
     float32 or float64, both the same. Raises `ValueError` for other shapes.
     """
-    if signal.ndim != 2 or impulse_response.ndim != 2 or impulse_response.shape[0] not in (1, signal.shape[0]):
+    is_right = signal.ndim == impulse_response.ndim == 2 and impulse_response.shape[0] in (1, signal.shape[0])
+    if not is_right or not signal.shape[0]:
         raise ValueError(
             f"signal has shape {tuple(signal.shape)}, impulse_response {tuple(impulse_response.shape)}; they are "
-            "(batch, time) and (batch or 1, tap)."
+            "(batch, time) and (batch or 1, tap), with 1 example or more."
         )
     length = signal.shape[1] + impulse_response.shape[1] - 1
     size = fast_length(length)

@@ -6,9 +6,11 @@ A rounded hop would let two curves drift apart, so none is ever rounded: rows ar
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +25,8 @@ class Curve:
     rate    rows per second; an exact fraction, an int, or a float that is taken as it is written
     start   seconds, of row 0; an exact fraction, below 0 where the first row stands before the sound
 
-    Raises `ValueError` for values of another shape and rates that are not above 0, `TypeError` for whole numbers.
+    Raises `ValueError` for values of another shape and rates that are not above 0, `TypeError` for whole numbers and
+    for what is no tensor or no number.
     """
 
     values: Tensor
@@ -31,12 +34,13 @@ class Curve:
     start: Fraction = 0  # type: ignore[assignment] # torch.compile traces no default that is a Fraction
 
     def __post_init__(self) -> None:
+        check_tensor(self.values, "values")
         if self.values.ndim not in (2, 3) or not self.values.shape[1]:
             raise ValueError(f"values has shape {tuple(self.values.shape)}; a curve is (batch, row[, channel]).")
         if not self.values.is_floating_point():
             raise TypeError(f"values is {self.values.dtype}; a curve has floating-point values.")
-        object.__setattr__(self, "rate", exact(self.rate))
-        object.__setattr__(self, "start", exact(self.start))
+        object.__setattr__(self, "rate", exact(self.rate, "rate"))
+        object.__setattr__(self, "start", exact(self.start, "start"))
         if self.rate <= 0:
             raise ValueError(f"rate is {self.rate}; a curve has rows per second, above 0.")
 
@@ -51,6 +55,31 @@ class Curve:
         return rows * (self.rate.denominator / self.rate.numerator) + float(self.start)
 
 
-def exact(number: Fraction | float) -> Fraction:
-    """A rate or a time as a fraction: 0.1 and 176.4 are what is written, not the nearest binary number."""
-    return Fraction(str(number)) if isinstance(number, float) else Fraction(number)
+def exact(number: object, name: str = "a number") -> Fraction:
+    """A rate or a time as a fraction: 0.1 and 176.4 are what is written, not the nearest binary number.
+
+    Numbers of NumPy are taken like those of Python. Raises `ValueError`, with its `name`, for one that is not finite,
+    `TypeError` for anything else.
+    """
+    if isinstance(number, (float, np.floating)):
+        if not math.isfinite(number):
+            raise ValueError(f"{name} is {number}; it must be a finite number.")
+        return Fraction(str(number))
+    if isinstance(number, (int, Fraction)):
+        return Fraction(number)
+    if isinstance(number, np.integer):
+        return Fraction(int(number))
+    raise TypeError(f"{name} is {number!r}; it must be a number: an int, a float or a Fraction.")
+
+
+def check_tensor(value: object, name: str) -> None:
+    """Raise `TypeError` unless it is a tensor."""
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"{name} is a numpy array; give a tensor: torch.from_numpy({name}).")
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} is a {type(value).__name__}; give a tensor.")
+
+
+def at_least_single(values: Tensor) -> Tensor:
+    """float64 as it is, anything else as float32: Fourier transforms and logarithms need as much."""
+    return values if values.dtype == torch.float64 else values.float()

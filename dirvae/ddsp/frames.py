@@ -39,7 +39,7 @@ class Framing:
 
     def __post_init__(self) -> None:
         for name in ("frame_rate", "sample_rate", "start"):
-            object.__setattr__(self, name, exact(getattr(self, name)))
+            object.__setattr__(self, name, exact(getattr(self, name), name))
         for name in ("frame_length", "frame_rate", "sample_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0.")

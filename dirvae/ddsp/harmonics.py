@@ -36,10 +36,10 @@ def harmonic_bank(
     """
     if f0.values.ndim != 2:
         raise ValueError(f"f0 has values of shape {tuple(f0.values.shape)}; one frequency a row is (batch, row).")
-    if amplitudes.values.ndim != 3 or len(amplitudes.values) != len(f0.values):
+    if amplitudes.values.ndim != 3 or not amplitudes.values.shape[2] or len(amplitudes.values) != len(f0.values):
         raise ValueError(
-            f"amplitudes has values of shape {tuple(amplitudes.values.shape)}; (batch, row, harmonic) with f0's batch "
-            f"of {len(f0.values)} is needed."
+            f"amplitudes has values of shape {tuple(amplitudes.values.shape)}; (batch, row, 1 harmonic or more) with "
+            f"f0's batch of {len(f0.values)} is needed."
         )
     if phase is None:
         phase = torch.zeros(len(f0.values), dtype=torch.int64, device=f0.values.device)
@@ -65,8 +65,19 @@ def harmonic_amplitudes(
 
     A harmonic is left out of a row where it would reach half the sample rate at any moment between the two rows
     beside it, which is as long as the row sounds; the rest is scaled after that. A row without any is silent.
-    Raises `ValueError` for amplitudes at other moments than the distribution.
+    f0 below 0 counts by its size. Raises `ValueError` for shapes that do not fit, and for amplitudes at other moments
+    than the distribution.
     """
+    if distribution.values.ndim != 3 or not distribution.values.shape[2]:
+        raise ValueError(
+            f"distribution has values of shape {tuple(distribution.values.shape)}; (batch, row, 1 harmonic or more) is "
+            "needed."
+        )
+    if f0.values.ndim != 2 or len(f0.values) != len(distribution.values):
+        raise ValueError(
+            f"f0 has values of shape {tuple(f0.values.shape)}; (batch, row) with the distribution's batch of "
+            f"{len(distribution.values)} is needed."
+        )
     if (amplitude.rate, amplitude.start) != (distribution.rate, distribution.start):
         raise ValueError(
             f"amplitude has {amplitude.rate} rows per second from {amplitude.start} s, distribution "
@@ -88,7 +99,7 @@ def harmonic_amplitudes(
 
 
 def highest_f0(f0: Curve, rows: Curve) -> Tensor:
-    """The highest f0 from the row before to the row after each row of `rows`, by time: (batch, row), no gradient.
+    """The highest |f0| from the row before to the row after each row of `rows`, by time: (batch, row), no gradient.
 
     Where these moments fall between two rows of f0, both count.
     """
@@ -101,7 +112,7 @@ def highest_f0(f0: Curve, rows: Curve) -> Tensor:
     after = -torch.div(-moments[2:], unit, rounding_mode="floor")
     width = -(-2 * step // unit) + 2
     found = torch.minimum(before[:, None] + torch.arange(width, device=before.device), after[:, None])
-    values = f0.values.detach()
+    values = f0.values.detach().abs()
     return values[:, found.clamp(0, f0.num_rows - 1)].amax(2)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dirvae.ddsp.block import Block
 from dirvae.ddsp.convolution import fast_length
-from dirvae.ddsp.curve import Curve, exact
+from dirvae.ddsp.curve import Curve, at_least_single, check_tensor, exact
 from dirvae.ddsp.envelopes import hann_rise
 from dirvae.ddsp.frames import overlap_add
 
@@ -23,6 +23,8 @@ WEYL = 0x9E37_79B9_7F4A_7C15 - 2**64
 MIX_1 = 0xBF58_476D_1CE4_E5B9 - 2**64
 MIX_2 = 0x94D0_49BB_1331_11EB - 2**64
 MANTISSA_BITS = 23
+MOST_BINS = 1 << 17
+"""Between 0 Hz and half the sample rate, for centres that are given: a filter of several seconds."""
 
 
 def uniform_noise(seeds: Tensor, block: Block) -> Tensor:
@@ -31,6 +33,7 @@ def uniform_noise(seeds: Tensor, block: Block) -> Tensor:
     Sample n is number n of the SplitMix64 sequence (Steele et al. 2014) that begins at the mixed seed, by its upper
     23 bits; n may be below 0. Its mean is 0, its power 1/3. Raises `ValueError` for seeds of another dtype or shape.
     """
+    check_tensor(seeds, "seeds")
     if seeds.dtype != torch.int64 or seeds.ndim != 1:
         raise ValueError(f"seeds is {seeds.dtype} of shape {tuple(seeds.shape)}; give one int64 per example.")
     noise: Tensor = _uniform_noise(seeds, block.first_sample, block.num_samples)
@@ -72,7 +75,7 @@ def filter_bands(
                  first and above the last the response is level
     num_bins     bins from 0 Hz to half the sample rate; by default so many that two fit between neighbouring centres
 
-    Raises `ValueError` for fewer than 2 bands and for centres that do not rise.
+    Raises `ValueError` for fewer than 2 bands, and for centres that do not rise or need more than 131,073 bins.
     """
     if num_bands < 2:
         raise ValueError(f"num_bands is {num_bands}; a filter has 2 bands or more.")
@@ -82,10 +85,15 @@ def filter_bands(
         return (1 - (places - torch.arange(num_bands)[:, None]).abs()).clamp(min=0)
     nyquist = float(sample_rate) / 2
     centres = centres_hz.double()
-    if centres.shape != (num_bands,) or not (centres[1:] > centres[:-1]).all():
+    if centres.shape != (num_bands,) or not (centres.isfinite().all() and (centres[1:] > centres[:-1]).all()):
         raise ValueError(f"centres_hz is {centres_hz.tolist()}; {num_bands} rising frequencies are needed.")
     if num_bins == 0:
         closest = float((centres[1:] - centres[:-1]).min())
+        if 2 * nyquist > MOST_BINS * closest:
+            raise ValueError(
+                f"centres_hz has neighbours {closest:g} Hz apart; at {sample_rate} samples per second such a filter "
+                f"has more than {MOST_BINS:,} taps: move them {2 * nyquist / MOST_BINS:.3g} Hz or more apart."
+            )
         num_bins = fast_length(round(2 * nyquist / closest + 0.499)) + 1
     bins = torch.linspace(0, nyquist, num_bins, dtype=torch.float64).clamp(centres[0], centres[-1])
     upper = torch.searchsorted(centres, bins).clamp(1, num_bands - 1)
@@ -98,7 +106,7 @@ def filter_bands(
 
 
 def filtered_noise(magnitudes: Curve, seeds: Tensor, block: Block, *, bands: Tensor | None = None) -> Tensor:
-    """White noise whose spectrum follows a curve: (batch, time) in the dtype of the magnitudes.
+    """White noise whose spectrum follows a curve: (batch, time) in the dtype of the magnitudes, float32 at least.
 
     magnitudes  (batch, row, band), linear and not below 0, at any rate: factors of the noise's amplitude
     seeds       (batch,) int64, see `uniform_noise`
@@ -110,10 +118,16 @@ def filtered_noise(magnitudes: Curve, seeds: Tensor, block: Block, *, bands: Ten
     windows add up to 1. Blocks are pieces of the whole up to rounding. Differentiable in the magnitudes.
     Raises `ValueError` for shapes that do not fit.
     """
+    magnitudes = Curve(at_least_single(magnitudes.values), magnitudes.rate, magnitudes.start)
     values = magnitudes.values
-    if values.ndim != 3 or values.shape[2] < 2:
+    if values.ndim != 3 or values.shape[2] < 2 or not len(values):
         raise ValueError(
-            f"magnitudes has values of shape {tuple(values.shape)}; give (batch, row, 2 bands or more)."
+            f"magnitudes has values of shape {tuple(values.shape)}; give (1 example or more, row, 2 bands or more)."
+        )
+    check_tensor(seeds, "seeds")
+    if seeds.shape != values.shape[:1]:
+        raise ValueError(
+            f"seeds has shape {tuple(seeds.shape)}; magnitudes of a batch of {len(values)} need as many."
         )
     if bands is None:
         bands = filter_bands(values.shape[2])

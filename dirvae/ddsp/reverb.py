@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dirvae.ddsp.block import Block
 from dirvae.ddsp.convolution import fft_convolve
-from dirvae.ddsp.curve import exact
+from dirvae.ddsp.curve import at_least_single, check_tensor, exact
 from dirvae.ddsp.noise import uniform_noise
 
 __all__ = ["DecayReverb", "Reverb", "add_reverb", "decay_impulse_response"]
@@ -22,8 +22,11 @@ SILENT_DB = 60.0
 def add_reverb(dry: Tensor, impulse_response: Tensor) -> Tensor:
     """Dry plus wet: (batch, time) and (batch or 1, tap) → (batch, time), the tail behind the end left out.
 
-    Tap 0 of the impulse response counts as 0: the dry signal is there already.
+    Half precision is computed in float32. Tap 0 of the impulse response counts as 0: the dry signal is there already.
     """
+    check_tensor(dry, "dry")
+    check_tensor(impulse_response, "impulse_response")
+    dry, impulse_response = at_least_single(dry), at_least_single(impulse_response)
     later = F.pad(impulse_response[:, 1:], (1, 0))
     return dry + fft_convolve(dry, later)[:, : dry.shape[1]]
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
 from torch import Tensor
 
+from dirvae.ddsp.curve import check_tensor, exact
+
 __all__ = ["check_rates", "check_samples"]
+
+HIGHEST_RATE = 768_000
+"""Samples per second, the most that recorders offer."""
 
 
 def check_samples(samples: Tensor) -> None:
     """Raise `ValueError` unless these are (batch, time) samples, one at least; `TypeError` unless they are floats."""
+    check_tensor(samples, "samples")
     if samples.ndim != 2 or not samples.shape[1] or not samples.shape[0]:
         raise ValueError(
             f"samples has shape {tuple(samples.shape)}; it must be (batch, time) with at least one sample. Give each "
@@ -22,7 +27,13 @@ def check_samples(samples: Tensor) -> None:
 
 
 def check_rates(sample_rate: Fraction | float, rate: Fraction | float) -> None:
-    """Raise `ValueError` unless both rates, samples and rows per second, are finite and above 0."""
+    """Raise `ValueError` unless these are 1 to 768,000 samples per second, and at most as many rows, above 0."""
     for name, value in (("sample_rate", sample_rate), ("rate", rate)):
-        if not 0 < value < math.inf:
+        if exact(value, name) <= 0:
             raise ValueError(f"{name} is {value}; it must be a number per second, above 0.")
+    if not 1 <= exact(sample_rate) <= HIGHEST_RATE:
+        raise ValueError(f"sample_rate is {sample_rate}; it must be 1 to {HIGHEST_RATE:,} samples per second.")
+    if exact(rate) > exact(sample_rate):
+        raise ValueError(
+            f"rate is {rate}; at {sample_rate} samples per second it must be as many rows per second or fewer."
+        )

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dirvae.ddsp.curve import at_least_single, check_tensor
+
 __all__ = ["MultiScaleSpectralLoss", "SpectralSums", "spectral_sums", "window_lengths"]
 
 WINDOW_SECONDS = tuple(0.128 / 2**halvings for halvings in range(6))
@@ -77,17 +79,24 @@ def spectral_sums(
     windows  lengths in samples, multiples of 4: a scale each. Windows are Hann windows that overlap by three quarters
              and are centred on samples 0, hop, 2 · hop, … inside the signal, which counts as 0 outside
     lengths  (batch,) samples of each signal that are real: frames centred behind them are not counted
-    Raises `ValueError` for shapes and windows that do not fit.
+    Half precision is computed in float32. Raises `ValueError` for shapes and windows that do not fit.
     """
-    if predicted.shape != target.shape or predicted.ndim != 2:
+    check_tensor(predicted, "predicted")
+    check_tensor(target, "target")
+    if predicted.shape != target.shape or predicted.ndim != 2 or not predicted.numel():
         raise ValueError(
             f"predicted has shape {tuple(predicted.shape)}, target {tuple(target.shape)}; both are (batch, time) of "
-            "the same shape."
+            "the same shape, with 1 example and 1 sample or more."
         )
     if not windows or any(window < OVERLAP or window % OVERLAP for window in windows):
         raise ValueError(
             f"windows is {tuple(windows)}; one or more lengths that are multiples of {OVERLAP} are needed."
         )
+    if lengths is not None and lengths.shape != predicted.shape[:1]:
+        raise ValueError(
+            f"lengths has shape {tuple(lengths.shape)}; it must be ({len(predicted)},), one per example."
+        )
+    predicted, target = at_least_single(predicted), at_least_single(target)
     found = [_scale_sums(predicted, target, window, lengths) for window in windows]
     linear, log, count = (torch.stack(column, 1) for column in zip(*found, strict=True))
     return SpectralSums(linear, log, count)
@@ -117,8 +126,8 @@ def _magnitudes(signal: Tensor, window: int, num_frames: int) -> Tensor:
     frames = F.pad(signal, (window // 2, max(behind, 0))).unfold(1, window, hop)[:, :num_frames]
     shape = torch.hann_window(window, dtype=signal.dtype, device=signal.device)
     power = torch.view_as_real(torch.fft.rfft(frames * shape)).square().sum(-1)
-    is_there = power > 0
-    return torch.where(is_there, torch.where(is_there, power, 1).sqrt(), 0)
+    is_silent = power == 0  # what is no number stays so
+    return torch.where(is_silent, 0, torch.where(is_silent, 1, power).sqrt())
 
 
 class MultiScaleSpectralLoss(nn.Module):
@@ -140,5 +149,8 @@ class MultiScaleSpectralLoss(nn.Module):
         return spectral_sums(predicted, target, self.windows, lengths=lengths)
 
     def forward(self, predicted: Tensor, target: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The loss (batch,); 0 for identical signals. `lengths`: (batch,) samples that are real."""
+        """The loss (batch,); 0 for identical signals, and not finite for samples that are not.
+
+        `lengths`: (batch,) samples that are real.
+        """
         return self.sums(predicted, target, lengths).loss(log_weight=self.log_weight)

@@ -78,6 +78,8 @@ def _rates_of(source: Source, names: Iterable[str]) -> dict[str, Fraction]:
             raise TypeError(f'curves has {name!r}; it must be names, or rates by name: {{"f0.npy": 250}}.')
         rates = source.curve_rates.get(name, ())
         if len(rates) != 1:
+            if not rates and f"{name}.npy" in source.curve_rates:
+                raise SourceError(f"{source.name}: has no curve {name}; did you mean {name}.npy?")
             knows = f"{len(rates)} different rates" if rates else "no rate"
             raise SourceError(
                 f"{source.name}: has {knows} for {name}, so that curves must give it: curves={{{name!r}: 250}} for 250 "

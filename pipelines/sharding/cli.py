@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -28,13 +29,22 @@ UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Pack a folder, and say how it went: 0 done, 1 could not finish, 2 refused, 130 interrupted."""
+    """Pack a folder, and say how it went: 0 done, 1 could not finish, 2 refused, 130 interrupted, 141 if not read."""
     escape_unencodable()
     import_named_modules("make_shards", argv)
     options = vars(_parser().parse_args(argv))
     source, _ = options.pop("source"), options.pop("imports")
     if "features" in options:
         find_modules_here()
+    try:
+        return _run(source, options)
+    except BrokenPipeError:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or Python would fail again when it ends
+        return 128 + signal.SIGPIPE
+
+
+def _run(source: str, options: dict[str, Any]) -> int:
     try:
         with _terminate_like_interrupt():
             if options.pop("explain", False):
@@ -48,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("Interrupted. Finished shards are kept; the same command continues from there.", 130)
     _print_report(report)
+    sys.stdout.flush()
     return 0
 
 

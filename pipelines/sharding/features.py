@@ -127,7 +127,10 @@ def _given(name: object, value: object) -> Feature:
 def _names(text: object) -> list[str]:
     if not isinstance(text, str):
         raise TypeError(f"features has {text!r}; it must be a name, or stand behind one: {{'f0': function}}.")
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError(f"features has an empty name in {text!r}; name a feature there, or leave it out.")
+    return names
 
 
 def _named(text: str) -> Feature:

@@ -181,6 +181,17 @@ def test_padding_that_is_not_a_number_does_not_reach_the_loss() -> None:
     assert sums.loss().isfinite().all()
 
 
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_samples_that_are_not_finite_have_no_finite_loss(broken: float) -> None:
+    loss, signal = MultiScaleSpectralLoss(16_000), torch.randn(2, 4000)
+    damaged = signal.clone()
+    damaged[0, 2000] = broken
+    for pair in ((damaged, signal), (signal, damaged), (damaged, damaged)):
+        found = loss(*pair)
+        assert not found[0].isfinite()
+        assert found[1].isfinite()
+
+
 def test_the_loss_passes_gradcheck() -> None:
     target = torch.randn(2, 70, dtype=torch.float64)
     predicted = torch.randn(2, 70, dtype=torch.float64).requires_grad_()

@@ -279,6 +279,8 @@ def test_iterators_know_the_rates_of_features_by_their_names(source: Path, tmp_p
         for one, other in zip(named, given, strict=True):
             assert one.fields["clock.npy"].shape[1:] == (25,)
             assert all(np.array_equal(one.fields[name], other.fields[name]) for name in names)
+    with pytest.raises(SourceError, match=r"has no curve clock; did you mean clock\.npy\?"):
+        AudioIterator(tmp_path / "out", curves=["clock"])
     for place, name in ((source, "beside.npy"), (tmp_path / "out" / "audio-000000.tar", "clock.npy")):
         with pytest.raises(SourceError, match=f"has no rate for {name}, so that curves must give it: curves="):
             AudioIterator(place, curves=[name])
@@ -375,6 +377,8 @@ def test_appending_keeps_the_rates_that_were_there(source: Path, tmp_path: Path,
     ("features", "error", "message"),
     [
         ("nobody", ValueError, r"features names 'nobody', which is not known \(known are .*level.*\): name it as"),
+        ("", ValueError, "features has an empty name in ''; name a feature there, or leave it out."),
+        (f"{TOY}:clock,,{TOY}:level", ValueError, "features has an empty name in "),
         ("a:b:c", ValueError, "features names 'a:b:c'; it must be module:function"),
         (f"{TOY}:nothing", ShardingError, f"features names {TOY}:nothing; there is no such function in {TOY}."),
         (f"rate={TOY}:RATE", ShardingError, "there is no such function"),

@@ -229,3 +229,14 @@ def test_a_terminal_that_lacks_a_character_gets_an_escape(source: Path, tmp_path
     name = "\u65e5\u672c" if encoding == "utf-8" else "\\u65e5\\u672c"
     assert f"  {name}.png: " in done.stdout.decode(encoding)
     assert run("--help").returncode == 0
+
+
+def test_a_reader_that_has_gone_is_no_error(source: Path, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, str(LAUNCHER), str(source), "--out", str(tmp_path / "out"), "--workers", "0"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writing)
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert "Error" not in done.stderr
+    assert Manifest.load(tmp_path / "out").examples == 6

@@ -54,11 +54,13 @@ def track_f0(
     full scale is 0) has no pitch: digital zero, hum, a quiet room. Every row has an f0; see `Pitch`.
 
     No gradient flows. The same samples give the same numbers in any batch and with any number of threads. Raises
-    `ValueError` for samples of another shape or that are not finite, and for rates and pitches that make no sense.
+    `ValueError` for samples of another shape or that are not finite, and for rates and pitches that make no sense:
+    sample rates from 1 to 768,000 Hz are taken, and a row per sample at most.
     """
     check_samples(samples)
     check_rates(sample_rate, rate)
     _check_range(lowest, highest, sample_rate)
+    _check_levels(octave_penalty, quietest_db)
     if not samples.isfinite().all():
         raise ValueError("samples holds values that are not finite. Replace or leave out what is damaged.")
     plan = TrackPlan.of(
@@ -145,6 +147,8 @@ def _bridged(octave: Tensor, is_voiced: Tensor, fallback: float) -> Tensor:
 
 def _check_range(lowest: float, highest: float, sample_rate: Fraction | float) -> None:
     most = 0.45 * float(sample_rate)
+    for name, hz in (("lowest", lowest), ("highest", highest)):
+        exact(hz, name)
     if not 10 <= lowest < highest:
         raise ValueError(
             f"lowest is {lowest} and highest {highest}; they must be pitches in Hz, 10 or more, the lower one first."
@@ -153,3 +157,9 @@ def _check_range(lowest: float, highest: float, sample_rate: Fraction | float) -
         raise ValueError(
             f"highest is {highest}; at {float(sample_rate):g} samples per second it must be {most:g} Hz or lower."
         )
+
+
+def _check_levels(octave_penalty: float, quietest_db: float) -> None:
+    if not 0 <= exact(octave_penalty, "octave_penalty") <= 1:
+        raise ValueError(f"octave_penalty is {octave_penalty}; it must be a periodicity, from 0 to 1.")
+    exact(quietest_db, "quietest_db")
