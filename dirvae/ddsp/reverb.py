@@ -102,7 +102,7 @@ class DecayReverb(nn.Module):
 
 
 def _num_taps(sample_rate: Fraction | float, seconds: float) -> int:
-    num_taps = round(float(sample_rate) * seconds)
+    num_taps = round(exact(sample_rate, "sample_rate") * exact(seconds, "seconds"))
     if num_taps < 2:
         raise ValueError(f"seconds is {seconds}; at {sample_rate} samples per second 2 samples or more are needed.")
     return num_taps

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dirvae.ddsp.curve import at_least_single, check_tensor
+from dirvae.ddsp.curve import at_least_single, check_tensor, exact
 
 __all__ = ["MultiScaleSpectralLoss", "SpectralSums", "spectral_sums", "window_lengths"]
 
@@ -50,7 +50,7 @@ def window_lengths(sample_rate: Fraction | float, seconds: Sequence[float] = WIN
 
     2048, 1024, 512, 256, 128 and 64 at 16,000 Hz by default. Raises `ValueError` for windows below 4 samples.
     """
-    wanted = [float(sample_rate) * length for length in seconds]
+    wanted = [float(exact(sample_rate, "sample_rate")) * length for length in seconds]
     if not wanted or min(wanted) < OVERLAP:
         raise ValueError(
             f"windows of {tuple(seconds)} seconds at {sample_rate} samples per second; give one or more, each of "
