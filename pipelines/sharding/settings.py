@@ -112,7 +112,7 @@ def settings_for(modality: str, options: Mapping[str, Any]) -> PackSettings:
 def known_settings(options: Mapping[str, Any]) -> dict[str, PackSettings | ValueError]:
     """The settings for every modality; the error for one that does not take a value which another one takes.
 
-    Raises `ValueError` for a value that no modality takes: what each says of it, that with most of the options first.
+    Raises `ValueError` for a value that no modality takes: what those say of it that have most of the options.
     """
     found: dict[str, PackSettings | ValueError] = {}
     for modality in packed_modalities():
@@ -123,9 +123,11 @@ def known_settings(options: Mapping[str, Any]) -> dict[str, PackSettings | Value
     taken = {name for name, one in found.items() if isinstance(one, PackSettings)}
     shared = {option for name in taken for option in options_of(name)}
     refusals = {name: one for name, one in found.items() if isinstance(one, ValueError)}
-    by_options = sorted(refusals, key=lambda name: -len(set(options_of(name)) & options.keys()))
-    if failed := [name for name in by_options if not shared.intersection(options_of(name), options)]:
-        raise ValueError(_all_said({name: str(refusals[name]) for name in failed})) from refusals[failed[0]]
+    failed = [name for name in refusals if not shared.intersection(options_of(name), options)]
+    if failed:
+        num_asked = {name: len(set(options_of(name)) & options.keys()) for name in failed}
+        meant = [name for name in failed if num_asked[name] == max(num_asked.values())]
+        raise ValueError(_all_said({name: str(refusals[name]) for name in meant})) from refusals[meant[0]]
     return found
 
 

@@ -386,3 +386,10 @@ def test_the_real_videos_are_encoded_frame_by_frame(shared_data: Path, tmp_path:
         every = np.arange(len(table))
         assert table.seconds(every).tolist() == before[key].seconds(every).tolist(), key
         assert table.size == even_size(before[key].size, 64)
+
+
+def test_a_value_that_no_modality_takes_is_told_for_each_that_it_may_be_meant_for(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"^For recordings: codec is 'xvid'.*For videos: codec is 'xvid'; it must be"
+    ):
+        make_shards(tmp_path, tmp_path / "out", codec="xvid")
