@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from dirvae.ddsp.curve import exact
 from dirvae.ddsp.loudness import loudness_curve
 from dirvae.ddsp.pitch import Pitch, Tracker, track_f0, track_f0_swift
+from dirvae.ddsp.pitch.tracking import HIGHEST_HZ, LOWEST_HZ, highest_pitch
 from pipelines import PipelineError
 from pipelines.decode.audio.channels import to_channels
 from pipelines.decode.audio.compressed import CompressedStream
@@ -27,15 +27,11 @@ from pipelines.decode.audio.wav import pcm_to_float
 from pipelines.decode.errors import UndecodableError
 from pipelines.storage.blob import LocalFile
 from pipelines.storage.media_types import is_media_name, sniff_file
-from pipelines.terminal import escape_unencodable
+from pipelines.terminal import escape_unencodable, print_to_nowhere
 
 __all__ = ["main"]
 
 TRACKERS = ("dirvae", "swift-f0")
-LOWEST_HZ, HIGHEST_HZ = 40.0, 2400.0
-HIGHEST_SHARE = 0.45
-"""Of the sample rate, below which pitches are looked for where it is low."""
-
 COLUMNS = ("seconds", "f0_hz", "confidence", "loudness_db")
 
 
@@ -62,10 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UsageError, PipelineError, ImportError) as error:
         return _complain(str(error), 2)
     except BrokenPipeError:
-        _print_to_nowhere()
+        print_to_nowhere()
         return 128 + signal.SIGPIPE
     except OSError as error:
-        _print_to_nowhere()
+        print_to_nowhere()
         return _complain(f"{error.filename or 'standard output'}: {error.strerror or error}.", 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -74,12 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _complain(sentence: str, code: int) -> int:
     print(f"f0: {sentence}", file=sys.stderr)
     return code
-
-
-def _print_to_nowhere() -> None:
-    """From now on; or Python would fail again when it ends."""
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _print_rows(files: Sequence[Path], options: argparse.Namespace) -> int:
@@ -125,7 +115,7 @@ def _tracker(options: argparse.Namespace, sample_rate: int) -> Tracker:
     if options.tracker == "swift-f0":
         return track_f0_swift
     lowest, highest = _range(options)
-    highest = min(highest, HIGHEST_SHARE * sample_rate)
+    highest = highest_pitch(sample_rate, highest)
 
     def track(samples: torch.Tensor, sample_rate: Fraction | float, *, rate: Fraction | float = 250) -> Pitch:
         return track_f0(samples, sample_rate, rate=rate, lowest=lowest, highest=highest)

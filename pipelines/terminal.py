@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["add_import_flag", "escape_unencodable", "find_modules_here", "import_named_modules"]
+__all__ = [
+    "add_import_flag",
+    "escape_unencodable",
+    "find_modules_here",
+    "import_named_modules",
+    "print_to_nowhere",
+]
 
 
 def escape_unencodable() -> None:
@@ -17,6 +24,12 @@ def escape_unencodable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def print_to_nowhere() -> None:
+    """From now on, after nobody read what was printed: Python would fail again when it ends."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def find_modules_here() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dirvae.ddsp.curve import Curve, exact
+from dirvae.ddsp.curve import Curve, exact_rate
 
 __all__ = ["Block", "RowPositions"]
 
@@ -39,11 +39,10 @@ class Block:
     def __post_init__(self) -> None:
         for name in ("num_samples", "first_sample"):
             object.__setattr__(self, name, _whole(getattr(self, name), name))
-        object.__setattr__(self, "sample_rate", exact(self.sample_rate, "sample_rate"))
+        rate = exact_rate(self.sample_rate, "sample_rate", wanted="it is in samples per second, above 0")
+        object.__setattr__(self, "sample_rate", rate)
         if self.num_samples <= 0:
             raise ValueError(f"num_samples is {self.num_samples}; a block has 1 sample or more.")
-        if self.sample_rate <= 0:
-            raise ValueError(f"sample_rate is {self.sample_rate}; it is in samples per second, above 0.")
 
     def rows_of(self, curve: Curve) -> RowPositions:
         """Where its samples stand between the rows of `curve`.
@@ -59,7 +58,7 @@ class Block:
         if unit + up * self.num_samples >= LARGEST:
             raise ValueError(
                 f"rate {curve.rate} and start {curve.start} at {self.sample_rate} samples per second do not fit in "
-                "62 bits. Give them as exact fractions, such as Fraction(44100, 256), not as rounded numbers."
+                "62 bits. Give them as exact fractions, such as Fraction(1000, 7), not as rounded numbers."
             )
         return RowPositions(self.num_samples, first_row, remainder, up, unit)
 

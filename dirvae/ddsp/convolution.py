@@ -5,22 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["fast_length", "fft_convolve"]
+from dirvae.ddsp.fft_lengths import fast_length
 
-
-def fast_length(least: int) -> int:
-    """The smallest even length of `least` or more whose prime factors are 2, 3 and 5: transforms of it are fast."""
-    length = max(least + least % 2, 2)
-    while not _is_smooth(length):
-        length += 2
-    return length
-
-
-def _is_smooth(length: int) -> bool:
-    for prime in (2, 3, 5):
-        while length % prime == 0:
-            length //= prime
-    return length == 1
+__all__ = ["fft_convolve"]
 
 
 def fft_convolve(signal: Tensor, impulse_response: Tensor) -> Tensor:

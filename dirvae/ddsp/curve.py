@@ -1,7 +1,7 @@
 """A curve over time, with the moments of its rows as exact fractions.
 
-Rates need not be whole, nor divide each other: at 44,100 Hz a curve of 250 rows per second has 176.4 samples per row.
-A rounded hop would let two curves drift apart, so none is ever rounded: rows are found by their time.
+Rates do not have to be whole numbers or multiples of each other: at 44,100 Hz, a curve of 250 rows per second has one
+row every 176.4 samples. With a rounded hop two curves would drift apart, so each row is placed by its exact time.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Curve:
     rate    rows per second; an exact fraction, an int, or a float that is taken as it is written
     start   seconds, of row 0; an exact fraction, below 0 where the first row stands before the sound
 
-    Raises `ValueError` for values of another shape and rates that are not above 0, `TypeError` for whole numbers and
-    for what is no tensor or no number.
+    Raises `ValueError` for values of another shape and rates that are not above 0, `TypeError` for integer values and
+    for values that are not a tensor.
     """
 
     values: Tensor
@@ -39,10 +39,10 @@ class Curve:
             raise ValueError(f"values has shape {tuple(self.values.shape)}; a curve is (batch, row[, channel]).")
         if not self.values.is_floating_point():
             raise TypeError(f"values is {self.values.dtype}; a curve has floating-point values.")
-        object.__setattr__(self, "rate", exact(self.rate, "rate"))
+        object.__setattr__(
+            self, "rate", exact_rate(self.rate, "rate", wanted="a curve has rows per second, above 0")
+        )
         object.__setattr__(self, "start", exact(self.start, "start"))
-        if self.rate <= 0:
-            raise ValueError(f"rate is {self.rate}; a curve has rows per second, above 0.")
 
     @property
     def num_rows(self) -> int:
@@ -70,6 +70,14 @@ def exact(number: object, name: str = "a number") -> Fraction:
     if isinstance(number, np.integer):
         return Fraction(int(number))
     raise TypeError(f"{name} is {number!r}; it must be a number: an int, a float or a Fraction.")
+
+
+def exact_rate(number: object, name: str, *, wanted: str = "it must be a number per second, above 0") -> Fraction:
+    """A number per second as `exact` has it. Raises `ValueError`, saying what is `wanted`, unless it is above 0."""
+    found = exact(number, name)
+    if found <= 0:
+        raise ValueError(f"{name} is {number}; {wanted}.")
+    return found
 
 
 def check_tensor(value: object, name: str) -> None:

@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dirvae.ddsp.loudness import loudness_curve
-from dirvae.ddsp.pitch import track_f0
+from dirvae.ddsp.pitch.tracking import highest_pitch, track_f0
 
 __all__ = ["f0", "loudness"]
 
 Samples = NDArray[np.float32]
 
 RATE = 250
-HIGHEST_HZ, HIGHEST_SHARE = 2400.0, 0.45
-"""The highest pitch looked for, in Hz and at low sample rates as a share of them."""
 
 
 def f0(samples: Samples, sample_rate: Fraction | float) -> tuple[dict[str, Samples], int]:
@@ -30,8 +28,7 @@ def f0(samples: Samples, sample_rate: Fraction | float) -> tuple[dict[str, Sampl
     sound = _sound(samples)
     if not sound.shape[1]:
         return {"f0": np.empty(0, np.float32), "f0_confidence": np.empty(0, np.float32)}, RATE
-    highest = min(HIGHEST_HZ, HIGHEST_SHARE * float(sample_rate))
-    found = track_f0(sound, sample_rate, rate=RATE, highest=highest)
+    found = track_f0(sound, sample_rate, rate=RATE, highest=highest_pitch(sample_rate))
     return {"f0": found.f0.values[0].numpy(), "f0_confidence": found.confidence.values[0].numpy()}, RATE
 
 

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dirvae.ddsp.curve import exact
+from dirvae.ddsp.curve import exact, exact_rate
+from dirvae.ddsp.rows import count_rows, row_samples
 
 __all__ = ["Framing", "frame_signal", "framed_fft", "overlap_add"]
 
@@ -38,11 +39,11 @@ class Framing:
     is_centred: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("frame_rate", "sample_rate", "start"):
-            object.__setattr__(self, name, exact(getattr(self, name), name))
-        for name in ("frame_length", "frame_rate", "sample_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0.")
+        for name in ("frame_rate", "sample_rate"):
+            object.__setattr__(self, name, exact_rate(getattr(self, name), name, wanted="it must be above 0"))
+        object.__setattr__(self, "start", exact(self.start, "start"))
+        if self.frame_length <= 0:
+            raise ValueError(f"frame_length is {self.frame_length}; it must be above 0.")
 
     @property
     def hop(self) -> Fraction:
@@ -51,17 +52,13 @@ class Framing:
 
     def num_frames(self, num_samples: int) -> int:
         """How many frames belong to a moment before the end of `num_samples` samples."""
-        rows = (num_samples - self.start * self.sample_rate) / self.hop
-        return max(-(-rows.numerator // rows.denominator), 0)
+        return count_rows(num_samples, sample_rate=self.sample_rate, rate=self.frame_rate, start=self.start)
 
     def starts(self, num_frames: int, device: torch.device | None = None) -> Tensor:
         """(frame,) int64: the first sample of each, below 0 where it begins before the signal."""
-        first = self.start * self.sample_rate + Fraction(1, 2)
-        unit = self.hop.denominator * first.denominator
-        step, offset = self.hop.numerator * first.denominator, first.numerator * self.hop.denominator
-        places = torch.arange(num_frames, dtype=torch.int64, device=device) * step + offset
-        middle = torch.div(places, unit, rounding_mode="floor")
-        return middle - (self.frame_length // 2 if self.is_centred else 0)
+        rows = range(num_frames)
+        middle = row_samples(rows, sample_rate=self.sample_rate, rate=self.frame_rate, start=self.start)
+        return middle.to(device) - (self.frame_length // 2 if self.is_centred else 0)
 
 
 def frame_signal(signal: Tensor, framing: Framing, *, num_frames: int | None = None) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dirvae.ddsp.block import Block
-from dirvae.ddsp.curve import Curve, exact
+from dirvae.ddsp.curve import Curve, at_least_single, exact, exact_rate
 from dirvae.ddsp.envelopes import upsample_linear
 from dirvae.ddsp.harmonic_sum import harmonic_sum
 
@@ -35,7 +35,9 @@ def harmonic_bank(
     Raises `ValueError` for shapes that do not fit.
     """
     if f0.values.ndim != 2:
-        raise ValueError(f"f0 has values of shape {tuple(f0.values.shape)}; one frequency a row is (batch, row).")
+        raise ValueError(
+            f"f0 has values of shape {tuple(f0.values.shape)}; (batch, row) is needed, one frequency per row."
+        )
     if amplitudes.values.ndim != 3 or not amplitudes.values.shape[2] or len(amplitudes.values) != len(f0.values):
         raise ValueError(
             f"amplitudes has values of shape {tuple(amplitudes.values.shape)}; (batch, row, 1 harmonic or more) with "
@@ -50,8 +52,7 @@ def harmonic_bank(
         )
     hz = upsample_linear(Curve(f0.values.double(), f0.rate, f0.start), block)
     cycles = hz * (block.sample_rate.denominator / block.sample_rate.numerator)
-    values = amplitudes.values if amplitudes.values.dtype == torch.float64 else amplitudes.values.float()
-    return harmonic_sum(cycles, values, phase, block.rows_of(amplitudes))
+    return harmonic_sum(cycles, at_least_single(amplitudes.values), phase, block.rows_of(amplitudes))
 
 
 def harmonic_amplitudes(
@@ -91,14 +92,14 @@ def harmonic_amplitudes(
     shares = distribution.values
     numbers = torch.arange(1, shares.shape[2] + 1, dtype=torch.float64, device=shares.device)
     nyquist = float(exact(sample_rate) / 2)
-    is_heard = highest_f0(f0, distribution)[..., None].double() * numbers < nyquist
+    is_heard = _highest_f0(f0, distribution)[..., None].double() * numbers < nyquist
     shares = torch.where(is_heard, shares, 0)
     total = shares.sum(2, keepdim=True)
     shares = shares / torch.where(total > 0, total, 1)
     return Curve(shares * amplitude.values[..., None], distribution.rate, distribution.start)
 
 
-def highest_f0(f0: Curve, rows: Curve) -> Tensor:
+def _highest_f0(f0: Curve, rows: Curve) -> Tensor:
     """The highest |f0| from the row before to the row after each row of `rows`, by time: (batch, row), no gradient.
 
     Where these moments fall between two rows of f0, both count.
@@ -132,7 +133,7 @@ class HarmonicBank(nn.Module):
 
     def __init__(self, sample_rate: Fraction | float) -> None:
         super().__init__()
-        self.sample_rate = Block(1, exact(sample_rate)).sample_rate
+        self.sample_rate = exact_rate(sample_rate, "sample_rate")
 
     def forward(self, f0: Curve, amplitude: Curve, distribution: Curve, num_samples: int) -> Tensor:
         """Sound (batch, time) of f0 in Hz, amplitude (batch, row), and shares (batch, row, harmonic)."""

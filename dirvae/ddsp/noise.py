@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dirvae.ddsp.block import Block
-from dirvae.ddsp.convolution import fast_length
-from dirvae.ddsp.curve import Curve, at_least_single, check_tensor, exact
+from dirvae.ddsp.curve import Curve, at_least_single, check_tensor, exact_rate
 from dirvae.ddsp.envelopes import hann_rise
+from dirvae.ddsp.fft_lengths import fast_length
 from dirvae.ddsp.frames import overlap_add
 
 __all__ = ["FilteredNoise", "filter_bands", "filtered_noise", "uniform_noise"]
@@ -185,7 +185,7 @@ class FilteredNoise(nn.Module):
 
     def __init__(self, num_bands: int, sample_rate: Fraction | float, *, centres_hz: Tensor | None = None) -> None:
         super().__init__()
-        self.sample_rate = Block(1, exact(sample_rate)).sample_rate
+        self.sample_rate = exact_rate(sample_rate, "sample_rate")
         bands = filter_bands(num_bands, centres_hz=centres_hz, sample_rate=sample_rate)
         self.register_buffer("bands", bands, persistent=False)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dirvae.ddsp.block import Block
 from dirvae.ddsp.convolution import fft_convolve
-from dirvae.ddsp.curve import at_least_single, check_tensor, exact
+from dirvae.ddsp.curve import at_least_single, check_tensor, exact, exact_rate
 from dirvae.ddsp.noise import uniform_noise
 
 __all__ = ["DecayReverb", "Reverb", "add_reverb", "decay_impulse_response"]
@@ -84,7 +84,7 @@ class DecayReverb(nn.Module):
         for name, value in {"gain": gain, "decay_seconds": decay_seconds}.items():
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} is {value}; it must be above 0 and finite.")
-        self.sample_rate = Block(1, exact(sample_rate)).sample_rate
+        self.sample_rate = exact_rate(sample_rate, "sample_rate")
         self.log_gain = nn.Parameter(torch.tensor(math.log(gain)))
         self.log_decay_seconds = nn.Parameter(torch.tensor(math.log(decay_seconds)))
         noise = uniform_noise(torch.tensor([seed]), Block(num_taps, self.sample_rate))

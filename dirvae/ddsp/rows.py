@@ -18,16 +18,21 @@ __all__ = ["count_rows", "row_samples"]
 LARGEST = 2**62
 
 
-def count_rows(num_samples: int, *, sample_rate: Fraction | float, rate: Fraction | float) -> int:
-    """How many rows begin before the end of `num_samples`: one for each control period begun. Rates in Hz."""
-    return -int(-num_samples * exact(rate) // exact(sample_rate))
+def count_rows(
+    num_samples: int, *, sample_rate: Fraction | float, rate: Fraction | float, start: Fraction | int = 0
+) -> int:
+    """How many rows stand before the end of `num_samples`, row 0 at `start` seconds. Rates in Hz."""
+    rows = (num_samples - start * exact(sample_rate)) * exact(rate) / exact(sample_rate)
+    return max(-(-rows.numerator // rows.denominator), 0)
 
 
-def row_samples(rows: range, *, sample_rate: Fraction | float, rate: Fraction | float) -> Tensor:
-    """(row,) int64: the sample nearest to k / rate seconds for each k of `rows`; halves are rounded up."""
-    step = exact(sample_rate) / exact(rate)
-    above, below = 2 * step.numerator, 2 * step.denominator
-    if max(rows.stop, 1) * above < LARGEST:
-        numbers = torch.arange(rows.start, rows.stop)
-        return (numbers * above + step.denominator).div(below, rounding_mode="floor")
-    return torch.tensor([(k * above + step.denominator) // below for k in rows], dtype=torch.int64)
+def row_samples(
+    rows: range, *, sample_rate: Fraction | float, rate: Fraction | float, start: Fraction | int = 0
+) -> Tensor:
+    """(row,) int64: the sample nearest to start + k / rate seconds for each k of `rows`; halves are rounded up."""
+    hop, first = exact(sample_rate) / exact(rate), start * exact(sample_rate) + Fraction(1, 2)
+    step, offset = hop.numerator * first.denominator, first.numerator * hop.denominator
+    unit = hop.denominator * first.denominator
+    if max(rows.stop, 1) * step + abs(offset) < LARGEST:
+        return (torch.arange(rows.start, rows.stop) * step + offset).div(unit, rounding_mode="floor")
+    return torch.tensor([(k * step + offset) // unit for k in rows], dtype=torch.int64)

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from torch import Tensor
 
-from dirvae.ddsp.curve import check_tensor, exact
+from dirvae.ddsp.curve import check_tensor, exact_rate
 
 __all__ = ["check_rates", "check_samples"]
 
@@ -28,12 +28,10 @@ def check_samples(samples: Tensor) -> None:
 
 def check_rates(sample_rate: Fraction | float, rate: Fraction | float) -> None:
     """Raise `ValueError` unless these are 1 to 768,000 samples per second, and at most as many rows, above 0."""
-    for name, value in (("sample_rate", sample_rate), ("rate", rate)):
-        if exact(value, name) <= 0:
-            raise ValueError(f"{name} is {value}; it must be a number per second, above 0.")
-    if not 1 <= exact(sample_rate) <= HIGHEST_RATE:
+    samples_per_second, rows_per_second = exact_rate(sample_rate, "sample_rate"), exact_rate(rate, "rate")
+    if not 1 <= samples_per_second <= HIGHEST_RATE:
         raise ValueError(f"sample_rate is {sample_rate}; it must be 1 to {HIGHEST_RATE:,} samples per second.")
-    if exact(rate) > exact(sample_rate):
+    if rows_per_second > samples_per_second:
         raise ValueError(
             f"rate is {rate}; at {sample_rate} samples per second it must be as many rows per second or fewer."
         )

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dirvae.ddsp.curve import at_least_single, check_tensor, exact
+from dirvae.ddsp.fft_lengths import has_small_factors
 
 __all__ = ["MultiScaleSpectralLoss", "SpectralSums", "spectral_sums", "window_lengths"]
 
@@ -61,14 +62,7 @@ def window_lengths(sample_rate: Fraction | float, seconds: Sequence[float] = WIN
 
 def _nearest_smooth(wanted: float) -> int:
     near = sorted(range(max(int(wanted * 0.9), 1), int(wanted * 1.1) + 2), key=lambda length: abs(length - wanted))
-    return next(length for length in near if _is_smooth(length))
-
-
-def _is_smooth(length: int) -> bool:
-    for prime in (2, 3, 5, 7):
-        while length % prime == 0:
-            length //= prime
-    return length == 1
+    return next(length for length in near if has_small_factors(length, (2, 3, 5, 7)))
 
 
 def spectral_sums(

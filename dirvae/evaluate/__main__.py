@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from dirvae.run.folder import is_run
 from dirvae.tasks import Task, find_task
 from dirvae.training.errors import TrainingError
 from pipelines import PipelineError
-from pipelines.terminal import escape_unencodable
+from pipelines.terminal import escape_unencodable, print_to_nowhere
 
 __all__ = ["main"]
 
@@ -71,8 +70,7 @@ def _print(lines: list[str]) -> int:
     try:
         print("\n".join(lines), flush=True)
     except BrokenPipeError:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or Python would fail again when it ends
+        print_to_nowhere()
         return 128 + signal.SIGPIPE
     return 0
 

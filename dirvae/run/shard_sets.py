@@ -14,7 +14,7 @@ from pipelines.storage.manifest import MANIFEST_NAME, Manifest
 __all__ = ["DEFAULT_TYPE", "ShardSet", "choose_set", "find_sets", "read_set", "refuse_without_task"]
 
 DEFAULT_TYPE = "image"
-"""The type that is trained on where none is named and the shards leave a choice."""
+"""The type to train on if none is named and the shards hold several."""
 
 
 @dataclass(frozen=True)

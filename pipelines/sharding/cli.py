@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -15,7 +14,13 @@ from typing import Any
 from ..errors import PipelineError
 from ..modality import Modality, find_modality, packed_modalities
 from ..storage.walk import Failure
-from ..terminal import add_import_flag, escape_unencodable, find_modules_here, import_named_modules
+from ..terminal import (
+    add_import_flag,
+    escape_unencodable,
+    find_modules_here,
+    import_named_modules,
+    print_to_nowhere,
+)
 from .api import PackReport, make_shards
 from .explaining import explain_folder
 from .set_job import SetReport
@@ -39,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(source, options)
     except BrokenPipeError:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or Python would fail again when it ends
+        print_to_nowhere()
         return 128 + signal.SIGPIPE
 
 

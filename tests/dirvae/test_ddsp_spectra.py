@@ -11,7 +11,8 @@ from scipy import signal as scipy_signal
 from torch import Tensor
 
 from dirvae.ddsp import DecayReverb, Framing, MultiScaleSpectralLoss, Reverb, add_reverb, exp_sigmoid
-from dirvae.ddsp.convolution import fast_length, fft_convolve
+from dirvae.ddsp.convolution import fft_convolve
+from dirvae.ddsp.fft_lengths import fast_length
 from dirvae.ddsp.mel import hz_to_mel, mel_filterbank, mel_spectrogram, mel_to_hz
 from dirvae.ddsp.reverb import decay_impulse_response
 from dirvae.ddsp.spectral_loss import spectral_sums, window_lengths

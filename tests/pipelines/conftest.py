@@ -17,8 +17,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines import Example, Source
+from pipelines import Example, Source, make_shards
 from pipelines.modality import modalities, unregister
+from pipelines.sharding import PackReport
 
 
 class Numbers(Source):
@@ -125,3 +126,16 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]
     unregister("toy")
     del sys.modules["toy_modality"]
     assert modalities() == before
+
+
+Pack = Callable[..., PackReport]
+
+
+@pytest.fixture
+def pack(source: Path, tmp_path: Path) -> Pack:
+    """Pack the source of a test into out, in this process."""
+
+    def run(**settings: Any) -> PackReport:
+        return make_shards(source, tmp_path / "out", **{"workers": 0, **settings})
+
+    return run

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,12 @@ import soxr
 
 from pipelines import AudioIterator
 from pipelines.samples.sounds import make_sample_sounds
-from pipelines.sharding import PackReport, make_shards
+from pipelines.sharding import make_shards
 from pipelines.storage.index import load_index
 from pipelines.storage.manifest import Manifest
 
+from .conftest import Pack
 from .wav_files import ENCODINGS, Forms, encoded, members, noise, packed, parts_of, read, tone, wav
-
-Pack = Callable[..., PackReport]
 
 
 @pytest.fixture
@@ -31,16 +29,6 @@ def source(tmp_path: Path) -> Path:
     folder = tmp_path / "data" / "audio"
     folder.mkdir(parents=True)
     return folder
-
-
-@pytest.fixture
-def pack(source: Path, tmp_path: Path) -> Pack:
-    """Pack the source into out, in this process."""
-
-    def run(**settings: Any) -> PackReport:
-        return make_shards(source, tmp_path / "out", **{"workers": 0, **settings})
-
-    return run
 
 
 def contents(folder: Path) -> dict[str, str]:

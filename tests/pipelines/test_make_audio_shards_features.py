@@ -19,18 +19,17 @@ from numpy.typing import NDArray
 
 from pipelines import AudioIterator, curve_start, open_source
 from pipelines.errors import PipelineError, ShardError, ShardingError, SourceError
-from pipelines.sharding import PackReport, make_shards
+from pipelines.sharding import make_shards
 from pipelines.sharding.cli import main
 from pipelines.sharding.modalities import feature_rows
 from pipelines.sources import Selection
 from pipelines.storage.manifest import Manifest
 
 from . import toy_features
-from .conftest import png
+from .conftest import Pack, png
 from .wav_files import encoded, noise, packed, parts_of, read, tone, wav
 
 TOY = "toy_features"
-Pack = Callable[..., PackReport]
 
 
 @pytest.fixture(autouse=True)
@@ -49,16 +48,6 @@ def source(tmp_path: Path) -> Path:
     folder = tmp_path / "data" / "audio"
     folder.mkdir(parents=True)
     return folder
-
-
-@pytest.fixture
-def pack(source: Path, tmp_path: Path) -> Pack:
-    """Pack the source into out, in this process."""
-
-    def run(**settings: Any) -> PackReport:
-        return make_shards(source, tmp_path / "out", **{"workers": 0, **settings})
-
-    return run
 
 
 def load(content: bytes) -> NDArray[Any]:

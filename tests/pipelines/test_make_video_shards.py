@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ import pytest
 from pipelines import ShardSource, VideoIterator, make_shards
 from pipelines.decode.errors import UndecodableError
 from pipelines.errors import ShardError, ShardingError
-from pipelines.sharding import PackReport
 from pipelines.sharding.cli import main
 from pipelines.sharding.modalities.video_examples import VideoJob
 from pipelines.sharding.packing import Prepared
@@ -30,14 +29,12 @@ from pipelines.storage.frame_table import FRAME_DTYPE, HEAD_DTYPE, FrameFlag, Fr
 from pipelines.storage.index import load_index
 from pipelines.storage.manifest import Manifest
 
-from .conftest import png
+from .conftest import Pack, png
 from .leftovers import children_of, new_children
 from .measured_here import measure_here
 from .test_make_shards_killed import assert_a_manifest_means_a_whole_set, contents, run_and_die
 from .videos import decode_straight, make_video, pick
 from .wav_files import members, noise, packed, wav
-
-Pack = Callable[..., PackReport]
 
 
 @pytest.fixture
@@ -45,16 +42,6 @@ def source(tmp_path: Path) -> Path:
     folder = tmp_path / "data" / "video"
     folder.mkdir(parents=True)
     return folder
-
-
-@pytest.fixture
-def pack(source: Path, tmp_path: Path) -> Pack:
-    """Pack the source into out, in this process."""
-
-    def run(**settings: Any) -> PackReport:
-        return make_shards(source, tmp_path / "out", **{"workers": 0, **settings})
-
-    return run
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import pytest
 
 from pipelines import make_shards
 from pipelines.errors import ShardingError, SourceError
-from pipelines.sharding import PackReport
 from pipelines.sharding.cli import main
 from pipelines.sharding.modalities import video_encoding
 from pipelines.sharding.modalities.frame_placing import even_size
@@ -26,7 +25,7 @@ from pipelines.storage.frame_table import FrameTable
 from pipelines.storage.index import load_index
 from pipelines.storage.manifest import Manifest
 
-from .conftest import png
+from .conftest import Pack, png
 from .measured_here import measure_here
 from .test_make_shards_killed import contents
 from .test_make_video_shards import damaged, tables
@@ -34,7 +33,6 @@ from .test_make_video_shards_segment import segments_of, sound_of
 from .videos import Straight, decode_straight, frame_number, make_video, num_open_keys, packets_of
 from .wav_files import noise, packed, wav
 
-Pack = Callable[..., PackReport]
 ALL = [pytest.param(name, marks=[] if name == "h264" else pytest.mark.heavy) for name in ENCODERS]
 
 
@@ -50,16 +48,6 @@ def source(tmp_path: Path) -> Path:
     folder = tmp_path / "video"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-def pack(source: Path, tmp_path: Path) -> Pack:
-    """Pack the source into out, in this process."""
-
-    def run(**settings: Any) -> PackReport:
-        return make_shards(source, tmp_path / "out", **{"workers": 0, **settings})
-
-    return run
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import pytest
 
 from pipelines import make_shards
 from pipelines.decode.errors import UndecodableError
-from pipelines.sharding import PackReport
 from pipelines.sharding.cli import main
 from pipelines.sharding.modalities.spool import SpoolWriter
 from pipelines.sharding.modalities.video_copying import VideoCopier
@@ -24,13 +23,12 @@ from pipelines.storage.frame_table import FrameFlag
 from pipelines.storage.index import load_index
 from pipelines.storage.manifest import Manifest
 
+from .conftest import Pack
 from .measured_here import measure_here
 from .test_make_shards_killed import contents, run_and_die
 from .test_make_video_shards import damaged, tables
 from .videos import Combination, combinations, decode_straight, frame_number, make_video, pick
 from .wav_files import packed, parts_of
-
-Pack = Callable[..., PackReport]
 
 
 @pytest.fixture(autouse=True)
@@ -45,16 +43,6 @@ def source(tmp_path: Path) -> Path:
     folder = tmp_path / "video"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-def pack(source: Path, tmp_path: Path) -> Pack:
-    """Pack the source into out, in this process."""
-
-    def run(**settings: Any) -> PackReport:
-        return make_shards(source, tmp_path / "out", **{"workers": 0, **settings})
-
-    return run
 
 
 def segments_of(out: Path, key: str, folder: Path) -> list[Path]:

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dirvae.ddsp.fft_lengths import fast_length
+
 __all__ = ["LagWindow", "PreparedSound"]
 
 LEAST_ENERGY = 1e-9
@@ -40,7 +42,7 @@ class LagWindow:
     @property
     def fft_size(self) -> int:
         """At least a window and the longest lag; even, without prime factors above 5."""
-        return next(size for size in range(self.window + self.num_lags, 16 * self.window) if _is_smooth(size))
+        return fast_length(self.window + self.num_lags)
 
 
 class PreparedSound:
@@ -91,12 +93,3 @@ class PreparedSound:
         begin = first + middle.clamp(min=reach)
         end = first + (middle + 2 * reach + 1).clamp(max=self.num + reach)
         return begin, end
-
-
-def _is_smooth(size: int) -> bool:
-    """Whether it is even and a product of 2, 3 and 5."""
-    rest = size
-    for prime in (2, 3, 5):
-        while rest % prime == 0:
-            rest //= prime
-    return rest == 1 and size % 2 == 0

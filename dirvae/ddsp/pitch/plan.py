@@ -26,7 +26,7 @@ BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
-class Block:
+class RowBlock:
     """Rows [first_row, end_row) and the kept samples [begin, end) that they depend on."""
 
     first_row: int
@@ -55,7 +55,7 @@ class TrackPlan:
     middles: Tensor
     centres: Tensor
     level_window: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[RowBlock, ...]
     lowest: float
     highest: float
     octave_penalty: float
@@ -112,11 +112,11 @@ class TrackPlan:
         return VOICING_COST * self.cost_scale
 
 
-def _blocks(middles: Tensor, num: int, margin: int) -> tuple[Block, ...]:
+def _blocks(middles: Tensor, num: int, margin: int) -> tuple[RowBlock, ...]:
     """Blocks of `num` rows, with `margin` samples beyond their first and last one."""
     blocks = []
     for first in range(0, len(middles), num):
         end = min(first + num, len(middles))
         begin = max(0, int(middles[first]) - margin)
-        blocks.append(Block(first, end, begin, int(middles[end - 1]) + margin + 1))
+        blocks.append(RowBlock(first, end, begin, int(middles[end - 1]) + margin + 1))
     return tuple(blocks)

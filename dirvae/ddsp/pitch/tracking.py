@@ -24,7 +24,11 @@ from dirvae.ddsp.pitch.plan import TrackPlan
 from dirvae.ddsp.pitch.preparation import decimate, softened, without_rumble
 from dirvae.ddsp.sounds import check_rates, check_samples
 
-__all__ = ["track_f0", "track_planned"]
+__all__ = ["HIGHEST_HZ", "LOWEST_HZ", "highest_pitch", "track_f0", "track_planned"]
+
+LOWEST_HZ, HIGHEST_HZ = 40.0, 2400.0
+HIGHEST_SHARE = 0.45
+"""Of the sample rate: pitches above are not looked for."""
 
 GATE_DB = 10.0
 """From `quietest_db` to this much above it, the gate opens."""
@@ -41,8 +45,8 @@ def track_f0(
     sample_rate: Fraction | float,
     *,
     rate: Fraction | float = 250,
-    lowest: float = 40.0,
-    highest: float = 2400.0,
+    lowest: float = LOWEST_HZ,
+    highest: float = HIGHEST_HZ,
     octave_penalty: float = 0.02,
     quietest_db: float = -55.0,
 ) -> Pitch:
@@ -145,8 +149,13 @@ def _bridged(octave: Tensor, is_voiced: Tensor, fallback: float) -> Tensor:
     return torch.where(has_before | has_after, left + (right - left) * share, fallback)
 
 
+def highest_pitch(sample_rate: Fraction | float, wanted: float = HIGHEST_HZ) -> float:
+    """The highest pitch in Hz that can be looked for at a sample rate, at most the one that is wanted."""
+    return min(wanted, HIGHEST_SHARE * float(sample_rate))
+
+
 def _check_range(lowest: float, highest: float, sample_rate: Fraction | float) -> None:
-    most = 0.45 * float(sample_rate)
+    most = HIGHEST_SHARE * float(sample_rate)
     for name, hz in (("lowest", lowest), ("highest", highest)):
         exact(hz, name)
     if not 10 <= lowest < highest:

@@ -8,6 +8,7 @@ go_to(4)     seek ───────▶ key4  5  6         4 5 6: that it is 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from time import monotonic
 from typing import Any
 
@@ -81,12 +82,7 @@ class NumberedPackets:
             raise UndecodableError(
                 f"decoding a clip took more than {WATCHDOG_SECONDS:,.0f} s, and stood at packet {self.number:,}"
             )
-        try:
-            packet = next(self._packets, None)
-            while packet is not None and not packet.size and packet.pts is None and packet.dts is None:
-                packet = next(self._packets, None)  # the end, which PyAV marks so
-        except av_errors():
-            packet = None
+        packet = next(self._packets, None)
         self.video.check_reading()
         self.number += packet is not None
         return packet
@@ -130,7 +126,7 @@ class NumberedPackets:
             here = -1 if packet.pos is None else int(packet.pos)
             if (here == position if position >= 0 and here >= 0 else found == seek) and packet.is_keyframe:
                 self.number = key - 1
-                self._packets = _put_back(packet, self._packets)
+                self._packets = chain((packet,), self._packets)
                 return size in (None, _size_of(packet))
             if (here > position >= 0) or (position < 0 and found is not None and found > seek):
                 return False
@@ -150,8 +146,3 @@ class NumberedPackets:
 def _size_of(packet: Any) -> int:
     """As a table has it."""
     return min(int(packet.size), MAX_SIZE)
-
-
-def _put_back(packet: Any, packets: Iterator[Any]) -> Iterator[Any]:
-    yield packet
-    yield from packets

@@ -128,17 +128,35 @@ class OpenedVideo:
     def demux(self, stream: Any = None) -> Iterator[Any]:
         """The packets of a stream, by default the video, from where the container stands; an earlier call's end.
 
-        They are ended by name: a generator of PyAV that is dropped halfway keeps some memory for ever.
+        A file that is cut off ends there. Raises what went wrong in reading it.
         """
         self._demuxed.close()
-        self._demuxed = self.container.demux(self.stream if stream is None else stream)
-        packets: Iterator[Any] = self._demuxed
-        return packets
+        self._demuxed = self._packets(self.stream if stream is None else stream)
+        return self._demuxed
+
+    def _packets(self, stream: Any) -> Generator[Any, None, None]:
+        packets = self.container.demux(stream)
+        try:
+            while (packet := _next(packets)) is not None:
+                if (
+                    packet.size or packet.pts is not None or packet.dts is not None
+                ):  # PyAV marks the end by one without
+                    yield packet
+            self.check_reading()
+        finally:
+            packets.close()  # a generator of PyAV that is dropped halfway keeps some memory for ever
 
     def close(self) -> None:
         """Let go of the file and the decoder."""
         self._demuxed.close()
         self.container.close()
+
+
+def _next(packets: Any) -> Any:
+    try:
+        return next(packets, None)
+    except av_errors():
+        return None
 
 
 def _nothing() -> Generator[Any, None, None]:

@@ -67,11 +67,7 @@ class _Look:
     def decode(self) -> dict[Place, int]:
         """The checksums of all frames that come out."""
         number = -1
-        demuxed = self._video.demux()
-        while (packet := self._next(demuxed)) is not None:
-            if not packet.size and packet.pts is None and packet.dts is None:
-                continue
-            number += 1
+        for number, packet in enumerate(self._video.demux()):
             if number in self._starts:
                 self._feed(None, number - 1)
                 self._decoder = self._video.new_decoder()
@@ -80,13 +76,6 @@ class _Look:
                 self._feed(packet, number)
         self._feed(None, number)
         return self._sums
-
-    @staticmethod
-    def _next(demuxed: Any) -> Any:
-        try:
-            return next(demuxed, None)
-        except av_errors():
-            return None
 
     def _feed(self, packet: Any, number: int) -> None:
         try:

@@ -192,20 +192,14 @@ class SoundTrack:
         return near if abs(near - begin) <= tick + 1 else begin
 
     def _packets(self) -> Iterator[Any]:
+        """Those of the track, and None at the end, which has the decoder give what it holds back."""
         self._is_new = False
-        demuxed = self._video.demux(self._stream)
-        while True:
-            try:
-                packet = next(demuxed, None)
-            except av_errors():
-                return
-            if packet is None:
-                return
-            yield packet
+        yield from self._video.demux(self._stream)
+        yield None
 
     def _decode(self, packet: Any) -> list[Any]:
         try:
-            return list(self._context.decode(packet if packet.size else None))
+            return list(self._context.decode(packet))
         except av_errors():
             return []
 

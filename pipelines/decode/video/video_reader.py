@@ -46,8 +46,8 @@ class VideoReader:
     """Reads frames of videos by their ordinals; also the `Probe` of video.
 
     Frame tables come from beside the tar; other videos are measured once, in a process of its own, and their tables are
-    kept in the cache. Open decoders
-    are kept up to 256 MiB. Nothing is open before the first read or after `close`; pickled, it is empty.
+    kept in the cache. Open decoders are kept up to 256 MiB. Nothing is open before the first read or after `close`;
+    pickled, it is empty.
 
     max_pixels   larger videos are refused
     keep         decoded frames that a decoder keeps for clips that overlap

@@ -153,17 +153,8 @@ class WholeVideo:
                 self._decoder.close()
 
     def _demuxed(self) -> Iterator[tuple[Any, int]]:
-        """Packets that are not empty, with their numbers; all are counted. What is cut off ends there."""
-        demuxed = self._video.demux()
-        while True:
-            try:
-                packet = next(demuxed, None)
-            except av_errors():
-                return
-            if packet is None:
-                return
-            if not packet.size and packet.pts is None and packet.dts is None:
-                continue  # the end, which PyAV marks so
+        """Packets that are not empty, with their numbers; all are counted."""
+        for packet in self._video.demux():
             if len(self.packets) > self._most_packets:
                 raise UndecodableError(
                     f"more than {self._most_packets:,} packets, which its size does not account for"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,7 +25,6 @@ __all__ = [
     "CopiedPackets",
     "PacketTimes",
     "Stretch",
-    "demuxed",
     "opened",
     "scan_packets",
     "sound_packets",
@@ -127,7 +127,7 @@ def scan_packets(media: Member) -> PacketTimes:
     """The times of every packet of the video, by demuxing it."""
     video = opened(media)
     try:
-        found = [(packet.pts, packet.dts, packet.is_discard) for packet in demuxed(video, video.stream)]
+        found = [(packet.pts, packet.dts, packet.is_discard) for packet in video.demux()]
     finally:
         video.close()
     times = np.array([[NO_TIME if one is None else int(one) for one in row] for row in found], np.int64)
@@ -143,7 +143,7 @@ def video_packets(media: Member, table: FrameTable, stretch: Stretch) -> Iterato
         if packets is None:
             video.close()
             video, number = opened(media), -1
-            packets = demuxed(video, video.stream)
+            packets = video.demux()
         for packet in packets:
             number += 1
             if number >= stretch.stop_packet:
@@ -162,11 +162,11 @@ def _from_key(video: OpenedVideo, table: FrameTable, ordinal: int) -> Iterator[A
     position, time = int(row["position"]), int(row["seek"])
     if position < 0 or not _seek(video, time, video.stream):
         return None
-    packets = demuxed(video, video.stream)
+    packets = video.demux()
     for packet in packets:
         here = -1 if packet.pos is None else int(packet.pos)
         if here == position and packet.is_keyframe:
-            return _put_back(packet, packets)
+            return chain((packet,), packets)
         if here > position:
             return None
     return None
@@ -182,7 +182,7 @@ def sound_packets(media: Member, begin: Fraction | None, end: Fraction | None) -
         if packets is None:
             video.close()
             video = opened(media)
-            packets = demuxed(video, video.container.streams.audio[0])
+            packets = video.demux(video.container.streams.audio[0])
         for packet in packets:
             time = packet.pts if packet.pts is not None else packet.dts
             if time is None or (begin is not None and time * base < begin):
@@ -197,13 +197,13 @@ def sound_packets(media: Member, begin: Fraction | None, end: Fraction | None) -
 def _sound_from(video: OpenedVideo, stream: Any, time: int | None) -> Iterator[Any] | None:
     """The packets from a time on, and some before it; None where a seek leads too far."""
     if time is None:
-        return demuxed(video, stream)
+        return video.demux(stream)
     if not _seek(video, time, stream):
         return None
-    packets = demuxed(video, stream)
+    packets = video.demux(stream)
     first = next(packets, None)
     found = None if first is None else first.pts if first.pts is not None else first.dts
-    return None if first is None or found is None or found > time else _put_back(first, packets)
+    return None if first is None or found is None or found > time else chain((first,), packets)
 
 
 def _seek(video: OpenedVideo, time: int, stream: Any) -> bool:
@@ -212,23 +212,3 @@ def _seek(video: OpenedVideo, time: int, stream: Any) -> bool:
     except av_errors():
         return False
     return True
-
-
-def demuxed(video: OpenedVideo, stream: Any) -> Iterator[Any]:
-    """The packets of a stream; a file that is cut off ends there."""
-    packets = video.container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av_errors():
-            packet = None
-        if packet is None:
-            video.check_reading()
-            return
-        if packet.size or packet.pts is not None or packet.dts is not None:
-            yield packet
-
-
-def _put_back(packet: Any, packets: Iterator[Any]) -> Iterator[Any]:
-    yield packet
-    yield from packets
