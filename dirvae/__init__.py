@@ -2,11 +2,12 @@
 
 from dirvae.autoencoder import AutoEncoder, Output, autoencoder
 from dirvae.latents import Dirichlet, Gaussian, Latent
-from dirvae.networks import MLPVAE, ResNetVAE, VideoVAE
+from dirvae.networks import MLPVAE, AudioVAE, ResNetVAE, VideoVAE
 from dirvae.run.loading import load_model
 from dirvae.training import Trainer
 
 __all__ = [
+    "AudioVAE",
     "AutoEncoder",
     "Dirichlet",
     "Gaussian",

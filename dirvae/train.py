@@ -219,7 +219,11 @@ def _add_fit_flags(add: AddFlag, task: Task) -> None:
     add("--kl-weight", "largest weight of the KL term", type=float)
     add("--kl-warmup", "updates over which the KL term's weight rises", type=int)
     add("--kl-cycle", "updates after which the KL term's weight rises again; only once by default", type=int)
-    add("--free-nats", "nats per example below which the KL term costs nothing; 0 for none", type=_off_at_zero)
+    add(
+        "--free-nats",
+        f"nats per {task.kl_unit} below which the KL term costs nothing; 0 for none",
+        type=_off_at_zero,
+    )
     add("--clip", "largest norm of the gradients; 0 for none", type=_off_at_zero)
     add("--precision", "arithmetic; auto is bf16 on a GPU that has it, otherwise fp32", choices=PRECISIONS)
     add("--device", "auto (the GPU if there is one), cpu, cuda or cuda:1")

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from dirvae.autoencoder import AutoEncoder
-from dirvae.networks import MLPVAE, ResNetVAE, VideoVAE
+from dirvae.networks import MLPVAE, AudioVAE, ResNetVAE, VideoVAE
 from dirvae.training.checkpoint import Checkpoint, CheckpointFolder
 from dirvae.training.errors import CheckpointError, TrainingWarning
 from dirvae.training.precision import choose_device
@@ -18,7 +17,8 @@ from dirvae.training.states import load_model_tensors
 
 __all__ = ["choose_checkpoint", "load_model"]
 
-NETWORKS: dict[str, type[AutoEncoder]] = {
+NETWORKS: dict[str, type[torch.nn.Module]] = {
+    "AudioVAE": AudioVAE,
     "MLPVAE": MLPVAE,
     "ResNetVAE": ResNetVAE,
     "VideoVAE": VideoVAE,
@@ -67,7 +67,7 @@ def choose_checkpoint(run: Path, which: str | int) -> Checkpoint:
         return newest
 
 
-def _rebuild(checkpoint: Checkpoint) -> AutoEncoder:
+def _rebuild(checkpoint: Checkpoint) -> torch.nn.Module:
     described = checkpoint.state["model"]
     network = NETWORKS.get(described["network"])
     if network is not None and described["arguments"] is None:

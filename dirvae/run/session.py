@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from dirvae.autoencoder import AutoEncoder
 from dirvae.run.config import RunConfig, read_config, write_config
 from dirvae.run.folder import CONFIG_NAME, write_json
 from dirvae.run.warm_start import forget_warm_start, read_warm_start, start_from
@@ -19,9 +20,10 @@ from dirvae.tasks.data import TaskData, open_data
 from dirvae.tasks.task import RunFacts
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.errors import ConfigError, TrainingWarning
+from dirvae.training.objective import Bound
 from dirvae.training.trainer import Trainer
 
-__all__ = ["Outcome", "build_model", "refuse_changes", "train_run"]
+__all__ = ["Outcome", "build_model", "refuse_changes", "settled", "train_run"]
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,21 @@ class Outcome:
     report: Path
 
 
-def build_model(config: RunConfig) -> AutoEncoder:
+def build_model(config: RunConfig) -> nn.Module:
     """The fresh model of a config, a function of its settings and seed. Raises `ConfigError` for an odd size."""
     with seeded(derive_seed(config.fit.seed, Purpose.WEIGHTS), torch.device("cpu")):
         return config.task.build_model(config.data, config.model)
+
+
+def settled(config: RunConfig) -> RunConfig:
+    """The config with what the data itself says in place of None. The errors of the data pass through."""
+    return replace(config, data=config.task.settle(config.data))
+
+
+def _loss(config: RunConfig) -> Bound:
+    """The model's own loss of what its type makes of a batch."""
+    read = config.task.read_batch
+    return Bound(config.fit) if read is None else Bound(config.fit, partial(read, config.data))
 
 
 def refuse_changes(run: Path, config: RunConfig) -> None:
@@ -59,6 +72,7 @@ def train_run(
     say: Callable[[str], None] = print,
 ) -> Outcome:
     """Train, evaluate and report in a run folder. The errors of data, settings and checkpoints pass through."""
+    config = settled(config)
     if resume:
         refuse_changes(run, config)
     model = build_model(config)
@@ -71,7 +85,7 @@ def train_run(
     )
     try:
         evaluate = None if data.held_out is None else config.task.make_evaluation(data, config.fit.seed)
-        trainer = Trainer(model, data.batches, config=config.fit, evaluate=evaluate, out=run)
+        trainer = Trainer(model, data.batches, loss=_loss(config), config=config.fit, evaluate=evaluate, out=run)
         if resume and trainer.resume():
             say(f"{run}: continuing after step {trainer.step}.")
         else:
@@ -95,7 +109,7 @@ def train_run(
     return Outcome(trainer.step, trainer.total_steps, report)
 
 
-def _prepare(model: AutoEncoder, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:
+def _prepare(model: nn.Module, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:
     """Give a new run its first weights, and note in its folder where they came from."""
     forget_warm_start(run)
     if config.init_from is None:

@@ -10,6 +10,7 @@ from dirvae.training.errors import ConfigError
 __all__ = ["TASKS", "Task", "find_task"]
 
 TASKS = {
+    "audio": "dirvae.tasks.audio:AUDIO",
     "image": "dirvae.tasks.image:IMAGE",
     "video": "dirvae.tasks.video:VIDEO",
 }

@@ -84,13 +84,15 @@ class TaskData:
     """`batches` to train on, the same training examples replayed for their mean, and the held-out ones, or None.
 
     `facts` are what a report says about the data: source, examples, shards, hash, and how they were divided; where
-    batches hold clips that are cut from the examples, also how many there are in an epoch of training.
+    batches hold clips that are cut from the examples, also how many there are in an epoch of training. `settings` are
+    those that it was opened with.
     """
 
     batches: Any
     training: ReplayedBatches
     held_out: ReplayedBatches | None
     facts: dict[str, Any]
+    settings: DataSettings
 
     def close(self) -> None:
         """End threads and close files."""
@@ -143,6 +145,7 @@ def open_data(
         training=replayed(train, shuffle=True, seed=seed),
         held_out=None if held_out is None else replayed(held_out, shuffle=_are_clips(batches), seed=0),
         facts=facts,
+        settings=settings,
     )
 
 

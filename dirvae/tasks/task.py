@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from dirvae.autoencoder import AutoEncoder
+from torch import nn
+
 from dirvae.tasks.data import DataSettings, OpenIterator, TaskData
+from dirvae.training.feed import FeedBatch
 from dirvae.training.settings import Settings
 from pipelines.modality import Modality, find_modality
 
@@ -30,15 +32,22 @@ class RunFacts:
     seed: int
 
 
+def _unchanged(settings: Any) -> Any:
+    return settings
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
     """What `python -m dirvae.train --type NAME` trains on, and how it shows the result.
 
     name            of the type, which is that of a modality: "image"
     example         what batches hold, where that is cut from the files of the modality: "clip"; None: whole files
+    kl_unit         per what the KL term is charged, for the help: "example" or "second"
     data, model     the classes of its settings; no name may occur twice in them and in `FitConfig`
     add_arguments   (add) → None: adds the flags of those settings that are not common to all types
+    settle          (data settings) → the same, with what the data itself says in place of None
     open_iterator   (source, data settings, *, is_training, **order) → an iterator over batches
+    read_batch      (data settings, batch) → what the model is given; None: the batch's data
     build_model     (data settings, model settings) → a fresh model, drawn from torch's generator as it stands
     make_evaluation (data, seed) → (model) → numbers by name, over the held-out examples
     write_report    (run folder, model, data, facts) → the path of the page
@@ -49,10 +58,13 @@ class Task:
     model: type[Settings]
     add_arguments: Callable[[AddFlag], None]
     open_iterator: OpenIterator
-    build_model: Callable[[Any, Any], AutoEncoder]
+    build_model: Callable[[Any, Any], nn.Module]
     make_evaluation: Callable[[TaskData, int], Callable[[Any], dict[str, Any]]]
-    write_report: Callable[[Path, AutoEncoder, TaskData, RunFacts], Path]
+    write_report: Callable[[Path, Any, TaskData, RunFacts], Path]
     example: str | None = None
+    kl_unit: str = "example"
+    settle: Callable[[Any], Any] = _unchanged
+    read_batch: Callable[[Any, FeedBatch], Any] | None = None
 
     @property
     def modality(self) -> Modality:

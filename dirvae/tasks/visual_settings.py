@@ -12,7 +12,7 @@ from dirvae.tasks.data import DataSettings
 from dirvae.tasks.task import AddFlag
 from dirvae.training.settings import FREE, Settings, is_positive
 
-__all__ = ["VisualData", "VisualModel", "add_data_flags", "add_model_flags"]
+__all__ = ["VisualData", "VisualModel", "add_data_flags", "add_model_flags", "prior_text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,9 @@ def add_model_flags(add: AddFlag, *, noun: str) -> None:
     add("--model-size", "components of the latent", type=int)
     add("--grid", f"side of a map with one latent per cell; one latent per {noun} by default", type=int)
     add("--latent", "kind of latent", choices=sorted(LATENTS))
-    add("--prior", "concentration of its prior, or 'learned'; its own by default", type=_prior, metavar="NUMBER")
+    add(
+        "--prior", "concentration of its prior, or 'learned'; its own by default", type=prior_text, metavar="NUMBER"
+    )
     add(
         "--likelihood",
         "distribution of the pixels around the decoded ones; mse is not a likelihood and gives no bound",
@@ -85,7 +87,8 @@ def add_model_flags(add: AddFlag, *, noun: str) -> None:
     add("--fixed-scale", "scale that the likelihood keeps, in units of the data; learned by default", type=float)
 
 
-def _prior(text: str) -> float | str:
+def prior_text(text: str) -> float | str:
+    """A prior as it is typed: a number, or "learned"."""
     if text == "learned":
         return text
     try:

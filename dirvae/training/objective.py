@@ -18,11 +18,18 @@ Loss = Callable[[Any, FeedBatch], Mapping[str, Tensor | float]]
 """(model, batch) → named terms, scalars; "loss" is minimised, the others are logged."""
 
 
-class Bound:
-    """The model's own loss, with the weight of its KL term and the free nats of a config."""
+def _read_data(batch: FeedBatch) -> Any:
+    return batch.data
 
-    def __init__(self, config: FitConfig) -> None:
-        self._config = config
+
+class Bound:
+    """The model's own loss, with the weight of its KL term and the free nats of a config.
+
+    `read` makes of a batch what the model is given; by default its data.
+    """
+
+    def __init__(self, config: FitConfig, read: Callable[[FeedBatch], Any] = _read_data) -> None:
+        self._config, self._read = config, read
 
     def kl_weight(self, step: int) -> float:
         """The weight at a step: constant, rising once, or rising in every cycle."""
@@ -35,11 +42,12 @@ class Bound:
         return cyclical(step, period=config.kl_cycle, rising=rising, end=config.kl_weight)
 
     def __call__(self, model: Any, batch: FeedBatch) -> Mapping[str, Tensor | float]:
-        """Terms in nats per example, and the weight under "kl_weight"."""
+        """The model's terms, and the weight under "kl_weight"."""
         weight = self.kl_weight(batch.step)
         free = {} if self._config.free_nats is None else {"free_nats": self._config.free_nats}
-        out = model(batch.data)
-        return {**model.loss(batch.data, out, kl_weight=weight, mask=batch.mask, **free), "kl_weight": weight}
+        given = self._read(batch)
+        out = model(given)
+        return {**model.loss(given, out, kl_weight=weight, mask=batch.mask, **free), "kl_weight": weight}
 
 
 def split_terms(terms: Mapping[str, Tensor | float]) -> tuple[dict[str, Tensor], dict[str, float]]:

@@ -19,7 +19,15 @@ from dirvae.training.ranks import ONE_RANK, Ranks
 __all__ = ["Recorder"]
 
 METRICS_NAME = "metrics.jsonl"
-HELD_OUT_SHOWN = ("bound", "objective", "psnr_db", "psnr_gain_db", "components_in_use")
+HELD_OUT_SHOWN = (
+    "bound",
+    "objective",
+    "psnr_db",
+    "psnr_gain_db",
+    "reconstruction",
+    "kl_per_second",
+    "components_in_use",
+)
 
 
 class Recorder:

@@ -6,17 +6,20 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Unpack
 
+import numpy as np
+
 from ..batching.options import Reading, check_settings, with_fields
 from ..decode.audio.audio_decoder import AudioDecoder
 from ..decode.audio.recording_reader import RecordingReader
 from ..errors import SourceError
-from ..order.clip_arithmetic import ClipSpec, Short
+from ..order.clip_arithmetic import UNREADABLE, ClipSpec, Short
 from ..sources.clips import ClipSource
 from ..sources.opening import SourceLike
 from ..sources.source import Source
+from ..storage.index import INDEX_DTYPE
 from .data import DataIterator, chosen, opened_as
 
-__all__ = ["AudioIterator"]
+__all__ = ["AudioIterator", "first_sample_rate"]
 
 
 class AudioIterator(DataIterator):
@@ -68,6 +71,23 @@ class AudioIterator(DataIterator):
         recordings = chosen(opened_as(source, self.modality), select, limit)
         clips = ClipSource(recordings, spec, reader)
         super().__init__(clips, decoder, **with_fields(reading, decoder.curves))
+
+
+def first_sample_rate(source: Source) -> Fraction:
+    """Samples per second of the first recording of a source that can be read; one shard's table is read for it.
+
+    Raises `SourceError` where its first shard that holds any recordings has none that can be read.
+    """
+    reader = RecordingReader()
+    filled = np.flatnonzero(np.asarray(source.shard_counts))
+    try:
+        records = source.records(int(filled[0]), reader) if len(filled) else np.zeros(0, INDEX_DTYPE)
+    finally:
+        reader.close()
+    readable = records[(records["frames"] > UNREADABLE) & (records["rate_numerator"] > 0)]
+    if not len(readable):
+        raise SourceError(f"{source.name}: no recording of its first shard can be read. Name others.")
+    return Fraction(int(readable["rate_numerator"][0]), int(readable["rate_denominator"][0]))
 
 
 def _rates_of(source: Source, names: Iterable[str]) -> dict[str, Fraction]:

@@ -1,0 +1,247 @@
+"""`AudioVAE`: a variational autoencoder whose decoder is a synthesiser; each control frame mixes learned timbres."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from dirvae.ddsp.curve import Curve, exact_rate
+from dirvae.ddsp.spectral_loss import MultiScaleSpectralLoss
+from dirvae.ddsp.synthesiser import Controls, SynthesisedSound, Synthesiser
+from dirvae.latents import Latent, Posterior, named_latent
+from dirvae.latents.dense import Standardise
+from dirvae.losses import masked_mean
+from dirvae.networks.arguments import arguments_to_json
+from dirvae.networks.audio.clips import SoundClips
+from dirvae.networks.audio.ddsp_decoder import DDSPDecoder
+from dirvae.networks.audio.mel_encoder import MelEncoder
+from dirvae.networks.audio.presets import find_preset
+
+__all__ = ["AudioOutput", "AudioVAE"]
+
+NATS_PER_UNIT = 1000.0
+
+
+@dataclass(frozen=True, eq=False)
+class AudioOutput:
+    """What a forward pass gives.
+
+    parts      the sound, (batch, time), and what it is made of
+    controls   what the synthesiser played
+    latent     the draw that was decoded, (batch, model_size, row); None without a latent
+    posterior  what it was drawn from, each row an example: (batch · row, model_size); None without a latent
+    """
+
+    parts: SynthesisedSound
+    controls: Controls
+    latent: Tensor | None
+    posterior: Posterior | None
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """The sound: (batch, time)."""
+        return self.parts.sound
+
+
+class AudioVAE(nn.Module):
+    """A variational autoencoder of sound with given pitch and loudness.
+
+    A latent of model_size components per control row is read from the spectrum of the sound; with f0 and loudness it is
+    decoded to the controls of a synthesiser (harmonics, filtered noise, reverb). By default the latent is a Dirichlet:
+    each row is a mixture of `model_size` timbres.
+
+    sample_rate     samples per second, any
+    control_rate    rows per second of the latent, f0 and loudness, any; the hop need not be a whole number of samples
+    model_size      components of the latent
+    latent          the name of one in `dirvae.latents.LATENTS`, a `Latent`, or None for a decoder without one
+    prior           of the latent; None: its own default
+    preset          "tiny", "small" or "full"
+    core            what remembers earlier rows: "gru" or "conv"; None: that of the preset
+    num_harmonics   None: so many that they reach half the sample rate down to the preset's lowest pitch
+    num_bands       of the noise
+    reverb_seconds  length of the reverb's impulse response; None: that of the preset; 0: no reverb
+    nats_per_unit   how many nats per second one unit of the spectral loss is worth. This loss is not a likelihood, so
+                    its weight beside the KL divergence is a choice
+
+    `config` holds the arguments as JSON values: `AudioVAE(**model.config)` is the same network, untrained.
+    Raises `ValueError` for settings that do not fit.
+    """
+
+    def __init__(
+        self,
+        sample_rate: float = 16_000,
+        *,
+        control_rate: float = 250,
+        model_size: int = 8,
+        latent: str | Latent | None = "dirichlet",
+        prior: float | Sequence[float] | str | None = None,
+        preset: str = "small",
+        core: str | None = None,
+        num_harmonics: int | None = None,
+        num_bands: int = 65,
+        reverb_seconds: float | None = None,
+        nats_per_unit: float = NATS_PER_UNIT,
+    ) -> None:
+        super().__init__()
+        size = find_preset(preset)
+        if not 0 < nats_per_unit < math.inf:
+            raise ValueError(f"nats_per_unit is {nats_per_unit}; it must be a finite number above 0.")
+        if num_harmonics is None:
+            num_harmonics = math.ceil(float(sample_rate) / 2 / size.lowest_hz)
+        seconds = size.reverb_seconds if reverb_seconds is None else (reverb_seconds or None)
+        self.sample_rate = exact_rate(sample_rate, "sample_rate")
+        self.control_rate = exact_rate(control_rate, "control_rate")
+        self.model_size, self.num_harmonics, self.nats_per_unit = model_size, num_harmonics, nats_per_unit
+        self.latent: Latent | None = None
+        self.encoder: MelEncoder | None = None
+        self.standardise: Standardise | None = None
+        if latent is not None:
+            self.latent = named_latent(latent, model_size, prior)
+            self.standardise = Standardise(self.latent.prior.mean, self.latent.prior.stddev)
+            self.encoder = MelEncoder(self.sample_rate, self.control_rate, model_size, channels=size.channels)
+        self.decoder = DDSPDecoder(0 if latent is None else model_size, num_harmonics, num_bands, size, core=core)
+        self.synthesiser = Synthesiser(self.sample_rate, num_bands=num_bands, reverb_seconds=seconds)
+        self.spectral_loss = MultiScaleSpectralLoss(self.sample_rate)
+        self._config: dict[str, Any] = {
+            "sample_rate": sample_rate,
+            "control_rate": control_rate,
+            "model_size": model_size,
+            "latent": latent,
+            "prior": prior,
+            "preset": preset,
+            "core": core,
+            "num_harmonics": num_harmonics,
+            "num_bands": num_bands,
+            "reverb_seconds": 0 if seconds is None else seconds,
+            "nats_per_unit": nats_per_unit,
+        }
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments as JSON values. ValueError if the latent was given as a module."""
+        return arguments_to_json(self._config)
+
+    def num_rows(self, num_samples: int) -> int:
+        """How many control rows stand in a sound of so many samples."""
+        return math.ceil(num_samples * self.control_rate / self.sample_rate)
+
+    def forward(self, clips: SoundClips, *, generator: Generator | None = None) -> AudioOutput:
+        """Encode, draw a latent, decode, play. The seeds of the noise are drawn after the latent."""
+        latent, posterior = None, None
+        if self.latent is not None:
+            posterior = self.latent.posterior(self._cells(clips.samples, clips.num_rows))
+            latent = torch.unflatten(posterior.rsample(generator), 0, (len(clips), -1)).transpose(1, 2)
+        seeds = draw_seeds(len(clips), clips.samples.device, generator)
+        controls = self.decode(latent, clips.f0, clips.loudness)
+        return AudioOutput(self.synthesiser(controls, seeds, clips.num_samples), controls, latent, posterior)
+
+    def encode(self, samples: Tensor, *, num_rows: int | None = None) -> Posterior:
+        """Posterior of the latent of (batch, time) or (batch, 1, time): parameters (batch, component, row).
+
+        `num_rows`: as many as stand in the sound by default. ValueError for a model without a latent.
+        """
+        if self.latent is None or self.encoder is None:
+            raise ValueError("this model has no latent (latent=None), so there is nothing to encode.")
+        samples = samples.flatten(1)
+        return self.latent.posterior(self.encoder(samples, num_rows or self.num_rows(samples.shape[1])))
+
+    def decode(self, latent: Tensor | None, f0: Tensor, loudness: Tensor) -> Controls:
+        """Controls of a latent (batch, component, row), f0 (batch, row) Hz and loudness (batch, row) dB.
+
+        `latent` is None for a model without one. Row k stands at k / control_rate seconds. Play them with
+        `synthesiser(controls, seeds, num_samples)`.
+        """
+        rows, _ = self.decoder(self.decoder_input(latent), f0, loudness)
+        return Controls(
+            Curve(f0, self.control_rate),
+            Curve(rows.amplitude, self.control_rate),
+            Curve(rows.distribution, self.control_rate),
+            Curve(rows.magnitudes, self.control_rate),
+        )
+
+    def decoder_input(self, latent: Tensor | None) -> Tensor | None:
+        """A latent as its decoder reads it: (batch, component, row) → (batch, row, component), standardised."""
+        if latent is None or self.standardise is None:
+            return latent
+        standard: Tensor = self.standardise(latent).transpose(1, 2)
+        return standard
+
+    @torch.no_grad()
+    def reconstruct(self, clips: SoundClips, *, latent: Tensor | None = None, seed: int = 0) -> AudioOutput:
+        """The clips by the mean of their posterior, or by another `latent` (batch, component, row): without a draw.
+
+        `seed` is that of the noise.
+        """
+        posterior = None
+        if self.latent is not None and latent is None:
+            posterior = self.latent.posterior(self._cells(clips.samples, clips.num_rows))
+            latent = torch.unflatten(posterior.mean, 0, (len(clips), -1)).transpose(1, 2)
+        controls = self.decode(latent, clips.f0, clips.loudness)
+        seeds = torch.arange(seed, seed + len(clips), device=clips.samples.device)
+        return AudioOutput(self.synthesiser(controls, seeds, clips.num_samples), controls, latent, posterior)
+
+    def loss(
+        self,
+        clips: SoundClips,
+        out: AudioOutput,
+        *,
+        kl_weight: float | Tensor = 1.0,
+        free_nats: float = 0.0,
+        mask: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Terms of the objective as scalars, means over the examples of the batch.
+
+        "reconstruction" is the multi-scale spectral loss, "kl" in nats per example and "kl_per_second" in nats per
+        second, both over the rows that are not padding. "loss" = reconstruction + kl_weight · max(kl_per_second,
+        free_nats) / nats_per_unit: a latent per row costs by time. `mask` (batch,) is False for padding.
+        """
+        spectral = self.spectral_loss(out.reconstruction, clips.samples, clips.lengths)
+        reconstruction = masked_mean(spectral, mask)
+        per_example, per_second = self.kl(clips, out.posterior)
+        charged = masked_mean(per_second.clamp(min=free_nats), mask)
+        return {
+            "loss": reconstruction + kl_weight * charged / self.nats_per_unit,
+            "reconstruction": reconstruction,
+            "kl": masked_mean(per_example, mask),
+            "kl_per_second": masked_mean(per_second, mask),
+        }
+
+    def kl(self, clips: SoundClips, posterior: Posterior | None) -> tuple[Tensor, Tensor]:
+        """KL divergence from the prior in nats per example and in nats per second, (batch,) each, without padding.
+
+        `posterior` is that of an `AudioOutput`.
+        """
+        if self.latent is None or posterior is None:
+            zero = clips.samples.new_zeros(len(clips))
+            return zero, zero
+        per_row = torch.unflatten(self.latent.kl(posterior), 0, (len(clips), -1))
+        is_real = self.real_rows(clips)
+        total = torch.where(is_real, per_row, 0).sum(1)
+        seconds = is_real.sum(1).clamp(min=1) / float(self.control_rate)
+        return total, total / seconds
+
+    def real_rows(self, clips: SoundClips) -> Tensor:
+        """Which rows are not padding: (batch, row) bool."""
+        rows = torch.arange(clips.num_rows, device=clips.samples.device).double()
+        if clips.lengths is None:
+            return torch.ones_like(clips.f0, dtype=torch.bool)
+        return rows * float(self.sample_rate / self.control_rate) < clips.lengths[:, None]
+
+    def _cells(self, samples: Tensor, num_rows: int) -> Tensor:
+        """Features, each row an example: (batch · row, component)."""
+        assert self.encoder is not None
+        features: Tensor = self.encoder(samples, num_rows)
+        return features.transpose(1, 2).flatten(0, 1)
+
+
+def draw_seeds(num: int, device: torch.device, generator: Generator | None = None) -> Tensor:
+    """Seeds of noise, (num,) int64, from a generator, or torch's own of the CPU."""
+    seeds = torch.randint(
+        2**62, (num,), generator=generator, device="cpu" if generator is None else generator.device
+    )
+    return seeds.to(device)

@@ -1,0 +1,122 @@
+"""From a latent, pitch and loudness to the controls of a synthesiser, row by row (Engel et al. 2020, arXiv 2001.04643).
+
+latent ───▶ stack ─┐
+f0 ───────▶ stack ─┼─▶ core ─┬─▶ stack ─▶ amplitude, distribution, magnitudes
+loudness ─▶ stack ─┘         │
+    └──────── all three ─────┘
+
+Each input has a stack of its own, so that none has to share its scale. The core sees this row and earlier ones only, so
+that the decoder can play while its input is still coming in.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dirvae.ddsp.units import exp_sigmoid, hz_to_midi
+from dirvae.networks.audio.cores import make_core
+from dirvae.networks.audio.presets import Preset
+
+__all__ = ["ControlRows", "DDSPDecoder"]
+
+MIDDLE_MIDI, MIDI_SCALE = 60.0, 24.0
+MIDDLE_DB, DB_SCALE = -40.0, 20.0
+NOISE_BIAS = -3.0
+LOWEST_HZ = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class ControlRows:
+    """Rows of controls: amplitude (batch, row), distribution (batch, row, harmonic), magnitudes (batch, row, band).
+
+    None is below 0. They are in the units of `dirvae.ddsp.synthesiser.Controls`.
+    """
+
+    amplitude: Tensor
+    distribution: Tensor
+    magnitudes: Tensor
+
+
+class DDSPDecoder(nn.Module):
+    """Controls from a latent, pitch and loudness.
+
+    latent_size    components of the latent; 0: there is none
+    num_harmonics  harmonics of the distribution
+    num_bands      bands of the noise
+    preset         sizes of the networks
+    core           "gru" or "conv"; None: that of the preset
+    """
+
+    def __init__(
+        self, latent_size: int, num_harmonics: int, num_bands: int, preset: Preset, *, core: str | None = None
+    ) -> None:
+        super().__init__()
+        width = preset.width
+        self.latent_stack = _stack(latent_size, width, preset.layers) if latent_size else None
+        self.f0_stack = _stack(1, width, preset.layers)
+        self.loudness_stack = _stack(1, width, preset.layers)
+        read = width * (2 if self.latent_stack is None else 3)
+        self.core = make_core(preset.core if core is None else core, read, preset.hidden)
+        self.output_stack = _stack(preset.hidden + read, width, preset.layers)
+        self.sizes = [1, num_harmonics, num_bands]
+        self.head = nn.Linear(width, sum(self.sizes))
+        with torch.no_grad():
+            self.head.weight.mul_(0.5)
+            self.head.bias.copy_(_first_bias(self.sizes))
+
+    def forward(
+        self, latent: Tensor | None, f0: Tensor, loudness: Tensor, state: Tensor | None = None
+    ) -> tuple[ControlRows, Tensor]:
+        """Controls, and the core's state behind the last row.
+
+        latent    (batch, row, component); None where latent_size is 0
+        f0        (batch, row) Hz, above 0
+        loudness  (batch, row) dB
+        state     of the core behind the row before; None before the first row
+
+        Amplitudes follow the loudness, 10 dB for 10 dB, from the first step of training on; what is learned is how
+        they deviate. ValueError where a latent is missing or not expected.
+        """
+        inputs = self._read(latent, f0, loudness)
+        remembered, state = self.core(inputs, state)
+        raw = self.head(self.output_stack(torch.cat((remembered, inputs), 2)))
+        amplitude, distribution, magnitudes = torch.split(raw, self.sizes, 2)
+        level = loudness[..., None] / 20
+        rows = ControlRows(
+            exp_sigmoid(amplitude + level)[..., 0], exp_sigmoid(distribution), exp_sigmoid(magnitudes + level)
+        )
+        return rows, state
+
+    def _read(self, latent: Tensor | None, f0: Tensor, loudness: Tensor) -> Tensor:
+        """What the stacks make of the inputs: (batch, row, channel)."""
+        pitch = (hz_to_midi(f0.clamp(min=LOWEST_HZ)) - MIDDLE_MIDI) / MIDI_SCALE
+        level = (loudness - MIDDLE_DB) / DB_SCALE
+        read = [self.f0_stack(pitch[..., None]), self.loudness_stack(level[..., None])]
+        if (latent is None) != (self.latent_stack is None):
+            raise ValueError(
+                "a latent is given to a decoder without one; leave it out."
+                if latent is not None
+                else "the decoder needs a latent (batch, row, component)."
+            )
+        if latent is not None and self.latent_stack is not None:
+            read.append(self.latent_stack(latent))
+        return torch.cat(read, 2)
+
+
+def _stack(channels: int, width: int, layers: int) -> nn.Sequential:
+    """Linear layers, each normalised over its channels, with SiLU."""
+    made: list[nn.Module] = []
+    for layer in range(layers):
+        made += [nn.Linear(channels if layer == 0 else width, width), nn.LayerNorm(width), nn.SiLU()]
+    return nn.Sequential(*made)
+
+
+def _first_bias(sizes: list[int]) -> Tensor:
+    """Controls of the first step: harmonic k about 1/k as strong as the first, and quiet noise."""
+    numbers = torch.arange(1, sizes[1] + 1)
+    slope = 1.0 - torch.log(numbers) / math.log(10)
+    return torch.cat((torch.zeros(1), slope, torch.full((sizes[2],), NOISE_BIAS)))

@@ -1,0 +1,203 @@
+"""`--type audio`: clips of recordings with their pitch and loudness, an `AudioVAE`, a report to listen to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dirvae.ddsp.features import RATE
+from dirvae.evaluate.sounds import HeldOutSounds
+from dirvae.latents import LATENTS
+from dirvae.networks.audio import PRESETS, AudioVAE, SoundClips
+from dirvae.networks.audio.presets import CORES
+from dirvae.tasks.data import DataSettings, TaskData
+from dirvae.tasks.task import AddFlag, RunFacts, Task
+from dirvae.tasks.visual_settings import prior_text
+from dirvae.training.errors import ConfigError
+from dirvae.training.feed import FeedBatch
+from dirvae.training.settings import FREE, Settings, is_positive
+from pipelines import AudioIterator, open_source
+from pipelines.iterators.audio import first_sample_rate
+from pipelines.sources import Source
+
+__all__ = ["AUDIO", "CURVES", "AudioData", "AudioModel"]
+
+CURVES = ("f0.npy", "loudness.npy")
+NO_LATENT = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioData(DataSettings):
+    """Which recordings, and the clips that are cut from them.
+
+    A clip lasts `clip_seconds`; what is behind the end of its recording is padding. Clips of training begin anywhere,
+    the others at whole multiples of their length. `sample_rate` (None: that of the first recording) is that of all
+    clips: other recordings are resampled. `control_rate` (None: that of the curves) is in rows per second.
+    """
+
+    source: str = field(default="data/audio", metadata=FREE)
+    batch_size: int = 8
+    held_out: float | None = 0.1
+    clip_seconds: float = 2.0
+    sample_rate: int | None = None
+    control_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("clip_seconds", is_positive(self.clip_seconds), "a finite number > 0")
+        self.check_counts_or_none("sample_rate")
+        rate = self.control_rate is None or is_positive(self.control_rate)
+        self.check("control_rate", rate, "None or a finite number > 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioModel(Settings):
+    """Which `AudioVAE`; the names are those of its arguments. `latent` "none" is a decoder without a latent."""
+
+    preset: str = "small"
+    core: str | None = None
+    model_size: int = 8
+    latent: str = "dirichlet"
+    prior: float | str | None = None
+    num_harmonics: int | None = None
+    num_bands: int = 65
+    reverb_seconds: float | None = None
+    nats_per_unit: float = 1000.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("preset", self.preset in PRESETS, f"one of {', '.join(PRESETS)}")
+        self.check("core", self.core is None or self.core in CORES, f"None or one of {', '.join(CORES)}")
+        self.check_counts("model_size", "num_bands", smallest=2)
+        kinds = (*sorted(LATENTS), NO_LATENT)
+        self.check("latent", self.latent in kinds, f"one of {', '.join(kinds)}")
+        prior = self.prior is None or self.prior == "learned" or is_positive(self.prior)
+        self.check("prior", prior, "None, 'learned' or a finite number > 0")
+        self.check_counts_or_none("num_harmonics")
+        reverb = self.reverb_seconds in (None, 0) or is_positive(self.reverb_seconds)
+        self.check("reverb_seconds", reverb, "None or a finite number ≥ 0")
+        self.check("nats_per_unit", is_positive(self.nats_per_unit), "a finite number > 0")
+
+
+def _add_arguments(add: AddFlag) -> None:
+    add("--clip-seconds", "length of a clip", type=float)
+    add("--sample-rate", "of the clips, in Hz; that of the first recording by default", type=int, metavar="HZ")
+    add("--preset", "size of the network", choices=PRESETS)
+    add("--core", "what remembers earlier rows; that of the preset by default", choices=CORES)
+    add("--model-size", "components of the latent: timbres, on the simplex", type=int)
+    add("--latent", "kind of latent", choices=(*sorted(LATENTS), NO_LATENT))
+    add(
+        "--prior", "concentration of its prior, or 'learned'; its own by default", type=prior_text, metavar="NUMBER"
+    )
+    add("--num-harmonics", "harmonics; as many as reach half the sample rate by default", type=int)
+    add("--num-bands", "bands of the noise", type=int)
+    add("--reverb-seconds", "length of the reverb, 0 for none; that of the preset by default", type=float)
+    add("--nats-per-unit", "nats per second of KL that one unit of the spectral loss is worth", type=float)
+
+
+def _settle(settings: AudioData) -> AudioData:
+    """The settings with what the data itself says: its sample rate and the rate of its curves."""
+    source = open_source(settings.source, modality="audio")
+    try:
+        control_rate = _control_rate(source)
+        if settings.control_rate is not None and settings.control_rate != control_rate:
+            raise ConfigError(
+                f"control_rate is {settings.control_rate:g}, but the curves of {source.name} have {control_rate:g} "
+                "rows per second. Leave it out, or pack the recordings again."
+            )
+        sample_rate = settings.sample_rate
+        if sample_rate is None:
+            sample_rate = round(first_sample_rate(source))
+    finally:
+        source.close()
+    return replace(settings, sample_rate=sample_rate, control_rate=control_rate)
+
+
+def _control_rate(source: Source) -> float:
+    """Rows per second of both curves. Raises `ConfigError` where they are missing or differ."""
+    rates = [source.curve_rates.get(name, ()) for name in CURVES]
+    if not all(rates):
+        missing = " and ".join(name for name, found in zip(CURVES, rates, strict=True) if not found)
+        raise ConfigError(
+            f"{source.name}: its recordings have no {missing}, which the decoder plays from. Pack them with python "
+            "tools/make_shards.py data/audio --features f0,loudness."
+        )
+    if len(set(rates[0]) | set(rates[1])) > 1:
+        raise ConfigError(
+            f"{source.name}: {' and '.join(CURVES)} have different rates, "
+            f"{', '.join(str(rate) for rate in sorted({*rates[0], *rates[1]}))} rows per second. Pack the recordings "
+            "again with --features f0,loudness --overwrite-features."
+        )
+    return float(rates[0][0])
+
+
+def _open_iterator(source: Any, settings: AudioData, *, is_training: bool = False, **order: Any) -> AudioIterator:
+    assert settings.sample_rate is not None
+    try:
+        return AudioIterator(
+            source,
+            window=max(1, round(settings.clip_seconds * settings.sample_rate)),
+            sample_rate=settings.sample_rate,
+            channels=1,
+            curves=CURVES,
+            random_offset=is_training,
+            batch_size=settings.batch_size,
+            threads=settings.threads,
+            on_error=settings.on_error,
+            **order,
+        )
+    except (ImportError, ValueError) as error:  # soxr is absent, or a clip of so many samples is refused
+        raise ConfigError(f"{str(error).rstrip('.')}.") from error
+
+
+def _build_model(data: AudioData, model: AudioModel) -> AudioVAE:
+    settings = model.to_json()
+    settings["latent"] = None if model.latent == NO_LATENT else model.latent
+    assert data.sample_rate is not None
+    assert data.control_rate is not None
+    try:
+        return AudioVAE(data.sample_rate, control_rate=data.control_rate, **settings)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def clips_of(settings: AudioData) -> Callable[[Any], SoundClips]:
+    """What makes `SoundClips` of the batches of a run with these settings."""
+    rate = RATE if settings.control_rate is None else settings.control_rate
+
+    def to_clips(batch: Any) -> SoundClips:
+        return SoundClips.from_batch(batch, rate=rate)
+
+    return to_clips
+
+
+def _read_batch(settings: AudioData, batch: FeedBatch) -> SoundClips:
+    return clips_of(settings)(batch.source).to(batch.data.device)
+
+
+def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any]]:
+    assert data.held_out is not None
+    assert isinstance(data.settings, AudioData)
+    return HeldOutSounds(data.held_out, clips_of(data.settings), seed=seed)
+
+
+def _write_report(run: Path, model: AudioVAE, data: TaskData, facts: RunFacts) -> Path:
+    raise NotImplementedError
+
+
+AUDIO = Task(
+    name="audio",
+    example="clip",
+    kl_unit="second",
+    data=AudioData,
+    model=AudioModel,
+    add_arguments=_add_arguments,
+    settle=_settle,
+    open_iterator=_open_iterator,
+    read_batch=_read_batch,
+    build_model=_build_model,
+    make_evaluation=_make_evaluation,
+    write_report=_write_report,
+)
