@@ -26,6 +26,10 @@ class Core(nn.Module):
         """(batch, row, channel) → (batch, row, hidden), and the state behind the last row."""
         raise NotImplementedError
 
+    def first_state(self, batch: int) -> Tensor:
+        """The state before the first row, (batch, …): the same as None."""
+        raise NotImplementedError
+
 
 class RecurrentCore(Core):
     """A gated recurrent unit (Cho et al. 2014, arXiv 1406.1078). Its state is (batch, hidden)."""
@@ -38,6 +42,9 @@ class RecurrentCore(Core):
     def forward(self, rows: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         made, last = self.gru(rows, None if state is None else state[None])
         return made, last[0]
+
+    def first_state(self, batch: int) -> Tensor:
+        return self.gru.weight_hh_l0.new_zeros(batch, self.hidden)
 
 
 class CausalConvCore(Core):
@@ -57,14 +64,16 @@ class CausalConvCore(Core):
 
     def forward(self, rows: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = self.entry(rows).transpose(1, 2)
-        if state is None:
-            state = x.new_zeros(len(x), sum(self.pasts), self.hidden)
+        state = self.first_state(len(x)) if state is None else state
         lasts = []
         for convolution, past in zip(self.convolutions, torch.split(state, self.pasts, 1), strict=True):
             seen = torch.cat((past.transpose(1, 2), x), 2)
             lasts.append(seen[:, :, seen.shape[2] - past.shape[1] :].transpose(1, 2))
             x = x + F.silu(convolution(seen))
         return x.transpose(1, 2), torch.cat(lasts, 1)
+
+    def first_state(self, batch: int) -> Tensor:
+        return self.entry.weight.new_zeros(batch, sum(self.pasts), self.hidden)
 
 
 def make_core(name: str, channels: int, hidden: int) -> Core:

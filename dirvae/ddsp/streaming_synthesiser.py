@@ -1,0 +1,181 @@
+"""A synthesiser that plays block by block, while its controls are still coming in.
+
+What the whole sound has at sample n is known when these rows have come (hop: samples from row to row, not rounded):
+
+harmonics  the row behind n, whose amplitudes depend on f0 up to one row further           less than 2 hops after n
+noise      the row behind sample n + reach, to which the zero-phase filters reach     less than reach + 1 hop after n
+
+A row that stands exactly at sample m is needed after m only, because its Hann window begins there. So everything is
+known ⌈2 hop⌉ - 1 and reach + ⌈hop⌉ - 1 samples later; the larger of both is the delay. Reverberation adds none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dirvae.ddsp.block import Block
+from dirvae.ddsp.curve import Curve, check_tensor, exact_rate
+from dirvae.ddsp.harmonics import harmonic_amplitudes, harmonic_bank
+from dirvae.ddsp.noise import filter_responses, filter_size, play_noise
+from dirvae.ddsp.rows import count_rows
+from dirvae.ddsp.streaming_reverb import StreamingReverb
+from dirvae.ddsp.synthesiser import Controls, Synthesiser
+
+__all__ = ["StreamingSynthesiser"]
+
+REVERB = "reverb."
+
+
+class StreamingSynthesiser:
+    """What a `Synthesiser` makes of all rows at once, in blocks of any length and `latency_samples` later.
+
+    synthesiser    its reverb is taken as it is now
+    rate           rows per second of the controls, any; row k stands at k / rate seconds
+    num_harmonics  of the distribution
+    seeds          (batch,) int64, of the noise
+
+    The sound is that of `Synthesiser.forward` within float32 rounding, whatever the blocks; there is no gradient.
+    """
+
+    def __init__(self, synthesiser: Synthesiser, rate: Fraction | float, num_harmonics: int, seeds: Tensor) -> None:
+        self.sample_rate, self.rate = synthesiser.sample_rate, exact_rate(rate, "rate")
+        bands = synthesiser.noise.bands
+        self.seeds = seeds.to(bands.device)
+        self._reach = bands.shape[1] - 1
+        size = filter_size(bands.shape[1], rate=self.rate, sample_rate=self.sample_rate)
+        self._responses = filter_responses(bands, size).float()
+        self._widths = [1, 1, num_harmonics, len(bands)]
+        reverb = synthesiser.reverb
+        self._reverb = None if reverb is None else StreamingReverb(reverb.impulse_response, len(seeds))
+        self._rows = self._responses.new_zeros(len(seeds), 0, sum(self._widths))
+        self._phase = torch.zeros_like(self.seeds)
+        self._position = 0
+        self._beginning = self.state_dict()
+
+    @property
+    def latency_samples(self) -> int:
+        """How many samples later than in the whole sound everything is heard."""
+        hop = self.sample_rate / self.rate
+        return max(math.ceil(2 * hop), self._reach + math.ceil(hop)) - 1
+
+    @property
+    def position(self) -> int:
+        """How many samples have been played."""
+        return self._position
+
+    def rows_wanted(self, num_samples: int) -> int:
+        """How many rows the next block of so many samples needs: those that stand at its samples. May be 0."""
+        return self._count(self._position + num_samples) - self._count(self._position)
+
+    @torch.no_grad()
+    def __call__(self, controls: Controls | None, num_samples: int) -> Tensor:
+        """The next samples, (batch, num_samples); 0 until the sound begins.
+
+        `controls`: as many rows as `rows_wanted` says, each curve from its own first row on; None for no rows.
+        Raises `ValueError` for rows of another number or shape.
+        """
+        joined = self._rows[:, :0] if controls is None else _join(controls)
+        wanted = (len(self.seeds), self.rows_wanted(num_samples), sum(self._widths))
+        if joined.shape != wanted:
+            raise ValueError(
+                f"the controls, side by side, have shape {tuple(joined.shape)}; the next {num_samples} samples need "
+                f"{wanted}: (batch, row, f0 + amplitude + harmonics + bands)."
+            )
+        self._rows = torch.cat((self._rows, joined.to(self._rows)), 1)
+        self._position += num_samples
+        sound = self._play(self._position - self.latency_samples, num_samples)
+        self._rows = self._rows[:, self._rows.shape[1] - self._num_kept(self._position) :]
+        return sound
+
+    @torch.no_grad()
+    def flush(self) -> Tensor:
+        """The end of the sound, (batch, latency_samples): the last row is held, as the whole sound holds it.
+
+        The next call then begins another sound, at sample 0 with the same seeds.
+        """
+        sound = self._play(self._position, self.latency_samples)
+        self.load_state_dict({**self._beginning, "seeds": self.seeds})
+        return sound
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Where it is: samples so far, rows that are still heard, phase, seeds, and the dry signal in the reverb.
+
+        position () int64; rows (batch, row, channel), f0, amplitude, distribution and magnitudes side by side;
+        phase and seeds (batch,) int64; reverb.recent and reverb.position of `StreamingReverb`, if there is one.
+        """
+        state = {"position": torch.tensor(self._position), "rows": self._rows.clone()}
+        state |= {"phase": self._phase.clone(), "seeds": self.seeds.clone()}
+        reverb = {} if self._reverb is None else self._reverb.state_dict()
+        return state | {REVERB + name: value for name, value in reverb.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a state of the same synthesiser, rate and batch; the seeds are those of the state.
+
+        Raises `ValueError` for a state that does not fit, and `TypeError` for values that are not tensors; it is then
+        as it was.
+        """
+        self._check(state)
+        if self._reverb is not None:
+            mine = {name: value for name, value in state.items() if name.startswith(REVERB)}
+            self._reverb.load_state_dict({name.removeprefix(REVERB): value for name, value in mine.items()})
+        self._position = int(state["position"])
+        self._rows = state["rows"].to(self._rows, copy=True)
+        self._phase = state["phase"].to(self.seeds, copy=True)
+        self.seeds = state["seeds"].to(self.seeds, copy=True)
+
+    def _count(self, num_samples: int) -> int:
+        return count_rows(num_samples, sample_rate=self.sample_rate, rate=self.rate)
+
+    def _num_kept(self, position: int) -> int:
+        """How many of the rows so far the samples behind this position still depend on."""
+        step, next_sample = self.rate / self.sample_rate, max(position - self.latency_samples, 0)
+        first = min(math.floor((next_sample - self._reach) * step), math.floor(next_sample * step) - 1)
+        return self._count(position) - max(first, 0)
+
+    def _play(self, stop: int, num_samples: int) -> Tensor:
+        """Samples up to `stop`, as many as asked for; 0 where they lie before sample 0."""
+        num_heard = min(max(stop, 0), num_samples)
+        if not num_heard:
+            return self._rows.new_zeros(len(self.seeds), num_samples)
+        sound = self._dry(Block(num_heard, self.sample_rate, stop - num_heard))
+        if self._reverb is not None:
+            sound = self._reverb(sound)
+        return F.pad(sound, (num_samples - num_heard, 0))
+
+    def _dry(self, block: Block) -> Tensor:
+        start = (self._count(self._position) - self._rows.shape[1]) / self.rate
+        parts = torch.split(self._rows, self._widths, 2)
+        values = (parts[0][..., 0], parts[1][..., 0], *parts[2:])
+        f0, amplitude, distribution, magnitudes = (Curve(value, self.rate, start) for value in values)
+        amplitudes = harmonic_amplitudes(f0, amplitude, distribution, sample_rate=self.sample_rate)
+        harmonics, self._phase = harmonic_bank(f0, amplitudes, block, phase=self._phase)
+        return harmonics + play_noise(magnitudes, self.seeds, block, self._responses, reach=self._reach)
+
+    def _check(self, state: Mapping[str, Tensor]) -> None:
+        mine = self.state_dict()
+        if set(state) != set(mine):
+            raise ValueError(f"the state has the keys {sorted(state)}; it must have {sorted(mine)}.")
+        for name, value in state.items():
+            check_tensor(value, name)
+        position = state["position"]
+        if position.dtype != torch.int64 or position.ndim or position < 0:
+            raise ValueError(f"position is {position}; it must be one int64 that is not below 0.")
+        rows = (len(self.seeds), self._num_kept(int(position)), sum(self._widths))
+        for name, shape in {"rows": rows, "phase": rows[:1], "seeds": rows[:1]}.items():
+            if state[name].shape != shape or state[name].dtype != mine[name].dtype:
+                raise ValueError(
+                    f"{name} is {state[name].dtype} of shape {tuple(state[name].shape)}; it must be "
+                    f"{mine[name].dtype} of shape {shape}. Use a synthesiser, rates and a batch as where it was saved."
+                )
+
+
+def _join(controls: Controls) -> Tensor:
+    """The channels of all curves side by side: (batch, row, channel)."""
+    f0, amplitude = controls.f0.values[..., None], controls.amplitude.values[..., None]
+    return torch.cat((f0, amplitude, controls.distribution.values, controls.magnitudes.values), 2)
