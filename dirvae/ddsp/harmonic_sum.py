@@ -24,7 +24,7 @@ from torch import Tensor
 from dirvae.ddsp.block import RowPositions
 from dirvae.ddsp.envelopes import hann_rise
 
-__all__ = ["accumulate_phase", "harmonic_sum"]
+__all__ = ["accumulate_phase", "factor_harmonics", "harmonic_sum", "shorten_phases"]
 
 CHUNK_SAMPLES = 1 << 16
 TURN = 2.0**64
@@ -65,7 +65,7 @@ def _harmonic_sum(
 ) -> tuple[Tensor, Tensor]:
     layout = _Layout(RowPositions(cycles.shape[1], first_row, remainder, step, unit), amplitudes)
     phases, last = accumulate_phase(cycles, phase)
-    segments = layout.to_segments(_shortened(phases, amplitudes.dtype))
+    segments = layout.to_segments(shorten_phases(phases, amplitudes.dtype))
     sound = amplitudes.new_empty(segments.shape)
     for chunk in layout.chunks():
         pairs = _Pairs(segments[chunk.where], layout.inner, layout.outer, amplitudes.dtype)
@@ -92,7 +92,7 @@ def _harmonic_sum_backward(
     wants_cycles: bool,
 ) -> tuple[Tensor, Tensor]:
     layout = _Layout(RowPositions(cycles.shape[1], *positions), amplitudes)
-    segments = layout.to_segments(_shortened(accumulate_phase(cycles, phase)[0], amplitudes.dtype))
+    segments = layout.to_segments(shorten_phases(accumulate_phase(cycles, phase)[0], amplitudes.dtype))
     gradients = layout.to_segments(gradient.contiguous(), padded=True)
     of_angle = amplitudes.new_zeros(segments.shape if wants_cycles else (0,))
     of_rows = amplitudes.new_zeros(layout.batch, layout.num_segments + 1, layout.harmonics)
@@ -144,7 +144,7 @@ def _backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...
 _harmonic_sum.register_autograd(_backward, setup_context=_set_up)
 
 
-def _shortened(phases: Tensor, dtype: torch.dtype) -> Tensor:
+def shorten_phases(phases: Tensor, dtype: torch.dtype) -> Tensor:
     """Turns · 2^32, rounded, as int32 for float32: their multiples wrap around too. For float64 as they are."""
     return phases if dtype == torch.float64 else ((phases + (1 << 31)) >> 32).int()
 
@@ -242,7 +242,7 @@ class _Layout:
         device = amplitudes.device
         self.batch, self.num_rows, self.harmonics = amplitudes.shape
         self.num_segments, self.longest = positions.num_segments, positions.longest
-        self.inner, self.outer = _factors(self.harmonics)
+        self.inner, self.outer = factor_harmonics(self.harmonics)
         has_whole_hop = positions.unit % positions.step == 0 and positions.remainder == 0
         self.is_even = has_whole_hop and positions.num_samples % self.longest == 0
         starts = positions.segment_starts(device)
@@ -302,7 +302,7 @@ class _Layout:
         return of_rows
 
 
-def _factors(harmonics: int) -> tuple[int, int]:
+def factor_harmonics(harmonics: int) -> tuple[int, int]:
     """R and Q with R · Q ≥ harmonics, of the least work as measured: an R costs less than a Q, fours are fast."""
     choices = [(inner, -(-harmonics // inner)) for inner in range(4, harmonics + 4, 4)]
     return min(choices, key=lambda pair: 2 * pair[0] + 6 * pair[1] + 0.4 * pair[0] * pair[1])

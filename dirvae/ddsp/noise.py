@@ -5,7 +5,6 @@ The noise is a function of a seed and the number of the sample, so that blocks o
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
 import torch
@@ -18,15 +17,7 @@ from dirvae.ddsp.envelopes import hann_rise
 from dirvae.ddsp.fft_lengths import fast_length
 from dirvae.ddsp.frames import overlap_add
 
-__all__ = [
-    "FilteredNoise",
-    "filter_bands",
-    "filter_responses",
-    "filter_size",
-    "filtered_noise",
-    "play_noise",
-    "uniform_noise",
-]
+__all__ = ["FilteredNoise", "draw_uniform", "filter_bands", "filter_responses", "filtered_noise", "uniform_noise"]
 
 WEYL = 0x9E37_79B9_7F4A_7C15 - 2**64
 MIX_1 = 0xBF58_476D_1CE4_E5B9 - 2**64
@@ -52,6 +43,11 @@ def uniform_noise(seeds: Tensor, block: Block) -> Tensor:
 @torch.library.custom_op("dirvae::uniform_noise", mutates_args=())
 def _uniform_noise(seeds: Tensor, first_sample: int, num_samples: int) -> Tensor:
     """An operator of its own: a compiler may assume that whole numbers do not wrap around, as these do."""
+    return draw_uniform(seeds, first_sample, num_samples)
+
+
+def draw_uniform(seeds: Tensor, first_sample: int, num_samples: int) -> Tensor:
+    """`uniform_noise` without checks and without the cost of calling an operator: not for compiled code."""
     numbers = torch.arange(first_sample, first_sample + num_samples, dtype=torch.int64, device=seeds.device)
     words = _mixed(_mixed(seeds)[:, None] + numbers * WEYL)
     top = _shifted(words, 64 - MANTISSA_BITS)
@@ -144,26 +140,11 @@ def filtered_noise(magnitudes: Curve, seeds: Tensor, block: Block, *, bands: Ten
         raise ValueError(
             f"bands has shape {tuple(bands.shape)}; for these magnitudes it is ({values.shape[2]}, bin)."
         )
-    size = filter_size(bands.shape[1], rate=magnitudes.rate, sample_rate=block.sample_rate)
-    responses = filter_responses(bands.to(values.device), size).to(values.dtype)
-    return play_noise(magnitudes, seeds, block, responses, reach=bands.shape[1] - 1)
-
-
-def filter_size(num_bins: int, *, rate: Fraction, sample_rate: Fraction) -> int:
-    """The length of transform in which filters of so many bins do not wrap around, for rows of this rate."""
-    return fast_length(2 * math.ceil(sample_rate / rate) + 2 * (num_bins - 1))
-
-
-def play_noise(magnitudes: Curve, seeds: Tensor, block: Block, responses: Tensor, *, reach: int) -> Tensor:
-    """`filtered_noise` by responses that are there already: (batch, time). Nothing is checked.
-
-    `responses` (band, size / 2 + 1) are `filter_responses` of (band, reach + 1) at `filter_size`. They are the same
-    for all blocks of a sound.
-    """
+    reach = bands.shape[1] - 1
     heard = Block(block.num_samples + 2 * reach, block.sample_rate, block.first_sample - reach)
     frames, starts, rows = _windowed_noise(magnitudes, seeds, heard)
-    size = 2 * (responses.shape[1] - 1)
-    values = magnitudes.values
+    size = fast_length(frames.shape[2] + 2 * reach)
+    responses = filter_responses(bands.to(values.device), size).to(values.dtype)
     row_values = values.index_select(1, rows.clamp(0, values.shape[1] - 1))
     spectra = torch.fft.rfft(F.pad(frames, (reach, 0)), size) * (row_values @ responses)
     pieces = torch.fft.irfft(spectra, size)
@@ -189,9 +170,9 @@ def _windowed_noise(magnitudes: Curve, seeds: Tensor, block: Block) -> tuple[Ten
 
 
 def filter_responses(bands: Tensor, size: int) -> Tensor:
-    """Response of each band's filter at the bins of a transform: (band, bin) → (band, size / 2 + 1), real.
+    """Response of each band's filter at the bins of a transform of `size`, (band, bin) → (band, size / 2 + 1), real.
 
-    `bands` is from `filter_bands`, `size` from `filter_size`.
+    `bands` is from `filter_bands`; `size` is even and at least twice their number of bins.
     """
     reach = bands.shape[1] - 1
     taps = torch.fft.irfft(bands, 2 * reach).roll(reach, 1)

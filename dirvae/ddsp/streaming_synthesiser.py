@@ -19,11 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dirvae.ddsp.block import Block
-from dirvae.ddsp.curve import Curve, check_tensor, exact_rate
-from dirvae.ddsp.harmonics import harmonic_amplitudes, harmonic_bank
-from dirvae.ddsp.noise import filter_responses, filter_size, play_noise
+from dirvae.ddsp.curve import check_tensor, exact_rate
 from dirvae.ddsp.rows import count_rows
+from dirvae.ddsp.short_blocks import LONGEST, ShortBlocks
 from dirvae.ddsp.streaming_reverb import StreamingReverb
 from dirvae.ddsp.synthesiser import Controls, Synthesiser
 
@@ -47,13 +45,10 @@ class StreamingSynthesiser:
         self.sample_rate, self.rate = synthesiser.sample_rate, exact_rate(rate, "rate")
         bands = synthesiser.noise.bands
         self.seeds = seeds.to(bands.device)
-        self._reach = bands.shape[1] - 1
-        size = filter_size(bands.shape[1], rate=self.rate, sample_rate=self.sample_rate)
-        self._responses = filter_responses(bands, size).float()
-        self._widths = [1, 1, num_harmonics, len(bands)]
+        self._blocks = ShortBlocks(self.sample_rate, self.rate, num_harmonics, bands)
         reverb = synthesiser.reverb
         self._reverb = None if reverb is None else StreamingReverb(reverb.impulse_response, len(seeds))
-        self._rows = self._responses.new_zeros(len(seeds), 0, sum(self._widths))
+        self._rows = self._blocks.responses.new_zeros(len(seeds), 0, sum(self._blocks.widths))
         self._phase = torch.zeros_like(self.seeds)
         self._position = 0
         self._beginning = self.state_dict()
@@ -62,7 +57,7 @@ class StreamingSynthesiser:
     def latency_samples(self) -> int:
         """How many samples later than in the whole sound everything is heard."""
         hop = self.sample_rate / self.rate
-        return max(math.ceil(2 * hop), self._reach + math.ceil(hop)) - 1
+        return max(math.ceil(2 * hop), self._blocks.reach + math.ceil(hop)) - 1
 
     @property
     def position(self) -> int:
@@ -81,7 +76,7 @@ class StreamingSynthesiser:
         Raises `ValueError` for rows of another number or shape.
         """
         joined = self._rows[:, :0] if controls is None else _join(controls)
-        wanted = (len(self.seeds), self.rows_wanted(num_samples), sum(self._widths))
+        wanted = (len(self.seeds), self.rows_wanted(num_samples), sum(self._blocks.widths))
         if joined.shape != wanted:
             raise ValueError(
                 f"the controls, side by side, have shape {tuple(joined.shape)}; the next {num_samples} samples need "
@@ -135,7 +130,7 @@ class StreamingSynthesiser:
     def _num_kept(self, position: int) -> int:
         """How many of the rows so far the samples behind this position still depend on."""
         step, next_sample = self.rate / self.sample_rate, max(position - self.latency_samples, 0)
-        first = min(math.floor((next_sample - self._reach) * step), math.floor(next_sample * step) - 1)
+        first = min(math.floor((next_sample - self._blocks.reach) * step), math.floor(next_sample * step) - 1)
         return self._count(position) - max(first, 0)
 
     def _play(self, stop: int, num_samples: int) -> Tensor:
@@ -143,19 +138,20 @@ class StreamingSynthesiser:
         num_heard = min(max(stop, 0), num_samples)
         if not num_heard:
             return self._rows.new_zeros(len(self.seeds), num_samples)
-        sound = self._dry(Block(num_heard, self.sample_rate, stop - num_heard))
+        sound = self._dry(range(stop - num_heard, stop))
         if self._reverb is not None:
             sound = self._reverb(sound)
         return F.pad(sound, (num_samples - num_heard, 0))
 
-    def _dry(self, block: Block) -> Tensor:
-        start = (self._count(self._position) - self._rows.shape[1]) / self.rate
-        parts = torch.split(self._rows, self._widths, 2)
-        values = (parts[0][..., 0], parts[1][..., 0], *parts[2:])
-        f0, amplitude, distribution, magnitudes = (Curve(value, self.rate, start) for value in values)
-        amplitudes = harmonic_amplitudes(f0, amplitude, distribution, sample_rate=self.sample_rate)
-        harmonics, self._phase = harmonic_bank(f0, amplitudes, block, phase=self._phase)
-        return harmonics + play_noise(magnitudes, self.seeds, block, self._responses, reach=self._reach)
+    def _dry(self, samples: range) -> Tensor:
+        """Harmonics and noise: (batch, time)."""
+        rows = self._blocks.prepare(self._rows, self._count(self._position) - self._rows.shape[1])
+        pieces = []
+        for start in range(samples.start, samples.stop, LONGEST):
+            piece = range(start, min(start + LONGEST, samples.stop))
+            sound, self._phase = self._blocks.play(rows, piece, self._phase, self.seeds)
+            pieces.append(sound)
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
     def _check(self, state: Mapping[str, Tensor]) -> None:
         mine = self.state_dict()
@@ -166,7 +162,7 @@ class StreamingSynthesiser:
         position = state["position"]
         if position.dtype != torch.int64 or position.ndim or position < 0:
             raise ValueError(f"position is {position}; it must be one int64 that is not below 0.")
-        rows = (len(self.seeds), self._num_kept(int(position)), sum(self._widths))
+        rows = (len(self.seeds), self._num_kept(int(position)), sum(self._blocks.widths))
         for name, shape in {"rows": rows, "phase": rows[:1], "seeds": rows[:1]}.items():
             if state[name].shape != shape or state[name].dtype != mine[name].dtype:
                 raise ValueError(

@@ -166,7 +166,9 @@ class DDSPStream:
     def _check(self, state: Mapping[str, Tensor]) -> None:
         missing = OWN_KEYS - set(state)
         if missing:
-            raise ValueError(f"the state has no {sorted(missing)[0]!r}; give what state_dict() of a DDSPStream returned.")
+            raise ValueError(
+                f"the state has no {sorted(missing)[0]!r}; give what state_dict() of a DDSPStream returned."
+            )
         for name in OWN_KEYS:
             check_tensor(state[name], name)
         if state["version"].numel() != 1 or int(state["version"]) != VERSION:
