@@ -1,7 +1,7 @@
 """Harmonics and filtered noise of a few hundred samples at a time, with few and small operations.
 
-The same sums as in `harmonic_bank` and `filtered_noise`, arranged for playing: there the time goes into arithmetic, here
-it would go into calling operations. All tables are made once, rows are not laid out in segments, and the frames of
+The same sums as in `harmonic_bank` and `filtered_noise`, arranged for playing, where the time goes into calling
+operations and not into arithmetic. All tables are made once, rows are not laid out in segments, and the frames of
 noise are added up before the one inverse transform. `tests/dirvae/test_ddsp_stream.py` compares both.
 """
 

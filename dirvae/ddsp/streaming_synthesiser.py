@@ -20,10 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dirvae.ddsp.curve import check_tensor, exact_rate
-from dirvae.ddsp.rows import count_rows
 from dirvae.ddsp.short_blocks import LONGEST, ShortBlocks
 from dirvae.ddsp.streaming_reverb import StreamingReverb
-from dirvae.ddsp.synthesiser import Controls, Synthesiser
+from dirvae.ddsp.synthesiser import Synthesiser
 
 __all__ = ["StreamingSynthesiser"]
 
@@ -45,19 +44,20 @@ class StreamingSynthesiser:
         self.sample_rate, self.rate = synthesiser.sample_rate, exact_rate(rate, "rate")
         bands = synthesiser.noise.bands
         self.seeds = seeds.to(bands.device)
+        hop = self.sample_rate / self.rate
         self._blocks = ShortBlocks(self.sample_rate, self.rate, num_harmonics, bands)
         reverb = synthesiser.reverb
         self._reverb = None if reverb is None else StreamingReverb(reverb.impulse_response, len(seeds))
         self._rows = self._blocks.responses.new_zeros(len(seeds), 0, sum(self._blocks.widths))
         self._phase = torch.zeros_like(self.seeds)
         self._position = 0
+        self._latency = max(math.ceil(2 * hop), self._blocks.reach + math.ceil(hop)) - 1
         self._beginning = self.state_dict()
 
     @property
     def latency_samples(self) -> int:
         """How many samples later than in the whole sound everything is heard."""
-        hop = self.sample_rate / self.rate
-        return max(math.ceil(2 * hop), self._blocks.reach + math.ceil(hop)) - 1
+        return self._latency
 
     @property
     def position(self) -> int:
@@ -68,35 +68,38 @@ class StreamingSynthesiser:
         """How many rows the next block of so many samples needs: those that stand at its samples. May be 0."""
         return self._count(self._position + num_samples) - self._count(self._position)
 
-    @torch.no_grad()
-    def __call__(self, controls: Controls | None, num_samples: int) -> Tensor:
+    def __call__(self, rows: Tensor | None, num_samples: int) -> Tensor:
         """The next samples, (batch, num_samples); 0 until the sound begins.
 
-        `controls`: as many rows as `rows_wanted` says, each curve from its own first row on; None for no rows.
+        rows  (batch, row, channel), as many as `rows_wanted` says: f0 in Hz, amplitude, distribution and magnitudes as
+              in `Controls`, side by side; None for no rows
+
         Raises `ValueError` for rows of another number or shape.
         """
-        joined = self._rows[:, :0] if controls is None else _join(controls)
+        if rows is None:
+            rows = self._rows[:, :0]
         wanted = (len(self.seeds), self.rows_wanted(num_samples), sum(self._blocks.widths))
-        if joined.shape != wanted:
+        if rows.shape != wanted:
             raise ValueError(
-                f"the controls, side by side, have shape {tuple(joined.shape)}; the next {num_samples} samples need "
-                f"{wanted}: (batch, row, f0 + amplitude + harmonics + bands)."
+                f"rows has shape {tuple(rows.shape)}; the next {num_samples} samples need {wanted}: (batch, row, f0 + "
+                "amplitude + harmonics + bands)."
             )
-        self._rows = torch.cat((self._rows, joined.to(self._rows)), 1)
-        self._position += num_samples
-        sound = self._play(self._position - self.latency_samples, num_samples)
-        self._rows = self._rows[:, self._rows.shape[1] - self._num_kept(self._position) :]
-        return sound
+        with torch.inference_mode():
+            self._rows = torch.cat((self._rows, rows.to(self._rows)), 1)
+            self._position += num_samples
+            sound = self._play(self._position - self.latency_samples, num_samples)
+            self._rows = self._rows[:, self._rows.shape[1] - self._num_kept(self._position) :]
+        return sound.clone()  # a tensor as any other
 
-    @torch.no_grad()
     def flush(self) -> Tensor:
         """The end of the sound, (batch, latency_samples): the last row is held, as the whole sound holds it.
 
         The next call then begins another sound, at sample 0 with the same seeds.
         """
-        sound = self._play(self._position, self.latency_samples)
+        with torch.inference_mode():
+            sound = self._play(self._position, self.latency_samples)
         self.load_state_dict({**self._beginning, "seeds": self.seeds})
-        return sound
+        return sound.clone()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Where it is: samples so far, rows that are still heard, phase, seeds, and the dry signal in the reverb.
@@ -109,6 +112,7 @@ class StreamingSynthesiser:
         reverb = {} if self._reverb is None else self._reverb.state_dict()
         return state | {REVERB + name: value for name, value in reverb.items()}
 
+    @torch.inference_mode()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Continue from a state of the same synthesiser, rate and batch; the seeds are those of the state.
 
@@ -125,12 +129,14 @@ class StreamingSynthesiser:
         self.seeds = state["seeds"].to(self.seeds, copy=True)
 
     def _count(self, num_samples: int) -> int:
-        return count_rows(num_samples, sample_rate=self.sample_rate, rate=self.rate)
+        """How many rows stand before this sample; `dirvae.ddsp.rows.count_rows`, without fractions."""
+        return -(-num_samples * self._blocks.step.numerator // self._blocks.step.denominator)
 
     def _num_kept(self, position: int) -> int:
         """How many of the rows so far the samples behind this position still depend on."""
-        step, next_sample = self.rate / self.sample_rate, max(position - self.latency_samples, 0)
-        first = min(math.floor((next_sample - self._blocks.reach) * step), math.floor(next_sample * step) - 1)
+        step, next_sample = self._blocks.step, max(position - self.latency_samples, 0)
+        of_noise = (next_sample - self._blocks.reach) * step.numerator // step.denominator
+        first = min(of_noise, next_sample * step.numerator // step.denominator - 1)
         return self._count(position) - max(first, 0)
 
     def _play(self, stop: int, num_samples: int) -> Tensor:
@@ -169,9 +175,3 @@ class StreamingSynthesiser:
                     f"{name} is {state[name].dtype} of shape {tuple(state[name].shape)}; it must be "
                     f"{mine[name].dtype} of shape {shape}. Use a synthesiser, rates and a batch as where it was saved."
                 )
-
-
-def _join(controls: Controls) -> Tensor:
-    """The channels of all curves side by side: (batch, row, channel)."""
-    f0, amplitude = controls.f0.values[..., None], controls.amplitude.values[..., None]
-    return torch.cat((f0, amplitude, controls.distribution.values, controls.magnitudes.values), 2)

@@ -44,7 +44,7 @@ class RecurrentCore(Core):
         return made, last[0]
 
     def first_state(self, batch: int) -> Tensor:
-        return self.gru.weight_hh_l0.new_zeros(batch, self.hidden)
+        return next(self.gru.parameters()).new_zeros(batch, self.hidden)
 
 
 class CausalConvCore(Core):

@@ -21,7 +21,7 @@ from dirvae.ddsp.units import exp_sigmoid, hz_to_midi
 from dirvae.networks.audio.cores import make_core
 from dirvae.networks.audio.presets import Preset
 
-__all__ = ["ControlRows", "DDSPDecoder"]
+__all__ = ["ControlRows", "DDSPDecoder", "scaled_inputs"]
 
 MIDDLE_MIDI, MIDI_SCALE = 60.0, 24.0
 MIDDLE_DB, DB_SCALE = -40.0, 20.0
@@ -51,6 +51,8 @@ class DDSPDecoder(nn.Module):
     core           "gru" or "conv"; None: that of the preset
     """
 
+    follows_level: Tensor
+
     def __init__(
         self, latent_size: int, num_harmonics: int, num_bands: int, preset: Preset, *, core: str | None = None
     ) -> None:
@@ -64,6 +66,10 @@ class DDSPDecoder(nn.Module):
         self.output_stack = _stack(preset.hidden + read, width, preset.layers)
         self.sizes = [1, num_harmonics, num_bands]
         self.head = nn.Linear(width, sum(self.sizes))
+        follows = [
+            torch.full((size,), float(is_level)) for size, is_level in zip(self.sizes, (1, 0, 1), strict=True)
+        ]
+        self.register_buffer("follows_level", torch.cat(follows), persistent=False)
         with torch.no_grad():
             self.head.weight.mul_(0.5)
             self.head.bias.copy_(_first_bias(self.sizes))
@@ -84,17 +90,13 @@ class DDSPDecoder(nn.Module):
         inputs = self._read(latent, f0, loudness)
         remembered, state = self.core(inputs, state)
         raw = self.head(self.output_stack(torch.cat((remembered, inputs), 2)))
-        amplitude, distribution, magnitudes = torch.split(raw, self.sizes, 2)
-        level = loudness[..., None] / 20
-        rows = ControlRows(
-            exp_sigmoid(amplitude + level)[..., 0], exp_sigmoid(distribution), exp_sigmoid(magnitudes + level)
-        )
-        return rows, state
+        controls = exp_sigmoid(torch.addcmul(raw, loudness[..., None] / 20, self.follows_level))
+        amplitude, distribution, magnitudes = torch.split(controls, self.sizes, 2)
+        return ControlRows(amplitude[..., 0], distribution, magnitudes), state
 
     def _read(self, latent: Tensor | None, f0: Tensor, loudness: Tensor) -> Tensor:
         """What the stacks make of the inputs: (batch, row, channel)."""
-        pitch = (hz_to_midi(f0.clamp(min=LOWEST_HZ)) - MIDDLE_MIDI) / MIDI_SCALE
-        level = (loudness - MIDDLE_DB) / DB_SCALE
+        pitch, level = scaled_inputs(f0, loudness)
         read = [self.f0_stack(pitch[..., None]), self.loudness_stack(level[..., None])]
         if (latent is None) != (self.latent_stack is None):
             raise ValueError(
@@ -105,6 +107,12 @@ class DDSPDecoder(nn.Module):
         if latent is not None and self.latent_stack is not None:
             read.append(self.latent_stack(latent))
         return torch.cat(read, 2)
+
+
+def scaled_inputs(f0: Tensor, loudness: Tensor) -> tuple[Tensor, Tensor]:
+    """f0 in Hz and loudness in dB as the stacks read them, of about -1 to 1: the same shapes."""
+    pitch = (hz_to_midi(f0.clamp(min=LOWEST_HZ)) - MIDDLE_MIDI) / MIDI_SCALE
+    return pitch, (loudness - MIDDLE_DB) / DB_SCALE
 
 
 def _stack(channels: int, width: int, layers: int) -> nn.Sequential:

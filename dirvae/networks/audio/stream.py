@@ -1,8 +1,9 @@
-"""`DDSPStream`: an `AudioVAE` played block by block, as from a keyboard or a microphone, with a state to continue from."""
+"""`DDSPStream`: an `AudioVAE` that plays block by block, with a state to continue from."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 
 import safetensors.torch
@@ -10,10 +11,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from dirvae.ddsp.curve import Curve, check_tensor
+from dirvae.ddsp.curve import check_tensor
 from dirvae.ddsp.streaming_synthesiser import StreamingSynthesiser
-from dirvae.ddsp.synthesiser import Controls
 from dirvae.networks.audio.audio_vae import AudioVAE
+from dirvae.networks.audio.playing_decoder import PlayingDecoder
 
 __all__ = ["DDSPStream"]
 
@@ -41,8 +42,8 @@ class DDSPStream:
     stands. The sound between two rows depends on both of them, and on f0 one row further, which says which harmonics
     stay below half the sample rate; filtered noise depends on `reach` samples more to both sides (2 · num_bands - 2).
     With hop = sample_rate / control_rate the delay is max(⌈2 hop⌉ - 1, reach + ⌈hop⌉ - 1) samples: with 65 bands and
-    250 rows per second 191 samples (11.9 ms) at 16,000 Hz and 352 samples (8.0 ms) at 44,100 Hz. It is the least
-    with which every sound comes out as the model makes it. Encoding and pitch tracking come on top.
+    250 rows per second 191 samples (11.9 ms) at 16,000 Hz and 352 samples (8.0 ms) at 44,100 Hz. Pitch tracking and
+    encoding, if there are any, come on top.
     """
 
     def __init__(self, model: AudioVAE, batch: int = 1, *, seed: int = 0) -> None:
@@ -50,6 +51,7 @@ class DDSPStream:
             raise ValueError(f"batch is {batch}; it must be 1 or more.")
         self.model = model
         self._model_digest = _digest(model)
+        self._decoder = PlayingDecoder(model.decoder)
         self._core = model.decoder.core.first_state(batch).detach()
         seeds = torch.arange(seed, seed + batch, device=self._core.device)
         harmonics = model.num_harmonics
@@ -75,7 +77,6 @@ class DDSPStream:
         _check_length(num_samples)
         return self._synthesiser.rows_wanted(num_samples)
 
-    @torch.no_grad()
     def __call__(self, f0: Tensor, loudness: Tensor, latent: Tensor | None, num_samples: int) -> Tensor:
         """The next block: (batch, num_samples) in the dtype of the weights.
 
@@ -88,10 +89,11 @@ class DDSPStream:
         the stream is then as it was.
         """
         self._check_rows(f0, loudness, latent, self.rows_wanted(num_samples))
-        controls, core = (None, self._core) if not f0.shape[1] else self._decode(f0, loudness, latent)
-        sound = self._synthesiser(controls, num_samples)
+        with torch.inference_mode():
+            rows, core = (None, self._core) if not f0.shape[1] else self._decode(f0, loudness, latent)
+            sound = self._synthesiser(rows, num_samples)
         self._core = core
-        return sound
+        return sound.clone()  # a tensor as any other
 
     def flush(self) -> Tensor:
         """The end of the sound, (batch, latency_samples), its last row being held.
@@ -128,23 +130,24 @@ class DDSPStream:
         return safetensors.torch.save({name: value.contiguous() for name, value in self.state_dict().items()})
 
     def load_bytes(self, saved: bytes) -> None:
-        """Continue from what `to_bytes` returned. Raises `ValueError` as `load_state_dict` does, and for other bytes."""
+        """Continue from what `to_bytes` returned. Raises as `load_state_dict` does; `ValueError` for other bytes."""
         try:
             state = safetensors.torch.load(saved)
         except SafetensorError as error:
             raise ValueError(f"these bytes are not a saved DDSPStream: {error}.") from error
         self.load_state_dict(state)
 
-    def _decode(self, f0: Tensor, loudness: Tensor, latent: Tensor | None) -> tuple[Controls, Tensor]:
-        """Controls of rows, and the core's state behind them."""
-        f0, loudness = f0.to(self._core), loudness.to(self._core)
+    def _decode(self, f0: Tensor, loudness: Tensor, latent: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Rows of controls, and the core's state behind them."""
         latent = None if latent is None else latent.to(self._core)
-        rows, core = self.model.decoder(self.model.decoder_input(latent), f0, loudness, self._core)
-        curves = (f0, rows.amplitude, rows.distribution, rows.magnitudes)
-        return Controls(*(Curve(values, self.model.control_rate) for values in curves)), core
+        read = self.model.decoder_input(latent)
+        rows, core = self._decoder(read, f0.to(self._core), loudness.to(self._core), self._core)
+        if not math.isfinite(rows.sum()):
+            raise ValueError("f0, loudness or latent has a value that is not finite; fill gaps before playing.")
+        return rows, core
 
     def _check_rows(self, f0: Tensor, loudness: Tensor, latent: Tensor | None, num_rows: int) -> None:
-        wanted = {"f0": (self.batch, num_rows), "loudness": (self.batch, num_rows)}
+        wanted: dict[str, tuple[int, ...]] = dict.fromkeys(("f0", "loudness"), (self.batch, num_rows))
         given = {"f0": f0, "loudness": loudness}
         if latent is not None and self.model.latent is not None:
             given["latent"], wanted["latent"] = latent, (self.batch, self.model.model_size, num_rows)
@@ -160,8 +163,6 @@ class DDSPStream:
                 raise ValueError(
                     f"{name} has shape {tuple(value.shape)}; the next block needs {wanted[name]}: ask rows_wanted."
                 )
-            if not value.isfinite().all():
-                raise ValueError(f"{name} has values that are not finite; fill gaps before playing.")
 
     def _check(self, state: Mapping[str, Tensor]) -> None:
         missing = OWN_KEYS - set(state)
