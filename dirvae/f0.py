@@ -11,21 +11,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dirvae.ddsp.curve import exact
 from dirvae.ddsp.loudness import loudness_curve
 from dirvae.ddsp.pitch import Pitch, Tracker, track_f0, track_f0_swift
 from dirvae.ddsp.pitch.tracking import HIGHEST_HZ, LOWEST_HZ, highest_pitch
+from dirvae.recordings import RecordingError, read_recording
 from pipelines import PipelineError
-from pipelines.decode.audio.channels import to_channels
-from pipelines.decode.audio.compressed import CompressedStream
-from pipelines.decode.audio.recording import probe_recording
-from pipelines.decode.audio.wav import pcm_to_float
-from pipelines.decode.errors import UndecodableError
-from pipelines.storage.blob import LocalFile
 from pipelines.storage.media_types import is_media_name, sniff_file
 from pipelines.terminal import escape_unencodable, print_to_nowhere
 
@@ -37,10 +30,6 @@ COLUMNS = ("seconds", "f0_hz", "confidence", "loudness_db")
 
 class UsageError(Exception):
     """What the user can put right; its text is the whole message."""
-
-
-class RecordingError(UsageError):
-    """A recording without rows; others may have theirs."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_range(options)
         files = [file for path in options.files for file in _files(path)]
         return 1 if _print_rows(files, options) else 0
-    except (UsageError, PipelineError, ImportError) as error:
+    except (UsageError, RecordingError, PipelineError, ImportError) as error:
         return _complain(str(error), 2)
     except BrokenPipeError:
         print_to_nowhere()
@@ -95,9 +84,7 @@ def _print_rows(files: Sequence[Path], options: argparse.Namespace) -> int:
 
 
 def _rows(file: Path, options: argparse.Namespace) -> Iterator[tuple[str, str, str, str]]:
-    samples, sample_rate = _read(file)
-    if not np.isfinite(samples).all():
-        raise RecordingError(f"{file}: holds samples that are not finite. Make it again, or leave it out.")
+    samples, sample_rate = read_recording(file)
     if not len(samples):
         return
     sound = torch.from_numpy(samples)[None]
@@ -158,25 +145,6 @@ def _is_recording(file: Path) -> bool:
     modality = sniff_file(file)
     is_named_so = is_media_name(file.name, "audio") and not file.name.startswith(".")
     return modality == "audio" or (modality is None and is_named_so)
-
-
-def _read(file: Path) -> tuple[NDArray[np.float32], int]:
-    """The mean of a recording's channels, (time,), and its sample rate in Hz. Raises `RecordingError`."""
-    try:
-        blob = LocalFile(file)
-        found = probe_recording(blob.read, blob.size)
-        if found.wav is not None:
-            raw = blob.read(found.wav.data_offset, found.frames * found.wav.frame_bytes)
-            samples = pcm_to_float(raw, found.wav)
-        else:
-            stream = CompressedStream(blob.read, blob.size)
-            samples = stream.read(0, found.frames)
-            stream.close()
-    except UndecodableError as error:
-        raise RecordingError(f"{file}: cannot be decoded: {error}. Name a recording.") from error
-    except PipelineError as error:
-        raise RecordingError(str(error)) from error
-    return np.ascontiguousarray(to_channels(samples, 1)[:, 0]), found.sample_rate
 
 
 def _positive(unit: str) -> Callable[[str], float]:

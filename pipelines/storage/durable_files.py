@@ -10,12 +10,12 @@ from .plain_files import create_plain
 __all__ = ["fsync_folder", "fsync_path", "write_durably"]
 
 
-def write_durably(path: Path, text: str) -> None:
-    """Replace a file by `text` in UTF-8: a reader sees the old file or the new one. Raises `OSError`."""
+def write_durably(path: Path, content: str | bytes) -> None:
+    """Replace a file by bytes, or by a text in UTF-8: a reader sees the old file or the new one. Raises `OSError`."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with create_plain(beside) as file:
-            file.write(text.encode("utf-8"))
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

@@ -12,7 +12,7 @@ from tests.layers import Edge, circles, import_edges, upward
 
 ROOT = Path(dirvae.__file__).parent
 LAYERS = (
-    ("losses", "metrics", "schedules", "seeding"),
+    ("losses", "metrics", "recordings", "schedules", "seeding"),
     ("latents", "ddsp"),
     ("autoencoder",),
     ("networks",),
@@ -20,7 +20,7 @@ LAYERS = (
     ("evaluate", "explore"),
     ("tasks",),
     ("run",),
-    ("train", "evaluate_command", "f0"),
+    ("train", "evaluate_command", "f0", "resynthesize"),
 )
 """Lowest first. A file may import from its own layer and from those before it."""
 

@@ -5,6 +5,7 @@ sound ─▶ frames of 64 ms around each row ─▶ mel power in dB, less its me
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import torch
@@ -56,6 +57,11 @@ class MelEncoder(nn.Module):
         self.entry = nn.Conv1d(num_mels, channels, 1)
         self.blocks = nn.ModuleList(_RowBlock(channels, dilation) for dilation in DILATIONS)
         self.exit = nn.Conv1d(channels, features_size, 1)
+
+    @property
+    def margin_rows(self) -> int:
+        """How many rows to each side the features of a row depend on, its frame of 64 ms included."""
+        return sum(DILATIONS) + math.ceil(self.framing.frame_length / 2 / self.framing.hop) + 1
 
     def spectra(self, samples: Tensor, num_rows: int) -> Tensor:
         """The shape of the spectrum around each row: (batch, time) → (batch, mel, row), in units of 20 dB."""
