@@ -69,16 +69,14 @@ def moving(seconds: Tensor, model: AudioVAE) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def print_table(options: argparse.Namespace, stream: DDSPStream, cpu: np.ndarray, wall: np.ndarray) -> None:
-    lasts = 1000 * options.block / options.sample_rate
-    delay = stream.latency_samples
-    print(
-        f"{options.preset}, {len(cpu):,} blocks of {options.block} samples at {options.sample_rate:,} Hz: {lasts:.2f} ms each"
-    )
-    print(f"latency: {delay} samples, {1000 * delay / options.sample_rate:.1f} ms")
+    rate, delay = options.sample_rate, stream.latency_samples
+    lasts = 1000 * options.block / rate
+    print(f"{options.preset}, {len(cpu):,} blocks of {options.block} samples at {rate:,} Hz: {lasts:.2f} ms each")
+    print(f"latency: {delay} samples, {1000 * delay / rate:.1f} ms")
     for name, share in QUANTILES.items():
-        times = 1000 * np.quantile(cpu, share), 1000 * np.quantile(wall, share)
+        of_cpu, of_wall = (1000 * float(np.quantile(times, share)) for times in (cpu, wall))
         print(
-            f"{name:>7}: CPU {times[0]:6.2f} ms ({times[0] / lasts:6.1%})   wall {times[1]:6.2f} ms ({times[1] / lasts:6.1%})"
+            f"{name:>7}: CPU {of_cpu:6.2f} ms ({of_cpu / lasts:6.1%})   wall {of_wall:6.2f} ms ({of_wall / lasts:6.1%})"
         )
 
 

@@ -39,13 +39,13 @@ class PlayedRows:
     matrices: Tensor
     magnitudes: Tensor
 
-    def between(self, first: int, stop: int) -> PlayedRows:
-        """Rows `first` to `stop`, the last one left out."""
-        start, end, num_rows = first - self.first, stop - self.first, self.f0_hz.shape[1]
-        rows: slice | list[int] = slice(start, end)
-        if start < 0 or end > num_rows:
-            rows = [min(max(row, 0), num_rows - 1) for row in range(start, end)]
-        return PlayedRows(first, self.f0_hz[:, rows], self.matrices[:, rows], self.magnitudes[:, rows])
+    def between(self, rows: range) -> PlayedRows:
+        """These rows."""
+        start, stop, num_rows = rows.start - self.first, rows.stop - self.first, self.f0_hz.shape[1]
+        part: slice | list[int] = slice(start, stop)
+        if start < 0 or stop > num_rows:
+            part = [min(max(row, 0), num_rows - 1) for row in range(start, stop)]
+        return PlayedRows(rows.start, self.f0_hz[:, part], self.matrices[:, part], self.magnitudes[:, part])
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +62,16 @@ class _Places:
     fractions: Tensor
     windows: Tensor
 
-    def __getitem__(self, samples: slice) -> _Places:
-        return _Places(self.first, self.segments[samples], self.fractions[samples], self.windows[:, samples])
+    def inner(self, samples: slice, rows: range) -> _Places:
+        """Some of the samples, all of which stand between these rows."""
+        skipped = rows.start - self.first
+        windows = self.windows[skipped : skipped + len(rows), samples]
+        return _Places(rows.start, self.segments[samples] - skipped, self.fractions[samples], windows)
+
+    @property
+    def rows(self) -> range:
+        """The rows that sound."""
+        return range(self.first, self.first + len(self.windows))
 
 
 class ShortBlocks:
@@ -113,25 +121,29 @@ class ShortBlocks:
         phase  (batch,) int64, turns · 2^64, of the first sample
         seeds  (batch,) int64, of the noise
         """
-        heard = range(samples.start - self.reach, samples.stop + self.reach)
+        reach = self.reach
+        heard = range(samples.start - reach, samples.stop + reach)
         places = self._places(heard)
-        found = rows.between(places.first, places.first + len(places.windows))
-        inside = slice(self.reach, self.reach + len(samples))
         noise = draw_uniform(seeds, heard.start, len(heard))
-        noise = self._filtered(noise, found.magnitudes, places.windows)[:, inside]
-        harmonics, phase = self._harmonics(found, places[inside], phase)
-        return harmonics.add_(noise), phase
+        noise = self._filtered(noise, rows.between(places.rows).magnitudes, places.windows)
+        inside = slice(reach, reach + len(samples))
+        places = places.inner(inside, self._rows_around(samples))
+        harmonics, phase = self._harmonics(rows.between(places.rows), places, phase)
+        return harmonics.add_(noise[:, inside]), phase
+
+    def _rows_around(self, samples: range) -> range:
+        """The row at or before each of these samples, and the next one."""
+        step, unit = self.step.numerator, self.step.denominator
+        return range(samples.start * step // unit, (samples.stop - 1) * step // unit + 2)
 
     def _places(self, samples: range) -> _Places:
-        step, unit = self.step.numerator, self.step.denominator
-        first, remainder = divmod(samples.start * step, unit)
-        num_rows = (remainder + (len(samples) - 1) * step) // unit + 2
-        places = self.steps[: len(samples)] + remainder
+        rows, unit = self._rows_around(samples), self.step.denominator
+        places = self.steps[: len(samples)] + (samples.start * self.step.numerator - rows.start * unit)
         segments = places.div(unit, rounding_mode="floor")
         fractions = (places - segments * unit).double().div_(unit)
-        distances = (segments + fractions - self.row_numbers[:num_rows]).abs_().clamp_(max=1)
+        distances = (segments + fractions - self.row_numbers[: len(rows)]).abs_().clamp_(max=1)
         windows = distances.float().mul_(math.pi).cos_().add_(1).div_(2)
-        return _Places(first, segments, fractions, windows)
+        return _Places(rows.start, segments, fractions, windows)
 
     def _filtered(self, noise: Tensor, magnitudes: Tensor, windows: Tensor) -> Tensor:
         """Noise (batch, time) under the window of each row, filtered: right but for `reach` samples at both ends."""
