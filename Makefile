@@ -53,6 +53,7 @@ bench: .venv-peers/installed .venv/installed-dev
 	$(BIN)/python benchmarks/video.py
 	$(BIN)/python benchmarks/ddsp.py
 	$(BIN)/python benchmarks/f0.py
+	$(BIN)/python benchmarks/sound/stream.py --minutes 1
 
 verify: .venv/installed-verify
 	$(BIN)/python -m pytest -m heavy

@@ -26,6 +26,9 @@ PUBLIC = {
         *("ScaledDirichlet", "StickBreaking", "make_latent", "named_latent"),
     ),
     "dirvae.ddsp.pitch": ("CONFIDENT", "Pitch", "Tracker", "track_f0", "track_f0_swift", "track_planned"),
+    "dirvae.networks.audio": (
+        *("AudioOutput", "AudioVAE", "DDSPDecoder", "DDSPStream", "PRESETS", "Preset", "SoundClips"),
+    ),
     "dirvae.networks": ("MLPVAE", "ResNetVAE", "VideoVAE"),
     "dirvae.evaluate": (
         *("ImportanceEstimate", "choose_width", "collapsed_values", "collapsed_weights", "estimate_likelihood"),
