@@ -55,6 +55,7 @@ def write_page(
     environment.filters["number"] = _number
     environment.filters["decibels"] = _decibels
     environment.filters["percent"] = _percent
+    environment.filters["interval"] = _interval
     page = environment.get_template(template).render(
         name=run.name,
         noun=noun,
@@ -79,6 +80,11 @@ def _decibels(value: float | None, sign: str = "") -> str:
 def _percent(value: float | None) -> str:
     """A share as a whole number of percent; None, for a number that was not finite, is a dash."""
     return "–" if value is None else f"{100 * value:.0f} %".replace("-", "−")
+
+
+def _interval(semitones: float | None) -> str:
+    """A difference of pitch in whole cents; None, for a number that was not finite, is a dash."""
+    return "–" if semitones is None else f"{100 * semitones:,.0f} cents"
 
 
 def _number(value: Any) -> str:
