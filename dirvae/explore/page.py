@@ -83,8 +83,11 @@ def _percent(value: float | None) -> str:
 
 
 def _interval(semitones: float | None) -> str:
-    """A difference of pitch in whole cents; None, for a number that was not finite, is a dash."""
-    return "–" if semitones is None else f"{100 * semitones:,.0f} cents"
+    """A difference of pitch in cents; None, for a number that was not finite, is a dash."""
+    if semitones is None:
+        return "–"
+    cents = 100 * semitones
+    return f"{cents:.1f} cents" if cents < 10 else f"{cents:,.0f} cents"
 
 
 def _number(value: Any) -> str:

@@ -20,11 +20,21 @@ from dirvae.seeding import Purpose, derive_seed, seeded
 
 __all__ = ["ShownClip", "SoundGallery", "Timbre", "choose_clips", "make_sound_gallery"]
 
-MOST_CLIPS, FEWER_CLIPS = 4, 3
-MOST_SECONDS, PHRASE_SECONDS = 4.0, 2.5
-MOST_TIMBRES, FEWER_TIMBRES = 12, 8
+
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """How much is shown at most, so that the page stays below about 10 MB."""
+
+    clips: int
+    seconds: float
+    phrase_seconds: float
+    timbres: int
+
+
+AMOUNTS = Amounts(clips=4, seconds=4.0, phrase_seconds=2.5, timbres=12)
+AMOUNTS_OF_HIGH_RATES = Amounts(clips=3, seconds=3.0, phrase_seconds=2.0, timbres=8)
 HIGH_RATE = 32_000
-"""From so many samples per second on fewer sounds are shown, so that the page stays small."""
+"""Samples per second."""
 STEPS, SAMPLES = 5, 4
 ROWS = 8
 """Clips that are encoded at a time."""
@@ -99,27 +109,26 @@ def choose_clips(clips: SoundClips, keys: Sequence[str], num: int) -> list[int]:
 def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], *, seed: int) -> SoundGallery:
     """Make the gallery of a model from clips; they are moved to its device.
 
-    A few are shown, of at most 4 seconds; all of them determine how strong each component gets.
+    A few are shown, of a few seconds; all of them determine how strong each component gets.
     """
     model.eval()
     device = next(model.parameters()).device
-    are_few = model.sample_rate >= HIGH_RATE
-    chosen = choose_clips(clips, keys, FEWER_CLIPS if are_few else MOST_CLIPS)
+    amounts = AMOUNTS_OF_HIGH_RATES if model.sample_rate >= HIGH_RATE else AMOUNTS
+    chosen = choose_clips(clips, keys, amounts.clips)
     noise = derive_seed(seed, Purpose.PICTURES) % 2**62
-    found = [_one(clips, number, model, MOST_SECONDS).to(device) for number in chosen]
+    found = [_one(clips, number, model, amounts.seconds).to(device) for number in chosen]
     shown = [_show(model, clip, number, noise) for number, clip in zip(chosen, found, strict=True)]
     if model.latent is None:
         return SoundGallery(shown, [], [], (0, 0), [])
-    phrase = _one(found[0], 0, model, PHRASE_SECONDS)
+    phrase = _one(found[0], 0, model, amounts.phrase_seconds)
     means = torch.stack([clip.latent.mean(1) for clip in shown if clip.latent is not None]).to(device)
     pair = farthest_pair(means)
     line = _play(model, phrase, interpolate(means[pair[0]], means[pair[1]], STEPS), noise)
     with seeded(derive_seed(seed, Purpose.PICTURES, 1), device):
         drawn = model.latent.prior.sample(SAMPLES).to(device)
-    most = FEWER_TIMBRES if are_few else MOST_TIMBRES
     return SoundGallery(
         clips=shown,
-        timbres=_timbres(model, _latent_rows(model, clips, device), phrase, most, noise),
+        timbres=_timbres(model, _latent_rows(model, clips, device), phrase, amounts.timbres, noise),
         line=list(line.reconstruction.cpu()),
         pair=pair,
         samples=list(_play(model, phrase, drawn, noise).reconstruction.cpu()),

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
-from markupsafe import Markup
 from torch import Tensor
 
 from dirvae.explore.page import write_page
@@ -72,7 +71,7 @@ def write_sound_report(run: Path, model: AudioVAE, content: SoundReportContent, 
 
 
 class _Drawn:
-    """A shown clip as players and charts."""
+    """A shown clip as players and charts; charts are SVG, which the template takes as it is."""
 
     def __init__(self, clip: ShownClip, model: AudioVAE, key: str) -> None:
         self.clip, self.key, self.sample_rate = clip, key, model.sample_rate
@@ -94,12 +93,12 @@ class _Drawn:
             "loudness_error_db": clip.loudness_error_db,
             "players": make_players(clip.sounds, float(self.sample_rate)),
             "spectrograms": [
-                Markup(draw_spectrogram(f"spectrogram {place} of {name}", levels, self.sample_rate))
+                draw_spectrogram(f"spectrogram {place} of {name}", levels, self.sample_rate)
                 for place, levels in enumerate(self.levels)
             ],
-            "pitch": Markup(draw_lines(f"pitch of {name}", pitch, self.rate, has_log_axis=True)),
-            "loudness": Markup(draw_lines(f"loudness of {name}", loudness, self.rate)),
-            "latent": None if latent is None else Markup(latent),
+            "pitch": draw_lines(f"pitch of {name}", pitch, self.rate, has_log_axis=True),
+            "loudness": draw_lines(f"loudness of {name}", loudness, self.rate),
+            "latent": latent,
         }
 
 
@@ -132,7 +131,7 @@ def _timbre_cards(gallery: SoundGallery, alone: dict[str, list[Player]]) -> list
             "colour": colour,
             "bar_percent": round(100 * abs(timbre.mean) / largest, 1),
             "player": player,
-            "harmonics": Markup(draw_harmonics(f"harmonics of {timbre.number}", timbre.harmonics, colour)),
+            "harmonics": draw_harmonics(f"harmonics of {timbre.number}", timbre.harmonics, colour),
         }
         for timbre, player, colour in zip(gallery.timbres, alone["timbres"], TIMBRES, strict=False)
     ]

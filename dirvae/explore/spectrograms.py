@@ -23,6 +23,8 @@ __all__ = ["COLOUR_MAP", "RANGE_DB", "draw_spectrogram", "mel_levels", "scale_co
 RANGE_DB = 80.0
 """Below the loudest point, of what is shown."""
 NUM_MELS = 112
+TICK_ROWS = 8
+"""Between two ticks, at least, so that their labels do not touch."""
 LOWEST_HZ = 40.0
 FRAME_SECONDS = Fraction(64, 1000)
 FRAMES_PER_SECOND = 100
@@ -49,8 +51,7 @@ def spectrogram_pixels(levels: Tensor) -> NDArray[np.uint8]:
 def draw_spectrogram(name: str, levels: Tensor, sample_rate: Fraction) -> str:
     """Levels (mel, frame) as an `<svg>` element with axes in Hz and seconds."""
     num_mels, num_frames = levels.shape
-    places = [(hz, _mel_row(hz, sample_rate)) for hz in TICKS_HZ]
-    ticks = [(hz, place) for hz, place in places if 0 <= place <= num_mels]
+    ticks = _ticks(sample_rate)
 
     def draw(axes: Any) -> None:
         axes.imshow(
@@ -100,6 +101,18 @@ def _mel_row(hz: float, sample_rate: Fraction) -> float:
     lowest, highest, mel = hz_to_mel(torch.tensor([LOWEST_HZ, float(sample_rate) / 2, hz])).tolist()
     row: float = (mel - lowest) / (highest - lowest) * (NUM_MELS + 1) - 0.5
     return row
+
+
+def _ticks(sample_rate: Fraction) -> list[tuple[int, float]]:
+    """Frequencies and where they stand, from the highest down, none too near to the one above."""
+    found: list[tuple[int, float]] = []
+    above = float(NUM_MELS)
+    for hz in reversed(TICKS_HZ):
+        place = _mel_row(hz, sample_rate)
+        if place <= above - (TICK_ROWS if found else 0):
+            found.append((hz, place))
+            above = place
+    return found
 
 
 def _short(hz: int) -> str:

@@ -79,8 +79,12 @@ class SoundClips:
             else part.lengths
             for part in parts
         ]
-        curves = (torch.cat([getattr(part, name) for part in parts]) for name in ("samples", "f0", "loudness"))
-        return cls(*curves, torch.cat(lengths))
+        return cls(
+            torch.cat([part.samples for part in parts]),
+            torch.cat([part.f0 for part in parts]),
+            torch.cat([part.loudness for part in parts]),
+            torch.cat(lengths),
+        )
 
     @classmethod
     def from_batch(
