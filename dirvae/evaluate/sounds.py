@@ -15,7 +15,7 @@ from dirvae.ddsp.pitch.tracking import highest_pitch
 from dirvae.metrics import active_units, components_in_use, effective_components, is_simplex
 from dirvae.networks.audio import AudioVAE, SoundClips
 
-__all__ = ["HeldOutSounds", "loudness_error_db", "loudness_rows", "pitch_error_semitones"]
+__all__ = ["HeldOutSounds", "loudness_error_db", "loudness_rows", "mean_latents", "pitch_error_semitones"]
 
 MAX_CLIPS = 64
 """Clips in one evaluation: tracking the pitch of a second of sound takes about 15 ms."""
@@ -83,6 +83,21 @@ class HeldOutSounds:
             left -= len(clips)
             if left <= 0:
                 return
+
+
+@torch.inference_mode()
+def mean_latents(model: AudioVAE, samples: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """The mean latent of each clip (batch, 1, time) over its control rows: (batch, component).
+
+    `lengths` (batch,): samples that are real; rows behind them do not count. None: all are. ValueError for a model
+    without a latent.
+    """
+    means = model.encode(samples).mean
+    if lengths is None:
+        return means.mean(2)
+    rows = torch.arange(means.shape[2], device=means.device).double()
+    is_real = rows * float(model.sample_rate / model.control_rate) < lengths.to(means.device)[:, None]
+    return torch.where(is_real[:, None], means, 0).sum(2) / is_real.sum(1, keepdim=True).clamp(min=1)
 
 
 def loudness_error_db(model: AudioVAE, played: Tensor, clips: SoundClips, is_real: Tensor) -> Tensor:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from dirvae.ddsp.features import RATE
-from dirvae.evaluate.sounds import HeldOutSounds
+from dirvae.evaluate.sounds import HeldOutSounds, mean_latents
 from dirvae.explore.sound_report import SoundReportContent, write_sound_report
 from dirvae.latents import LATENTS
 from dirvae.networks.audio import PRESETS, AudioVAE, SoundClips
@@ -186,6 +188,14 @@ def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any
     return HeldOutSounds(data.held_out, clips_of(data.settings), seed=seed)
 
 
+def _encode(model: AudioVAE, samples: Tensor, lengths: Tensor | None) -> Tensor:
+    return mean_latents(model, samples, lengths).cpu()
+
+
+def _measure(model: AudioVAE, batches: Iterable[Any], settings: AudioData, seed: int) -> dict[str, dict[str, Any]]:
+    return {"sound": HeldOutSounds(batches, clips_of(settings), seed=seed)(model)}
+
+
 def _write_report(run: Path, model: AudioVAE, data: TaskData, facts: RunFacts) -> Path:
     assert isinstance(data.settings, AudioData)
     batches = data.training if data.held_out is None else data.held_out
@@ -228,4 +238,6 @@ AUDIO = Task(
     build_model=_build_model,
     make_evaluation=_make_evaluation,
     write_report=_write_report,
+    encode=_encode,
+    measure=_measure,
 )
