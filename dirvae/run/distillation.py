@@ -81,6 +81,7 @@ def distil_run(
     if before.type != "audio":
         raise ConfigError(f"{run}: is a run of --type {before.type}; only a run of sound has a decoder to distil.")
     teacher: AudioVAE = load_model(run)
+    folder.mkdir(parents=True, exist_ok=True)
     with hold_run(folder):
         if is_run(folder):
             raise ConfigError(f"{folder}: already holds a run. Name another folder.")
