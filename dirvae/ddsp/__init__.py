@@ -9,6 +9,7 @@ from dirvae.ddsp.noise import FilteredNoise, filtered_noise, uniform_noise
 from dirvae.ddsp.pitch import Pitch, Tracker, track_f0
 from dirvae.ddsp.reverb import DecayReverb, Reverb, add_reverb
 from dirvae.ddsp.spectral_loss import MultiScaleSpectralLoss, SpectralSums
+from dirvae.ddsp.streaming_reverb import StreamingReverb
 from dirvae.ddsp.units import exp_sigmoid, hz_to_midi, midi_to_hz
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Pitch",
     "Reverb",
     "SpectralSums",
+    "StreamingReverb",
     "Tracker",
     "add_reverb",
     "exp_sigmoid",

@@ -15,7 +15,7 @@ PUBLIC = {
         *("Block", "Curve", "DecayReverb", "FilteredNoise", "Framing", "HarmonicBank", "MultiScaleSpectralLoss"),
         *("Reverb", "SpectralSums", "add_reverb", "exp_sigmoid", "filtered_noise", "harmonic_amplitudes"),
         *("harmonic_bank", "hz_to_midi", "midi_to_hz", "uniform_noise"),
-        *("Pitch", "Tracker", "loudness_curve", "track_f0"),
+        *("Pitch", "StreamingReverb", "Tracker", "loudness_curve", "track_f0"),
     ),
     "dirvae.training": (
         *("CheckpointError", "ConfigError", "FeedBatch", "FitConfig", "NonFiniteError", "SaveError", "TrainConfig"),
