@@ -1,4 +1,4 @@
-"""`--type audio`: what a person types, what comes of it, and that it resumes exactly, also around damaged recordings."""
+"""`--type audio`: what a person types, what comes of it, and that it resumes exactly, around damaged recordings too."""
 
 from __future__ import annotations
 
