@@ -69,6 +69,7 @@ class AudioModel(Settings):
     num_harmonics: int | None = None
     num_bands: int = 65
     reverb_seconds: float | None = None
+    encoder_channels: int | None = None
     nats_per_unit: float = 1000.0
 
     def __post_init__(self) -> None:
@@ -80,7 +81,7 @@ class AudioModel(Settings):
         self.check("latent", self.latent in kinds, f"one of {', '.join(kinds)}")
         prior = self.prior is None or self.prior == "learned" or is_positive(self.prior)
         self.check("prior", prior, "None, 'learned' or a finite number > 0")
-        self.check_counts_or_none("num_harmonics")
+        self.check_counts_or_none("num_harmonics", "encoder_channels")
         reverb = self.reverb_seconds in (None, 0) or is_positive(self.reverb_seconds)
         self.check("reverb_seconds", reverb, "None or a finite number ≥ 0")
         self.check("nats_per_unit", is_positive(self.nats_per_unit), "a finite number > 0")
