@@ -103,12 +103,9 @@ def _log_axis(axes: Any, hz: NDArray[Any]) -> None:
     low, high = (float(hz.min()), float(hz.max())) if len(hz) else (100.0, 200.0)
     room = max(1.06, (2 * low / high) ** 0.5)
     low, high = low / room, high * room
-    ticks = [hz for hz in _round_numbers() if low <= hz <= high]
+    steps = (1, 2, 3, 4, 5, 6, 8) if high < 3 * low else (1, 2, 5)
+    ticks = [step * 10**power for power in (1, 2, 3) for step in steps if low <= step * 10**power <= high]
     axes.set_yscale("log")
     axes.set_ylim(low, high)
     axes.set_yticks(ticks, [f"{hz:,}" for hz in ticks])
     axes.minorticks_off()
-
-
-def _round_numbers() -> list[int]:
-    return [step * 10**power for power in (1, 2, 3) for step in (1, 2, 3, 4, 5, 6, 8)]

@@ -77,12 +77,14 @@ class Timbre:
 
 @dataclass(frozen=True, eq=False)
 class SoundGallery:
-    """Clips and, with a latent, what it plays with the pitch and the loudness of the first of them.
+    """Clips and, with a latent, what it plays with the pitch and the loudness of the one numbered `phrase`.
 
-    The timbres in use come first. `line` are sounds between the clips numbered `pair` among those that are shown.
+    That is the clip whose pitch moves most. The timbres in use come first. `line` are sounds between the clips numbered
+    `pair`. Both number those that are shown.
     """
 
     clips: list[ShownClip]
+    phrase: int
     timbres: list[Timbre]
     line: list[Tensor]
     pair: tuple[int, int]
@@ -118,9 +120,10 @@ def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], 
     noise = derive_seed(seed, Purpose.PICTURES) % 2**62
     found = [_one(clips, number, model, amounts.seconds).to(device) for number in chosen]
     shown = [_show(model, clip, number, noise) for number, clip in zip(chosen, found, strict=True)]
+    place = max(range(len(shown)), key=lambda number: float(shown[number].f0.max() / shown[number].f0.min()))
     if model.latent is None:
-        return SoundGallery(shown, [], [], (0, 0), [])
-    phrase = _one(found[0], 0, model, amounts.phrase_seconds)
+        return SoundGallery(shown, place, [], [], (0, 0), [])
+    phrase = _one(found[place], 0, model, amounts.phrase_seconds)
     means = torch.stack([clip.latent.mean(1) for clip in shown if clip.latent is not None]).to(device)
     pair = farthest_pair(means)
     line = _play(model, phrase, interpolate(means[pair[0]], means[pair[1]], STEPS), noise)
@@ -128,6 +131,7 @@ def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], 
         drawn = model.latent.prior.sample(SAMPLES).to(device)
     return SoundGallery(
         clips=shown,
+        phrase=place,
         timbres=_timbres(model, _latent_rows(model, clips, device), phrase, amounts.timbres, noise),
         line=list(line.reconstruction.cpu()),
         pair=pair,

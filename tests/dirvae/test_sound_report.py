@@ -265,6 +265,14 @@ def test_a_timbre_is_what_a_latent_of_that_component_alone_plays() -> None:
     np.testing.assert_allclose(means, rows.mean(1), rtol=1e-4)
 
 
+def test_the_phrase_is_the_clip_whose_pitch_moves_most() -> None:
+    clips = make_clips()
+    clips.f0[3] *= torch.linspace(1, 1.5, clips.num_rows)
+    gallery = make_sound_gallery(make_model(), clips, KEYS, seed=0)
+    assert gallery.clips[gallery.phrase].number == 3
+    assert {len(sound) for sound in (*gallery.line, *gallery.samples)} == {LENGTHS[3]}
+
+
 def test_the_loudest_clip_of_each_recording_is_shown_first() -> None:
     clips = make_clips()
     assert choose_clips(clips, KEYS, 4) == [0, 2, 3, 4]
