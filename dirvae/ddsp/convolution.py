@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dirvae.ddsp.fft_lengths import fast_length
 
 __all__ = ["fft_convolve"]
+
+PIECE_TAPS, SMALLEST_PIECE = 4, 4096
+"""A long signal is convolved in pieces: transforms of this many times the taps are the fastest."""
 
 
 def fft_convolve(signal: Tensor, impulse_response: Tensor) -> Tensor:
@@ -21,8 +25,21 @@ def fft_convolve(signal: Tensor, impulse_response: Tensor) -> Tensor:
             f"signal has shape {tuple(signal.shape)}, impulse_response {tuple(impulse_response.shape)}; they are "
             "(batch, time) and (batch or 1, tap), with 1 example or more."
         )
-    length = signal.shape[1] + impulse_response.shape[1] - 1
-    size = fast_length(length)
-    spectrum = torch.fft.rfft(signal, size) * torch.fft.rfft(impulse_response, size)
-    whole: Tensor = torch.fft.irfft(spectrum, size)
-    return whole[:, :length]
+    length, taps = signal.shape[1] + impulse_response.shape[1] - 1, impulse_response.shape[1]
+    size = fast_length(max(PIECE_TAPS * taps, SMALLEST_PIECE))
+    if length <= 2 * size:
+        size = fast_length(length)
+        whole: Tensor = torch.fft.irfft(torch.fft.rfft(signal, size) * torch.fft.rfft(impulse_response, size), size)
+        return whole[:, :length]
+    return _in_pieces(signal, torch.fft.rfft(impulse_response, size), size, taps)[:, :length]
+
+
+def _in_pieces(signal: Tensor, response: Tensor, size: int, taps: int) -> Tensor:
+    """The convolution by pieces of the signal, each as long as fits in a transform of `size`: (batch, time)."""
+    step = size - taps + 1
+    num = -(-signal.shape[1] // step)
+    pieces = F.pad(signal, (0, num * step - signal.shape[1])).view(len(signal), num, step)
+    made = torch.fft.irfft(torch.fft.rfft(pieces, size) * response[:, None], size)
+    tails = F.pad(made[:, :, step:], (0, step - (taps - 1)))  # of the piece before, in the time of the next one
+    body = F.pad(made[:, :, :step], (0, 0, 0, 1)) + F.pad(tails, (0, 0, 1, 0))
+    return body.flatten(1)

@@ -18,7 +18,7 @@ from dirvae.ddsp.harmonics import harmonic_amplitudes, harmonic_bank
 from dirvae.ddsp.noise import FilteredNoise
 from dirvae.ddsp.reverb import Reverb
 
-__all__ = ["Controls", "Synthesiser", "SynthesisedSound"]
+__all__ = ["Controls", "SynthesisedSound", "Synthesiser"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,15 +80,12 @@ def _table(content: dict[str, Any]) -> list[str]:
     task = find_task(content["type"])
     lines = [f"step {content['step']}, {task.count_examples(content['examples'])} {part}"]
     lines += [f"note: {note}" for note in content["notes"]]
-    lines += _likelihood_lines(content["likelihood"], task)
-    used = content["usage"]
-    size = used["model_size"]
-    lines.append(_line("components in use", f"{used['components_in_use']} of {size}"))
-    lines.append(_line("active units", f"{used['active_units']} of {size}"))
-    if used["effective_components"] is not None:
-        lines.append(_line("effective components", f"{used['effective_components']:.1f}"))
-    lines.append(_line("collapsed, by decoder weight", f"{used['collapsed_weights']} of {size}"))
-    lines.append(_line("collapsed, by latent value", f"{used['collapsed_values']} of {size}"))
+    if "sound" in content:
+        lines += _sound_lines(content["sound"])
+    else:
+        lines += _likelihood_lines(content["likelihood"], task)
+    if content["usage"] is not None:
+        lines += _usage_lines(content["usage"])
     if content["neighbours"] is not None:
         neighbours = content["neighbours"]
         shown = ", ".join(f"k = {count}: {error:.1%}" for count, error in neighbours["errors"].items())
@@ -96,6 +93,34 @@ def _table(content: dict[str, Any]) -> list[str]:
     if content["factors"]:
         lines += _factor_lines(content)
     return lines
+
+
+def _usage_lines(used: dict[str, Any]) -> list[str]:
+    size = used["model_size"]
+    lines = [
+        _line("components in use", f"{used['components_in_use']} of {size}"),
+        _line("active units", f"{used['active_units']} of {size}"),
+    ]
+    if used["effective_components"] is not None:
+        lines.append(_line("effective components", f"{used['effective_components']:.1f}"))
+    lines.append(_line("collapsed, by decoder weight", f"{used['collapsed_weights']} of {size}"))
+    lines.append(_line("collapsed, by latent value", f"{used['collapsed_values']} of {size}"))
+    return lines
+
+
+def _sound_lines(sound: dict[str, Any]) -> list[str]:
+    """Of the first clips, because tracking their pitch takes time."""
+
+    def shown(key: str, form: str, unit: str) -> str:
+        return "none" if sound[key] is None else f"{sound[key]:{form}}{unit}"
+
+    return [
+        _line(f"spectral loss, {sound['examples']} clips", shown("reconstruction", ".3f", "")),
+        _line("  loudness error", shown("loudness_error_db", ".2f", " dB")),
+        _line("  pitch error", shown("pitch_error_semitones", ".3f", " semitones")),
+        _line("  pitch lost", shown("pitch_lost", ".1%", " of the pitched rows")),
+        _line("  KL", shown("kl_per_second", ",.2f", " nats per second")),
+    ]
 
 
 def _factor_lines(content: dict[str, Any]) -> list[str]:

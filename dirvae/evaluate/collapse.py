@@ -6,6 +6,7 @@ Gaussian VAEs, and latent-value collapse, as in stick-breaking ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.metrics import active_units, effective_components, is_simplex
+from dirvae.networks.audio import AudioVAE
 
 __all__ = ["collapsed_values", "collapsed_weights", "input_weight_norms", "usage"]
 
@@ -22,17 +24,19 @@ class _Reached(Exception):
 
 
 @torch.inference_mode()
-def input_weight_norms(model: AutoEncoder) -> Tensor:
+def input_weight_norms(model: AutoEncoder | AudioVAE) -> Tensor:
     """How strongly the decoder's first layer responds to each component: (model_size,), in its own units.
 
     The L2 norm of the change in that layer's output when the component moves by one standard deviation of the
     prior, in every cell of the grid. For a linear first layer over a standardised latent this is the norm of its
-    input weights. ValueError for a decoder without a linear or convolutional layer.
+    input weights. ValueError for a decoder without a linear or convolutional layer, and a model without a latent.
     """
-    prior = model.latent.prior
-    size, ones = model.model_size, (1,) * len(model.grid)
+    if model.latent is None:
+        raise ValueError("the model has no latent whose components could be measured.")
+    prior, size = model.latent.prior, model.model_size
+    part, decode = _reader(model)
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-    layers = [layer for layer in model.decoder.modules() if isinstance(layer, kinds)]
+    layers = [layer for layer in part.modules() if isinstance(layer, kinds)]
     if not layers:
         raise ValueError("the decoder has no linear or convolutional layer whose weights could be measured.")
     seen: list[Tensor] = []
@@ -42,10 +46,9 @@ def input_weight_norms(model: AutoEncoder) -> Tensor:
         raise _Reached
 
     steps = torch.cat([torch.zeros(1, size, device=prior.stddev.device), prior.stddev.diag()])
-    latents = (prior.mean + steps).view(size + 1, size, *ones).expand(size + 1, size, *model.grid)
     handles = [layer.register_forward_hook(record) for layer in layers]
     try:
-        model.decode_raw(latents)
+        decode(prior.mean + steps)
     except _Reached:
         pass
     finally:
@@ -54,6 +57,18 @@ def input_weight_norms(model: AutoEncoder) -> Tensor:
     response = seen[0].double().flatten(1)
     norms: Tensor = torch.linalg.vector_norm(response[1:] - response[0], dim=1)
     return norms.float()
+
+
+def _reader(model: AutoEncoder | AudioVAE) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """The part of a decoder that reads the latent, and what decodes latents (num, model_size), equal in all cells."""
+    if isinstance(model, AudioVAE):
+        stack = model.decoder.latent_stack
+        assert stack is not None
+        return stack, lambda latents: stack(model.decoder_input(latents[:, :, None]))
+    grid = model.grid
+    return model.decoder, lambda latents: model.decode_raw(
+        latents.view(*latents.shape, *(1,) * len(grid)).expand(*latents.shape, *grid)
+    )
 
 
 def collapsed_weights(norms: Tensor, *, share: float = 0.1) -> Tensor:
@@ -75,14 +90,15 @@ def collapsed_values(mean: Tensor) -> Tensor:
     return is_collapsed
 
 
-def usage(model: AutoEncoder, mean: Tensor) -> dict[str, Any]:
+def usage(model: AutoEncoder | AudioVAE, mean: Tensor) -> dict[str, Any]:
     """Counts of components by posterior means (num, K, *grid), as JSON.
 
     "active_units"; on the simplex also "effective_components", the exponential of the entropy of the mean latent;
-    "components_in_use" by the latent's own rule; both kinds of collapse.
+    "components_in_use" by the latent's own rule; both kinds of collapse. ValueError for a model without a latent.
     """
     mean, norms = mean.detach(), input_weight_norms(model)
     on_simplex = is_simplex(mean)
+    assert model.latent is not None
     return {
         "model_size": model.model_size,
         "active_units": int(active_units(mean).sum()),

@@ -15,7 +15,7 @@ from dirvae.ddsp.pitch.tracking import highest_pitch
 from dirvae.metrics import active_units, components_in_use, effective_components, is_simplex
 from dirvae.networks.audio import AudioVAE, SoundClips
 
-__all__ = ["HeldOutSounds", "loudness_error_db", "pitch_error_semitones"]
+__all__ = ["HeldOutSounds", "loudness_error_db", "loudness_rows", "mean_latents", "pitch_error_semitones"]
 
 MAX_CLIPS = 64
 """Clips in one evaluation: tracking the pitch of a second of sound takes about 15 ms."""
@@ -85,12 +85,27 @@ class HeldOutSounds:
                 return
 
 
+@torch.inference_mode()
+def mean_latents(model: AudioVAE, samples: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """The mean latent of each clip (batch, 1, time) over its control rows: (batch, component).
+
+    `lengths` (batch,): samples that are real; rows behind them do not count. None: all are. ValueError for a model
+    without a latent.
+    """
+    means = model.encode(samples).mean
+    if lengths is None:
+        return means.mean(2)
+    rows = torch.arange(means.shape[2], device=means.device).double()
+    is_real = rows * float(model.sample_rate / model.control_rate) < lengths.to(means.device)[:, None]
+    return torch.where(is_real[:, None], means, 0).sum(2) / is_real.sum(1, keepdim=True).clamp(min=1)
+
+
 def loudness_error_db(model: AudioVAE, played: Tensor, clips: SoundClips, is_real: Tensor) -> Tensor:
     """Mean absolute difference of the loudness from the clips' own, over the rows that are real: (batch,) dB.
 
     Both are measured here, because curves of a whole recording hear what is before and behind a clip.
     """
-    mine, theirs = (_loudness(model, sound, clips.num_rows) for sound in (played, clips.samples))
+    mine, theirs = (loudness_rows(model, sound, clips.num_rows) for sound in (played, clips.samples))
     return torch.where(is_real, (mine - theirs).abs(), 0).sum(1) / is_real.sum(1).clamp(min=1)
 
 
@@ -113,7 +128,8 @@ def pitch_error_semitones(model: AudioVAE, played: Tensor, clips: SoundClips, is
     return {"pitch_error": error, "both": both.sum(1), "pitched": pitched.sum(1)}
 
 
-def _loudness(model: AudioVAE, sound: Tensor, num_rows: int) -> Tensor:
+def loudness_rows(model: AudioVAE, sound: Tensor, num_rows: int) -> Tensor:
+    """Loudness of sounds (batch, time) at the first rows of the model: (batch, row) dB."""
     levels = loudness_curve(sound, model.sample_rate, rate=model.control_rate).values
     missing = max(num_rows - levels.shape[1], 0)
     return torch.cat((levels, levels[:, -1:].expand(-1, missing)), 1)[:, :num_rows]

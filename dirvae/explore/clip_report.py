@@ -15,8 +15,8 @@ from torch import Tensor
 from dirvae.autoencoder import AutoEncoder
 from dirvae.explore.film import animation_uri, clip_pixels, frame_milliseconds, shown_frames, strip_ratio, strip_uri
 from dirvae.explore.gallery import Counts, Gallery, make_gallery
-from dirvae.explore.page import component_tiles, write_page
 from dirvae.explore.pictures import save_sheet
+from dirvae.explore.visual_page import component_tiles, write_visual_page
 
 __all__ = ["ClipReportContent", "Clips", "write_clip_report"]
 
@@ -54,7 +54,7 @@ def write_clip_report(run: Path, model: AutoEncoder, content: ClipReportContent,
     pace = frame_milliseconds(clips.seconds[0])
     components = clip_pixels(torch.stack([component.decoded for component in gallery.components]))
     _save_pictures(run / "pictures", gallery, components, content.training.data)
-    return write_page(
+    return write_visual_page(
         run,
         "clip_report.html",
         model,

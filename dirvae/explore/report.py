@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.explore.gallery import Gallery, make_gallery
-from dirvae.explore.page import component_tiles, write_page
 from dirvae.explore.pictures import data_uri, save_sheet, to_pixels
+from dirvae.explore.visual_page import component_tiles, write_visual_page
 
 __all__ = ["ReportContent", "write_report"]
 
@@ -38,7 +38,7 @@ def write_report(run: Path, model: AutoEncoder, content: ReportContent, *, seed:
     images = content.held_out if content.held_out is not None else content.training
     gallery = make_gallery(model, images, seed=seed)
     _save_pictures(run / "pictures", gallery, content.training)
-    return write_page(
+    return write_visual_page(
         run,
         "image_report.html",
         model,

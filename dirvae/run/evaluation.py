@@ -15,15 +15,15 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate.collapse import usage
 from dirvae.evaluate.disentanglement import disentanglement
 from dirvae.evaluate.factors import Association, associate, associate_by_chance, categories_of, factors_of, left_out
-from dirvae.evaluate.importance import check_width, choose_width, estimate_likelihood
+from dirvae.evaluate.importance import check_width
 from dirvae.evaluate.neighbours import neighbour_errors
-from dirvae.losses import BernoulliLikelihood
 from dirvae.run.config import read_config
 from dirvae.run.folder import write_json
+from dirvae.run.likelihood import chunk_rows, measure_likelihood
 from dirvae.run.loading import choose_checkpoint, load_model
 from dirvae.run.warm_start import WarmStart, read_warm_start
 from dirvae.tasks import Task
-from dirvae.tasks.run_data import RunData, open_run_data
+from dirvae.tasks.run_data import Examples, RunData, open_run_data
 from dirvae.training.checkpoint import Checkpoint
 from dirvae.training.errors import CheckpointError, ConfigError
 from dirvae.training.logging import finite_or_none
@@ -33,9 +33,6 @@ __all__ = ["EvaluateConfig", "evaluate_run"]
 EVALUATION_NAME = "evaluation.json"
 EVALUATION_VERSION = 1
 NEIGHBOURS = (3, 5, 10)
-FEW_EFFECTIVE = 2.0
-LARGEST_CHUNK = 1 << 22
-"""Values of data decoded at a time; a network needs a few tens of times as much memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +80,10 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     settings = read_config(run)
     checkpoint = choose_checkpoint(run, config.which)
     model = load_model(run, device=config.device, which=checkpoint.step, model=model)
+    has_latent = getattr(model, "latent", None) is not None
     task = settings.task
+    if not has_latent and (config.label or config.circular):
+        raise ConfigError(f"{'label' if config.label else 'circular'} names a factor, but the model has no latent.")
     data = open_run_data(
         task,
         settings.data,
@@ -94,9 +94,13 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
         seed=config.seed,
     )
     notes = _notes(data, read_warm_start(run, settings), task)
-    fields = _fields(data, config, task)
-    means = _latent_means(model, data.tested.data, checkpoint, task)
-    likelihood, likelihood_notes = _likelihood(model, data.tested.data, config, task)
+    if not has_latent:
+        notes.append("no usage, no factors and no neighbours: the model has no latent")
+    fields = _fields(data, config, task) if has_latent else None
+    means = _latents(model, data.tested, checkpoint, task) if has_latent else torch.zeros(0)
+    likelihood, likelihood_notes = measure_likelihood(
+        model, data.tested.data, task, samples=config.samples, width=config.width, seed=config.seed
+    )
     content: dict[str, Any] = {
         "version": EVALUATION_VERSION,
         "type": task.name,
@@ -105,14 +109,16 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
         "examples": len(data.tested.data),
         "notes": notes + likelihood_notes,
         "likelihood": likelihood,
-        "usage": usage(model, means),
+        "usage": usage(model, means) if has_latent else None,
         "neighbours": None,
         "factors": None,
         "categories": None,
         "disentanglement": None,
     }
+    if task.measure is not None:
+        content |= _finite(task.measure(model, data.batches, settings.data, config.seed))
     if fields is not None:
-        others = means if data.held_out is None else _latent_means(model, data.trained_on.data, checkpoint, task)
+        others = means if data.held_out is None else _latents(model, data.trained_on, checkpoint, task)
         everything = others if data.held_out is None else torch.cat([others, means])
         found = _factors(everything, fields, config)
         content["notes"] += found.pop("notes")
@@ -173,9 +179,14 @@ def _missing(count: int, total: int, task: Task) -> str:
 
 
 @torch.inference_mode()
-def _latent_means(model: AutoEncoder, x: Tensor, checkpoint: Checkpoint, task: Task) -> Tensor:
+def _latents(model: AutoEncoder, examples: Examples, checkpoint: Checkpoint, task: Task) -> Tensor:
+    """What stands for each example: the means of the posteriors, or what the task says."""
     device = next(model.parameters()).device
-    means = torch.cat([model.encode(part.to(device)).mean.cpu() for part in torch.split(x, _rows(x))])
+    encode = task.encode or _posterior_means
+    rows = chunk_rows(examples.data)
+    parts = torch.split(examples.data, rows)
+    lengths = [None] * len(parts) if examples.lengths is None else torch.split(examples.lengths, rows)
+    means = torch.cat([encode(model, part.to(device), some) for part, some in zip(parts, lengths, strict=True)])
     if not means.isfinite().all():
         raise CheckpointError(
             f"{checkpoint.path}: its model encodes {task.examples} as numbers that are not finite. Choose another "
@@ -184,38 +195,12 @@ def _latent_means(model: AutoEncoder, x: Tensor, checkpoint: Checkpoint, task: T
     return means
 
 
-def _rows(x: Tensor) -> int:
-    return max(1, min(500, LARGEST_CHUNK // x[0].numel()))
+def _posterior_means(model: AutoEncoder, x: Tensor, lengths: Tensor | None) -> Tensor:
+    return model.encode(x).mean.cpu()
 
 
-def _likelihood(
-    model: AutoEncoder, x: Tensor, config: EvaluateConfig, task: Task
-) -> tuple[dict[str, Any] | None, list[str]]:
-    """The numbers of the likelihood, and notes about them; of coins over greys the cross entropy, not a likelihood."""
-    if not model.likelihood.is_density:
-        return None, []
-    x, rows = x.to(next(model.parameters()).device), _rows(x)
-    are_greys = isinstance(model.likelihood, BernoulliLikelihood) and not ((x == 0) | (x == 1)).all()
-    width = 1.0 if are_greys else config.width
-    if width is None:
-        width = choose_width(model, x, samples=config.samples, rows=rows, seed=config.seed)
-    estimate = estimate_likelihood(model, x, samples=config.samples, rows=rows, seed=config.seed, width=width)
-    means = finite_or_none(estimate.means())
-    notes = ["numbers of the likelihood that are not finite are left out"] if None in means.values() else []
-    counts = {"samples": config.samples, "values": x[0].numel()}
-    if are_greys:
-        notes.append(
-            f"the {task.examples} hold other values than zeros and ones: bernoulli gives a cross entropy of greys, "
-            "which is not a likelihood"
-        )
-        return {"cross_entropy_of_greys": means["reconstruction"], "kl": means["kl"], **counts}, notes
-    effective = means["effective_samples"]
-    if effective is not None and effective < min(FEW_EFFECTIVE, config.samples / 4):
-        notes.append(
-            f"of {config.samples:,} draws hardly more than one counts (see effective samples), so the NLL is an upper "
-            "bound that may be many nats too high; more samples lower it"
-        )
-    return {**means, "proposal_width": width, **counts}, notes
+def _finite(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {name: finite_or_none(part) for name, part in parts.items()}
 
 
 def _factors(latents: Tensor, fields: list[dict[str, Any]], config: EvaluateConfig) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from dirvae.tasks.data import TaskData, open_data
 from dirvae.tasks.task import RunFacts
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.errors import ConfigError, TrainingWarning
-from dirvae.training.objective import Bound
+from dirvae.training.objective import Bound, Loss
 from dirvae.training.trainer import Trainer
 
 __all__ = ["Outcome", "build_model", "refuse_changes", "settled", "train_run"]
@@ -70,12 +70,18 @@ def train_run(
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = print,
+    model: nn.Module | None = None,
+    loss: Loss | None = None,
 ) -> Outcome:
-    """Train, evaluate and report in a run folder. The errors of data, settings and checkpoints pass through."""
+    """Train, evaluate and report in a run folder. The errors of data, settings and checkpoints pass through.
+
+    `model` and `loss` are those of the config by default; a model that is given must be one that the config makes.
+    """
     config = settled(config)
     if resume:
         refuse_changes(run, config)
-    model = build_model(config)
+    model = build_model(config) if model is None else model
+    loss = _loss(config) if loss is None else loss
     data = open_data(
         config.task.open_iterator,
         config.data,
@@ -85,7 +91,7 @@ def train_run(
     )
     try:
         evaluate = None if data.held_out is None else config.task.make_evaluation(data, config.fit.seed)
-        trainer = Trainer(model, data.batches, loss=_loss(config), config=config.fit, evaluate=evaluate, out=run)
+        trainer = Trainer(model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run)
         if resume and trainer.resume():
             say(f"{run}: continuing after step {trainer.step}.")
         else:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from dirvae.ddsp.features import RATE
-from dirvae.evaluate.sounds import HeldOutSounds
+from dirvae.evaluate.sounds import HeldOutSounds, mean_latents
+from dirvae.explore.sound_report import SoundReportContent, write_sound_report
 from dirvae.latents import LATENTS
 from dirvae.networks.audio import PRESETS, AudioVAE, SoundClips
 from dirvae.networks.audio.presets import CORES
@@ -26,6 +29,8 @@ __all__ = ["AUDIO", "CURVES", "AudioData", "AudioModel"]
 
 CURVES = ("f0.npy", "loudness.npy")
 NO_LATENT = "none"
+
+NUM_IN_GALLERY = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +69,7 @@ class AudioModel(Settings):
     num_harmonics: int | None = None
     num_bands: int = 65
     reverb_seconds: float | None = None
+    encoder_channels: int | None = None
     nats_per_unit: float = 1000.0
 
     def __post_init__(self) -> None:
@@ -75,7 +81,7 @@ class AudioModel(Settings):
         self.check("latent", self.latent in kinds, f"one of {', '.join(kinds)}")
         prior = self.prior is None or self.prior == "learned" or is_positive(self.prior)
         self.check("prior", prior, "None, 'learned' or a finite number > 0")
-        self.check_counts_or_none("num_harmonics")
+        self.check_counts_or_none("num_harmonics", "encoder_channels")
         reverb = self.reverb_seconds in (None, 0) or is_positive(self.reverb_seconds)
         self.check("reverb_seconds", reverb, "None or a finite number ≥ 0")
         self.check("nats_per_unit", is_positive(self.nats_per_unit), "a finite number > 0")
@@ -183,8 +189,41 @@ def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any
     return HeldOutSounds(data.held_out, clips_of(data.settings), seed=seed)
 
 
+def _encode(model: AudioVAE, samples: Tensor, lengths: Tensor | None) -> Tensor:
+    return mean_latents(model, samples, lengths).cpu()
+
+
+def _measure(model: AudioVAE, batches: Iterable[Any], settings: AudioData, seed: int) -> dict[str, dict[str, Any]]:
+    return {"sound": HeldOutSounds(batches, clips_of(settings), seed=seed)(model)}
+
+
 def _write_report(run: Path, model: AudioVAE, data: TaskData, facts: RunFacts) -> Path:
-    raise NotImplementedError
+    assert isinstance(data.settings, AudioData)
+    batches = data.training if data.held_out is None else data.held_out
+    clips, keys = first_clips(batches, clips_of(data.settings), NUM_IN_GALLERY)
+    content = SoundReportContent(
+        clips=clips,
+        keys=keys,
+        is_held_out=data.held_out is not None,
+        data=data.facts,
+        config=facts.config,
+        summary=facts.summary,
+    )
+    return write_sound_report(run, model, content, seed=facts.seed)
+
+
+def first_clips(
+    batches: Iterable[Any], to_clips: Callable[[Any], SoundClips], num: int
+) -> tuple[SoundClips, list[str]]:
+    """The first `num` clips of batches, fewer if there are no more, and their keys."""
+    parts: list[SoundClips] = []
+    keys: list[str] = []
+    for batch in batches:
+        parts.append(to_clips(batch))
+        keys += batch.keys
+        if len(keys) >= num:
+            break
+    return SoundClips.join(parts)[:num], keys[:num]
 
 
 AUDIO = Task(
@@ -200,4 +239,6 @@ AUDIO = Task(
     build_model=_build_model,
     make_evaluation=_make_evaluation,
     write_report=_write_report,
+    encode=_encode,
+    measure=_measure,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dirvae.tasks.data import DataSettings, divide_source
+from dirvae.tasks.data import DataSettings, ReplayedBatches, divide_source
 from dirvae.tasks.seen_data import count_seen, says_what_it_saw
 from dirvae.tasks.task import Task
 from dirvae.training.checkpoint import Checkpoint
@@ -27,22 +28,28 @@ MOST_VALUES = 1 << 27
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Examples (num, channel, *dims) as float32 on the CPU, and the JSON object of each, None without one."""
+    """Examples (num, channel, *dims) as float32 on the CPU, and the JSON object of each, None without one.
+
+    `lengths` (num,) are how much of each is not padding; None for examples that have none.
+    """
 
     data: Tensor
     fields: list[dict[str, Any] | None]
+    lengths: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class RunData:
     """The two parts of a run's data; `held_out` is None where the run held nothing out.
 
-    `appended`: examples that were appended since the checkpoint was written, which are in neither part.
+    `appended`: examples that were appended since the checkpoint was written, which are in neither part. `batches` are
+    those of the part that the model is measured on, all of it, in the order of the examples.
     """
 
     trained_on: Examples
     held_out: Examples | None
     appended: int
+    batches: ReplayedBatches
 
     @property
     def tested(self) -> Examples:
@@ -83,11 +90,16 @@ def open_run_data(
         if held_out is not None:
             held_out = Selection(held_out, range(int(held_out.shard_counts[:num_shards].sum())))
 
-    def read(part: Any) -> Examples:
-        iterator = task.open_iterator(part, settings, shuffle=True, seed=seed, fields=("json",), tail="keep")
-        return _read_examples(iterator, limit)
+    def batches(part: Any) -> ReplayedBatches:
+        return ReplayedBatches(
+            part,
+            lambda: task.open_iterator(part, settings, shuffle=True, seed=seed, fields=("json",), tail="keep"),
+        )
 
-    return RunData(read(trained_on), None if held_out is None else read(held_out), appended)
+    seen_part = _read_examples(batches(trained_on), limit)
+    if held_out is None:
+        return RunData(seen_part, None, appended, batches(trained_on))
+    return RunData(seen_part, _read_examples(batches(held_out), limit), appended, batches(held_out))
 
 
 def _count_seen(trained_on: Any, checkpoint: Checkpoint, task: Task) -> int:
@@ -108,21 +120,23 @@ def _count_seen(trained_on: Any, checkpoint: Checkpoint, task: Task) -> int:
     return seen
 
 
-def _read_examples(iterator: Any, limit: int | None) -> Examples:
+def _read_examples(batches: ReplayedBatches, limit: int | None) -> Examples:
     data: list[Tensor] = []
     fields: list[Any] = []
+    lengths: list[Tensor] = []
+    are_padded = False
     most = MOST_EXAMPLES if limit is None else limit
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*no example of the first batch has a field 'json'")
-            for batch in iterator:
-                data.append(to_device(batch.data, torch.device("cpu")))
-                fields += batch.fields["json"]
-                if limit is None:
-                    most = min(MOST_EXAMPLES, max(1, MOST_VALUES // data[0][0].numel()))
-                if len(fields) >= most:
-                    break
-    finally:
-        iterator.close()
+    with warnings.catch_warnings(), contextlib.closing(iter(batches)) as opened:
+        warnings.filterwarnings("ignore", message=".*no example of the first batch has a field 'json'")
+        for batch in opened:
+            data.append(to_device(batch.data, torch.device("cpu")))
+            fields += batch.fields["json"]
+            are_padded = are_padded or batch.lengths is not None
+            whole = torch.full((len(batch.data),), batch.data.shape[-1])
+            lengths.append(whole if batch.lengths is None else torch.as_tensor(batch.lengths))
+            if limit is None:
+                most = min(MOST_EXAMPLES, max(1, MOST_VALUES // data[0][0].numel()))
+            if len(fields) >= most:
+                break
     objects = [entry if isinstance(entry, dict) else None for entry in fields[:most]]
-    return Examples(torch.cat(data)[:most], objects)
+    return Examples(torch.cat(data)[:most], objects, torch.cat(lengths)[:most] if are_padded else None)

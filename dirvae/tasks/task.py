@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from dirvae.tasks.data import DataSettings, OpenIterator, TaskData
 from dirvae.training.feed import FeedBatch
@@ -51,6 +51,9 @@ class Task:
     build_model     (data settings, model settings) → a fresh model, drawn from torch's generator as it stands
     make_evaluation (data, seed) → (model) → numbers by name, over the held-out examples
     write_report    (run folder, model, data, facts) → the path of the page
+    encode          (model, examples, their lengths or None) → latents (num, component, *grid) that an evaluation looks
+                    at, on the CPU; None: the means of the posteriors
+    measure         (model, batches, data settings, seed) → more parts of an evaluation, by name; None: there are none
     """
 
     name: str
@@ -64,6 +67,8 @@ class Task:
     example: str | None = None
     kl_unit: str = "example"
     settle: Callable[[Any], Any] = _unchanged
+    encode: Callable[[Any, Tensor, Tensor | None], Tensor] | None = None
+    measure: Callable[[Any, Iterable[Any], Any, int], dict[str, dict[str, Any]]] | None = None
     read_batch: Callable[[Any, FeedBatch], Any] | None = None
 
     @property

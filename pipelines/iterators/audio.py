@@ -38,7 +38,8 @@ class AudioIterator(DataIterator):
                     gives the real length; "skip" leaves such windows out, and recordings shorter than a window
     curves          npy fields that are cut to the clip, and how many rows per second they have: {"f0.npy": 250}; they
                     are delivered like `fields`. Names alone, ("f0.npy", "loudness.npy"), where the manifest of the
-                    shards says their rates
+                    shards says their rates. With each comes a field `NAME@start`, (batch,) float64: seconds from a
+                    clip's first sample to its first row, above -1/2 and up to 1/2 rows, correctly rounded
 
     Keys are `KEY@START`, START in frames of the recording as it is stored. shuffle=True draws clips uniformly,
     "files" plays recordings in random order and the clips of each in their order. `select` and `limit` choose
@@ -70,7 +71,7 @@ class AudioIterator(DataIterator):
         select, limit = reading.pop("select", None), reading.pop("limit", None)
         recordings = chosen(opened_as(source, self.modality), select, limit)
         clips = ClipSource(recordings, spec, reader)
-        super().__init__(clips, decoder, **with_fields(reading, decoder.curves))
+        super().__init__(clips, decoder, **with_fields(reading, (*decoder.curves, *decoder.fields)))
 
 
 def first_sample_rate(source: Source) -> Fraction:

@@ -49,8 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser(
         prog="make_sample_data",
-        description="Make pictures of procedural scenes, sounds of synthetic instruments or short clips of moving "
-        "shapes, and beside each what it is made from.",
+        description="Make pictures of procedural scenes, sounds of six synthetic instruments or short clips of "
+        "moving shapes, and beside each what it is made from.",
     )
     add = parser.add_argument
     add("modality", nargs="?", choices=names, default=names[0], help=f"what to make (default: {names[0]})")

@@ -1,11 +1,7 @@
 """Procedural sounds: short melodies on synthetic instruments, whose pitch is known exactly. Pure functions.
 
-    organ   a few harmonics, steady
-    bowed   many harmonics, vibrato, glides between the notes
-    flute   three harmonics, vibrato, and breath: noise around them
-    string  plucked (Karplus & Strong 1983, Computer Music Journal 7(2)): it rings between two taps of a delay line
-
-Any of them may sound in a room: a reverb of decaying noise. Everything follows from a seed and a number.
+Pitches, levels and reverb (a room of decaying noise) are drawn alike for every instrument, so that none is known by
+them. Everything follows from a seed and a number.
 """
 
 from __future__ import annotations
@@ -18,17 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..order.randomness import derive_key, philox_words
+from .instruments import INSTRUMENTS, formant_gain
 
-__all__ = ["CONTROL_HZ", "INSTRUMENTS", "SAMPLE_HZ", "Note", "Sound", "sound_of", "synthesise"]
+__all__ = ["CONTROL_HZ", "LEVELS_DB", "SAMPLE_HZ", "Note", "Sound", "sound_of", "synthesise"]
 
 Floats = NDArray[np.float64]
 
-INSTRUMENTS = ("organ", "bowed", "flute", "string")
 SAMPLE_HZ = 16_000
 CONTROL_HZ = 250
 CONTROL_SAMPLES = SAMPLE_HZ // CONTROL_HZ
 SCALE = (0, 2, 4, 7, 9)  # a pentatonic one, in semitones
-PEAK = 0.8
+LEVELS_DB = (-38.0, -20.0)
+"""Levels of the softest and the loudest sound, as in `Sound`: low enough that peaks stay below 1."""
+LEVEL_SAMPLES = 512
+
 SOUND_STREAM, NOISE_STREAM = 0x50D, 0x401
 BREATH, ROOM, PLUCK = 0, 1, 2  # what noise is for; a pluck's position is added
 
@@ -44,13 +43,21 @@ class Note:
 
 @dataclass(frozen=True)
 class Sound:
-    """What a sound is made from. `noise` is the breath's level, the tone's being 1, `reverb_seconds` 0 for none."""
+    """What a sound is made from.
+
+    instrument      a name in `INSTRUMENTS`
+    noise           the breath's level, the tone's being 1; 0 for none
+    reverb_seconds  until the reverb has decayed by 60 dB; 0 for none
+    level_db        mean power of its loudest 32 ms, in dB: that of a constant 1 is 0
+    seed            of its noise
+    """
 
     instrument: str
     seconds: float
     notes: tuple[Note, ...]
     noise: float
     reverb_seconds: float
+    level_db: float
     seed: int
 
     def describe(self) -> dict[str, Any]:
@@ -59,10 +66,10 @@ class Sound:
 
 
 def sound_of(seed: int, index: int) -> Sound:
-    """The sound of a seed and a number: instruments in turn, 2 to 4 seconds, one to four notes."""
+    """The sound of a seed and a number: instruments in turn, 2 to 4 seconds, one to four notes, within `LEVELS_DB`."""
     words = philox_words(16, derive_key(seed, SOUND_STREAM, index)).tolist()
     unit = [(word >> 44) / (1 << 20) for word in words]
-    instrument = INSTRUMENTS[index % len(INSTRUMENTS)]
+    instrument = tuple(INSTRUMENTS)[index % len(INSTRUMENTS)]
     seconds = 2.0 + 0.5 * int(unit[0] * 5)
     num = 1 + int(unit[1] * 4)
     root = 48 + int(unit[2] * 12)
@@ -72,9 +79,10 @@ def sound_of(seed: int, index: int) -> Sound:
         midi = root + 12 * (step // len(SCALE)) + SCALE[step % len(SCALE)]
         start, stop = (round(seconds * CONTROL_HZ * edge / num) / CONTROL_HZ for edge in (position, position + 1))
         notes.append(Note(start, stop - start, _playable(instrument, 440.0 * 2.0 ** ((midi - 69) / 12))))
-    noise = 0.05 + 0.1 * unit[8] if instrument == "flute" else 0.0
+    noise = _between(INSTRUMENTS[instrument].breath, unit[8])
     reverb = round(0.2 + 0.6 * unit[10], 3) if unit[9] < 0.5 else 0.0
-    return Sound(instrument, seconds, tuple(notes), round(noise, 4), reverb, int(words[11] >> 33))
+    level = _between(LEVELS_DB, unit[12])
+    return Sound(instrument, seconds, tuple(notes), noise, reverb, level, int(words[11] >> 33))
 
 
 def synthesise(sound: Sound) -> tuple[Floats, Floats]:
@@ -83,9 +91,21 @@ def synthesise(sound: Sound) -> tuple[Floats, Floats]:
     Row k stands at k / CONTROL_HZ seconds.
     """
     pitch = _pitch(sound)
-    dry = _plucked(sound) if sound.instrument == "string" else _additive(sound, pitch)
+    dry = _additive(sound, pitch) if INSTRUMENTS[sound.instrument].harmonics else _plucked(sound)
     wet = _in_room(dry, sound) if sound.reverb_seconds else dry
-    return wet * (PEAK / np.abs(wet).max()), pitch[::CONTROL_SAMPLES]
+    return wet * 10.0 ** ((sound.level_db - _level_db(wet)) / 20), pitch[::CONTROL_SAMPLES]
+
+
+def _level_db(samples: Floats) -> float:
+    """What `Sound.level_db` says of samples (time,)."""
+    energy = np.concatenate([[0.0], np.cumsum(samples**2)])
+    loudest = float(np.max(energy[LEVEL_SAMPLES:] - energy[:-LEVEL_SAMPLES]))
+    return 10.0 * math.log10(loudest / LEVEL_SAMPLES)
+
+
+def _between(span: tuple[float, float], share: float) -> float:
+    """The number at this share of the way through a span, rounded to be written down."""
+    return round(span[0] + (span[1] - span[0]) * share, 4)
 
 
 def _playable(instrument: str, f0_hz: float) -> float:
@@ -102,14 +122,14 @@ def _pitch(sound: Sound) -> Floats:
     pitch = np.zeros(num)
     for note in sound.notes:
         pitch[_span(note)] = note.f0_hz
-    if sound.instrument == "bowed":
+    instrument = INSTRUMENTS[sound.instrument]
+    if instrument.glides:
         width = SAMPLE_HZ // 16
         padded = np.pad(pitch, (width, width), mode="edge")
         sums = np.concatenate([[0.0], np.cumsum(padded)])
         pitch = ((sums[2 * width :] - sums[: -2 * width]) / (2 * width))[:num]
-    if sound.instrument in ("bowed", "flute"):
-        depth = 0.006 if sound.instrument == "bowed" else 0.003
-        pitch = pitch * (1 + depth * np.sin(2 * math.pi * 5.5 * time))
+    if instrument.vibrato_depth:
+        pitch = pitch * (1 + instrument.vibrato_depth * np.sin(2 * math.pi * 5.5 * time))
     return pitch
 
 
@@ -119,17 +139,18 @@ def _span(note: Note) -> slice:
 
 def _additive(sound: Sound, pitch: Floats) -> Floats:
     """Harmonics of the pitch below half the sample rate, shaped note by note, and breath."""
-    slopes = {"organ": (1.0, 0.5, 0.35, 0.2, 0.15), "flute": (1.0, 0.3, 0.1)}
-    amplitudes = slopes.get(sound.instrument) or tuple(1 / (n + 1) for n in range(24))
+    instrument, envelope = INSTRUMENTS[sound.instrument], _envelope(sound)
+    strength = envelope * 10.0 ** ((sound.level_db - max(LEVELS_DB)) / 20)
     phase = 2 * math.pi * np.cumsum(pitch) / SAMPLE_HZ
     tone = np.zeros(len(pitch))
-    for harmonic, amplitude in enumerate(amplitudes, 1):
-        tone += np.where(harmonic * pitch < 0.45 * SAMPLE_HZ, amplitude, 0.0) * np.sin(harmonic * phase)
-    tone /= sum(amplitudes)
+    for harmonic, amplitude in enumerate(instrument.harmonics, 1):
+        hz = harmonic * pitch
+        gain = formant_gain(hz, strength) if instrument.has_formant else 1.0
+        tone += np.where(hz < 0.45 * SAMPLE_HZ, amplitude * gain, 0.0) * np.sin(harmonic * phase)
     if sound.noise:
         breath = np.convolve(_noise(sound.seed, BREATH, len(tone) + 7), np.full(8, 1 / 8), "valid")
         tone += sound.noise * breath * float(np.std(tone) / np.std(breath))
-    return tone * _envelope(sound)
+    return tone * envelope
 
 
 def _envelope(sound: Sound) -> Floats:

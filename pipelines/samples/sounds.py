@@ -26,8 +26,9 @@ def make_sample_sounds(
     """Write sounds as `sound-000000.wav`, 16 kHz mono 16 bit, 2 to 4 seconds, with what is known of each beside it.
 
     `.f0.npy` is the pitch in Hz and `.loudness.npy` the A-weighted level in dB: (row,) float32, 250 rows per second.
-    `.json` has the instrument, the notes, the noise and the reverb. The same arguments give the same
-    files; those of an earlier call are replaced, or removed beyond `num`.
+    `.json` has the instrument, the notes, the noise, the reverb and the level. Six instruments take turns; pitches and
+    levels, evenly over 18 dB, are drawn alike for all of them. The same arguments give the same files; those of an
+    earlier call are replaced, or removed beyond `num`.
 
     Returns `num`. Raises `ShardingError` for a folder with files it did not make, unless `force` adds to them, or
     that cannot be written; `ValueError` for a number that makes no sense.

@@ -218,7 +218,9 @@ def test_windows_follow_the_sample_rate() -> None:
         spectral_sums(torch.zeros(1, 50), torch.zeros(1, 51), (32,))
 
 
-@pytest.mark.parametrize(("num_samples", "taps"), [(1, 1), (1000, 333), (333, 1000), (7777, 4096)])
+@pytest.mark.parametrize(
+    ("num_samples", "taps"), [(1, 1), (1000, 333), (333, 1000), (7777, 4096), (30_000, 3), (40_001, 1500)]
+)
 def test_convolution_is_that_of_scipy(num_samples: int, taps: int) -> None:
     signal, response = torch.randn(2, num_samples), torch.randn(2, taps) / math.sqrt(taps)
     for given in (response, response[:1]):

@@ -36,7 +36,7 @@ PUBLIC = {
     ),
     "dirvae.explore": (
         *("ClipReportContent", "Clips", "ReportContent", "component_latents", "interpolate", "seen_strength"),
-        *("write_clip_report", "write_report"),
+        *("SoundReportContent", "write_clip_report", "write_report", "write_sound_report"),
     ),
     "dirvae.losses": (
         *("BernoulliLikelihood", "DiscretizedLogisticLikelihood", "GaussianLikelihood", "LIKELIHOODS"),

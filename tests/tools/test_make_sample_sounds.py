@@ -16,17 +16,18 @@ import soundfile
 from pipelines.decode.audio.loudness import a_weighting, loudness_curve
 from pipelines.errors import ShardingError
 from pipelines.samples.command import main
-from pipelines.samples.sound_synthesis import CONTROL_HZ, INSTRUMENTS, SAMPLE_HZ, sound_of, synthesise
+from pipelines.samples.instruments import INSTRUMENTS
+from pipelines.samples.sound_synthesis import CONTROL_HZ, SAMPLE_HZ, sound_of, synthesise
 from pipelines.samples.sounds import make_sample_sounds
 from pipelines.sharding import make_shards
 
-GOLDEN = "9cd94b82bb943c0694d906a1f43fcc4436c3e12e13bec00123957f6e3b6daf62"
+GOLDEN = "d8380a84609172025879ddeafd01e311c31501b5c954d90f8935d1063a7b6f85"
 LAUNCHER = Path(__file__).resolve().parents[2] / "tools" / "make_sample_data.py"
 
 
 def test_the_sounds_of_a_seed_never_change() -> None:
-    """Rounded to 12 bits: sines may differ in their last bit from one machine to another."""
-    rounded = [np.rint(synthesise(sound_of(0, index))[0] * 2**11).astype(np.int16) for index in range(4)]
+    """Rounded to 14 bits: sines may differ in their last bit from one machine to another."""
+    rounded = [np.rint(synthesise(sound_of(0, index))[0] * 2**13).astype(np.int16) for index in range(6)]
     assert hashlib.sha256(b"".join(one.tobytes() for one in rounded)).hexdigest() == GOLDEN
 
 
@@ -42,7 +43,7 @@ def test_the_same_call_makes_the_same_files_and_another_seed_others(tmp_path: Pa
 @pytest.mark.parametrize("place", range(len(INSTRUMENTS)))
 def test_the_pitch_is_the_one_that_is_heard(place: int) -> None:
     """The strongest partial within a semitone of the written pitch, in the middle of each note."""
-    for index in range(place, 24, len(INSTRUMENTS)):
+    for index in range(place, 36, len(INSTRUMENTS)):
         sound = sound_of(0, index)
         samples, pitch = synthesise(sound)
         for note in sound.notes:
@@ -63,7 +64,7 @@ def test_every_instrument_and_effect_occurs() -> None:
     assert {len(sound.notes) for sound in sounds} == {1, 2, 3, 4}
     assert {sound.seconds for sound in sounds} == {2.0, 2.5, 3.0, 3.5, 4.0}
     assert 15 < sum(sound.reverb_seconds > 0 for sound in sounds) < 45
-    assert all((sound.noise > 0) == (sound.instrument == "flute") for sound in sounds)
+    assert all((sound.noise > 0) == (sound.instrument in ("flute", "reed")) for sound in sounds)
 
 
 def test_noise_and_reverb_are_heard() -> None:
@@ -74,7 +75,7 @@ def test_noise_and_reverb_are_heard() -> None:
     clean = type(flute)(**{**vars(flute), "noise": 0.0})
     breath, none = (np.std(scipy.signal.sosfilt(high, synthesise(one)[0])) for one in (flute, clean))
     assert breath > 10 * none
-    assert breath > 0.005
+    assert breath > 0.015 * np.std(synthesise(flute)[0])
     samples, _ = synthesise(organ)
     wet, _ = synthesise(type(organ)(**{**vars(organ), "reverb_seconds": 0.5}))
     assert np.std(wet[-60:]) > 3 * np.std(samples[-60:]), "it rings on where the note has ended"
@@ -102,7 +103,8 @@ def test_a_sound_lies_beside_its_curves_and_facts_and_is_packed_with_them(tmp_pa
         assert (rate, facts["sample_rate"], facts["control_rate"]) == (16_000, 16_000, 250)
         assert len(f0) * 64 == len(loudness) * 64 == len(samples) == facts["seconds"] * rate
         assert f0.dtype == loudness.dtype == np.float32
-        assert 0.79 < np.abs(samples).max() < 0.81
+        loudest = np.lib.stride_tricks.sliding_window_view(samples**2, 512).mean(axis=1).max()
+        assert abs(10 * np.log10(loudest) - facts["level_db"]) < 0.01
         assert np.array_equal(f0, synthesise(sound_of(0, index))[1].astype(np.float32))
     curves = {"f0.npy": 250, "loudness.npy": 250}
     report = make_shards(tmp_path / "audio", tmp_path / "out", segment=1, curves=curves, workers=0, strict=True)

@@ -65,6 +65,7 @@ class AudioVAE(nn.Module):
     num_harmonics   None: so many that they reach half the sample rate down to the preset's lowest pitch
     num_bands       of the noise
     reverb_seconds  length of the reverb's impulse response; None: that of the preset; 0: no reverb
+    encoder_channels  of the encoder's convolutions; None: that of the preset
     nats_per_unit   how many nats per second one unit of the spectral loss is worth. This loss is not a likelihood, so
                     its weight beside the KL divergence is a choice
 
@@ -85,6 +86,7 @@ class AudioVAE(nn.Module):
         num_harmonics: int | None = None,
         num_bands: int = 65,
         reverb_seconds: float | None = None,
+        encoder_channels: int | None = None,
         nats_per_unit: float = NATS_PER_UNIT,
     ) -> None:
         super().__init__()
@@ -103,7 +105,12 @@ class AudioVAE(nn.Module):
         if latent is not None:
             self.latent = named_latent(latent, model_size, prior)
             self.standardise = Standardise(self.latent.prior.mean, self.latent.prior.stddev)
-            self.encoder = MelEncoder(self.sample_rate, self.control_rate, model_size, channels=size.channels)
+            self.encoder = MelEncoder(
+                self.sample_rate,
+                self.control_rate,
+                model_size,
+                channels=size.channels if encoder_channels is None else encoder_channels,
+            )
         self.decoder = DDSPDecoder(0 if latent is None else model_size, num_harmonics, num_bands, size, core=core)
         self.synthesiser = Synthesiser(self.sample_rate, num_bands=num_bands, reverb_seconds=seconds)
         self.spectral_loss = MultiScaleSpectralLoss(self.sample_rate)
@@ -118,6 +125,7 @@ class AudioVAE(nn.Module):
             "num_harmonics": num_harmonics,
             "num_bands": num_bands,
             "reverb_seconds": 0 if seconds is None else seconds,
+            "encoder_channels": encoder_channels,
             "nats_per_unit": nats_per_unit,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -68,6 +69,22 @@ class SoundClips:
         """The same clips on a device."""
         moved = {name: value.to(device) for name, value in vars(self).items() if value is not None}
         return replace(self, **moved)
+
+    @classmethod
+    def join(cls, parts: Sequence[SoundClips]) -> SoundClips:
+        """All clips of one or more parts, which are of one length."""
+        lengths = [
+            torch.full((len(part),), part.num_samples, device=part.samples.device)
+            if part.lengths is None
+            else part.lengths
+            for part in parts
+        ]
+        return cls(
+            torch.cat([part.samples for part in parts]),
+            torch.cat([part.f0 for part in parts]),
+            torch.cat([part.loudness for part in parts]),
+            torch.cat(lengths),
+        )
 
     @classmethod
     def from_batch(

@@ -1,6 +1,8 @@
 """From a sound to features per control row: the shape of its spectrum on the mel scale, without its level.
 
 sound ─▶ frames of 64 ms around each row ─▶ mel power in dB, less its mean over the mels ─▶ convolutions over the rows
+
+What is 60 dB below the strongest mel of its row counts as that much, so that a louder sound has the same shape.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ __all__ = ["MelEncoder"]
 
 FRAME_SECONDS = Fraction(64, 1000)
 LEAST_POWER = 1e-9
+FLOOR = 1e-6
 DECIBELS = 20.0
 DILATIONS = (1, 4, 16)
 KERNEL = 3
@@ -67,7 +70,8 @@ class MelEncoder(nn.Module):
         """The shape of the spectrum around each row: (batch, time) → (batch, mel, row), in units of 20 dB."""
         spectra = torch.view_as_real(framed_fft(samples, self.framing, num_frames=num_rows)).square().sum(-1)
         power = spectra @ self.filters.T
-        level = 10 * torch.log10(power + LEAST_POWER) / DECIBELS
+        floor = FLOOR * power.amax(2, keepdim=True) + LEAST_POWER
+        level = 10 * torch.log10(power + floor) / DECIBELS
         return (level - level.mean(2, keepdim=True)).transpose(1, 2)
 
     def forward(self, samples: Tensor, num_rows: int) -> Tensor:

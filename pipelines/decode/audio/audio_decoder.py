@@ -6,6 +6,7 @@ place in the run ─▶ where the window begins ─▶ its frames (PCM by their 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -22,7 +23,7 @@ from ...sources.source import Example
 from ..decoder import Details
 from ..errors import UndecodableError
 from .channels import to_channels
-from .curves import curve_rows, cut_curve
+from .curves import curve_rows, cut_curve, first_row_seconds, start_field
 from .recording_reader import RecordingReader
 from .resampling import MOST_RATIO, import_soxr, resample_window
 from .wav import MAX_CHANNELS
@@ -43,7 +44,8 @@ class AudioDecoder:
                     in a clip's share of the recording, by its place in the run
     channels        1: the mean of all; more: of a mono recording as many copies, of one with more its first ones;
                     None: as many as there are
-    curves          npy fields that are cut to the clip: suffix → rows per second
+    curves          npy fields that are cut to the clip: suffix → rows per second. For each NAME the field `NAME@start`
+                    says where its first row stands
     """
 
     def __init__(
@@ -70,6 +72,11 @@ class AudioDecoder:
     def output_rate(self) -> int | Fraction | None:
         """The rate of all clips in Hz; None where each recording keeps its own."""
         return self.spec.sample_rate
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that it makes of every clip: where the first row of each curve stands."""
+        return tuple(map(start_field, self.curves))
 
     def allocate(self, num: int) -> Samples | None:
         """(num, channel, window); None where each recording keeps its own channels."""
@@ -139,10 +146,12 @@ class AudioDecoder:
 
     def _details(self, clip: Clip, start: int, length: int) -> Details:
         key = self.spec.key(clip.located.key, start, clip.record) if self.spec.random_offset else None
+        curves = {name: self._curve(clip, name, rate, start) for name, rate in self.curves.items()}
+        starts = {start_field(name): self._first_row(clip, rate, start) for name, rate in self.curves.items()}
         return Details(
             length=length if length < self.spec.window else None,
             key=key,
-            fields={name: self._curve(clip, name, rate, start) for name, rate in self.curves.items()},
+            fields={**curves, **starts},
             rate=clip.record.rate if self.spec.sample_rate is None else None,
         )
 
@@ -161,6 +170,13 @@ class AudioDecoder:
         except UndecodableError as error:
             raise clip.error(f"its curve {name!r} does not fit {float(rate):g} rows per second: {error}") from error
 
+    def _first_row(self, clip: Clip, rate: Fraction, start: int) -> NDArray[np.float64]:
+        """Seconds from the clip's first sample to its first row, () float64; NaN where no sample rate is known."""
+        sample_rate = self.spec.sample_rate or clip.record.rate
+        if sample_rate is None:
+            return np.array(math.nan)
+        return np.array(float(first_row_seconds(start, curve_rate=rate, sample_rate=Fraction(sample_rate))))
+
     def __repr__(self) -> str:
         spec = self.spec
         parts = [f"window={spec.window}", f"hop={spec.hop}", f"sample_rate={spec.sample_rate}"]
@@ -174,6 +190,8 @@ def _curve_rates(curves: Mapping[str, float | Fraction]) -> dict[str, Fraction]:
     for name, rate in curves.items():
         if not isinstance(rate, int | float | Fraction) or not 0 < rate < float("inf"):
             raise ValueError(f"curves[{name!r}] is {rate!r}; it must be a number of rows per second, above 0.")
+    if both := [name for name in curves if start_field(name) in curves]:
+        raise ValueError(f"curves has {both[0]!r} and {start_field(both[0])!r}, which is made of it. Rename one.")
     return {name: exact_rate(rate) for name, rate in curves.items()}
 
 

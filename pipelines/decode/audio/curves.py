@@ -22,7 +22,7 @@ from ...sources.located import Member
 from ...storage.npy import read_npy_header
 from ..errors import UndecodableError
 
-__all__ = ["curve_rows", "curve_start", "cut_curve", "tolerated_rows"]
+__all__ = ["curve_rows", "curve_start", "cut_curve", "first_row_seconds", "start_field", "tolerated_rows"]
 
 HEADER_BYTES = 10_240
 LEAST_TOLERATED, MOST_TOLERATED, TOLERATED_SHARE = 4, 16, Fraction(1, 200)
@@ -38,10 +38,27 @@ def curve_rows(start: int, window: int, *, curve_rate: Fraction, sample_rate: Fr
     return range(first, first + max(1, int(window * rows_a_frame + Fraction(1, 2))))
 
 
+def start_field(name: str) -> str:
+    """The field of a batch that says where the first row of curve `name` stands: "f0.npy@start"."""
+    return f"{name}@start"
+
+
+def first_row_seconds(start: int, *, curve_rate: Fraction, sample_rate: Fraction) -> Fraction:
+    """Seconds from frame `start` to the row nearest to it, the first that its clip gets: above -1/2, up to 1/2 rows.
+
+    `start` is in frames at `sample_rate`; rates are in rows and frames per second.
+    """
+    first = curve_rows(start, 1, curve_rate=curve_rate, sample_rate=sample_rate).start
+    return first / curve_rate - start / sample_rate
+
+
 def curve_start(
     start: int, rate: float | Fraction, sample_rate: int | Fraction, *, stored_rate: int | Fraction | None = None
 ) -> Fraction:
-    """Seconds from a clip's first sample to its first row of a curve, within half a row: above -1/2, up to 1/2 rows.
+    """Seconds from a clip's first sample to its first row of a curve, by its key: above -1/2, up to 1/2 rows.
+
+    Batches say the same, as float64, in their field `NAME@start`, which is exact for every clip; this function is for
+    keys without their batches.
 
     start        where the clip begins: START of its key KEY@START, in frames of the recording as it is stored
     rate         of the curve, in rows per second
@@ -55,7 +72,7 @@ def curve_start(
     frame, clip_rate, rate = operator.index(start), Fraction(sample_rate), exact_rate(rate)
     if stored_rate is not None:
         frame = math.ceil(frame * clip_rate / Fraction(stored_rate))
-    return curve_rows(frame, 1, curve_rate=rate, sample_rate=clip_rate).start / rate - frame / clip_rate
+    return first_row_seconds(frame, curve_rate=rate, sample_rate=clip_rate)
 
 
 def tolerated_rows(whole: Fraction) -> Fraction:

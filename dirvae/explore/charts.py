@@ -1,0 +1,73 @@
+"""Charts as inline SVG that takes the page's text colour, so that it reads on light and on dark."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["COLOURS", "INK", "draw_chart", "time_axis"]
+
+INK = "#010203"
+"""Stands for the page's text colour until the SVG is written."""
+
+COLOURS = ("#3b82c4", "#dd8a2e", "#3fa37a")
+"""Of lines, the first one's first: each has enough contrast on white and on near black."""
+
+
+def draw_chart(
+    name: str,
+    draw: Callable[[Any], None],
+    *,
+    inches: tuple[float, float] = (3.6, 2.1),
+    place: tuple[float, float, float, float] | None = None,
+    has_grid: bool = True,
+) -> str:
+    """What `draw` draws on matplotlib axes, as an `<svg>` element; its text is text, in the font of the page around it.
+
+    `name` is different for each chart of a page: the parts of the SVG are named after it. `place` is that of the axes
+    in the picture (left, bottom, width, height) as shares, so that those of charts side by side are level; None: as
+    large as the labels allow.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9, "font.family": "sans-serif"}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=inches, layout="constrained" if place is None else None)
+        axes = figure.add_subplot() if place is None else figure.add_axes(place)
+        draw(axes)
+        _style(axes, has_grid)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _inline(buffer.getvalue())
+
+
+def time_axis(axes: Any, seconds: float) -> None:
+    """Name the axis of time, from 0 on, with a few round ticks."""
+    from matplotlib.ticker import FormatStrFormatter, MaxNLocator
+
+    axes.set_xlim(0, seconds)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.set_xlabel("seconds")
+
+
+def _style(axes: Any, has_grid: bool) -> None:
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.tick_params(colors=INK, length=3)
+    if has_grid:
+        axes.grid(color=INK, alpha=0.12, lw=0.6)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(INK)
+
+
+def _inline(svg: str) -> str:
+    element = svg[svg.index("<svg") :]
+    element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
+    element = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", element, count=1)
+    element = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", element, count=1)
+    return element.replace(INK, "currentColor").strip()

@@ -1,0 +1,219 @@
+"""What shows a trained `AudioVAE`: reconstructions and their parts, timbres alone, a path between clips, samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from dirvae.ddsp.harmonics import harmonic_amplitudes
+from dirvae.ddsp.pitch import CONFIDENT, track_f0
+from dirvae.ddsp.pitch.tracking import highest_pitch
+from dirvae.evaluate.sounds import loudness_rows
+from dirvae.explore.traversals import component_latents, farthest_pair, interpolate, seen_strength
+from dirvae.latents.latent import SimplexLatent
+from dirvae.networks.audio import AudioOutput, AudioVAE, SoundClips
+from dirvae.seeding import Purpose, derive_seed, seeded
+
+__all__ = ["ShownClip", "SoundGallery", "Timbre", "choose_clips", "make_sound_gallery"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """How much is shown at most, so that the page stays below about 10 MB."""
+
+    clips: int
+    seconds: float
+    phrase_seconds: float
+    timbres: int
+
+
+AMOUNTS = Amounts(clips=4, seconds=4.0, phrase_seconds=2.5, timbres=12)
+AMOUNTS_OF_HIGH_RATES = Amounts(clips=3, seconds=3.0, phrase_seconds=2.0, timbres=8)
+HIGH_RATE = 32_000
+"""Samples per second."""
+STEPS, SAMPLES = 5, 4
+ROWS = 8
+"""Clips that are encoded at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShownClip:
+    """A clip and what the model makes of it, without padding, on the CPU.
+
+    number            of the clip among those that were given
+    sounds            (time,) by label, the original first
+    f0, loudness      (row,) Hz and dB of the original; `played_f0` is NaN where the reconstruction has no pitch
+    latent            the mean of its posterior, (component, row); None without one
+    spectral_loss, loudness_error_db  of the reconstruction
+    """
+
+    number: int
+    sounds: dict[str, Tensor]
+    f0: Tensor
+    played_f0: Tensor
+    loudness: Tensor
+    played_loudness: Tensor
+    latent: Tensor | None
+    spectral_loss: float
+    loudness_error_db: float
+
+
+@dataclass(frozen=True, eq=False)
+class Timbre:
+    """A component alone: its number, its mean over the clips (a share, on the simplex), whether it is in use, the
+    phrase that it plays, (time,), and the mean amplitude of each harmonic in it, (harmonic,).
+    """
+
+    number: int
+    mean: float
+    is_used: bool
+    sound: Tensor
+    harmonics: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class SoundGallery:
+    """Clips and, with a latent, what it plays with the pitch and the loudness of the one numbered `phrase`.
+
+    That is the clip whose pitch moves most. The timbres in use come first. `line` are sounds between the clips numbered
+    `pair`. Both number those that are shown.
+    """
+
+    clips: list[ShownClip]
+    phrase: int
+    timbres: list[Timbre]
+    line: list[Tensor]
+    pair: tuple[int, int]
+    samples: list[Tensor]
+
+
+def choose_clips(clips: SoundClips, keys: Sequence[str], num: int) -> list[int]:
+    """The numbers of up to `num` clips of different recordings, of each the loudest clip; then of any recordings.
+
+    Keys of clips of one recording are the same up to "@".
+    """
+    levels = clips.loudness.mean(1).tolist()
+    loudest: dict[str, int] = {}
+    for number, key in enumerate(keys):
+        name = key.rpartition("@")[0] or key
+        if name not in loudest or levels[number] > levels[loudest[name]]:
+            loudest[name] = number
+    chosen = list(loudest.values())[:num]
+    others = [number for number in range(len(keys)) if number not in chosen]
+    return chosen + others[: num - len(chosen)]
+
+
+@torch.inference_mode()
+def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], *, seed: int) -> SoundGallery:
+    """Make the gallery of a model from clips; they are moved to its device.
+
+    A few are shown, of a few seconds; all of them determine how strong each component gets.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    amounts = AMOUNTS_OF_HIGH_RATES if model.sample_rate >= HIGH_RATE else AMOUNTS
+    chosen = choose_clips(clips, keys, amounts.clips)
+    noise = derive_seed(seed, Purpose.PICTURES) % 2**62
+    found = [_one(clips, number, model, amounts.seconds).to(device) for number in chosen]
+    shown = [_show(model, clip, number, noise) for number, clip in zip(chosen, found, strict=True)]
+    place = max(range(len(shown)), key=lambda number: float(shown[number].f0.max() / shown[number].f0.min()))
+    if model.latent is None:
+        return SoundGallery(shown, place, [], [], (0, 0), [])
+    phrase = _one(found[place], 0, model, amounts.phrase_seconds)
+    means = torch.stack([clip.latent.mean(1) for clip in shown if clip.latent is not None]).to(device)
+    pair = farthest_pair(means)
+    line = _play(model, phrase, interpolate(means[pair[0]], means[pair[1]], STEPS), noise)
+    with seeded(derive_seed(seed, Purpose.PICTURES, 1), device):
+        drawn = model.latent.prior.sample(SAMPLES).to(device)
+    return SoundGallery(
+        clips=shown,
+        phrase=place,
+        timbres=_timbres(model, _latent_rows(model, clips, device), phrase, amounts.timbres, noise),
+        line=list(line.reconstruction.cpu()),
+        pair=pair,
+        samples=list(_play(model, phrase, drawn, noise).reconstruction.cpu()),
+    )
+
+
+def _one(clips: SoundClips, number: int, model: AudioVAE, seconds: float) -> SoundClips:
+    """One clip without its padding, at most so long, and at least one control row."""
+    length = clips.num_samples if clips.lengths is None else int(clips.lengths[number])
+    length = max(1, min(length, math.ceil(seconds * model.sample_rate)))
+    rows = min(clips.num_rows, model.num_rows(length))
+    one = clips[number : number + 1]
+    return replace(
+        one, samples=one.samples[:, :length], f0=one.f0[:, :rows], loudness=one.loudness[:, :rows], lengths=None
+    )
+
+
+def _show(model: AudioVAE, clip: SoundClips, number: int, seed: int) -> ShownClip:
+    out = model.reconstruct(clip, seed=seed)
+    played = track_f0(
+        out.reconstruction.cpu().nan_to_num(0.0, 0.0, 0.0),
+        model.sample_rate,
+        rate=model.control_rate,
+        highest=highest_pitch(model.sample_rate),
+    )
+    f0, confidence = (curve.values[0, : clip.num_rows] for curve in (played.f0, played.confidence))
+    mine, theirs = (loudness_rows(model, sound, clip.num_rows)[0] for sound in (out.reconstruction, clip.samples))
+    sounds = {"Original": clip.samples, "Reconstruction": out.reconstruction}
+    sounds |= {"Harmonics": out.parts.harmonics, "Noise": out.parts.noise}
+    if model.synthesiser.reverb is not None:
+        sounds["Before reverb"] = out.parts.dry
+    return ShownClip(
+        number=number,
+        sounds={label: sound[0].cpu() for label, sound in sounds.items()},
+        f0=clip.f0[0].cpu(),
+        played_f0=torch.where(confidence >= CONFIDENT, f0, torch.nan),
+        loudness=theirs.cpu(),
+        played_loudness=mine.cpu(),
+        latent=None if out.latent is None else out.latent[0].cpu(),
+        spectral_loss=float(model.spectral_loss(out.reconstruction, clip.samples)[0]),
+        loudness_error_db=float((mine - theirs).abs().mean()),
+    )
+
+
+def _latent_rows(model: AudioVAE, clips: SoundClips, device: torch.device) -> Tensor:
+    """Means of the posteriors of all rows that are not padding: (row, component)."""
+    found = []
+    for start in range(0, len(clips), ROWS):
+        part = clips[start : start + ROWS].to(device)
+        mean = model.encode(part.samples, num_rows=part.num_rows).mean
+        found.append(mean.movedim(1, 2)[model.real_rows(part)])
+    return torch.cat(found)
+
+
+def _timbres(model: AudioVAE, rows: Tensor, phrase: SoundClips, most: int, seed: int) -> list[Timbre]:
+    assert model.latent is not None
+    used, means = model.latent.components_in_use(rows), rows.mean(0)
+    rank = (used.float() * 2 + means / means.abs().max().clamp(min=1e-9)).argsort(descending=True)[:most]
+    if isinstance(model.latent, SimplexLatent):
+        alone = torch.eye(model.model_size, device=rows.device)
+    else:
+        alone = component_latents(means, seen_strength(rows), on_simplex=False)
+    out = _play(model, phrase, alone[rank], seed)
+    strengths = _mean_harmonics(model, out)
+    return [
+        Timbre(number, float(means[number]), bool(used[number]), out.reconstruction[place].cpu(), strengths[place])
+        for place, number in enumerate(rank.tolist())
+    ]
+
+
+def _mean_harmonics(model: AudioVAE, out: AudioOutput) -> Tensor:
+    """Mean amplitude of each harmonic over the rows: (example, harmonic) on the CPU."""
+    controls = out.controls
+    played = harmonic_amplitudes(
+        controls.f0, controls.amplitude, controls.distribution, sample_rate=model.sample_rate
+    )
+    return played.values.mean(1).cpu()
+
+
+def _play(model: AudioVAE, phrase: SoundClips, latents: Tensor, seed: int) -> AudioOutput:
+    """One phrase played with latents (num, component), each the same in all rows."""
+    num = len(latents)
+    repeated = SoundClips(*(values.expand(num, -1) for values in (phrase.samples, phrase.f0, phrase.loudness)))
+    return model.reconstruct(repeated, latent=latents[:, :, None].expand(-1, -1, phrase.num_rows), seed=seed)

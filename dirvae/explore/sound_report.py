@@ -1,0 +1,155 @@
+"""`report.html` of sound: players, spectrograms and timbres on one self-contained page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from dirvae.explore.page import write_page
+from dirvae.explore.pictures import save_sheet
+from dirvae.explore.players import Player, make_players
+from dirvae.explore.sound_charts import OTHERS, TIMBRES, draw_harmonics, draw_lines, draw_shares
+from dirvae.explore.sound_gallery import ShownClip, SoundGallery, make_sound_gallery
+from dirvae.explore.sound_panels import sound_panels
+from dirvae.explore.spectrograms import RANGE_DB, draw_spectrogram, mel_levels, scale_colours, spectrogram_pixels
+from dirvae.latents.latent import SimplexLatent
+from dirvae.networks.audio import AudioVAE, SoundClips
+from dirvae.training.logging import read_metrics
+
+__all__ = ["SoundReportContent", "write_sound_report"]
+
+
+@dataclass(frozen=True, eq=False)
+class SoundReportContent:
+    """What a report shows besides the metrics of its run.
+
+    `clips` are held-out ones, or of training where nothing was held out, with the key of each; the mappings hold JSON
+    values: the data, the settings, the numbers at the end.
+    """
+
+    clips: SoundClips
+    keys: Sequence[str]
+    is_held_out: bool
+    data: Mapping[str, Any]
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
+
+
+def write_sound_report(run: Path, model: AudioVAE, content: SoundReportContent, *, seed: int) -> Path:
+    """Write `report.html` and `pictures/` into a run folder; returns the page's path. Raises `OSError`."""
+    gallery = make_sound_gallery(model, content.clips, content.keys, seed=seed)
+    has_latent = model.latent is not None
+    shown = [_Drawn(clip, model, content.keys[clip.number]) for clip in gallery.clips]
+    _save_pictures(run / "pictures", gallery, [clip.levels for clip in shown], model)
+    are_shares = isinstance(model.latent, SimplexLatent)
+    order = [timbre.number for timbre in gallery.timbres]
+    alone = _phrase_players(gallery, model)
+    return write_page(
+        run,
+        "sound_report.html",
+        content,
+        sound_panels(read_metrics(run / "metrics.jsonl"), has_latent=has_latent),
+        noun="clip",
+        is_held_out=content.is_held_out,
+        has_latent=has_latent,
+        has_reverb=model.synthesiser.reverb is not None,
+        are_shares=are_shares,
+        clips=[clip.for_page(order, are_shares=are_shares) for clip in shown],
+        phrase=content.keys[gallery.clips[gallery.phrase].number],
+        timbres=_timbre_cards(gallery, alone),
+        line=alone["line"],
+        ends=[content.keys[gallery.clips[place].number] for place in gallery.pair],
+        samples=alone["samples"],
+        others_colour=OTHERS,
+        scale_colours=scale_colours(),
+    )
+
+
+class _Drawn:
+    """A shown clip as players and charts; charts are SVG, which the template takes as it is."""
+
+    def __init__(self, clip: ShownClip, model: AudioVAE, key: str) -> None:
+        self.clip, self.key, self.sample_rate = clip, key, model.sample_rate
+        self.rate = float(model.control_rate)
+        self.levels = mel_levels([clip.sounds[label] for label in ("Original", "Reconstruction")], self.sample_rate)
+
+    def for_page(self, order: list[int], *, are_shares: bool) -> dict[str, Any]:
+        """What the template shows; `order` are the components that have colours."""
+        clip, name = self.clip, f"clip {self.clip.number}"
+        pitch = {"original": clip.f0, "reconstruction": clip.played_f0}
+        loudness = {"original": clip.loudness, "reconstruction": clip.played_loudness}
+        latent = None
+        if clip.latent is not None:
+            latent = draw_shares(f"latent of {name}", clip.latent, order, self.rate, are_shares=are_shares)
+        return {
+            "key": self.key,
+            "seconds": len(clip.sounds["Original"]) / float(self.sample_rate),
+            "spectral_loss": clip.spectral_loss,
+            "loudness_error_db": clip.loudness_error_db,
+            "players": make_players(clip.sounds, float(self.sample_rate)),
+            "spectrograms": [
+                draw_spectrogram(f"spectrogram {place} of {name}", levels, self.sample_rate)
+                for place, levels in enumerate(self.levels)
+            ],
+            "pitch": draw_lines(f"pitch of {name}", pitch, self.rate, has_log_axis=True),
+            "loudness": draw_lines(f"loudness of {name}", loudness, self.rate),
+            "latent": latent,
+        }
+
+
+def _phrase_players(gallery: SoundGallery, model: AudioVAE) -> dict[str, list[Player]]:
+    """Players of all sounds that play the same phrase, at one level."""
+    ends = max(len(gallery.line) - 1, 1)
+    labels = {
+        "timbres": [f"Timbre {timbre.number}" for timbre in gallery.timbres],
+        "line": [_place(step, ends) for step in range(len(gallery.line))],
+        "samples": [f"Sample {number + 1}" for number in range(len(gallery.samples))],
+    }
+    sounds = [*(timbre.sound for timbre in gallery.timbres), *gallery.line, *gallery.samples]
+    names = [label for group in labels.values() for label in group]
+    players = iter(make_players(dict(zip(names, sounds, strict=True)), float(model.sample_rate)))
+    return {group: [next(players) for _ in found] for group, found in labels.items()}
+
+
+def _place(step: int, last: int) -> str:
+    """What a step between two clips is called."""
+    return {0: "First clip", last: "Second clip"}.get(step, f"{100 * step / last:.0f} %")
+
+
+def _timbre_cards(gallery: SoundGallery, alone: dict[str, list[Player]]) -> list[dict[str, Any]]:
+    largest = max((abs(timbre.mean) for timbre in gallery.timbres), default=0.0) or 1.0
+    return [
+        {
+            "number": timbre.number,
+            "mean": timbre.mean,
+            "is_used": timbre.is_used,
+            "colour": colour,
+            "bar_percent": round(100 * abs(timbre.mean) / largest, 1),
+            "player": player,
+            "harmonics": draw_harmonics(f"harmonics of {timbre.number}", timbre.harmonics, colour),
+        }
+        for timbre, player, colour in zip(gallery.timbres, alone["timbres"], TIMBRES, strict=False)
+    ]
+
+
+def _save_pictures(folder: Path, gallery: SoundGallery, pairs: list[list[Tensor]], model: AudioVAE) -> None:
+    """Spectrograms of the clips above those of their reconstructions, and of each timbre, as PNG files."""
+    longest = max(level.shape[1] for pair in pairs for level in pair)
+    columns = [[spectrogram_pixels(_widened(level, longest)) for level in pair] for pair in pairs]
+    save_sheet(folder / "spectrograms.png", [np.stack(row) for row in zip(*columns, strict=True)])
+    if gallery.timbres:
+        levels = mel_levels([timbre.sound for timbre in gallery.timbres], model.sample_rate)
+        tiles = [spectrogram_pixels(level) for level in levels]
+        save_sheet(
+            folder / "timbres.png", [np.stack(tiles[start : start + 4]) for start in range(0, len(tiles), 4)]
+        )
+
+
+def _widened(levels: Tensor, num_frames: int) -> Tensor:
+    return F.pad(levels, (0, num_frames - levels.shape[1]), value=-RANGE_DB)
