@@ -143,7 +143,7 @@ def test_a_model_is_made_again_from_its_config() -> None:
     again = AudioVAE(**model.config)
     again.load_state_dict(model.state_dict())
     assert again.config == model.config
-    assert AudioVAE(44_100, preset="small", reverb_seconds=0).synthesiser.reverb is None
+    assert AudioVAE(44_100).synthesiser.reverb is None
     assert AudioVAE(44_100, preset="small").num_harmonics == math.ceil(22_050 / PRESETS["small"].lowest_hz)
 
 
