@@ -208,7 +208,8 @@ class AudioVAE(nn.Module):
         second, both over the rows that are not padding. "loss" = reconstruction + kl_weight · max(kl_per_second,
         free_nats) / nats_per_unit: a latent per row costs by time. `mask` (batch,) is False for padding.
         """
-        spectral = self.spectral_loss(out.reconstruction, clips.samples, clips.lengths)
+        with torch.autocast(clips.samples.device.type, enabled=False):
+            spectral = self.spectral_loss(out.reconstruction, clips.samples, clips.lengths)
         reconstruction = masked_mean(spectral, mask)
         per_example, per_second = self.kl(clips, out.posterior)
         charged = masked_mean(per_second.clamp(min=free_nats), mask)

@@ -83,13 +83,17 @@ class DDSPDecoder(nn.Module):
         """
         inputs = self._read(latent, f0, loudness)
         remembered, state = self.core(inputs, state)
-        raw = self.head(self.output_stack(torch.cat((remembered, inputs), 2)))
-        amplitude, distribution, magnitudes = torch.split(raw, self.sizes, 2)
+        made = self.output_stack(torch.cat((remembered, inputs), 2))
+        with torch.autocast(made.device.type, enabled=False):
+            return self._controls(made.float(), loudness), state
+
+    def _controls(self, made: Tensor, loudness: Tensor) -> ControlRows:
+        """Controls in float32: half precision steps from row to row by what can be heard."""
+        amplitude, distribution, magnitudes = torch.split(self.head(made), self.sizes, 2)
         level = loudness[..., None] / 20
-        rows = ControlRows(
+        return ControlRows(
             exp_sigmoid(amplitude + level)[..., 0], exp_sigmoid(distribution), exp_sigmoid(magnitudes + level)
         )
-        return rows, state
 
     def _read(self, latent: Tensor | None, f0: Tensor, loudness: Tensor) -> Tensor:
         """What the stacks make of the inputs: (batch, row, channel)."""
