@@ -2,13 +2,14 @@
 
     python benchmarks/sound/steps.py SHARDS [--steps 3100] [--preset tiny] [--clip-seconds 0.25]
 
-Printed are the median CPU milliseconds of 200 steps in the middle of each of ten equal parts of the run, and the ratio of
+Printed are the median CPU milliseconds of 200 steps in the middle of each of ten equal parts, and the ratio of
 steps 2,900 to 3,100 to steps 200 to 400. The run is written to a temporary folder, with checkpoints and evaluations.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import sys
@@ -49,7 +50,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         train_run(config, Path(folder), loss=timed, say=lambda sentence: None)
-    spent = [1000 * (after - before) for before, after in zip(began[:-1], began[1:], strict=True)]
+    spent = [1000 * (after - before) for before, after in itertools.pairwise(began)]
     part = len(spent) // 10
     middles = [
         statistics.median(spent[start + part // 2 - 100 : start + part // 2 + 100])
