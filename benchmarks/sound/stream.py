@@ -1,6 +1,6 @@
 """Playing an `AudioVAE` block by block, on one thread: time per block, and memory from the start to the end.
 
-    python benchmarks/sound/stream.py [--minutes 10] [--sample-rate 44100] [--block 512] [--preset small] [--core gru]
+    python benchmarks/sound/stream.py [--minutes 10] [--sample-rate 44100] [--block 512] [--preset small]
 
 A block has to be ready before it is over: at 44,100 Hz 512 samples last 11.6 ms. CPU is that of the playing thread
 alone, wall includes what the machine does besides. The garbage collector is frozen and off, as in a player.
@@ -29,7 +29,8 @@ def main() -> None:
     options = read_options()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = AudioVAE(options.sample_rate, preset=options.preset, core=options.core).eval()
+    reverb = options.reverb_seconds or None
+    model = AudioVAE(options.sample_rate, preset=options.preset, core=options.core, reverb_seconds=reverb).eval()
     stream = DDSPStream(model)
     num_blocks = round(options.minutes * 60 * options.sample_rate / options.block)
     cpu, wall = np.zeros(num_blocks), np.zeros(num_blocks)
@@ -95,6 +96,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--sample-rate", type=int, default=44_100)
     parser.add_argument("--block", type=int, default=512, help="samples per block")
     parser.add_argument("--preset", default="small")
+    parser.add_argument("--reverb-seconds", type=float, default=0.5, help="0 for none")
     parser.add_argument("--core", help="gru or conv; that of the preset by default")
     return parser.parse_args()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+import torch
 from torch import Tensor, nn
 
 from dirvae.ddsp.block import Block
@@ -71,12 +72,13 @@ class Synthesiser(nn.Module):
     def forward(self, controls: Controls, seeds: Tensor, num_samples: int) -> SynthesisedSound:
         """The sound of `controls`, `num_samples` from time 0 on. `seeds`: (batch,) int64, of the noise.
 
-        Raises `ValueError` for controls whose shapes do not fit.
+        Computed in float32 at least, inside autocast too. Raises `ValueError` for controls whose shapes do not fit.
         """
-        harmonics = self.play_harmonics(controls, Block(num_samples, self.sample_rate))[0]
-        noise: Tensor = self.noise(controls.magnitudes, seeds, num_samples)
-        dry = harmonics + noise.to(harmonics.dtype)
-        return SynthesisedSound(harmonics, noise, dry, dry if self.reverb is None else self.reverb(dry))
+        with torch.autocast(controls.f0.values.device.type, enabled=False):
+            harmonics = self.play_harmonics(controls, Block(num_samples, self.sample_rate))[0]
+            noise: Tensor = self.noise(controls.magnitudes, seeds, num_samples)
+            dry = harmonics + noise.to(harmonics.dtype)
+            return SynthesisedSound(harmonics, noise, dry, dry if self.reverb is None else self.reverb(dry))
 
     def play_harmonics(
         self, controls: Controls, block: Block, *, phase: Tensor | None = None

@@ -70,7 +70,7 @@ class AudioModel(Settings):
     num_bands: int = 65
     reverb_seconds: float | None = None
     encoder_channels: int | None = None
-    nats_per_unit: float = 1000.0
+    nats_per_unit: float = 10_000.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,8 +82,8 @@ class AudioModel(Settings):
         prior = self.prior is None or self.prior == "learned" or is_positive(self.prior)
         self.check("prior", prior, "None, 'learned' or a finite number > 0")
         self.check_counts_or_none("num_harmonics", "encoder_channels")
-        reverb = self.reverb_seconds in (None, 0) or is_positive(self.reverb_seconds)
-        self.check("reverb_seconds", reverb, "None or a finite number ≥ 0")
+        reverb = self.reverb_seconds is None or is_positive(self.reverb_seconds)
+        self.check("reverb_seconds", reverb, "None or a finite number > 0")
         self.check("nats_per_unit", is_positive(self.nats_per_unit), "a finite number > 0")
 
 
@@ -99,7 +99,7 @@ def _add_arguments(add: AddFlag) -> None:
     )
     add("--num-harmonics", "harmonics; as many as reach half the sample rate by default", type=int)
     add("--num-bands", "bands of the noise", type=int)
-    add("--reverb-seconds", "length of the reverb, 0 for none; that of the preset by default", type=float)
+    add("--reverb-seconds", "length of a reverb that is learned; none by default", type=float)
     add("--nats-per-unit", "nats per second of KL that one unit of the spectral loss is worth", type=float)
 
 
@@ -127,8 +127,9 @@ def _control_rate(source: Source) -> float:
     if not all(rates):
         missing = " and ".join(name for name, found in zip(CURVES, rates, strict=True) if not found)
         raise ConfigError(
-            f"{source.name}: its recordings have no {missing}, which the decoder plays from. Pack them with python "
-            "tools/make_shards.py data/audio --features f0,loudness."
+            f"{source.name}: its recordings have no {missing} of a known rate, which the decoder plays from. Pack them "
+            "with python tools/make_shards.py data/audio --features f0,loudness; add --overwrite-features where files "
+            "of these names lie beside them."
         )
     if len(set(rates[0]) | set(rates[1])) > 1:
         raise ConfigError(

@@ -143,7 +143,7 @@ def test_a_model_is_made_again_from_its_config() -> None:
     again = AudioVAE(**model.config)
     again.load_state_dict(model.state_dict())
     assert again.config == model.config
-    assert AudioVAE(44_100, preset="small", reverb_seconds=0).synthesiser.reverb is None
+    assert AudioVAE(44_100).synthesiser.reverb is None
     assert AudioVAE(44_100, preset="small").num_harmonics == math.ceil(22_050 / PRESETS["small"].lowest_hz)
 
 
@@ -194,3 +194,37 @@ def test_a_clip_without_pitch_is_named() -> None:
         SoundClips.from_batch(one, rate=250)
     with pytest.raises(ValueError, match=r"loudness has shape \(2, 4\)|f0 has shape"):
         SoundClips(torch.zeros(2, 8), torch.ones(2, 3), torch.ones(2, 4))
+
+
+def test_half_precision_is_left_to_the_layers_that_can_do_with_it() -> None:
+    torch.manual_seed(0)
+    clips, model = tones(2), AudioVAE(**SMALL)
+    latent = model.encode(clips.samples, num_rows=clips.num_rows).mean.detach()
+    whole = model.reconstruct(clips, latent=latent)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = model.reconstruct(clips, latent=latent)
+        terms = model.loss(clips, model(clips))
+    assert half.controls.amplitude.values.dtype == half.reconstruction.dtype == torch.float32
+    torch.testing.assert_close(half.reconstruction, whole.reconstruction, atol=0.1, rtol=0)
+    for term in terms.values():
+        assert term.dtype == torch.float32
+        assert term.isfinite()
+    terms["loss"].backward()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+def test_a_gpu_plays_and_learns_what_the_cpu_does(preset: str) -> None:
+    torch.manual_seed(0)
+    clips, model = tones(2), AudioVAE(**{**SMALL, "preset": preset, "reverb_seconds": 0.05})
+    expected = model.reconstruct(clips)
+    on_gpu = model.to("cuda")
+    there = clips.to("cuda")
+    found = on_gpu.reconstruct(there, latent=None if expected.latent is None else expected.latent.to("cuda"))
+    torch.testing.assert_close(found.reconstruction.cpu(), expected.reconstruction, atol=2e-3, rtol=0)
+    terms = on_gpu.loss(there, on_gpu(there))
+    terms["loss"].backward()
+    for name, value in on_gpu.named_parameters():
+        assert value.grad is not None, name
+        assert value.grad.isfinite().all(), name

@@ -69,7 +69,12 @@ def make_case(
 ) -> Case:
     torch.manual_seed(1)
     model = AudioVAE(
-        sample_rate, control_rate=control_rate, core=core, latent=latent, reverb_seconds=reverb, preset=preset
+        sample_rate,
+        control_rate=control_rate,
+        core=core,
+        latent=latent,
+        reverb_seconds=reverb or None,
+        preset=preset,
     ).eval()
     if model.synthesiser.reverb is not None:
         with torch.no_grad():

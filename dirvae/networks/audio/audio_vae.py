@@ -24,7 +24,7 @@ from dirvae.networks.audio.presets import find_preset
 
 __all__ = ["AudioOutput", "AudioVAE"]
 
-NATS_PER_UNIT = 1000.0
+NATS_PER_UNIT = 10_000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,8 @@ class AudioVAE(nn.Module):
     core            what remembers earlier rows: "gru" or "conv"; None: that of the preset
     num_harmonics   None: so many that they reach half the sample rate down to the preset's lowest pitch
     num_bands       of the noise
-    reverb_seconds  length of the reverb's impulse response; None: that of the preset; 0: no reverb
+    reverb_seconds  length of the reverb's impulse response; None: no reverb. A clip does not hear what was before it,
+                    so that clips must be several times as long
     encoder_channels  of the encoder's convolutions; None: that of the preset
     nats_per_unit   how many nats per second one unit of the spectral loss is worth. This loss is not a likelihood, so
                     its weight beside the KL divergence is a choice
@@ -95,7 +96,6 @@ class AudioVAE(nn.Module):
             raise ValueError(f"nats_per_unit is {nats_per_unit}; it must be a finite number above 0.")
         if num_harmonics is None:
             num_harmonics = math.ceil(float(sample_rate) / 2 / size.lowest_hz)
-        seconds = size.reverb_seconds if reverb_seconds is None else (reverb_seconds or None)
         self.sample_rate = exact_rate(sample_rate, "sample_rate")
         self.control_rate = exact_rate(control_rate, "control_rate")
         self.model_size, self.num_harmonics, self.nats_per_unit = model_size, num_harmonics, nats_per_unit
@@ -112,7 +112,7 @@ class AudioVAE(nn.Module):
                 channels=size.channels if encoder_channels is None else encoder_channels,
             )
         self.decoder = DDSPDecoder(0 if latent is None else model_size, num_harmonics, num_bands, size, core=core)
-        self.synthesiser = Synthesiser(self.sample_rate, num_bands=num_bands, reverb_seconds=seconds)
+        self.synthesiser = Synthesiser(self.sample_rate, num_bands=num_bands, reverb_seconds=reverb_seconds)
         self.spectral_loss = MultiScaleSpectralLoss(self.sample_rate)
         self._config: dict[str, Any] = {
             "sample_rate": sample_rate,
@@ -124,7 +124,7 @@ class AudioVAE(nn.Module):
             "core": core,
             "num_harmonics": num_harmonics,
             "num_bands": num_bands,
-            "reverb_seconds": 0 if seconds is None else seconds,
+            "reverb_seconds": reverb_seconds,
             "encoder_channels": encoder_channels,
             "nats_per_unit": nats_per_unit,
         }
@@ -208,7 +208,8 @@ class AudioVAE(nn.Module):
         second, both over the rows that are not padding. "loss" = reconstruction + kl_weight · max(kl_per_second,
         free_nats) / nats_per_unit: a latent per row costs by time. `mask` (batch,) is False for padding.
         """
-        spectral = self.spectral_loss(out.reconstruction, clips.samples, clips.lengths)
+        with torch.autocast(clips.samples.device.type, enabled=False):
+            spectral = self.spectral_loss(out.reconstruction, clips.samples, clips.lengths)
         reconstruction = masked_mean(spectral, mask)
         per_example, per_second = self.kl(clips, out.posterior)
         charged = masked_mean(per_second.clamp(min=free_nats), mask)

@@ -89,10 +89,16 @@ class DDSPDecoder(nn.Module):
         """
         inputs = self._read(latent, f0, loudness)
         remembered, state = self.core(inputs, state)
-        raw = self.head(self.output_stack(torch.cat((remembered, inputs), 2)))
-        controls = exp_sigmoid(torch.addcmul(raw, loudness[..., None] / 20, self.follows_level))
+        made = self.output_stack(torch.cat((remembered, inputs), 2))
+        with torch.autocast(made.device.type, enabled=False):
+            return self._controls(made.float(), loudness), state
+
+    def _controls(self, made: Tensor, loudness: Tensor) -> ControlRows:
+        """Controls in float32: half precision steps from row to row by what can be heard."""
+        level = loudness[..., None] / 20
+        controls = exp_sigmoid(torch.addcmul(self.head(made), level, self.follows_level))
         amplitude, distribution, magnitudes = torch.split(controls, self.sizes, 2)
-        return ControlRows(amplitude[..., 0], distribution, magnitudes), state
+        return ControlRows(amplitude[..., 0], distribution, magnitudes)
 
     def _read(self, latent: Tensor | None, f0: Tensor, loudness: Tensor) -> Tensor:
         """What the stacks make of the inputs: (batch, row, channel)."""

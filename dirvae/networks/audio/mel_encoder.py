@@ -68,8 +68,9 @@ class MelEncoder(nn.Module):
 
     def spectra(self, samples: Tensor, num_rows: int) -> Tensor:
         """The shape of the spectrum around each row: (batch, time) → (batch, mel, row), in units of 20 dB."""
-        spectra = torch.view_as_real(framed_fft(samples, self.framing, num_frames=num_rows)).square().sum(-1)
-        power = spectra @ self.filters.T
+        with torch.autocast(samples.device.type, enabled=False):
+            spectra = torch.view_as_real(framed_fft(samples, self.framing, num_frames=num_rows)).square().sum(-1)
+            power = spectra @ self.filters.T
         floor = FLOOR * power.amax(2, keepdim=True) + LEAST_POWER
         level = 10 * torch.log10(power + floor) / DECIBELS
         return (level - level.mean(2, keepdim=True)).transpose(1, 2)

@@ -20,7 +20,6 @@ class Preset:
     core            "gru" or "conv"
     channels        of the encoder's convolutions
     lowest_hz       down to this pitch the harmonics reach half the sample rate
-    reverb_seconds  length of the impulse response; None: no reverb
     """
 
     width: int
@@ -29,13 +28,12 @@ class Preset:
     core: str
     channels: int
     lowest_hz: float
-    reverb_seconds: float | None
 
 
 PRESETS = {
-    "tiny": Preset(width=32, layers=1, hidden=48, core="conv", channels=48, lowest_hz=160.0, reverb_seconds=None),
-    "small": Preset(width=96, layers=2, hidden=128, core="gru", channels=96, lowest_hz=80.0, reverb_seconds=0.5),
-    "full": Preset(width=256, layers=3, hidden=512, core="gru", channels=160, lowest_hz=80.0, reverb_seconds=0.5),
+    "tiny": Preset(width=32, layers=1, hidden=48, core="conv", channels=48, lowest_hz=160.0),
+    "small": Preset(width=96, layers=2, hidden=128, core="gru", channels=96, lowest_hz=80.0),
+    "full": Preset(width=256, layers=3, hidden=512, core="gru", channels=160, lowest_hz=80.0),
 }
 
 
