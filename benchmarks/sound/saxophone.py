@@ -127,13 +127,8 @@ def harmonic_difference_db(model: AudioVAE, sound: Tensor, clips: SoundClips) ->
     return sum(differences) / len(differences)
 
 
-def measure(run: Path, source: str | None, *, which: str) -> dict[str, Any]:
-    """The numbers of a run."""
-    config = read_config(run)
-    model: AudioVAE = load_model(run, which=which)
-    fresh = build_model(config).eval()
-    assert isinstance(fresh, AudioVAE)
-    keys, notes = held_out_notes(run, source)
+def measure(model: AudioVAE, fresh: AudioVAE, keys: list[str], notes: list[SoundClips]) -> dict[str, Any]:
+    """The numbers of a trained model and of an untrained one, for these notes."""
     rows = []
     for key, clips in zip(keys, notes, strict=True):
         with torch.inference_mode():
@@ -173,7 +168,6 @@ def measure(run: Path, source: str | None, *, which: str) -> dict[str, Any]:
         for name in ("oracle_same", "oracle_new", "oracle_fitted")
     }
     return {
-        "settings": config.settings(),
         "notes": len(rows),
         "means": means,
         "fraction": fractions,
@@ -181,6 +175,13 @@ def measure(run: Path, source: str | None, *, which: str) -> dict[str, Any]:
         "steepest": max(max(row["steepest"].values()) for row in rows),
         "rows": rows,
     }
+
+
+def write(name: str, content: dict[str, Any]) -> None:
+    """Write the numbers, and print those of all notes."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({part: content[part] for part in ("means", "fraction", "ratio", "steepest")}, indent=1))
 
 
 def main() -> None:
@@ -191,11 +192,12 @@ def main() -> None:
     parser.add_argument("--which", default="last")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    content = measure(options.run, options.source, which=options.which)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{options.name}.json"
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({name: content[name] for name in ("means", "fraction", "ratio", "steepest")}, indent=1))
+    config = read_config(options.run)
+    fresh = build_model(config).eval()
+    assert isinstance(fresh, AudioVAE)
+    notes = held_out_notes(options.run, options.source)
+    content = measure(load_model(options.run, which=options.which), fresh, *notes)
+    write(options.name, {"settings": config.settings(), **content})
 
 
 if __name__ == "__main__":
