@@ -2,7 +2,7 @@
 
     python benchmarks/sound/rounded_hop.py runs/saxophone-44k --name saxophone-44k-rounded
 
-At 250 rows per second a row lasts 176.4 samples. The model of this control row plays them every 176 samples, as code does
+At 250 rows per second a row lasts 176.4 samples. The model of this control plays one every 176 samples, as code does
 that rounds the hop; everything else, the seed too, is that of the run. The numbers are those of `saxophone.py`.
 """
 
