@@ -1,6 +1,6 @@
 """The instruments of the sample sounds: what each is known by. All play notes of the same pitches, equally loud.
 
-organ   a few harmonics, steady
+organ   stops an octave apart: harmonics 1, 2, 4 and 8, steady
 bowed   many harmonics, vibrato, glides between the notes
 flute   three harmonics, vibrato, and breath: noise around them
 string  plucked (Karplus & Strong 1983, Computer Music Journal 7(2)): it rings between two taps of a delay line
@@ -42,7 +42,7 @@ class Instrument:
 
 
 INSTRUMENTS = {
-    "organ": Instrument(harmonics=(1.0, 0.5, 0.35, 0.2, 0.15)),
+    "organ": Instrument(harmonics=(1.0, 0.7, 0.0, 0.5, 0.0, 0.0, 0.0, 0.35)),
     "bowed": Instrument(harmonics=tuple(1 / n for n in range(1, 25)), vibrato_depth=0.006, glides=True),
     "flute": Instrument(harmonics=(1.0, 0.3, 0.1), vibrato_depth=0.003, breath=(0.05, 0.15)),
     "string": Instrument(),

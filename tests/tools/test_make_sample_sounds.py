@@ -21,7 +21,7 @@ from pipelines.samples.sound_synthesis import CONTROL_HZ, SAMPLE_HZ, sound_of, s
 from pipelines.samples.sounds import make_sample_sounds
 from pipelines.sharding import make_shards
 
-GOLDEN = "d8380a84609172025879ddeafd01e311c31501b5c954d90f8935d1063a7b6f85"
+GOLDEN = "0ff26dc78884682c75b0424dec91c14e73a92abca750558abbcde6511b2b0351"
 LAUNCHER = Path(__file__).resolve().parents[2] / "tools" / "make_sample_data.py"
 
 
