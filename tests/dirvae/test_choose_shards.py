@@ -102,12 +102,9 @@ def test_no_set_is_one_sentence(home: Path, capsys: pytest.CaptureFixture[str]) 
     fails_with(capsys, SHORT, r"^error: shards: no set of shards is there")
 
 
-@pytest.mark.parametrize(("modality", "plural"), [("audio", "recordings"), ("smell", "examples of smell")])
-def test_a_set_of_a_modality_without_a_task_is_one_sentence(
-    home: Path, modality: str, plural: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pretend("speech", modality)
-    expected = f"shards/speech: holds {plural}, and dirvae.train has no --type {modality}.*: image"
+def test_a_set_of_a_modality_without_a_task_is_one_sentence(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pretend("speech", "smell")
+    expected = "shards/speech: holds examples of smell, and dirvae.train has no --type smell.*: audio, image"
     fails_with(capsys, SHORT, expected)
     fails_with(capsys, [*SHORT[1:], "--shards", "shards/speech"], expected)
     fails_with(capsys, [*SHORT, "--type", "image"], r"no set of images is there, only shards/speech \(8 ")
@@ -131,7 +128,7 @@ def test_the_type_is_remembered_with_the_run(home: Path, capsys: pytest.CaptureF
     Path("mine/config.json").write_text(json.dumps({**content, "type": "smell"}))
     capsys.readouterr()
     assert main(["--resume", "--steps", "3", "--out", "mine"]) == 1
-    assert "type is 'smell'; it must be one of image" in capsys.readouterr().err
+    assert "type is 'smell'; it must be one of audio, image" in capsys.readouterr().err
 
 
 def test_a_named_folder_of_sets_is_chosen_from_as_shards_is(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
