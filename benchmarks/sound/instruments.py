@@ -6,7 +6,9 @@ A job packs 240 sample sounds if they are not there yet, trains by `dirvae.train
 held-out sounds, and writes `results/instruments-LATENT-SEED.json` beside this file; a job that has its file is done.
 `--table` prints the files that are there.
 
-neighbour_error  share of held-out sounds whose nearest training sound, by the mean latent, is another instrument
+neighbour_error  share of held-out sounds whose nearest training sound, by the mean latent of its loud rows, is another
+                 instrument; distances are Euclidean, on the simplex those of Aitchison (of centred log shares)
+all_error        the same for every sound of both parts among all others, which is less a matter of chance
 shuffled_rise    by how much the spectral loss rises where each sound is decoded with the latent of another one
 effective        exp(entropy) of the mean latent
 transfer         phrases of one instrument with the mean latent of another: how far the tracked f0 is from the phrase's
@@ -34,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 RESULTS = Path(__file__).resolve().parent / "results"
 NUM, SAMPLE_RATE, LONGEST_SECONDS = 240, 16_000, 4.0
 HELD_OUT = 0.2
-LOUD_DB = 40.0
+LOUD_DB = 10.0
 """Rows within so many decibels of the loudest count in a sound's mean latent."""
 DIFFERENT = 1.2
 """Centroids of two instruments are compared where they differ by this factor."""
@@ -117,14 +119,12 @@ def measure(model: Any, training: Sounds, held_out: Sounds) -> dict[str, Any]:
             out = model.reconstruct(clips, latent=shuffled[start : start + 16])
             rise.append(model.spectral_loss(out.reconstruction, clips.samples, clips.lengths))
         mine, theirs = mean_latents(model, training), mean_latents(model, held_out)
-        nearest = torch.cdist(theirs, mine).argmin(1).tolist()
-        wrong = [
-            training.instruments[found] != own for found, own in zip(nearest, held_out.instruments, strict=True)
-        ]
+        both, names = torch.cat([theirs, mine]), [*held_out.instruments, *training.instruments]
         mean = theirs.mean(0)
         found |= {
             "shuffled_rise": float(torch.cat(rise).mean()) / loss - 1,
-            "neighbour_error": statistics.fmean(wrong),
+            "neighbour_error": neighbour_error(theirs, held_out.instruments, mine, training.instruments),
+            "all_error": neighbour_error(both, names, both, names),
             "kl_per_second": float(
                 torch.cat([model.kl(c, model.reconstruct(c).posterior)[1] for c in held_out.pieces()]).mean()
             ),
@@ -136,6 +136,20 @@ def measure(model: Any, training: Sounds, held_out: Sounds) -> dict[str, Any]:
             "transfer": transfer(model, training, held_out, mine),
         }
     return found
+
+
+def neighbour_error(latents: Any, names: list[str], others: Any, their_names: list[str]) -> float:
+    """The share of latents (num, component) whose nearest of the others has another name; none is its own neighbour."""
+    import torch
+
+    places = [latents, others]
+    if bool((others > 0).all()):  # on the simplex
+        places = [one.log() - one.log().mean(1, keepdim=True) for one in places]
+    distances = torch.cdist(*places)
+    if latents is others:
+        distances.fill_diagonal_(torch.inf)
+    nearest = distances.argmin(1).tolist()
+    return statistics.fmean(their_names[found] != own for found, own in zip(nearest, names, strict=True))
 
 
 def members(sounds: Sounds, instrument: str) -> list[int]:
@@ -220,7 +234,7 @@ def job(folder: Path, *, latent: str, seed: int, steps: int) -> None:
 
 def table() -> None:
     """Print the results that are there."""
-    columns = ("loss", "neighbour_error", "shuffled_rise", "effective", "kl_per_second")
+    columns = ("loss", "neighbour_error", "all_error", "shuffled_rise", "effective", "kl_per_second")
     moves = ("within_10_cents", "cents_median", "moved_toward", "moved_share_median")
     print(f"| latent, seed | {' | '.join((*columns, *moves))} |\n|{'---|' * (1 + len(columns) + len(moves))}")
     for path in sorted(RESULTS.glob("instruments-*.json")):
