@@ -81,14 +81,18 @@ def _resynthesise(options: argparse.Namespace) -> list[str]:
     samples = _read(options.input, model)
     if not samples.any():
         raise RecordingError(f"{options.input}: is silent, so there is nothing to play. Name another recording.")
-    sound = resynthesise(
-        model,
-        samples,
-        semitones=options.transpose,
-        loudness_db=options.loudness,
-        timbre=_timbre(options.timbre, model),
-        seed=options.seed,
-    )
+    timbre = _timbre(options.timbre, model)
+    try:
+        sound = resynthesise(
+            model,
+            samples,
+            semitones=options.transpose,
+            loudness_db=options.loudness,
+            timbre=timbre,
+            seed=options.seed,
+        )
+    except ValueError as error:  # samples far beyond full scale, whose power is not finite
+        raise RecordingError(f"{options.input}: cannot be played: {error} Name another recording.") from error
     return _write(options.output, sound, round(model.sample_rate), ENCODINGS[options.encoding])
 
 
@@ -111,7 +115,8 @@ def _check_files(options: argparse.Namespace) -> None:
 
 
 def _load(options: argparse.Namespace) -> AudioVAE:
-    which = int(options.which) if options.which.isdecimal() else options.which
+    is_step = options.which.isascii() and options.which.isdecimal() and len(options.which) < 20
+    which = int(options.which) if is_step else options.which
     model = load_model(options.run, device=options.device, which=which)
     if not isinstance(model, AudioVAE):
         raise UsageError(
@@ -204,6 +209,13 @@ def _offset(text: str) -> float:
     return value
 
 
+def _seed(text: str) -> int:
+    is_seed = text.isascii() and text.isdecimal() and len(text) < 20
+    if not is_seed or int(text) >= 2**62:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^62 - 1")
+    return int(text)
+
+
 class _OneSentence(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"resynthesize: {message}. See --help.\n")
@@ -235,7 +247,7 @@ def _parser() -> argparse.ArgumentParser:
         "the mean timbre is taken; by default IN keeps its own, moment by moment",
     )
     add("--encoding", choices=ENCODINGS, default="16", help="of the samples: 16 bits (default), or 32-bit float")
-    add("--seed", type=int, default=0, help="number that the noise follows from (0)")
+    add("--seed", type=_seed, default=0, help="number that the noise follows from (0)")
     add("--which", default="best", help="checkpoint: best (default), last, or a step")
     add("--device", default="cpu", help="cpu (default), cuda or auto")
     return parser

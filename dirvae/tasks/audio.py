@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from dirvae.ddsp.features import RATE
+from dirvae.ddsp.sounds import HIGHEST_RATE
 from dirvae.evaluate.sounds import HeldOutSounds, mean_latents
 from dirvae.explore.sound_report import SoundReportContent, write_sound_report
 from dirvae.latents import LATENTS
@@ -20,7 +21,7 @@ from dirvae.tasks.task import AddFlag, RunFacts, Task
 from dirvae.tasks.visual_settings import prior_text
 from dirvae.training.errors import ConfigError
 from dirvae.training.feed import FeedBatch
-from dirvae.training.settings import FREE, Settings, is_positive
+from dirvae.training.settings import FREE, Settings, is_count, is_positive
 from pipelines import AudioIterator, open_source
 from pipelines.iterators.audio import first_sample_rate
 from pipelines.sources import Source
@@ -30,6 +31,8 @@ __all__ = ["AUDIO", "CURVES", "AudioData", "AudioModel"]
 CURVES = ("f0.npy", "loudness.npy")
 NO_LATENT = "none"
 
+SAMPLE_RATES = (1000, HIGHEST_RATE)
+"""The lowest one whose pitch can be tracked in an evaluation, and the highest one of pitch and loudness, in Hz."""
 NUM_IN_GALLERY = 64
 
 
@@ -52,7 +55,9 @@ class AudioData(DataSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check("clip_seconds", is_positive(self.clip_seconds), "a finite number > 0")
-        self.check_counts_or_none("sample_rate")
+        lowest, highest = SAMPLE_RATES
+        found = self.sample_rate is None or (is_count(self.sample_rate, lowest) and self.sample_rate <= highest)
+        self.check("sample_rate", found, f"None or a whole number of Hz from {lowest:,} to {highest:,}")
         rate = self.control_rate is None or is_positive(self.control_rate)
         self.check("control_rate", rate, "None or a finite number > 0")
 

@@ -224,6 +224,8 @@ def test_a_student_has_its_teachers_ears_and_a_run_of_its_own(trained: Path, hom
     [
         ({"clip_seconds": 0}, "clip_seconds is 0"),
         ({"sample_rate": -1}, "sample_rate is -1"),
+        ({"sample_rate": 999}, "sample_rate is 999"),
+        ({"sample_rate": 999_999}, "sample_rate is 999999"),
         ({"latent": "cauchy"}, "latent is 'cauchy'"),
         ({"core": "lstm"}, "core is 'lstm'"),
         ({"num_bands": 1}, "num_bands is 1"),

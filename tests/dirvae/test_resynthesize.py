@@ -181,6 +181,7 @@ def test_mistakes_end_in_one_sentence(run: Path, tmp_path: Path, capsys: pytest.
     (tmp_path / "broken.wav").write_bytes(b"RIFF....WAVEfmt and no more")
     (tmp_path / "notes.wav").write_text("no recording")
     soundfile.write(tmp_path / "silent.wav", np.zeros(1000), RATE)
+    soundfile.write(tmp_path / "enormous.wav", 1e25 * np.sin(np.arange(4000)), RATE, "FLOAT")
     soundfile.write(tmp_path / "nan.wav", np.full(1000, np.nan, np.float32), RATE, "FLOAT")
     for arguments, code, sentence in (
         (
@@ -201,6 +202,7 @@ def test_mistakes_end_in_one_sentence(run: Path, tmp_path: Path, capsys: pytest.
         ([str(run), str(tmp_path / "notes.wav"), out], 1, "notes.wav"),
         ([str(run), str(tmp_path / "silent.wav"), out], 1, "is silent, so there is nothing to play."),
         ([str(run), str(tmp_path / "nan.wav"), out], 1, "holds samples that are not finite."),
+        ([str(run), str(tmp_path / "enormous.wav"), out], 1, "enormous.wav: cannot be played: "),
         ([str(run), source, out, "--which", "7"], 1, "no checkpoint of step 7; there are: 1."),
         (
             [str(run), source, out, "--timbre", str(tmp_path / "silent.wav")],
@@ -226,7 +228,10 @@ def test_a_run_of_another_type_is_refused(tmp_path: Path, capsys: pytest.Capture
     assert "is not a run of --type audio, but of a MLPVAE. Name another." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("more", [["--transpose", "high"], ["--loudness", "inf"], ["--encoding", "mp3"]])
+@pytest.mark.parametrize(
+    "more",
+    [["--transpose", "high"], ["--loudness", "inf"], ["--encoding", "mp3"], ["--seed", "9" * 20], ["--seed", "-1"]],
+)
 def test_numbers_that_are_none_are_refused(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
 ) -> None:
@@ -271,6 +276,8 @@ def test_what_is_played_is_the_reconstruction(model: AudioVAE) -> None:
 
 def test_a_timbre_lies_on_the_simplex(model: AudioVAE) -> None:
     assert mixed_timbre(model, {1: 3, 2: 1}).tolist() == [0, 0.75, 0.25, 0]
+    assert mixed_timbre(model, {1: 1e-50}).tolist() == [0, 1, 0, 0]
+    assert mixed_timbre(model, {1: 1e300, 2: 1e300}).tolist() == [0, 0.5, 0.5, 0]
     noise = torch.cat((0.1 * torch.randn(8000), torch.zeros(8000)))
     timbre = mean_timbre(model, noise)
     assert float(timbre.sum()) == pytest.approx(1, abs=1e-5)

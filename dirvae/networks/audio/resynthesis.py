@@ -134,12 +134,13 @@ def mixed_timbre(model: AudioVAE, weights: Mapping[int, float]) -> Tensor:
         kind = "has no latent" if model.latent is None else f"has a latent of the kind {model.config['latent']}"
         raise ValueError(f"this model {kind}, whose components are not timbres that can be mixed.")
     timbre = torch.zeros(model.model_size)
+    largest = max(weights.values(), default=1.0)
     for component, weight in weights.items():
         if not 0 <= component < model.model_size:
             raise ValueError(f"there is no component {component}; this model has 0 to {model.model_size - 1}.")
         if not 0 < weight < math.inf:
             raise ValueError(f"the weight of component {component} is {weight:g}; it must be finite and above 0.")
-        timbre[component] = weight
+        timbre[component] = weight / largest  # in double precision: float32 has neither 1e-50 nor 1e300
     return timbre / timbre.sum()
 
 
