@@ -118,7 +118,8 @@ def pitch_error_semitones(model: AudioVAE, played: Tensor, clips: SoundClips, is
     (f0, confidence), (own, own_confidence) = (
         (found.f0.values[:, : clips.num_rows], found.confidence.values[:, : clips.num_rows])
         for found in (
-            track_f0(sound.cpu(), sample_rate, rate=rate, highest=highest) for sound in (played, clips.samples)
+            track_f0(sound.cpu().nan_to_num(0.0, 0.0, 0.0), sample_rate, rate=rate, highest=highest)
+            for sound in (played, clips.samples)
         )
     )
     real = is_real.cpu()[:, : f0.shape[1]]

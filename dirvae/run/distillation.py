@@ -20,7 +20,7 @@ from dirvae.losses import masked_mean
 from dirvae.networks.audio import AudioVAE, SoundClips
 from dirvae.networks.audio.audio_vae import draw_seeds
 from dirvae.run.config import RunConfig, read_config
-from dirvae.run.folder import hold_run, is_run
+from dirvae.run.folder import TEACHER_NAME, hold_run, is_run, write_json
 from dirvae.run.loading import load_model
 from dirvae.run.session import Outcome, train_run
 from dirvae.seeding import Purpose, derive_seed, seeded
@@ -32,6 +32,17 @@ from dirvae.training.trainer import Trainer
 
 __all__ = ["Distillation", "distil", "distil_run", "make_student"]
 
+SHARED = (
+    "sample_rate",
+    "control_rate",
+    "model_size",
+    "latent",
+    "prior",
+    "num_bands",
+    "encoder_channels",
+    "held_out",
+)
+"""Settings that a student has from its teacher."""
 CONTROL_WEIGHT = 2.0
 SMALLEST = 1e-4
 """Controls below this level sound alike."""
@@ -72,7 +83,7 @@ def distil_run(
 ) -> Outcome:
     """Teach a smaller decoder from the run of a larger one, on the same data: a run of its own, with a report.
 
-    run, out  the folders of the teacher's run and of the new one
+    run, out  the folders of the teacher's run and of the new one, which cannot be resumed
     changes   other settings of the new run, as `dirvae.train` has them: `batch_size`, `core`, `learning_rate` …
 
     Raises `ConfigError` for a run that is not of sound, and for an `out` that holds a run.
@@ -86,6 +97,8 @@ def distil_run(
         if is_run(folder):
             raise ConfigError(f"{folder}: already holds a run. Name another folder.")
         task = find_task("audio")
+        if refused := [name for name in changes if name in SHARED]:
+            raise ConfigError(f"{refused[0]} cannot differ from the teacher's; leave it out.")
         of_model = {name: changes.pop(name) for name in task.model.names() if name in changes}
         student = make_student(teacher, preset=preset, seed=before.fit.seed, **of_model)
         made = {name: student.config[name] for name in task.model.names() if name != "latent"}
@@ -93,6 +106,7 @@ def distil_run(
         config = RunConfig.of("audio", settings)
         assert task.read_batch is not None
         loss = Distillation(teacher, student, partial(task.read_batch, config.data))
+        write_json(folder / TEACHER_NAME, {"version": 1, "teacher": str(run)})
         return train_run(config, folder, model=student, loss=loss)
 
 
@@ -119,7 +133,8 @@ class Distillation:
         sound = student.synthesiser(controls, draw_seeds(len(clips), clips.samples.device), clips.num_samples).sound
         spectral = student.spectral_loss(sound, clips.samples, clips.lengths)
         reconstruction = masked_mean(spectral, batch.mask)
-        difference = masked_mean(_difference(controls, wanted, student.real_rows(clips)), batch.mask)
+        apart = _difference(controls, wanted, student.real_rows(clips), nyquist=float(student.sample_rate) / 2)
+        difference = masked_mean(apart, batch.mask)
         return {
             "loss": reconstruction + CONTROL_WEIGHT * difference,
             "reconstruction": reconstruction,
@@ -159,11 +174,14 @@ def _take_over(student: AudioVAE, teacher: AudioVAE) -> None:
             mine.load_state_dict(theirs.state_dict())
 
 
-def _difference(mine: Controls, theirs: Controls, is_real: Tensor) -> Tensor:
+def _difference(mine: Controls, theirs: Controls, is_real: Tensor, *, nyquist: float) -> Tensor:
     """How far controls are apart in factors of ten: (batch,)."""
     num = min(mine.distribution.values.shape[2], theirs.distribution.values.shape[2])
+    is_heard = torch.arange(1, num + 1, device=is_real.device) * mine.f0.values[..., None] < nyquist
     levels = [
-        torch.cat((_harmonics(controls)[..., :num], controls.magnitudes.values), 2).clamp(min=SMALLEST).log10()
+        torch.cat((_harmonics(controls)[..., :num] * is_heard, controls.magnitudes.values), 2)
+        .clamp(min=SMALLEST)
+        .log10()
         for controls in (mine, theirs)
     ]
     apart = (levels[0] - levels[1]).abs().mean(2)

@@ -19,9 +19,11 @@ from dirvae.training.errors import TrainingError
 from pipelines.storage.durable_files import write_durably
 from pipelines.storage.locked_folder import hold_folder
 
-__all__ = ["CONFIG_NAME", "hold_run", "is_run", "new_run", "newest_run", "write_json"]
+__all__ = ["CONFIG_NAME", "TEACHER_NAME", "hold_run", "is_run", "new_run", "newest_run", "write_json"]
 
 CONFIG_NAME = "config.json"
+TEACHER_NAME = "teacher.json"
+"""In a run that was distilled from another one."""
 
 
 def new_run(root: Path, name: str) -> Path:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dirvae.run.config import RunConfig, read_config, write_config
-from dirvae.run.folder import CONFIG_NAME, write_json
+from dirvae.run.folder import CONFIG_NAME, TEACHER_NAME, write_json
 from dirvae.run.warm_start import forget_warm_start, read_warm_start, start_from
 from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.tasks.data import TaskData, open_data
@@ -54,6 +54,11 @@ def _loss(config: RunConfig) -> Bound:
 
 def refuse_changes(run: Path, config: RunConfig) -> None:
     """Raise `ConfigError` if a run that has a checkpoint was started with settings that may not change."""
+    if (run / TEACHER_NAME).exists():
+        raise ConfigError(
+            f"{run}: was distilled from another run, which is not resumed. Train on from its weights with --init-from "
+            f"{run}, or distil again."
+        )
     if not (run / CONFIG_NAME).exists() or not CheckpointFolder(run / "checkpoints").steps():
         return
     if changes := config.changes_since(read_config(run)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ __all__ = ["AUDIO", "CURVES", "AudioData", "AudioModel"]
 
 CURVES = ("f0.npy", "loudness.npy")
 NO_LATENT = "none"
+MOST_SAMPLES = 1 << 24
+"""Of a batch."""
 
 SAMPLE_RATES = (1000, HIGHEST_RATE)
 """The lowest one whose pitch can be tracked in an evaluation, and the highest one of pitch and loudness, in Hz."""
@@ -123,7 +126,14 @@ def _settle(settings: AudioData) -> AudioData:
             sample_rate = round(first_sample_rate(source))
     finally:
         source.close()
-    return replace(settings, sample_rate=sample_rate, control_rate=control_rate)
+    settled = replace(settings, sample_rate=sample_rate, control_rate=control_rate)
+    if (num := settings.batch_size * settings.clip_seconds * sample_rate) > MOST_SAMPLES:
+        raise ConfigError(
+            f"a batch of {settings.batch_size} clips of {settings.clip_seconds:g} s holds {num:,.0f} samples; training "
+            f"takes about a kilobyte for each, and up to {MOST_SAMPLES:,} are taken. Lower --clip-seconds or "
+            "--batch-size."
+        )
+    return settled
 
 
 def _control_rate(source: Source) -> float:
@@ -133,7 +143,7 @@ def _control_rate(source: Source) -> float:
         missing = " and ".join(name for name, found in zip(CURVES, rates, strict=True) if not found)
         raise ConfigError(
             f"{source.name}: its recordings have no {missing} of a known rate, which the decoder plays from. Pack them "
-            "with python tools/make_shards.py data/audio --features f0,loudness; add --overwrite-features where files "
+            "with python tools/make_shards.py FOLDER --features f0,loudness; add --overwrite-features where files "
             "of these names lie beside them."
         )
     if len(set(rates[0]) | set(rates[1])) > 1:
@@ -142,7 +152,13 @@ def _control_rate(source: Source) -> float:
             f"{', '.join(str(rate) for rate in sorted({*rates[0], *rates[1]}))} rows per second. Pack the recordings "
             "again with --features f0,loudness --overwrite-features."
         )
-    return float(rates[0][0])
+    rate = rates[0][0]
+    if Fraction(str(float(rate))) != rate:
+        raise ConfigError(
+            f"{source.name}: its curves have {rate} rows per second, which is not a short decimal number. Pack the "
+            "recordings again with --features f0,loudness --overwrite-features, which has 250."
+        )
+    return float(rate)
 
 
 def _open_iterator(source: Any, settings: AudioData, *, is_training: bool = False, **order: Any) -> AudioIterator:

@@ -190,6 +190,13 @@ def test_recordings_without_pitch_are_refused_in_one_sentence_that_names_the_fla
         assert "--features f0,loudness" in err
 
 
+def test_a_batch_that_no_memory_holds_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SHORT, "--clip-seconds", "1000"]) == 1
+    err = capsys.readouterr().err
+    assert "a batch of 4 clips of 1000 s holds 64,000,000 samples" in err
+    assert len(err.splitlines()) == 1
+
+
 def test_another_sample_rate_makes_another_model_of_the_same_recordings(home: Path) -> None:
     assert main([*SHORT, "--sample-rate", "11025", "--latent", "none", "--out", "slow"]) == 0
     config = read_config(Path("slow"))
@@ -200,7 +207,9 @@ def test_another_sample_rate_makes_another_model_of_the_same_recordings(home: Pa
     assert main([*SHORT, "--sample-rate", "16000", "--latent", "none", "--out", "slow", "--resume"]) == 1
 
 
-def test_a_student_has_its_teachers_ears_and_a_run_of_its_own(trained: Path, home: Path) -> None:
+def test_a_student_has_its_teachers_ears_and_a_run_of_its_own(
+    trained: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     teacher = load_model(trained)
     student = make_student(teacher, core="gru", num_harmonics=10)
     assert student.num_harmonics == 10
@@ -215,6 +224,10 @@ def test_a_student_has_its_teachers_ears_and_a_run_of_its_own(trained: Path, hom
     assert lines[-1]["objective"] == pytest.approx(
         json.loads(Path("distilled/summary.json").read_text("utf-8"))["evaluation"]["objective"]
     )
+    assert main(["--type", "audio", "--shards", "sounds", "--out", "distilled", "--resume", "--steps", "9"]) == 1
+    assert "was distilled from another run" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="model_size cannot differ from the teacher's"):
+        distil_run(trained, "other", model_size=4)
     with pytest.raises(ConfigError, match="already holds a run"):
         distil_run(trained, "distilled", source="sounds")
 

@@ -154,6 +154,8 @@ def test_a_model_is_made_again_from_its_config() -> None:
         ({"core": "lstm"}, "no core is called 'lstm'; use 'gru' or 'conv'"),
         ({"latent": "cauchy"}, "no latent is called 'cauchy'"),
         ({"nats_per_unit": 0.0}, "nats_per_unit is 0.0; it must be a finite number above 0"),
+        ({"num_harmonics": 0}, "num_harmonics is 0; it must be 1 or more"),
+        ({"reverb_seconds": 1e9}, "reverb_seconds is 1000000000.0; it must be above 0 and at most 30"),
         ({"sample_rate": 0}, "sample_rate is 0; it must be a number per second, above 0"),
         ({"num_bands": 1}, "num_bands is 1; a filter has 2 bands or more"),
     ],

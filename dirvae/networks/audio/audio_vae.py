@@ -25,6 +25,7 @@ from dirvae.networks.audio.presets import find_preset
 __all__ = ["AudioOutput", "AudioVAE"]
 
 NATS_PER_UNIT = 10_000.0
+LONGEST_REVERB = 30.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +95,13 @@ class AudioVAE(nn.Module):
         size = find_preset(preset)
         if not 0 < nats_per_unit < math.inf:
             raise ValueError(f"nats_per_unit is {nats_per_unit}; it must be a finite number above 0.")
+        for name, count in {"num_harmonics": num_harmonics, "encoder_channels": encoder_channels}.items():
+            if count is not None and count < 1:
+                raise ValueError(f"{name} is {count}; it must be 1 or more, or None.")
+        if reverb_seconds is not None and not 0 < reverb_seconds <= LONGEST_REVERB:
+            raise ValueError(
+                f"reverb_seconds is {reverb_seconds}; it must be above 0 and at most {LONGEST_REVERB:g}, or None."
+            )
         if num_harmonics is None:
             num_harmonics = math.ceil(float(sample_rate) / 2 / size.lowest_hz)
         self.sample_rate = exact_rate(sample_rate, "sample_rate")
