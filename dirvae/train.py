@@ -19,7 +19,7 @@ from dirvae.run.session import Outcome, refuse_changes, train_run
 from dirvae.run.shard_sets import DEFAULT_TYPE, choose_set, find_sets, read_set, refuse_without_task
 from dirvae.tasks import TASKS, Task, find_task
 from dirvae.tasks.data import ON_ERROR
-from dirvae.tasks.task import AddFlag
+from dirvae.tasks.task import AddFlag, off_at_zero
 from dirvae.training.config import PRECISIONS
 from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
 from dirvae.training.signals import StopSignals
@@ -205,7 +205,7 @@ def _add_run_flags(add: AddFlag, task: Task) -> None:
     add("--resume", "continue the newest run, or --out; starts one if no run exists", action="store_true")
     add("--init-from", "run folder with the weights to start from", metavar="RUN")
     add("--batch-size", f"{task.examples} per batch", type=int)
-    add("--held-out", f"share of the {files} kept for evaluation, 0 for none", type=_off_at_zero)
+    add("--held-out", f"share of the {files} kept for evaluation, 0 for none", type=off_at_zero)
     add("--on-error", "what to do with an example that cannot be decoded", choices=ON_ERROR)
     add("--threads", "threads that decode; one per core by default", type=int)
 
@@ -215,26 +215,22 @@ def _add_fit_flags(add: AddFlag, task: Task) -> None:
     add("--epochs", f"passes over the {task.plural} to train for", type=int)
     add("--learning-rate", "largest learning rate", type=float)
     add("--learning-rate-warmup", "updates over which it rises", type=int)
-    add("--cooldown", "share of the run, at its end, over which it falls to zero; 0 for none", type=_off_at_zero)
+    add("--cooldown", "share of the run, at its end, over which it falls to zero; 0 for none", type=off_at_zero)
     add("--kl-weight", "largest weight of the KL term", type=float)
     add("--kl-warmup", "updates over which the KL term's weight rises", type=int)
     add("--kl-cycle", "updates after which the KL term's weight rises again; only once by default", type=int)
     add(
         "--free-nats",
         f"nats per {task.kl_unit} below which the KL term costs nothing; 0 for none",
-        type=_off_at_zero,
+        type=off_at_zero,
     )
-    add("--clip", "largest norm of the gradients; 0 for none", type=_off_at_zero)
+    add("--clip", "largest norm of the gradients; 0 for none", type=off_at_zero)
     add("--precision", "arithmetic; auto is bf16 on a GPU that has it, otherwise fp32", choices=PRECISIONS)
     add("--device", "auto (the GPU if there is one), cpu, cuda or cuda:1")
     add("--seed", "number that the weights, the order and all noise follow from", type=int)
     add("--save-every", "updates between checkpoints and evaluations", type=int)
     add("--log-every", "updates between lines of metrics", type=int)
     add("--keep", "checkpoints to keep besides the best", type=int)
-
-
-def _off_at_zero(text: str) -> float | None:
-    return float(text) or None
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from dirvae.explore.sound_report import SoundReportContent, write_sound_report
 from dirvae.latents import LATENTS
 from dirvae.networks.audio import PRESETS, AudioVAE, SoundClips
 from dirvae.networks.audio.presets import CORES
+from dirvae.networks.audio.variation import longest_source, varied
 from dirvae.tasks.data import DataSettings, TaskData
-from dirvae.tasks.task import AddFlag, RunFacts, Task
+from dirvae.tasks.task import AddFlag, RunFacts, Task, off_at_zero
 from dirvae.tasks.visual_settings import prior_text
 from dirvae.training.errors import ConfigError
 from dirvae.training.feed import FeedBatch
@@ -45,7 +46,8 @@ class AudioData(DataSettings):
 
     A clip lasts `clip_seconds`; what is behind the end of its recording is padding. Clips of training begin anywhere,
     the others at whole multiples of their length. `sample_rate` (None: that of the first recording) is that of all
-    clips: other recordings are resampled. `control_rate` (None: that of the curves) is in rows per second.
+    clips: other recordings are resampled. `control_rate` (None: that of the curves) is in rows per second. Clips of
+    training are shifted up or down by up to `shift_semitones` and made louder or softer by up to `gain_db` (None: not).
     """
 
     source: str = field(default="data/audio", metadata=FREE)
@@ -54,6 +56,8 @@ class AudioData(DataSettings):
     clip_seconds: float = 2.0
     sample_rate: int | None = None
     control_rate: float | None = None
+    shift_semitones: float | None = 2.0
+    gain_db: float | None = 6.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,6 +67,33 @@ class AudioData(DataSettings):
         self.check("sample_rate", found, f"None or a whole number of Hz from {lowest:,} to {highest:,}")
         rate = self.control_rate is None or is_positive(self.control_rate)
         self.check("control_rate", rate, "None or a finite number > 0")
+        shift = self.shift_semitones is None or (is_positive(self.shift_semitones) and self.shift_semitones <= 12)
+        self.check("shift_semitones", shift, "None or a number of semitones in (0, 12]")
+        gain = self.gain_db is None or (is_positive(self.gain_db) and self.gain_db <= 40)
+        self.check("gain_db", gain, "None or a number of decibels in (0, 40]")
+
+    @property
+    def window(self) -> int:
+        """Samples of a clip."""
+        assert self.sample_rate is not None
+        return max(1, round(self.clip_seconds * self.sample_rate))
+
+    @property
+    def num_rows(self) -> int:
+        """Control rows of a clip."""
+        assert self.sample_rate is not None
+        assert self.control_rate is not None
+        return max(1, int(self.window * Fraction(str(self.control_rate)) / self.sample_rate + Fraction(1, 2)))
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether clips of training are shifted, or made louder and softer."""
+        return self.shift_semitones is not None or self.gain_db is not None
+
+    @property
+    def training_window(self) -> int:
+        """Samples that a clip of training is made of."""
+        return longest_source(self.window, self.shift_semitones or 0.0) if self.is_varied else self.window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +129,8 @@ class AudioModel(Settings):
 def _add_arguments(add: AddFlag) -> None:
     add("--clip-seconds", "length of a clip", type=float)
     add("--sample-rate", "of the clips, in Hz; that of the first recording by default", type=int, metavar="HZ")
+    add("--shift-semitones", "shift clips of training up or down by up to so much; 0 for none", type=off_at_zero)
+    add("--gain-db", "make clips of training louder or softer by up to so much; 0 for none", type=off_at_zero)
     add("--preset", "size of the network", choices=PRESETS)
     add("--core", "what remembers earlier rows; that of the preset by default", choices=CORES)
     add("--model-size", "components of the latent: timbres, on the simplex", type=int)
@@ -166,7 +199,7 @@ def _open_iterator(source: Any, settings: AudioData, *, is_training: bool = Fals
     try:
         return AudioIterator(
             source,
-            window=max(1, round(settings.clip_seconds * settings.sample_rate)),
+            window=settings.training_window if is_training else settings.window,
             sample_rate=settings.sample_rate,
             channels=1,
             curves=CURVES,
@@ -202,7 +235,16 @@ def clips_of(settings: AudioData) -> Callable[[Any], SoundClips]:
 
 
 def _read_batch(settings: AudioData, batch: FeedBatch) -> SoundClips:
-    return clips_of(settings)(batch.source).to(batch.data.device)
+    clips = clips_of(settings)(batch.source).to(batch.data.device)
+    if not settings.is_varied:
+        return clips
+    return varied(
+        clips,
+        num_samples=settings.window,
+        num_rows=settings.num_rows,
+        shift_semitones=settings.shift_semitones or 0.0,
+        gain_db=settings.gain_db or 0.0,
+    )
 
 
 def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any]]:

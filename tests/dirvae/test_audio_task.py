@@ -30,6 +30,7 @@ from dirvae.tasks.data import open_data
 from dirvae.train import _parser, _settings, main
 from dirvae.training import ConfigError
 from dirvae.training.checkpoint import CheckpointFolder
+from dirvae.training.feed import FeedBatch
 from dirvae.training.logging import read_metrics
 from pipelines import make_shards
 from pipelines.decode.audio.wav_writing import encode_wav
@@ -115,13 +116,15 @@ def test_a_run_says_what_it_trains_on_and_keeps_what_the_data_told_it(trained: P
 
 def test_clips_of_training_begin_anywhere_and_their_curves_with_them(home: Path) -> None:
     settings = AudioData(source="sounds", clip_seconds=0.4, sample_rate=16_000, control_rate=250, held_out=0.25)
-    data = open_data(find_task("audio").open_iterator, settings, modality="audio", seed=0)
+    task = find_task("audio")
+    data = open_data(task.open_iterator, settings, modality="audio", seed=0)
     to_clips = clips_of(settings)
+    assert task.read_batch is not None
     try:
         starts, parts = [], []
         for batch in data.batches:
             starts += [int(key.rpartition("@")[2]) for key in batch.keys]
-            parts.append(to_clips(batch))
+            parts.append((to_clips(batch), task.read_batch(settings, FeedBatch(torch.zeros(1), None, 4, 0, batch))))
         held_out = (
             [[key for batch in data.held_out for key in batch.keys] for _ in range(2)] if data.held_out else []
         )
@@ -130,9 +133,13 @@ def test_clips_of_training_begin_anywhere_and_their_curves_with_them(home: Path)
     assert len({start % 64 for start in starts}) > 5, "between two rows, too"
     assert held_out[0] == held_out[1]
     assert all(int(key.rpartition("@")[2]) % 6400 == 0 for key in held_out[0])
-    for clips in parts:
-        assert clips.num_rows == 100
-        assert (clips.f0 > 0).all()
+    for clips, given in parts:
+        assert clips.num_samples == settings.training_window > 6400
+        assert (given.num_samples, given.num_rows) == (6400, 100)
+        assert (given.f0 > 0).all()
+        shifts = 12 * torch.log2(given.f0[:, 0] / clips.f0[:, 0])
+        assert shifts.abs().max() <= 2.001
+        assert len(set(shifts.tolist())) == len(shifts), "each its own"
 
 
 def test_a_killed_run_is_resumed_and_ends_bit_identically(home: Path) -> None:
@@ -239,6 +246,8 @@ def test_a_student_has_its_teachers_ears_and_a_run_of_its_own(
         ({"sample_rate": -1}, "sample_rate is -1"),
         ({"sample_rate": 999}, "sample_rate is 999"),
         ({"sample_rate": 999_999}, "sample_rate is 999999"),
+        ({"shift_semitones": 13}, "shift_semitones is 13"),
+        ({"gain_db": -1}, "gain_db is -1"),
         ({"latent": "cauchy"}, "latent is 'cauchy'"),
         ({"core": "lstm"}, "core is 'lstm'"),
         ({"num_bands": 1}, "num_bands is 1"),
@@ -253,10 +262,10 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], sente
 
 EVERY_FLAG = """
     --shards s --out o --resume --init-from r --batch-size 2 --held-out 0.5 --on-error substitute --threads 3
-    --clip-seconds 3 --sample-rate 8000 --preset full --core conv --model-size 7 --latent gaussian --prior 3
-    --num-harmonics 9 --num-bands 17 --reverb-seconds 0.2 --nats-per-unit 10 --steps 9 --epochs 8 --learning-rate 0.1
-    --learning-rate-warmup 4 --cooldown 0.6 --kl-weight 2 --kl-warmup 5 --kl-cycle 7 --free-nats 3 --clip 6
-    --precision bf16 --device cpu --seed 12 --save-every 13 --log-every 14 --keep 15
+    --clip-seconds 3 --shift-semitones 1 --gain-db 3 --sample-rate 8000 --preset full --core conv --model-size 7
+    --latent gaussian --prior 3 --num-harmonics 9 --num-bands 17 --reverb-seconds 0.2 --nats-per-unit 10 --steps 9
+    --epochs 8 --learning-rate 0.1 --learning-rate-warmup 4 --cooldown 0.6 --kl-weight 2 --kl-warmup 5 --kl-cycle 7
+    --free-nats 3 --clip 6 --precision bf16 --device cpu --seed 12 --save-every 13 --log-every 14 --keep 15
 """
 
 

@@ -93,8 +93,8 @@ class SoundClips:
         """The clips of a batch of `pipelines.AudioIterator` with these curves, each of `rate` rows per second.
 
         Clips begin anywhere between two rows. Their curves are moved to rows at k / rate by straight lines, from the
-        times of the first rows that the batch gives in its fields `NAME@start`. A missing curve raises `ValueError` with
-        the key of its clip.
+        times of the first rows that the batch gives in its fields `NAME@start`. A missing curve raises `ValueError`
+        with the key of its clip.
         """
         samples = torch.as_tensor(batch.data).float()
         if samples.ndim != 3 or samples.shape[1] != 1:

@@ -1,0 +1,90 @@
+"""Clips that vary from step to step: a little higher or lower, louder or softer, their curves with them.
+
+Few notes are learned by heart: each exact pitch says which note it is, and the latent, which the encoder could tell for
+any note, is left unused. Notes that are shifted between their neighbours leave only the sound to tell them apart.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from dirvae.ddsp.curve import check_tensor
+from dirvae.networks.audio.clips import SoundClips
+
+__all__ = ["longest_source", "resampled", "varied"]
+
+REACH = 16
+"""Samples to each side that one resampled sample is made of."""
+FLOOR_DB = -80.0
+
+
+def longest_source(num_samples: int, shift_semitones: float) -> int:
+    """How many samples a clip of `num_samples` is made of where it is shifted up the most."""
+    return math.ceil(num_samples * 2 ** (shift_semitones / 12)) + REACH
+
+
+def varied(
+    clips: SoundClips,
+    *,
+    num_samples: int,
+    num_rows: int,
+    shift_semitones: float,
+    gain_db: float,
+    generator: Generator | None = None,
+) -> SoundClips:
+    """Clips of `num_samples` and `num_rows`, each at another speed and another level.
+
+    clips            of `longest_source(num_samples, shift_semitones)` samples; what they hold less is padding
+    shift_semitones  speeds are 2^(s / 12), s evenly from minus to plus this: pitch and spectrum move together
+    gain_db          levels are changed by decibels evenly from minus to plus this; loudness stays above -80 dB
+    generator        of the draws, on the CPU; torch's own by default
+    """
+    drawn = 2 * torch.rand(2, len(clips), generator=generator).to(clips.samples.device) - 1
+    speed, gain = torch.exp2(drawn[0] * (shift_semitones / 12)), drawn[1] * gain_db
+    lengths = torch.full((len(clips),), clips.num_samples) if clips.lengths is None else clips.lengths
+    lengths = (lengths.to(speed.device) / speed).long().clamp(max=num_samples)
+    samples = resampled(clips.samples, speed, num_samples) * 10 ** (gain[:, None] / 20)
+    is_real = torch.arange(num_samples, device=speed.device) < lengths[:, None]
+    rows = torch.arange(num_rows, device=speed.device) * speed[:, None]
+    return SoundClips(
+        torch.where(is_real, samples, 0),
+        _at_rows(clips.f0, rows) * speed[:, None],
+        (_at_rows(clips.loudness, rows) + gain[:, None]).clamp(min=FLOOR_DB),
+        lengths,
+    )
+
+
+def resampled(samples: Tensor, speed: Tensor, num_samples: int) -> Tensor:
+    """Signals played faster or slower: (batch, time) and speed (batch,), 1 for the same → (batch, num_samples).
+
+    Sample n is the signal at n · speed, by a sinc of 32 samples under a Hann window, which lets through what lies below
+    half the lower one of both rates. Zeros outside the signal. Raises `ValueError` for other shapes.
+    """
+    check_tensor(samples, "samples")
+    if samples.ndim != 2 or speed.shape != samples.shape[:1]:
+        raise ValueError(
+            f"samples has shape {tuple(samples.shape)}, speed {tuple(speed.shape)}; (batch, time) and (batch,) are "
+            "needed."
+        )
+    places = torch.arange(num_samples, device=samples.device, dtype=torch.float64) * speed.double()[:, None]
+    first = places.floor()
+    taps = torch.arange(1 - REACH, REACH + 1, device=samples.device)
+    away = ((places - first)[..., None] - taps).to(samples.dtype)
+    cutoff = (1 / speed).clamp(max=1).to(samples.dtype)[:, None, None]
+    kernel = cutoff * torch.sinc(cutoff * away) * torch.cos(torch.pi / 2 * away / REACH).square()
+    padded = F.pad(samples, (REACH, REACH + 1))
+    found = (first.long()[..., None] + taps + REACH).clamp(0, padded.shape[1] - 1)
+    values = padded.gather(1, found.flatten(1)).view(found.shape)
+    return (values * kernel).sum(2)
+
+
+def _at_rows(values: Tensor, rows: Tensor) -> Tensor:
+    """A curve (batch, row) at fractions of rows (batch, row), by straight lines; the last value behind its end."""
+    rows = rows.clamp(max=values.shape[1] - 1)
+    first = rows.long().clamp(max=max(values.shape[1] - 2, 0))
+    behind = (first + 1).clamp(max=values.shape[1] - 1)
+    return torch.lerp(values.gather(1, first), values.gather(1, behind), (rows - first).to(values.dtype))
