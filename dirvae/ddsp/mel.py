@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from dirvae.ddsp.frames import Framing, framed_fft
+from dirvae.ddsp.frames import Framing, framed_fft, power_of
 
 __all__ = ["hz_to_mel", "mel_filterbank", "mel_spectrogram", "mel_to_hz"]
 
@@ -87,7 +87,7 @@ def mel_spectrogram(signal: Tensor, framing: Framing, filters: Tensor, *, power:
             f"filters has {filters.shape[1]} bins; frames of {framing.frame_length} samples have "
             f"{framing.frame_length // 2 + 1}: make them with fft_size={framing.frame_length}."
         )
-    spectra = torch.view_as_real(framed_fft(signal, framing)).square().sum(-1)
+    spectra = power_of(framed_fft(signal, framing))
     if power != 2:
         spectra = spectra.pow(power / 2)
     return spectra @ filters.T.to(spectra)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dirvae.ddsp.curve import at_least_single, check_tensor, exact
 from dirvae.ddsp.fft_lengths import has_small_factors
+from dirvae.ddsp.frames import power_of
 
 __all__ = ["MultiScaleSpectralLoss", "SpectralSums", "spectral_sums", "window_lengths"]
 
@@ -119,7 +120,7 @@ def _magnitudes(signal: Tensor, window: int, num_frames: int) -> Tensor:
     behind = (num_frames - 1) * hop + window // 2 - signal.shape[1]
     frames = F.pad(signal, (window // 2, max(behind, 0))).unfold(1, window, hop)[:, :num_frames]
     shape = torch.hann_window(window, dtype=signal.dtype, device=signal.device)
-    power = torch.view_as_real(torch.fft.rfft(frames * shape)).square().sum(-1)
+    power = power_of(torch.fft.rfft(frames * shape))
     is_silent = power == 0  # what is no number stays so
     return torch.where(is_silent, 0, torch.where(is_silent, 1, power).sqrt())
 

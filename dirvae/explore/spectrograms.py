@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dirvae.ddsp.fft_lengths import fast_length
-from dirvae.ddsp.frames import Framing, framed_fft
+from dirvae.ddsp.frames import Framing, framed_fft, power_of
 from dirvae.ddsp.mel import hz_to_mel, mel_filterbank
 from dirvae.explore.charts import draw_chart, time_axis
 
@@ -84,7 +84,7 @@ def _levels(sound: Tensor, sample_rate: Fraction) -> Tensor:
     framing = Framing(length, Fraction(FRAMES_PER_SECOND), sample_rate)
     filters = mel_filterbank(float(sample_rate), length, NUM_MELS, lowest_hz=LOWEST_HZ, norm=None)
     signal = sound.detach().float().cpu().nan_to_num(0.0, 0.0, 0.0)[None]
-    power = torch.view_as_real(framed_fft(signal, framing)).square().sum(-1)[0]
+    power = power_of(framed_fft(signal, framing))[0]
     return _filled_ends(10 * torch.log10(power @ filters.float().T + LEAST_POWER).T)
 
 

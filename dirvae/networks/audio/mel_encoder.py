@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dirvae.ddsp.curve import exact_rate
 from dirvae.ddsp.fft_lengths import fast_length
-from dirvae.ddsp.frames import Framing, framed_fft
+from dirvae.ddsp.frames import Framing, framed_fft, power_of
 from dirvae.ddsp.mel import mel_filterbank
 
 __all__ = ["MelEncoder"]
@@ -69,8 +69,7 @@ class MelEncoder(nn.Module):
     def spectra(self, samples: Tensor, num_rows: int) -> Tensor:
         """The shape of the spectrum around each row: (batch, time) → (batch, mel, row), in units of 20 dB."""
         with torch.autocast(samples.device.type, enabled=False):
-            spectra = torch.view_as_real(framed_fft(samples, self.framing, num_frames=num_rows)).square().sum(-1)
-            power = spectra @ self.filters.T
+            power = power_of(framed_fft(samples, self.framing, num_frames=num_rows)) @ self.filters.T
         floor = FLOOR * power.amax(2, keepdim=True) + LEAST_POWER
         level = 10 * torch.log10(power + floor) / DECIBELS
         return (level - level.mean(2, keepdim=True)).transpose(1, 2)
