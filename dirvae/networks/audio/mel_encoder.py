@@ -2,7 +2,8 @@
 
 sound ─▶ frames of 64 ms around each row ─▶ mel power in dB, less its mean over the mels ─▶ convolutions over the rows
 
-What is 60 dB below the strongest mel of its row counts as that much, so that a louder sound has the same shape.
+What is 60 dB below the strongest mel of its row counts as that much, so that a louder sound has the same shape. Rows
+near the ends have the first and the last whole frame: one that is half empty would hear a click.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from dirvae.ddsp.curve import exact_rate
 from dirvae.ddsp.fft_lengths import fast_length
-from dirvae.ddsp.frames import Framing, framed_fft, power_of
+from dirvae.ddsp.frames import Framing, power_of
 from dirvae.ddsp.mel import mel_filterbank
 
 __all__ = ["MelEncoder"]
@@ -69,10 +70,18 @@ class MelEncoder(nn.Module):
     def spectra(self, samples: Tensor, num_rows: int) -> Tensor:
         """The shape of the spectrum around each row: (batch, time) → (batch, mel, row), in units of 20 dB."""
         with torch.autocast(samples.device.type, enabled=False):
-            power = power_of(framed_fft(samples, self.framing, num_frames=num_rows)) @ self.filters.T
+            power = power_of(torch.fft.rfft(self._frames(samples, num_rows))) @ self.filters.T
         floor = FLOOR * power.amax(2, keepdim=True) + LEAST_POWER
         level = 10 * torch.log10(power + floor) / DECIBELS
         return (level - level.mean(2, keepdim=True)).transpose(1, 2)
+
+    def _frames(self, samples: Tensor, num_rows: int) -> Tensor:
+        """The windowed frame of each row, inside the sound: (batch, time) → (batch, row, sample)."""
+        length = self.framing.frame_length
+        samples = F.pad(samples, (0, max(length - samples.shape[1], 0)))
+        starts = self.framing.starts(num_rows, samples.device).clamp(0, samples.shape[1] - length)
+        window = torch.hann_window(length, dtype=samples.dtype, device=samples.device)
+        return samples.unfold(1, length, 1)[:, starts] * window
 
     def forward(self, samples: Tensor, num_rows: int) -> Tensor:
         """Features of `num_rows` rows: (batch, time) → (batch, features_size, row)."""
