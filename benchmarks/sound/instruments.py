@@ -61,8 +61,10 @@ def train(shards: Path, run: Path, *, latent: str, seed: int, steps: int) -> flo
     from dirvae.train import main
 
     began = time.process_time()
-    flags = f"--type audio --latent {latent} --seed {seed} --steps {steps} --held-out {HELD_OUT} --clip-seconds 1"
-    code = main(["--shards", str(shards), "--out", str(run), "--resume", *flags.split(), "--save-every", "200"])
+    varied = "--shift-semitones 2 --gain-db 6"  # so that pitches and levels overlap without gaps
+    flags = f"{varied} --type audio --latent {latent} --seed {seed} --steps {steps} --held-out {HELD_OUT}"
+    fixed = ["--clip-seconds", "1", "--save-every", "200", "--resume"]
+    code = main(["--shards", str(shards), "--out", str(run), *fixed, *flags.split()])
     if code:
         raise SystemExit(code)
     return time.process_time() - began

@@ -56,8 +56,8 @@ class AudioData(DataSettings):
     clip_seconds: float = 2.0
     sample_rate: int | None = None
     control_rate: float | None = None
-    shift_semitones: float | None = 2.0
-    gain_db: float | None = 6.0
+    shift_semitones: float | None = None
+    gain_db: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -129,8 +129,8 @@ class AudioModel(Settings):
 def _add_arguments(add: AddFlag) -> None:
     add("--clip-seconds", "length of a clip", type=float)
     add("--sample-rate", "of the clips, in Hz; that of the first recording by default", type=int, metavar="HZ")
-    add("--shift-semitones", "shift clips of training up or down by up to so much; 0 for none", type=off_at_zero)
-    add("--gain-db", "make clips of training louder or softer by up to so much; 0 for none", type=off_at_zero)
+    add("--shift-semitones", "shift clips of training up or down by up to so much", type=off_at_zero)
+    add("--gain-db", "make clips of training louder or softer by up to so much", type=off_at_zero)
     add("--preset", "size of the network", choices=PRESETS)
     add("--core", "what remembers earlier rows; that of the preset by default", choices=CORES)
     add("--model-size", "components of the latent: timbres, on the simplex", type=int)

@@ -115,7 +115,10 @@ def test_a_run_says_what_it_trains_on_and_keeps_what_the_data_told_it(trained: P
 
 
 def test_clips_of_training_begin_anywhere_and_their_curves_with_them(home: Path) -> None:
-    settings = AudioData(source="sounds", clip_seconds=0.4, sample_rate=16_000, control_rate=250, held_out=0.25)
+    varied: dict[str, Any] = {"shift_semitones": 2.0, "gain_db": 6.0}
+    settings = AudioData(
+        source="sounds", clip_seconds=0.4, sample_rate=16_000, control_rate=250, held_out=0.25, **varied
+    )
     task = find_task("audio")
     data = open_data(task.open_iterator, settings, modality="audio", seed=0)
     to_clips = clips_of(settings)
@@ -143,7 +146,8 @@ def test_clips_of_training_begin_anywhere_and_their_curves_with_them(home: Path)
 
 
 def test_a_killed_run_is_resumed_and_ends_bit_identically(home: Path) -> None:
-    long = [*SMALL, "--steps", "10", "--save-every", "3", "--log-every", "1", "--resume"]
+    varied = ["--shift-semitones", "2", "--gain-db", "6"]
+    long = [*SMALL, *varied, "--steps", "10", "--save-every", "3", "--log-every", "1", "--resume"]
     assert main([*long, "--out", "undisturbed"]) == 0
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "dirvae.train", *long, "--out", "killed"]

@@ -1,7 +1,7 @@
 """Clips that vary from step to step: a little higher or lower, louder or softer, their curves with them.
 
-Few notes are learned by heart: each exact pitch says which note it is, and the latent, which the encoder could tell for
-any note, is left unused. Notes that are shifted between their neighbours leave only the sound to tell them apart.
+Exact pitches and levels of a few notes say which note it is. Shifted between its neighbours, a note is told from others
+by its sound alone, and the decoder learns pitches and levels that no recording has.
 """
 
 from __future__ import annotations
