@@ -94,7 +94,7 @@ def draw_timbres(path: Path, model: AudioVAE, names: list[str], shares: torch.Te
         place.tick_params(labelsize=7)
     for place in axes.values():
         place.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
 
 
@@ -125,7 +125,7 @@ def draw_notes(path: Path, model: AudioVAE, names: list[str], notes: list[SoundC
         axes[2, column].set(xlim=(0, seconds), ylim=(0, 100), xlabel="seconds")
     for place, text in zip(axes[:, 0], ("original", "reconstruction", "shares, %"), strict=True):
         place.set_ylabel(text)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
 
 
