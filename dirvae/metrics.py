@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["active_units", "components_in_use", "effective_components", "is_simplex", "psnr"]
+__all__ = ["active_units", "components_in_use", "effective_components", "is_simplex", "latent_usage", "psnr"]
 
 
 def psnr(x: Tensor, y: Tensor, *, peak: float = 1.0) -> Tensor:
@@ -54,3 +55,17 @@ def active_units(mean: Tensor, *, threshold: float = 0.01) -> Tensor:
     """
     is_active: Tensor = _over_examples(mean).var(0, correction=0) > threshold
     return is_active
+
+
+def latent_usage(means: Tensor) -> dict[str, Any]:
+    """How much of a latent is used, from posterior means (num, K, *grid), as JSON values.
+
+    "components_in_use" and "model_size"; on the simplex also "effective_components". Waits for the device.
+    """
+    if is_simplex(means):
+        return {
+            "components_in_use": int(components_in_use(means).sum()),
+            "effective_components": float(effective_components(means)),
+            "model_size": means.shape[1],
+        }
+    return {"components_in_use": int(active_units(means).sum()), "model_size": means.shape[1]}

@@ -19,7 +19,8 @@ from dirvae.run.session import Outcome, refuse_changes, train_run
 from dirvae.run.shard_sets import DEFAULT_TYPE, choose_set, find_sets, read_set, refuse_without_task
 from dirvae.tasks import TASKS, Task, find_task
 from dirvae.tasks.data import ON_ERROR
-from dirvae.tasks.task import AddFlag, off_at_zero
+from dirvae.tasks.flag_values import off_at_zero
+from dirvae.tasks.task import AddFlag
 from dirvae.training.config import PRECISIONS
 from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
 from dirvae.training.signals import StopSignals

@@ -74,8 +74,6 @@ class Sounds:
     """Whole sounds of one part of the data, with their instruments."""
 
     def __init__(self, source: Any, settings: Any) -> None:
-        import torch
-
         from dirvae.networks.audio import SoundClips
         from dirvae.tasks.audio import AUDIO, clips_of
 
@@ -86,13 +84,7 @@ class Sounds:
             parts.append(to_clips(batch))
             self.instruments += [entry["instrument"] for entry in batch.fields["json"]]
         iterator.close()
-        lengths = [
-            torch.full((len(part),), part.num_samples) if part.lengths is None else part.lengths for part in parts
-        ]
-        self.clips = SoundClips(
-            *(torch.cat([getattr(part, name) for part in parts]) for name in ("samples", "f0", "loudness")),
-            torch.cat(lengths),
-        )
+        self.clips = SoundClips.join(parts)
 
     def pieces(self, size: int = 16) -> Iterator[Any]:
         """Some sounds at a time."""
@@ -141,7 +133,7 @@ def measure(model: Any, training: Sounds, held_out: Sounds) -> dict[str, Any]:
 
 
 def neighbour_error(latents: Any, names: list[str], others: Any, their_names: list[str]) -> float:
-    """The share of latents (num, component) whose nearest of the others has another name; none is its own neighbour."""
+    """The share of latents (num, component) whose nearest neighbour among the others has another name."""
     import torch
 
     places = [latents, others]

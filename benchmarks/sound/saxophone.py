@@ -66,7 +66,7 @@ def held_out_notes(run: Path, source: str | None) -> tuple[list[str], list[Sound
 
 
 def losses_of(model: AudioVAE, clips: SoundClips, parts: Any) -> dict[str, float]:
-    """The loss of a sound, and without each half, before the reverb's weights are asked to make up for it."""
+    """The loss of a sound with its reverb, whole, without its harmonics and without its noise."""
 
     def loss(dry: Tensor) -> float:
         sound = dry if model.synthesiser.reverb is None else model.synthesiser.reverb(dry)

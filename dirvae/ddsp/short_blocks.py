@@ -115,7 +115,7 @@ class ShortBlocks:
         return PlayedRows(first, f0[:, :, 0].double(), F.pad(shares, (0, self.padding)), magnitudes)
 
     def play(self, rows: PlayedRows, samples: range, phase: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Harmonics + noise of samples `LONGEST` at most, (batch, time), and the phase behind them.
+        """Harmonics + noise of samples `LONGEST` at most, (batch, time), and the phase after them.
 
         rows   from `prepare`, with all that these samples depend on
         phase  (batch,) int64, turns · 2^64, of the first sample
@@ -152,7 +152,7 @@ class ShortBlocks:
         return made
 
     def _harmonics(self, rows: PlayedRows, places: _Places, phase: Tensor) -> tuple[Tensor, Tensor]:
-        """Harmonics (batch, time), and the phase behind them."""
+        """Harmonics (batch, time), and the phase after them."""
         segments = places.segments
         before, behind = rows.f0_hz.index_select(1, segments), rows.f0_hz[:, 1:].index_select(1, segments)
         phases, phase = accumulate_phase(torch.lerp(before, behind, places.fractions) * self.seconds, phase)

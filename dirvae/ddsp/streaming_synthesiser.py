@@ -2,8 +2,8 @@
 
 What the whole sound has at sample n is known when these rows have come (hop: samples from row to row, not rounded):
 
-harmonics  the row behind n, whose amplitudes depend on f0 up to one row further           less than 2 hops after n
-noise      the row behind sample n + reach, to which the zero-phase filters reach     less than reach + 1 hop after n
+harmonics  the row after n,  whose amplitudes depend on f0 up to one row further           less than 2 hops after n
+noise      the row after sample n + reach,  to which the zero-phase filters reach     less than reach + 1 hop after n
 
 A row that stands exactly at sample m is needed after m only, because its Hann window begins there. So everything is
 known ⌈2 hop⌉ - 1 and reach + ⌈hop⌉ - 1 samples later; the larger of both is the delay. Reverberation adds none.
@@ -133,7 +133,7 @@ class StreamingSynthesiser:
         return -(-num_samples * self._blocks.step.numerator // self._blocks.step.denominator)
 
     def _num_kept(self, position: int) -> int:
-        """How many of the rows so far the samples behind this position still depend on."""
+        """How many of the rows so far the samples after this position still depend on."""
         step, next_sample = self._blocks.step, max(position - self.latency_samples, 0)
         of_noise = (next_sample - self._blocks.reach) * step.numerator // step.denominator
         first = min(of_noise, next_sample * step.numerator // step.denominator - 1)

@@ -83,7 +83,7 @@ class Synthesiser(nn.Module):
     def play_harmonics(
         self, controls: Controls, block: Block, *, phase: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The harmonics of a block, (batch, time), and the phase behind it, as `harmonic_bank` returns them."""
+        """The harmonics of a block, (batch, time), and the phase after it, as `harmonic_bank` returns them."""
         amplitudes = harmonic_amplitudes(
             controls.f0, controls.amplitude, controls.distribution, sample_rate=self.sample_rate
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
-from dirvae.metrics import active_units, components_in_use, effective_components, is_simplex, psnr
+from dirvae.metrics import latent_usage, psnr
 from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.training.feed import to_device
 
@@ -87,7 +87,7 @@ class HeldOut:
             f"mean_{self._noun}_psnr_db": theirs_db,
             "psnr_gain_db": ours_db - theirs_db,
             **dict(zip(self._measures, more, strict=True)),
-            **_usage(torch.cat(latents)),
+            **latent_usage(torch.cat(latents)),
             "examples": num_examples,
         }
 
@@ -103,16 +103,6 @@ def mean_example(batches: Iterable[Any], *, limit: int = MAX_EXAMPLES) -> Tensor
         raise ValueError("no batch was given to take the mean of.")
     mean: Tensor = (total / num_examples).float().contiguous()
     return mean
-
-
-def _usage(latents: Tensor) -> dict[str, Any]:
-    if is_simplex(latents):
-        return {
-            "components_in_use": int(components_in_use(latents).sum()),
-            "effective_components": float(effective_components(latents)),
-            "model_size": latents.shape[1],
-        }
-    return {"components_in_use": int(active_units(latents).sum()), "model_size": latents.shape[1]}
 
 
 def _examples(batches: Iterable[Any], device: torch.device, limit: int) -> Iterator[Tensor]:

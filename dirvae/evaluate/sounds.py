@@ -12,7 +12,7 @@ from dirvae.ddsp.loudness import loudness_curve
 from dirvae.ddsp.pitch import track_f0
 from dirvae.ddsp.pitch.contract import CONFIDENT
 from dirvae.ddsp.pitch.tracking import highest_pitch
-from dirvae.metrics import active_units, components_in_use, effective_components, is_simplex
+from dirvae.metrics import latent_usage
 from dirvae.networks.audio import AudioVAE, SoundClips
 
 __all__ = ["HeldOutSounds", "loudness_error_db", "loudness_rows", "mean_latents", "pitch_error_semitones"]
@@ -73,7 +73,8 @@ class HeldOutSounds:
         if not rows:
             raise ValueError("no batch was given to evaluate.")
         joined = {name: torch.cat([row[name].double().cpu() for row in rows]) for name in rows[0]}
-        return {**_means(joined, model.nats_per_unit), **_usage(latents, model), "examples": len(joined["kl"])}
+        used = latent_usage(torch.cat(latents)) if latents else {}
+        return {**_means(joined, model.nats_per_unit), **used, "examples": len(joined["kl"])}
 
     def _clips(self, device: torch.device) -> Iterator[SoundClips]:
         left = self._limit
@@ -89,21 +90,20 @@ class HeldOutSounds:
 def mean_latents(model: AudioVAE, samples: Tensor, lengths: Tensor | None = None) -> Tensor:
     """The mean latent of each clip (batch, 1, time) over its control rows: (batch, component).
 
-    `lengths` (batch,): samples that are real; rows behind them do not count. None: all are. ValueError for a model
+    `lengths` (batch,): samples that are real; later rows do not count. None: all are. ValueError for a model
     without a latent.
     """
     means = model.encode(samples).mean
     if lengths is None:
         return means.mean(2)
-    rows = torch.arange(means.shape[2], device=means.device).double()
-    is_real = rows * float(model.sample_rate / model.control_rate) < lengths.to(means.device)[:, None]
+    is_real = model.rows_within(lengths.to(means.device), means.shape[2])
     return torch.where(is_real[:, None], means, 0).sum(2) / is_real.sum(1, keepdim=True).clamp(min=1)
 
 
 def loudness_error_db(model: AudioVAE, played: Tensor, clips: SoundClips, is_real: Tensor) -> Tensor:
     """Mean absolute difference of the loudness from the clips' own, over the rows that are real: (batch,) dB.
 
-    Both are measured here, because curves of a whole recording hear what is before and behind a clip.
+    Both are measured here, because curves of a whole recording hear what comes before and after a clip.
     """
     mine, theirs = (loudness_rows(model, sound, clips.num_rows) for sound in (played, clips.samples))
     return torch.where(is_real, (mine - theirs).abs(), 0).sum(1) / is_real.sum(1).clamp(min=1)
@@ -146,16 +146,3 @@ def _means(joined: dict[str, Tensor], nats_per_unit: float) -> dict[str, Any]:
         "pitch_error_semitones": float(error / both) if both else None,
         "pitch_lost": float(1 - both / pitched) if pitched else None,
     }
-
-
-def _usage(latents: list[Tensor], model: AudioVAE) -> dict[str, Any]:
-    if not latents:
-        return {}
-    rows = torch.cat(latents)
-    if is_simplex(rows):
-        return {
-            "components_in_use": int(components_in_use(rows).sum()),
-            "effective_components": float(effective_components(rows)),
-            "model_size": model.model_size,
-        }
-    return {"components_in_use": int(active_units(rows).sum()), "model_size": model.model_size}

@@ -14,7 +14,7 @@ from pipelines.storage.manifest import MANIFEST_NAME, Manifest
 __all__ = ["DEFAULT_TYPE", "ShardSet", "choose_set", "find_sets", "read_set", "refuse_without_task"]
 
 DEFAULT_TYPE = "image"
-"""The type to train on if none is named and the shards hold several."""
+"""The type that is trained if the command names none and the shards are of several types."""
 
 
 @dataclass(frozen=True)

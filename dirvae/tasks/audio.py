@@ -19,8 +19,8 @@ from dirvae.networks.audio import PRESETS, AudioVAE, SoundClips
 from dirvae.networks.audio.presets import CORES
 from dirvae.networks.audio.variation import longest_source, varied
 from dirvae.tasks.data import DataSettings, TaskData
-from dirvae.tasks.task import AddFlag, RunFacts, Task, off_at_zero
-from dirvae.tasks.visual_settings import prior_text
+from dirvae.tasks.flag_values import off_at_zero, prior_text
+from dirvae.tasks.task import AddFlag, RunFacts, Task
 from dirvae.training.errors import ConfigError
 from dirvae.training.feed import FeedBatch
 from dirvae.training.settings import FREE, Settings, is_count, is_positive
@@ -44,7 +44,7 @@ NUM_IN_GALLERY = 64
 class AudioData(DataSettings):
     """Which recordings, and the clips that are cut from them.
 
-    A clip lasts `clip_seconds`; what is behind the end of its recording is padding. Clips of training begin anywhere,
+    A clip lasts `clip_seconds`; what comes after the end of its recording is padding. Clips of training begin anywhere,
     the others at whole multiples of their length. `sample_rate` (None: that of the first recording) is that of all
     clips: other recordings are resampled. `control_rate` (None: that of the curves) is in rows per second. Clips of
     training are shifted up or down by up to `shift_semitones` and made louder or softer by up to `gain_db` (None: not).

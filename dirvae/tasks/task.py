@@ -14,18 +14,13 @@ from dirvae.training.feed import FeedBatch
 from dirvae.training.settings import Settings
 from pipelines.modality import Modality, find_modality
 
-__all__ = ["AddFlag", "RunFacts", "Task", "off_at_zero"]
+__all__ = ["AddFlag", "RunFacts", "Task"]
 
 
 class AddFlag(Protocol):
     """Adds a command-line flag; its default is that of the setting with the flag's name, and is shown in the help."""
 
     def __call__(self, flag: str, meaning: str, **options: Any) -> None: ...
-
-
-def off_at_zero(text: str) -> float | None:
-    """A number as it is typed on the command line, None for 0."""
-    return float(text) or None
 
 
 @dataclass(frozen=True)

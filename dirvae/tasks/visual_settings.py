@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, field
 
 from dirvae.latents import LATENTS
 from dirvae.losses import LIKELIHOODS
 from dirvae.networks.residual import PRESETS
 from dirvae.tasks.data import DataSettings
+from dirvae.tasks.flag_values import prior_text
 from dirvae.tasks.task import AddFlag
 from dirvae.training.settings import FREE, Settings, is_positive
 
-__all__ = ["VisualData", "VisualModel", "add_data_flags", "add_model_flags", "prior_text"]
+__all__ = ["VisualData", "VisualModel", "add_data_flags", "add_model_flags"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +85,3 @@ def add_model_flags(add: AddFlag, *, noun: str) -> None:
         choices=sorted(LIKELIHOODS),
     )
     add("--fixed-scale", "scale that the likelihood keeps, in units of the data; learned by default", type=float)
-
-
-def prior_text(text: str) -> float | str:
-    """A prior as it is typed: a number, or "learned"."""
-    if text == "learned":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'learned'") from None

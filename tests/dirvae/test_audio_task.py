@@ -5,15 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import tarfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +23,15 @@ from dirvae.tasks.audio import AudioData, clips_of
 from dirvae.tasks.data import open_data
 from dirvae.train import _parser, _settings, main
 from dirvae.training import ConfigError
-from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.feed import FeedBatch
 from dirvae.training.logging import read_metrics
 from pipelines import make_shards
 from pipelines.decode.audio.wav_writing import encode_wav
 from pipelines.samples import make_sample_sounds
+from tests.dirvae.trained_runs import kill_training, weights
 
 pytest.importorskip("soxr", reason="clips of recordings have one sample rate by soxr: pip install soxr")
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     *("--type", "audio", "--shards", "sounds", "--preset", "tiny", "--clip-seconds", "0.4", "--batch-size", "4"),
     *("--model-size", "3", "--num-harmonics", "20", "--num-bands", "9", "--device", "cpu", "--threads", "1"),
@@ -47,15 +40,7 @@ SMALL = [
 SHORT = [*SMALL, "--steps", "3", "--log-every", "1"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_torch_thread_and_no_curves() -> Iterator[None]:
-    """Curves take longer than the training here; `test_report.py` draws them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dirvae.explore.page.draw_panel", lambda panel: "<svg></svg>")
-        yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("quick_reports")
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +72,6 @@ def trained(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(SHORT) == 0
     (home / "said.txt").write_text(said.getvalue(), "utf-8")
     return home / "runs" / "audio"
-
-
-def weights(run: Path) -> dict[str, bytes]:
-    newest = CheckpointFolder(run / "checkpoints").newest()
-    assert newest is not None
-    return {name: (newest.path / name).read_bytes() for name in ("model.safetensors", "optimizer.safetensors")}
 
 
 def test_a_run_says_what_it_trains_on_and_keeps_what_the_data_told_it(trained: Path) -> None:
@@ -149,17 +128,7 @@ def test_a_killed_run_is_resumed_and_ends_bit_identically(home: Path) -> None:
     varied = ["--shift-semitones", "2", "--gain-db", "6"]
     long = [*SMALL, *varied, "--steps", "10", "--save-every", "3", "--log-every", "1", "--resume"]
     assert main([*long, "--out", "undisturbed"]) == 0
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "dirvae.train", *long, "--out", "killed"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not any(line["step"] >= 5 for line in read_metrics("killed/metrics.jsonl")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
-    steps = CheckpointFolder("killed/checkpoints").steps()
+    steps = kill_training(long, Path("killed"), at_step=5)
     assert steps
     assert steps[-1] < 10
     assert main([*long, "--out", "killed"]) == 0

@@ -101,7 +101,7 @@ def test_the_terms_of_the_loss_are_those_made_by_hand() -> None:
     torch.testing.assert_close(masked["kl"], kl[:2].mean())
 
 
-def test_what_is_behind_the_end_of_a_clip_changes_neither_loss_nor_gradient() -> None:
+def test_what_comes_after_the_end_of_a_clip_does_not_change_its_divergence() -> None:
     clips, model = tones(2), AudioVAE(**SMALL)
     louder = clips.samples.clone()
     frame = model.encoder.framing.frame_length if model.encoder is not None else 0

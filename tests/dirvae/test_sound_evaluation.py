@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,16 +36,7 @@ SMALL = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_torch_thread_and_no_charts() -> Iterator[None]:
-    """Charts take longer than all the rest; `test_sound_report.py` draws them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("curves", "sound_charts", "spectrograms"):
-            patch.setattr(f"dirvae.explore.{module}.draw_chart", lambda name, draw, **look: "<svg></svg>")
-        yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("quick_reports")
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,8 @@ import base64
 import contextlib
 import io
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +26,12 @@ from dirvae.tasks.seen_data import count_seen
 from dirvae.tasks.video import VideoData
 from dirvae.train import _parser, _settings, main
 from dirvae.training import ConfigError
-from dirvae.training.checkpoint import CheckpointFolder
-from dirvae.training.logging import read_metrics
 from pipelines import make_shards
 from tests.dirvae.moving_shapes import write_videos
+from tests.dirvae.trained_runs import kill_training, weights
 
 pytest.importorskip("av", reason="clips of videos are read by PyAV: pip install av")
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     *("--type", "video", "--size", "16", "--clip-frames", "6", "--batch-size", "4", "--model-size", "4"),
     *("--device", "cpu", "--threads", "1", "--precision", "fp32", "--held-out", "0.25"),
@@ -46,15 +39,7 @@ SMALL = [
 SHORT = [*SMALL, "--steps", "3", "--log-every", "1"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_torch_thread_and_no_curves() -> Iterator[None]:
-    """Curves take longer than the training here; `test_report.py` draws them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dirvae.explore.page.draw_panel", lambda panel: "<svg></svg>")
-        yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("quick_reports")
 
 
 def cache_of(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -94,12 +79,6 @@ def trained(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(SHORT) == 0
     (home / "said.txt").write_text(said.getvalue(), "utf-8")
     return home / "runs" / "video"
-
-
-def weights(run: Path) -> dict[str, bytes]:
-    newest = CheckpointFolder(run / "checkpoints").newest()
-    assert newest is not None
-    return {name: (newest.path / name).read_bytes() for name in ("model.safetensors", "optimizer.safetensors")}
 
 
 def data_of(videos: Path, **settings: Any) -> Any:
@@ -157,17 +136,7 @@ def test_clips_of_training_begin_anywhere_and_are_mirrored_the_others_are_the_sa
 def test_a_killed_run_is_resumed_and_ends_bit_identically(home: Path) -> None:
     long = [*SMALL, "--steps", "10", "--save-every", "3", "--log-every", "1", "--flip", "--resume"]
     assert main([*long, "--out", "undisturbed"]) == 0
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "dirvae.train", *long, "--out", "killed"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not any(line["step"] >= 5 for line in read_metrics("killed/metrics.jsonl")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
-    steps = CheckpointFolder("killed/checkpoints").steps()
+    steps = kill_training(long, Path("killed"), at_step=5)
     assert steps
     assert steps[-1] < 10
     assert main([*long, "--out", "killed"]) == 0

@@ -148,13 +148,10 @@ class AudioVAE(nn.Module):
 
     def forward(self, clips: SoundClips, *, generator: Generator | None = None) -> AudioOutput:
         """Encode, draw a latent, decode, play. The seeds of the noise are drawn after the latent."""
-        latent, posterior = None, None
-        if self.latent is not None:
-            posterior = self.latent.posterior(self._cells(clips.samples, clips.num_rows))
-            latent = torch.unflatten(posterior.rsample(generator), 0, (len(clips), -1)).transpose(1, 2)
+        posterior = self._row_posterior(clips)
+        latent = None if posterior is None else _of_clips(posterior.rsample(generator), len(clips))
         seeds = draw_seeds(len(clips), clips.samples.device, generator)
-        controls = self.decode(latent, clips.f0, clips.loudness)
-        return AudioOutput(self.synthesiser(controls, seeds, clips.num_samples), controls, latent, posterior)
+        return self._play(clips, latent, posterior, seeds)
 
     def encode(self, samples: Tensor, *, num_rows: int | None = None) -> Posterior:
         """Posterior of the latent of (batch, time) or (batch, 1, time): parameters (batch, component, row).
@@ -193,12 +190,16 @@ class AudioVAE(nn.Module):
 
         `seed` is that of the noise.
         """
-        posterior = None
-        if self.latent is not None and latent is None:
-            posterior = self.latent.posterior(self._cells(clips.samples, clips.num_rows))
-            latent = torch.unflatten(posterior.mean, 0, (len(clips), -1)).transpose(1, 2)
-        controls = self.decode(latent, clips.f0, clips.loudness)
+        posterior = self._row_posterior(clips) if latent is None else None
+        if posterior is not None:
+            latent = _of_clips(posterior.mean, len(clips))
         seeds = torch.arange(seed, seed + len(clips), device=clips.samples.device)
+        return self._play(clips, latent, posterior, seeds)
+
+    def _play(
+        self, clips: SoundClips, latent: Tensor | None, posterior: Posterior | None, seeds: Tensor
+    ) -> AudioOutput:
+        controls = self.decode(latent, clips.f0, clips.loudness)
         return AudioOutput(self.synthesiser(controls, seeds, clips.num_samples), controls, latent, posterior)
 
     def loss(
@@ -244,16 +245,26 @@ class AudioVAE(nn.Module):
 
     def real_rows(self, clips: SoundClips) -> Tensor:
         """Which rows are not padding: (batch, row) bool."""
-        rows = torch.arange(clips.num_rows, device=clips.samples.device).double()
         if clips.lengths is None:
             return torch.ones_like(clips.f0, dtype=torch.bool)
-        return rows * float(self.sample_rate / self.control_rate) < clips.lengths[:, None]
+        return self.rows_within(clips.lengths, clips.num_rows)
 
-    def _cells(self, samples: Tensor, num_rows: int) -> Tensor:
-        """Features, each row an example: (batch · row, component)."""
-        assert self.encoder is not None
-        features: Tensor = self.encoder(samples, num_rows)
-        return features.transpose(1, 2).flatten(0, 1)
+    def rows_within(self, lengths: Tensor, num_rows: int) -> Tensor:
+        """Which of `num_rows` rows stand within the first `lengths` (batch,) samples: (batch, row) bool."""
+        rows = torch.arange(num_rows, device=lengths.device).double()
+        return rows * float(self.sample_rate / self.control_rate) < lengths[:, None]
+
+    def _row_posterior(self, clips: SoundClips) -> Posterior | None:
+        """The posterior of every row as an example of its own, (batch · row, component); None without a latent."""
+        if self.latent is None or self.encoder is None:
+            return None
+        features: Tensor = self.encoder(clips.samples, clips.num_rows)
+        return self.latent.posterior(features.transpose(1, 2).flatten(0, 1))
+
+
+def _of_clips(rows: Tensor, batch: int) -> Tensor:
+    """(batch · row, component) → (batch, component, row)."""
+    return torch.unflatten(rows, 0, (batch, -1)).transpose(1, 2)
 
 
 def draw_seeds(num: int, device: torch.device, generator: Generator | None = None) -> Tensor:

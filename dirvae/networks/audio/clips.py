@@ -22,7 +22,7 @@ class SoundClips:
     samples   (batch, time) float in [-1, 1]
     f0        (batch, row) Hz, above 0
     loudness  (batch, row) dB
-    lengths   (batch,) samples that are real; what is behind them is padding. None: all are
+    lengths   (batch,) samples that are real; what comes after them is padding. None: all are
 
     Raises `ValueError` for shapes that do not fit.
     """

@@ -1,6 +1,6 @@
 """What lets a decoder remember earlier rows, and never look at later ones: recurrent, or causal convolutions.
 
-Both have one contract: (batch, row, channel) and a state → (batch, row, hidden) and the state behind the last row.
+Both have one contract: (batch, row, channel) and a state → (batch, row, hidden) and the state after the last row.
 Rows may come in pieces of any length; None is the state before the first row. A state is one tensor of floats,
 (batch, …).
 """
@@ -23,7 +23,7 @@ class Core(nn.Module):
     hidden: int
 
     def forward(self, rows: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(batch, row, channel) → (batch, row, hidden), and the state behind the last row."""
+        """(batch, row, channel) → (batch, row, hidden), and the state after the last row."""
         raise NotImplementedError
 
     def first_state(self, batch: int) -> Tensor:

@@ -33,7 +33,7 @@ LOWEST_HZ = 1.0
 class ControlRows:
     """Rows of controls: amplitude (batch, row), distribution (batch, row, harmonic), magnitudes (batch, row, band).
 
-    None is below 0. They are in the units of `dirvae.ddsp.synthesiser.Controls`.
+    All are 0 or more, in the units of `dirvae.ddsp.synthesiser.Controls`.
     """
 
     amplitude: Tensor
@@ -77,12 +77,12 @@ class DDSPDecoder(nn.Module):
     def forward(
         self, latent: Tensor | None, f0: Tensor, loudness: Tensor, state: Tensor | None = None
     ) -> tuple[ControlRows, Tensor]:
-        """Controls, and the core's state behind the last row.
+        """Controls, and the core's state after the last row.
 
         latent    (batch, row, component); None where latent_size is 0
         f0        (batch, row) Hz, above 0
         loudness  (batch, row) dB
-        state     of the core behind the row before; None before the first row
+        state     of the core after the row before; None before the first row
 
         Amplitudes follow the loudness, 10 dB for 10 dB, from the first step of training on; what is learned is how
         they deviate. ValueError where a latent is missing or not expected.

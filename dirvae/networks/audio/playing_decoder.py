@@ -52,7 +52,7 @@ class PlayingDecoder:
         self._weight, self._bias = decoder.head.weight.detach().clone().T, decoder.head.bias.detach().clone()
 
     def __call__(self, latent: Tensor | None, f0: Tensor, loudness: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, row, channel): f0, amplitude, harmonics, bands; and the core's state behind the last row.
+        """(batch, row, channel): f0, amplitude, harmonics, bands; and the core's state after the last row.
 
         The arguments are those of `DDSPDecoder.forward`, 1 row or more; nothing is checked.
         """

@@ -138,7 +138,7 @@ class DDSPStream:
         self.load_state_dict(state)
 
     def _decode(self, f0: Tensor, loudness: Tensor, latent: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Rows of controls, and the core's state behind them."""
+        """Rows of controls, and the core's state after them."""
         latent = None if latent is None else latent.to(self._core)
         read = self.model.decoder_input(latent)
         rows, core = self._decoder(read, f0.to(self._core), loudness.to(self._core), self._core)

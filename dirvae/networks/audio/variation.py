@@ -83,7 +83,7 @@ def resampled(samples: Tensor, speed: Tensor, num_samples: int) -> Tensor:
 
 
 def _at_rows(values: Tensor, rows: Tensor) -> Tensor:
-    """A curve (batch, row) at fractions of rows (batch, row), by straight lines; the last value behind its end."""
+    """A curve (batch, row) at fractions of rows (batch, row), by straight lines; the last value after its end."""
     rows = rows.clamp(max=values.shape[1] - 1)
     first = rows.long().clamp(max=max(values.shape[1] - 2, 0))
     behind = (first + 1).clamp(max=values.shape[1] - 1)

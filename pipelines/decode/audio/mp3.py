@@ -148,7 +148,7 @@ def scan_mp3(read: Read, size: int) -> Mp3Frames | None:
 def first_frame(read: Read, size: int) -> int | None:
     """Where the first frame of an mp3 begins, behind tags and up to 64 KiB of anything else; None where there is none.
 
-    What was cut out of a stream begins in the midst of a frame. Frames count where `CHAIN` of them follow each other.
+    A piece of a stream may begin in the middle of a frame. Frames count where `CHAIN` of them follow each other.
     """
     begin = behind_tags(read, size)
     block = read(begin, MOST_JUNK + CHAIN * LONGEST_FRAME)

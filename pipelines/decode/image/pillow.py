@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""Those that Pillow opens for us: of the others, one (EPS) starts a program, and none is packed or played."""
+"""The formats that Pillow may open. The others are neither packed nor played; one of them, EPS, starts a program."""
 
 FAILURES = (
     OSError,

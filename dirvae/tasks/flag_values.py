@@ -1,0 +1,22 @@
+"""Values of command-line flags that several types have, as they are typed."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["off_at_zero", "prior_text"]
+
+
+def off_at_zero(text: str) -> float | None:
+    """A number, None for 0."""
+    return float(text) or None
+
+
+def prior_text(text: str) -> float | str:
+    """A prior: a number, or "learned"."""
+    if text == "learned":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'learned'") from None

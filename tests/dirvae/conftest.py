@@ -1,0 +1,20 @@
+"""Fixtures for tests that train and write reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="module")
+def quick_reports() -> Iterator[None]:
+    """One thread of torch, and no charts: they take longer than all the rest; tests of reports draw them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("curves", "sound_charts", "spectrograms"):
+            patch.setattr(f"dirvae.explore.{module}.draw_chart", lambda name, draw, **look: "<svg></svg>")
+        yield
+    torch.set_num_threads(before)
