@@ -6,6 +6,7 @@ minutes of sound, at any two rates, and the same in a block that begins anywhere
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -95,13 +96,29 @@ class RowPositions:
         """Samples of the longest segment."""
         return -(-self.unit // self.step)
 
+    @property
+    def period(self) -> tuple[int, int]:
+        """After so many samples, which are so many rows, samples stand between rows as before."""
+        common = math.gcd(self.unit, self.step)
+        return self.unit // common, self.step // common
+
     def segments(self, device: torch.device | None = None) -> Tensor:
         """(time,) int64: the segment of each sample, the block's first one is 0."""
-        return torch.div(self._places(device), self.unit, rounding_mode="floor")
+        first = torch.div(self._places(device), self.unit, rounding_mode="floor")
+        periods = torch.arange(self._num_periods, dtype=torch.int64, device=device)[:, None]
+        return (first + periods * self.period[1]).flatten()[: self.num_samples]
 
     def fractions(self, device: torch.device | None = None) -> Tensor:
         """(time,) float64 in [0, 1): how far each sample is from its row to the next one."""
+        return self.repeated(self.fractions_of_period(device))
+
+    def fractions_of_period(self, device: torch.device | None = None) -> Tensor:
+        """The first `fractions`, those of one period or of all samples, whichever are fewer."""
         return torch.remainder(self._places(device), self.unit).double() / self.unit
+
+    def repeated(self, of_period: Tensor) -> Tensor:
+        """What was made of `fractions_of_period`, (sample,), for all samples: (time,)."""
+        return of_period.repeat(self._num_periods)[: self.num_samples]
 
     def segment_starts(self, device: torch.device | None = None) -> Tensor:
         """(segment + 1,) int64: the first sample of each segment and of the one behind the last.
@@ -111,5 +128,11 @@ class RowPositions:
         rows = torch.arange(self.num_segments + 1, dtype=torch.int64, device=device)
         return -torch.div(self.remainder - rows * self.unit, self.step, rounding_mode="floor")
 
+    @property
+    def _num_periods(self) -> int:
+        return -(-self.num_samples // self.period[0])
+
     def _places(self, device: torch.device | None) -> Tensor:
-        return torch.arange(self.num_samples, dtype=torch.int64, device=device) * self.step + self.remainder
+        """Of one period, or of all samples if these are fewer."""
+        num = min(self.num_samples, self.period[0])
+        return torch.arange(num, dtype=torch.int64, device=device) * self.step + self.remainder

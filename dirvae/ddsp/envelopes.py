@@ -11,12 +11,17 @@ from torch import Tensor
 from dirvae.ddsp.block import Block, RowPositions
 from dirvae.ddsp.curve import Curve
 
-__all__ = ["hann_rise", "upsample_hann", "upsample_linear"]
+__all__ = ["hann_rise", "hann_rises", "upsample_hann", "upsample_linear"]
 
 
 def hann_rise(fractions: Tensor) -> Tensor:
     """The rising half of a Hann window, sin²(π x / 2): same shape and dtype, 0 at 0 and 1 at 1."""
     return 0.5 - 0.5 * torch.cos(torch.pi * fractions)
+
+
+def hann_rises(positions: RowPositions, device: torch.device | None = None) -> Tensor:
+    """`hann_rise` of every sample's fraction: (time,) float64."""
+    return positions.repeated(hann_rise(positions.fractions_of_period(device)))
 
 
 def upsample_hann(curve: Curve, block: Block) -> Tensor:
@@ -26,7 +31,7 @@ def upsample_hann(curve: Curve, block: Block) -> Tensor:
     (Engel et al. 2020, arXiv 2001.04643; here the hop is exact).
     """
     positions = block.rows_of(curve)
-    return _between_rows(curve, positions, hann_rise(positions.fractions(curve.values.device)))
+    return _between_rows(curve, positions, hann_rises(positions, curve.values.device))
 
 
 def upsample_linear(curve: Curve, block: Block) -> Tensor:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from dirvae.ddsp.block import RowPositions
-from dirvae.ddsp.envelopes import hann_rise
+from dirvae.ddsp.envelopes import hann_rises
 
 __all__ = ["accumulate_phase", "factor_harmonics", "harmonic_sum", "shorten_phases"]
 
@@ -245,15 +245,17 @@ class _Layout:
         self.inner, self.outer = factor_harmonics(self.harmonics)
         has_whole_hop = positions.unit % positions.step == 0 and positions.remainder == 0
         self.is_even = has_whole_hop and positions.num_samples % self.longest == 0
-        starts = positions.segment_starts(device)
-        places = starts[:-1, None] + torch.arange(self.longest, device=device)
-        self.is_inside = (places >= 0) & (places < starts[1:, None]) & (places < positions.num_samples)
-        self.places = places.clamp(0, positions.num_samples - 1).flatten()
-        segments = positions.segments(device)
-        samples = torch.arange(positions.num_samples, device=device)
-        self.back = segments * self.longest + samples - starts[segments]
-        rise = hann_rise(positions.fractions(device)).to(amplitudes.dtype)
-        self.rise = rise[self.places].view(self.num_segments, self.longest)
+        rise = hann_rises(positions, device).to(amplitudes.dtype)
+        if not self.is_even:
+            starts = positions.segment_starts(device)
+            places = starts[:-1, None] + torch.arange(self.longest, device=device)
+            self.is_inside = (places >= 0) & (places < starts[1:, None]) & (places < positions.num_samples)
+            self.places = places.clamp(0, positions.num_samples - 1).flatten()
+            segments = positions.segments(device)
+            samples = torch.arange(positions.num_samples, device=device)
+            self.back = segments * self.longest + samples - starts[segments]
+            rise = rise[self.places]
+        self.rise = rise.view(self.num_segments, self.longest)
         rows = torch.arange(self.num_segments + 1, device=device) + positions.first_row
         self.rows = rows.clamp(0, self.num_rows - 1)
         self.num_before = min(max(-positions.first_row, 0), self.num_segments + 1)

@@ -182,7 +182,7 @@ def _latent_rows(model: AudioVAE, clips: SoundClips, device: torch.device) -> Te
     found = []
     for start in range(0, len(clips), ROWS):
         part = clips[start : start + ROWS].to(device)
-        mean = model.encode(part.samples, num_rows=part.num_rows).mean
+        mean = model.encode(part.samples, f0=part.f0).mean
         found.append(mean.movedim(1, 2)[model.real_rows(part)])
     return torch.cat(found)
 

@@ -40,6 +40,7 @@ SHARED = (
     "prior",
     "num_bands",
     "encoder_channels",
+    "encoder_harmonics",
     "held_out",
 )
 """Settings that a student has from its teacher."""
@@ -127,7 +128,7 @@ class Distillation:
         clips = self._read(batch)
         teacher = self._teacher.to(clips.samples.device)
         with torch.no_grad():
-            given = teacher.encode(clips.samples, num_rows=clips.num_rows).rsample() if teacher.latent else None
+            given = teacher.encode(clips.samples, f0=clips.f0).rsample() if teacher.latent else None
             wanted = teacher.decode(given, clips.f0, clips.loudness)
         controls = student.decode(given, clips.f0, clips.loudness)
         sound = student.synthesiser(controls, draw_seeds(len(clips), clips.samples.device), clips.num_samples).sound

@@ -109,6 +109,7 @@ class AudioModel(Settings):
     num_bands: int = 65
     reverb_seconds: float | None = None
     encoder_channels: int | None = None
+    encoder_harmonics: int | None = None
     nats_per_unit: float = 10_000.0
 
     def __post_init__(self) -> None:
@@ -120,7 +121,7 @@ class AudioModel(Settings):
         self.check("latent", self.latent in kinds, f"one of {', '.join(kinds)}")
         prior = self.prior is None or self.prior == "learned" or is_positive(self.prior)
         self.check("prior", prior, "None, 'learned' or a finite number > 0")
-        self.check_counts_or_none("num_harmonics", "encoder_channels")
+        self.check_counts_or_none("num_harmonics", "encoder_channels", "encoder_harmonics")
         reverb = self.reverb_seconds is None or is_positive(self.reverb_seconds)
         self.check("reverb_seconds", reverb, "None or a finite number > 0")
         self.check("nats_per_unit", is_positive(self.nats_per_unit), "a finite number > 0")
@@ -139,6 +140,7 @@ def _add_arguments(add: AddFlag) -> None:
         "--prior", "concentration of its prior, or 'learned'; its own by default", type=prior_text, metavar="NUMBER"
     )
     add("--num-harmonics", "harmonics; as many as reach half the sample rate by default", type=int)
+    add("--encoder-harmonics", "harmonics whose levels the encoder reads too; none by default", type=int)
     add("--num-bands", "bands of the noise", type=int)
     add("--reverb-seconds", "length of a reverb that is learned; none by default", type=float)
     add("--nats-per-unit", "nats per second of KL that one unit of the spectral loss is worth", type=float)

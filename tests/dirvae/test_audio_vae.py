@@ -136,6 +136,38 @@ def test_a_clip_out_of_a_steady_tone_sounds_the_same_to_its_ends() -> None:
     assert (spectra - middle).abs().mean(0).max() < 0.3, "6 dB on average over the mels"
 
 
+def test_levels_of_single_harmonics_are_read_as_they_were_made() -> None:
+    """Mels are 300 Hz wide up there; the levels made here alternate by 20 dB from one harmonic to the next."""
+    num, hz, sample_rate = 24, 211.0, 16_000
+    decibels = torch.tensor([0.0, -20.0]).repeat(num // 2) - torch.arange(num) * 0.5
+    time = torch.arange(sample_rate) / sample_rate
+    phases = 2 * torch.pi * hz * torch.arange(1, num + 1)[:, None] * time
+    sound = (0.05 * 10 ** (decibels[:, None] / 20) * torch.sin(phases + torch.arange(num)[:, None])).sum(0)
+    model = AudioVAE(encoder_harmonics=40, **SMALL)
+    assert model.encoder is not None
+    spectra = model.encoder.spectra(torch.stack((sound, sound / 8)), 250, torch.full((2, 250), hz))
+    assert spectra.shape == (2, 64 + 40, 250)
+    levels = 20 * spectra[:, 64:, 20:-20]
+    made = torch.cat((decibels, torch.full((37 - num,), -60.0)))  # 37 lie below half the sample rate
+    torch.testing.assert_close(
+        levels[:, :num] - levels[:, :1], (made - made[0])[None, :num, None].expand(2, -1, 210), atol=2.0, rtol=0
+    )
+    assert levels[:, num:37].sub(levels[:, :1]).max() < -45
+    assert not levels[:, 37:].any()
+    with pytest.raises(ValueError, match="reads the levels of harmonics, so it needs f0"):
+        model.encoder(sound[None], 250)
+
+
+def test_pitch_that_is_not_given_to_the_encoder_is_tracked() -> None:
+    clips, model = tones(1), AudioVAE(encoder_harmonics=8, **SMALL)
+    sound = clips.samples[:, :3200]
+    given = model.encode(sound, f0=clips.f0[:, :50]).mean
+    torch.testing.assert_close(model.encode(sound).mean, given, atol=1e-3, rtol=0)
+    out = model.reconstruct(SoundClips(sound, clips.f0[:, :50], clips.loudness[:, :50]))
+    torch.testing.assert_close(out.latent, given)
+    assert (model.encode(sound, f0=1.5 * clips.f0[:, :50]).mean - given).abs().max() > 2e-3
+
+
 def test_an_untrained_decoder_follows_the_loudness() -> None:
     clips, model = tones(1), AudioVAE(latent=None, **SMALL)
     with torch.no_grad():
@@ -148,7 +180,7 @@ def test_an_untrained_decoder_follows_the_loudness() -> None:
 
 
 def test_a_model_is_made_again_from_its_config() -> None:
-    model = AudioVAE(44_100, latent="gaussian", reverb_seconds=0.1, **SMALL)
+    model = AudioVAE(44_100, latent="gaussian", reverb_seconds=0.1, encoder_harmonics=5, **SMALL)
     again = AudioVAE(**model.config)
     again.load_state_dict(model.state_dict())
     assert again.config == model.config
@@ -164,6 +196,7 @@ def test_a_model_is_made_again_from_its_config() -> None:
         ({"latent": "cauchy"}, "no latent is called 'cauchy'"),
         ({"nats_per_unit": 0.0}, "nats_per_unit is 0.0; it must be a finite number above 0"),
         ({"num_harmonics": 0}, "num_harmonics is 0; it must be 1 or more"),
+        ({"encoder_harmonics": 0}, "encoder_harmonics is 0; it must be 1 or more, or None"),
         ({"reverb_seconds": 1e9}, "reverb_seconds is 1000000000.0; it must be above 0 and at most 30"),
         ({"sample_rate": 0}, "sample_rate is 0; it must be a number per second, above 0"),
         ({"num_bands": 1}, "num_bands is 1; a filter has 2 bands or more"),

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dirvae.ddsp.curve import Curve, exact_rate
+from dirvae.ddsp.pitch.tracking import highest_pitch, track_f0
 from dirvae.ddsp.spectral_loss import MultiScaleSpectralLoss
 from dirvae.ddsp.synthesiser import Controls, SynthesisedSound, Synthesiser
 from dirvae.latents import Latent, Posterior, named_latent
@@ -68,6 +69,7 @@ class AudioVAE(nn.Module):
     reverb_seconds  length of the reverb's impulse response; None: no reverb. A clip does not hear what was before it,
                     so that clips must be several times as long
     encoder_channels  of the encoder's convolutions; None: that of the preset
+    encoder_harmonics  harmonics whose levels the encoder reads beside the mels, which needs f0; None: none
     nats_per_unit   how many nats per second one unit of the spectral loss is worth. This loss is not a likelihood, so
                     its weight beside the KL divergence is a choice
 
@@ -89,13 +91,19 @@ class AudioVAE(nn.Module):
         num_bands: int = 65,
         reverb_seconds: float | None = None,
         encoder_channels: int | None = None,
+        encoder_harmonics: int | None = None,
         nats_per_unit: float = NATS_PER_UNIT,
     ) -> None:
         super().__init__()
         size = find_preset(preset)
         if not 0 < nats_per_unit < math.inf:
             raise ValueError(f"nats_per_unit is {nats_per_unit}; it must be a finite number above 0.")
-        for name, count in {"num_harmonics": num_harmonics, "encoder_channels": encoder_channels}.items():
+        counts = {
+            "num_harmonics": num_harmonics,
+            "encoder_channels": encoder_channels,
+            "encoder_harmonics": encoder_harmonics,
+        }
+        for name, count in counts.items():
             if count is not None and count < 1:
                 raise ValueError(f"{name} is {count}; it must be 1 or more, or None.")
         if reverb_seconds is not None and not 0 < reverb_seconds <= LONGEST_REVERB:
@@ -118,6 +126,7 @@ class AudioVAE(nn.Module):
                 self.control_rate,
                 model_size,
                 channels=size.channels if encoder_channels is None else encoder_channels,
+                num_harmonics=encoder_harmonics or 0,
             )
         self.decoder = DDSPDecoder(0 if latent is None else model_size, num_harmonics, num_bands, size, core=core)
         self.synthesiser = Synthesiser(self.sample_rate, num_bands=num_bands, reverb_seconds=reverb_seconds)
@@ -134,6 +143,7 @@ class AudioVAE(nn.Module):
             "num_bands": num_bands,
             "reverb_seconds": reverb_seconds,
             "encoder_channels": encoder_channels,
+            "encoder_harmonics": encoder_harmonics,
             "nats_per_unit": nats_per_unit,
         }
 
@@ -153,15 +163,29 @@ class AudioVAE(nn.Module):
         seeds = draw_seeds(len(clips), clips.samples.device, generator)
         return self._play(clips, latent, posterior, seeds)
 
-    def encode(self, samples: Tensor, *, num_rows: int | None = None) -> Posterior:
+    def encode(self, samples: Tensor, *, f0: Tensor | None = None, num_rows: int | None = None) -> Posterior:
         """Posterior of the latent of (batch, time) or (batch, 1, time): parameters (batch, component, row).
 
-        `num_rows`: as many as stand in the sound by default. ValueError for a model without a latent.
+        f0        (batch, row) Hz, which an encoder that reads harmonics needs; tracked here by default
+        num_rows  those of f0 or as many as stand in the sound by default
+
+        ValueError for a model without a latent.
         """
         if self.latent is None or self.encoder is None:
             raise ValueError("this model has no latent (latent=None), so there is nothing to encode.")
         samples = samples.flatten(1)
-        return self.latent.posterior(self.encoder(samples, num_rows or self.num_rows(samples.shape[1])))
+        if num_rows is None:
+            num_rows = self.num_rows(samples.shape[1]) if f0 is None else f0.shape[1]
+        if f0 is None and self.encoder.num_harmonics:
+            f0 = self.track_f0(samples)
+        f0 = None if f0 is None else f0[:, :num_rows]
+        return self.latent.posterior(self.encoder(samples, num_rows, f0))
+
+    def track_f0(self, samples: Tensor) -> Tensor:
+        """The pitch of sounds (batch, time) as the model reads it: (batch, row) Hz, by `dirvae.ddsp.track_f0`."""
+        top = highest_pitch(self.sample_rate)
+        tracked = track_f0(samples, self.sample_rate, rate=self.control_rate, highest=top)
+        return tracked.f0.values.to(samples.device)
 
     def decode(self, latent: Tensor | None, f0: Tensor, loudness: Tensor) -> Controls:
         """Controls of a latent (batch, component, row), f0 (batch, row) Hz and loudness (batch, row) dB.
@@ -258,7 +282,7 @@ class AudioVAE(nn.Module):
         """The posterior of every row as an example of its own, (batch · row, component); None without a latent."""
         if self.latent is None or self.encoder is None:
             return None
-        features: Tensor = self.encoder(clips.samples, clips.num_rows)
+        features: Tensor = self.encoder(clips.samples, clips.num_rows, clips.f0)
         return self.latent.posterior(features.transpose(1, 2).flatten(0, 1))
 
 

@@ -1,9 +1,12 @@
 """From a sound to features per control row: the shape of its spectrum on the mel scale, without its level.
 
-sound ─▶ frames of 64 ms around each row ─▶ mel power in dB, less its mean over the mels ─▶ convolutions over the rows
+sound ─▶ frames of 64 ms around each row ─┬─▶ mels in dB, less their mean ──────┬─▶ convolutions over the rows
+f0 ───────────────────────────────────────┴─▶ harmonics in dB, less their mean ─┘
 
-What is 60 dB below the strongest mel of its row counts as that much, so that a louder sound has the same shape. Rows
-near the ends have the first and the last whole frame: one that is half empty would hear a click.
+The harmonics are read on demand only: where mels are wider than the distance between two harmonics, they do not tell
+the level of a single one. What is 60 dB below the strongest mel or harmonic of its row counts as that much, so that a
+louder sound has the same shape. Rows near the ends have the first and the last whole frame: one that is half empty
+would hear a click.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ class MelEncoder(nn.Module):
     features_size  channels of the features
     channels       of the convolutions
     num_mels       bands of the mel scale
+    num_harmonics  whose levels are read too; 0: none
 
     Each feature sees about 0.17 s to both sides of its row at 250 rows per second, besides its frame of 64 ms.
     """
@@ -52,13 +56,15 @@ class MelEncoder(nn.Module):
         *,
         channels: int,
         num_mels: int = 64,
+        num_harmonics: int = 0,
     ) -> None:
         super().__init__()
         rate = exact_rate(sample_rate, "sample_rate")
         self.framing = Framing(fast_length(round(FRAME_SECONDS * rate)), exact_rate(control_rate, "rate"), rate)
         filters = mel_filterbank(float(rate), self.framing.frame_length, num_mels, lowest_hz=20.0)
         self.register_buffer("filters", filters.float(), persistent=False)
-        self.entry = nn.Conv1d(num_mels, channels, 1)
+        self.num_harmonics = num_harmonics
+        self.entry = nn.Conv1d(num_mels + num_harmonics, channels, 1)
         self.blocks = nn.ModuleList(_RowBlock(channels, dilation) for dilation in DILATIONS)
         self.exit = nn.Conv1d(channels, features_size, 1)
 
@@ -67,13 +73,34 @@ class MelEncoder(nn.Module):
         """How many rows to each side the features of a row depend on, its frame of 64 ms included."""
         return sum(DILATIONS) + math.ceil(self.framing.frame_length / 2 / self.framing.hop) + 1
 
-    def spectra(self, samples: Tensor, num_rows: int) -> Tensor:
-        """The shape of the spectrum around each row: (batch, time) → (batch, mel, row), in units of 20 dB."""
+    def spectra(self, samples: Tensor, num_rows: int, f0: Tensor | None = None) -> Tensor:
+        """What the convolutions read of each row: (batch, time) → (batch, mel + harmonic, row), in units of 20 dB.
+
+        f0 (batch, row) in Hz is needed where harmonics are read. One that has no bin of its own below half the sample
+        rate counts as the mean of the others.
+        """
         with torch.autocast(samples.device.type, enabled=False):
-            power = power_of(torch.fft.rfft(self._frames(samples, num_rows))) @ self.filters.T
-        floor = FLOOR * power.amax(2, keepdim=True) + LEAST_POWER
-        level = 10 * torch.log10(power + floor) / DECIBELS
-        return (level - level.mean(2, keepdim=True)).transpose(1, 2)
+            power = power_of(torch.fft.rfft(self._frames(samples, num_rows)))
+            mels = _levels(power @ self.filters.T)
+        parts = [mels - mels.mean(2, keepdim=True)]
+        if self.num_harmonics:
+            if f0 is None:
+                raise ValueError("this encoder reads the levels of harmonics, so it needs f0 (batch, row).")
+            parts.append(self._harmonics(power, f0))
+        return torch.cat(parts, 2).transpose(1, 2)
+
+    def _harmonics(self, power: Tensor, f0: Tensor) -> Tensor:
+        """The level of each harmonic above the mean: (batch, row, bin) and (batch, row) → (batch, row, harmonic)."""
+        numbers = torch.arange(1, self.num_harmonics + 1, device=f0.device)
+        bins = f0[..., None] * numbers * (self.framing.frame_length / float(self.framing.sample_rate))
+        last = power.shape[2] - 1
+        is_heard = bins + 1 < last
+        nearest = bins.clamp(1, last - 1).round().long()
+        around = torch.stack([power.gather(2, nearest + step) for step in (-1, 0, 1)]).amax(0)
+        levels = _levels(torch.where(is_heard, around, 0))
+        count = is_heard.sum(2, keepdim=True).clamp(min=1)
+        mean = torch.where(is_heard, levels, 0).sum(2, keepdim=True) / count
+        return torch.where(is_heard, levels - mean, 0)
 
     def _frames(self, samples: Tensor, num_rows: int) -> Tensor:
         """The windowed frame of each row, inside the sound: (batch, time) → (batch, row, sample)."""
@@ -83,13 +110,19 @@ class MelEncoder(nn.Module):
         window = torch.hann_window(length, dtype=samples.dtype, device=samples.device)
         return samples.unfold(1, length, 1)[:, starts] * window
 
-    def forward(self, samples: Tensor, num_rows: int) -> Tensor:
-        """Features of `num_rows` rows: (batch, time) → (batch, features_size, row)."""
-        x = self.entry(self.spectra(samples, num_rows))
+    def forward(self, samples: Tensor, num_rows: int, f0: Tensor | None = None) -> Tensor:
+        """Features of `num_rows` rows: (batch, time) → (batch, features_size, row). `f0` as in `spectra`."""
+        x = self.entry(self.spectra(samples, num_rows, f0))
         for block in self.blocks:
             x = block(x)
         features: Tensor = self.exit(F.silu(x))
         return features
+
+
+def _levels(power: Tensor) -> Tensor:
+    """Power in units of 20 dB, not lower than 60 dB below the largest of its row: the same shape."""
+    floor = FLOOR * power.amax(2, keepdim=True) + LEAST_POWER
+    return 10 * torch.log10(power + floor) / DECIBELS
 
 
 class _RowBlock(nn.Module):

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from dirvae.ddsp.loudness import loudness_curve
-from dirvae.ddsp.pitch.tracking import highest_pitch, track_f0
 from dirvae.latents.latent import SimplexLatent
 from dirvae.networks.audio.audio_vae import AudioVAE
 from dirvae.networks.audio.stream import DDSPStream
@@ -52,14 +51,13 @@ def resynthesise(
     if samples.ndim != 1 or not len(samples):
         raise ValueError(f"samples has shape {tuple(samples.shape)}; it must be (time,), with 1 sample or more.")
     sound = samples[None]
-    top = highest_pitch(model.sample_rate)
-    f0 = track_f0(sound, model.sample_rate, rate=model.control_rate, highest=top).f0.values
+    f0 = model.track_f0(sound)
     loudness = loudness_curve(sound, model.sample_rate, rate=model.control_rate).values
     latent = None
     if timbre is not None:
         latent = _checked(model, timbre)[None, :, None].expand(-1, -1, f0.shape[1])
     elif model.latent is not None:
-        latent = encode_rows(model, samples)[None]
+        latent = encode_rows(model, samples, f0[0])[None]
     rows = f0 * 2 ** (semitones / 12), loudness + loudness_db, latent
     return play_rows(model, *rows, num_samples=len(samples), seed=seed)[0]
 
@@ -87,17 +85,21 @@ def play_rows(
 
 
 @torch.no_grad()
-def encode_rows(model: AudioVAE, samples: Tensor, *, rows_at_once: int = ROWS_AT_ONCE) -> Tensor:
+def encode_rows(
+    model: AudioVAE, samples: Tensor, f0: Tensor | None = None, *, rows_at_once: int = ROWS_AT_ONCE
+) -> Tensor:
     """The mean of the posterior of each row, (time,) → (component, row) on the CPU, in pieces of a recording.
 
-    Each piece is read with so much beside it that its rows are those of the whole recording. Raises `ValueError` for a
-    model without a latent.
+    `f0` (row,) in Hz is read by an encoder of harmonics; tracked by default. Each piece is read with so much beside it
+    that its rows are those of the whole recording. Raises `ValueError` for a model without a latent.
     """
     if model.encoder is None:
         raise ValueError("this model has no latent (latent=None), so there is nothing to encode.")
     hop = model.sample_rate / model.control_rate
     num_rows, margin = model.num_rows(len(samples)), model.encoder.margin_rows
     device = next(model.parameters()).device
+    if f0 is None and model.encoder.num_harmonics:
+        f0 = model.track_f0(samples[None])[0]
     found = []
     for first in range(0, num_rows, rows_at_once):
         stop = min(first + rows_at_once, num_rows)
@@ -105,7 +107,8 @@ def encode_rows(model: AudioVAE, samples: Tensor, *, rows_at_once: int = ROWS_AT
         end = min(stop + margin, num_rows)
         last_sample = len(samples) if end == num_rows else math.ceil(end * hop)
         piece = samples[int(begin * hop) : last_sample].to(device)
-        mean = model.encode(piece[None], num_rows=end - begin).mean[0]
+        pitch = None if f0 is None else f0[None, begin:end].to(device)
+        mean = model.encode(piece[None], f0=pitch, num_rows=end - begin).mean[0]
         found.append(mean[:, first - begin : stop - begin].cpu())
     return torch.cat(found, 1)
 
