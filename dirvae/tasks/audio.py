@@ -17,7 +17,7 @@ from dirvae.explore.sound_report import SoundReportContent, write_sound_report
 from dirvae.latents import LATENTS
 from dirvae.networks.audio import PRESETS, AudioVAE, SoundClips
 from dirvae.networks.audio.presets import CORES
-from dirvae.networks.audio.variation import longest_source, varied
+from dirvae.networks.audio.variation import equalised, longest_source, varied
 from dirvae.tasks.data import DataSettings, TaskData
 from dirvae.tasks.flag_values import off_at_zero, prior_text
 from dirvae.tasks.task import AddFlag, RunFacts, Task
@@ -48,6 +48,7 @@ class AudioData(DataSettings):
     the others at whole multiples of their length. `sample_rate` (None: that of the first recording) is that of all
     clips: other recordings are resampled. `control_rate` (None: that of the curves) is in rows per second. Clips of
     training are shifted up or down by up to `shift_semitones` and made louder or softer by up to `gain_db` (None: not).
+    They go through an equaliser of up to `equaliser_db` in either direction, another one at every step (None: not).
     """
 
     source: str = field(default="data/audio", metadata=FREE)
@@ -58,6 +59,7 @@ class AudioData(DataSettings):
     control_rate: float | None = None
     shift_semitones: float | None = None
     gain_db: float | None = None
+    equaliser_db: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,6 +73,8 @@ class AudioData(DataSettings):
         self.check("shift_semitones", shift, "None or a number of semitones in (0, 12]")
         gain = self.gain_db is None or (is_positive(self.gain_db) and self.gain_db <= 40)
         self.check("gain_db", gain, "None or a number of decibels in (0, 40]")
+        equaliser = self.equaliser_db is None or (is_positive(self.equaliser_db) and self.equaliser_db <= 40)
+        self.check("equaliser_db", equaliser, "None or a number of decibels in (0, 40]")
 
     @property
     def window(self) -> int:
@@ -132,6 +136,7 @@ def _add_arguments(add: AddFlag) -> None:
     add("--sample-rate", "of the clips, in Hz; that of the first recording by default", type=int, metavar="HZ")
     add("--shift-semitones", "shift clips of training up or down by up to so much", type=off_at_zero)
     add("--gain-db", "make clips of training louder or softer by up to so much", type=off_at_zero)
+    add("--equaliser-db", "play clips of training through equalisers of up to so much", type=off_at_zero)
     add("--preset", "size of the network", choices=PRESETS)
     add("--core", "what remembers earlier rows; that of the preset by default", choices=CORES)
     add("--model-size", "components of the latent: timbres, on the simplex", type=int)
@@ -238,14 +243,23 @@ def clips_of(settings: AudioData) -> Callable[[Any], SoundClips]:
 
 def _read_batch(settings: AudioData, batch: FeedBatch) -> SoundClips:
     clips = clips_of(settings)(batch.source).to(batch.data.device)
-    if not settings.is_varied:
+    if settings.is_varied:
+        clips = varied(
+            clips,
+            num_samples=settings.window,
+            num_rows=settings.num_rows,
+            shift_semitones=settings.shift_semitones or 0.0,
+            gain_db=settings.gain_db or 0.0,
+        )
+    if settings.equaliser_db is None:
         return clips
-    return varied(
+    assert settings.sample_rate is not None
+    assert settings.control_rate is not None
+    return equalised(
         clips,
-        num_samples=settings.window,
-        num_rows=settings.num_rows,
-        shift_semitones=settings.shift_semitones or 0.0,
-        gain_db=settings.gain_db or 0.0,
+        sample_rate=settings.sample_rate,
+        control_rate=settings.control_rate,
+        equaliser_db=settings.equaliser_db,
     )
 
 

@@ -11,7 +11,7 @@ from scipy import signal as scipy_signal
 
 from dirvae.ddsp import loudness_curve, track_f0
 from dirvae.networks.audio import SoundClips
-from dirvae.networks.audio.variation import longest_source, resampled, varied
+from dirvae.networks.audio.variation import equalised, longest_source, resampled, varied
 
 
 @pytest.mark.parametrize(("up", "down"), [(1, 1), (4, 5), (5, 4), (9, 8)])
@@ -78,3 +78,33 @@ def test_what_is_padding_stays_silent_and_shrinks_with_the_clip() -> None:
 def test_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"samples has shape \(2, 9\), speed \(3,\)"):
         resampled(torch.zeros(2, 9), torch.ones(3), 4)
+
+
+def test_an_equaliser_changes_levels_by_no_more_than_it_may_and_says_so_in_the_loudness() -> None:
+    """Against SciPy's spectra of a steady noise, and the loudness of what comes out."""
+    rng, sample_rate, num = torch.Generator().manual_seed(0), 16_000, 16_000
+    samples = 0.1 * torch.randn(4, num, generator=rng)
+    samples[3, 8000:] = 0
+    loudness = loudness_curve(samples, sample_rate)
+    clips = SoundClips(samples, torch.full((4, 250), 200.0), loudness.values, torch.tensor([num, num, num, 8000]))
+    settings = {"sample_rate": sample_rate, "control_rate": 250, "equaliser_db": 12.0}
+    found = equalised(clips, **settings, generator=torch.Generator().manual_seed(1))  # type: ignore[arg-type]
+    _, power = scipy_signal.welch(samples[:3].numpy(), sample_rate, nperseg=512)
+    _, changed = scipy_signal.welch(found.samples[:3].numpy(), sample_rate, nperseg=512)
+    gains = 10 * np.log10(changed / power)[:, 4:-4]
+    assert np.abs(gains - gains.mean(1, keepdims=True)).max() < 2 * 12
+    assert gains.std(1).max() > 2
+    torch.testing.assert_close(found.samples.square().mean(1), samples.square().mean(1))
+    assert (found.samples[3, 8000:] == 0).all()
+    measured = loudness_curve(found.samples, sample_rate).values
+    torch.testing.assert_close(found.loudness, measured, atol=1e-3, rtol=0)
+    assert torch.equal(found.f0, clips.f0)
+    again = equalised(clips, **settings, generator=torch.Generator().manual_seed(1))  # type: ignore[arg-type]
+    assert torch.equal(again.samples, found.samples)
+
+
+def test_silence_through_an_equaliser_stays_silence() -> None:
+    clips = SoundClips(torch.zeros(2, 900), torch.full((2, 15), 100.0), torch.full((2, 15), -80.0))
+    found = equalised(clips, sample_rate=16_000, control_rate=250, equaliser_db=40.0)
+    assert not found.samples.any()
+    assert (found.loudness == -80).all()

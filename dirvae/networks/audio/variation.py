@@ -1,25 +1,35 @@
-"""Clips that vary from step to step: a little higher or lower, louder or softer, their curves with them.
+"""Clips that vary from step to step: higher or lower, louder or softer, through an equaliser, their curves with them.
 
 Exact pitches and levels of a few notes say which note it is. Shifted between its neighbours, a note is told from others
-by its sound alone, and the decoder learns pitches and levels that no recording has.
+by its sound alone, and the decoder learns pitches and levels that no recording has. Behind an equaliser that is another
+one at every step, the levels of harmonics are not what they were: a model has to read them, and cannot know them by
+heart.
 """
 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from dirvae.ddsp.curve import check_tensor
+from dirvae.ddsp.fft_lengths import fast_length
+from dirvae.ddsp.loudness import loudness_curve
 from dirvae.networks.audio.clips import SoundClips
 
-__all__ = ["longest_source", "resampled", "varied"]
+__all__ = ["equalised", "longest_source", "resampled", "varied"]
 
 REACH = 16
 """Samples to each side that one resampled sample is made of."""
 FLOOR_DB = -80.0
+EQUALISER_HZ = 200.0
+"""Between two places whose gains are drawn; in between gains change along straight lines, in dB."""
+RING_SECONDS = 0.05
+"""For so long the equaliser may ring."""
+LEAST_POWER = 1e-12
 
 
 def longest_source(num_samples: int, shift_semitones: float) -> int:
@@ -56,6 +66,40 @@ def varied(
         (_at_rows(clips.loudness, rows) + gain[:, None]).clamp(min=FLOOR_DB),
         lengths,
     )
+
+
+def equalised(
+    clips: SoundClips,
+    *,
+    sample_rate: Fraction | float,
+    control_rate: Fraction | float,
+    equaliser_db: float,
+    generator: Generator | None = None,
+) -> SoundClips:
+    """Clips through an equaliser, each through another one: without delay, at the power they had.
+
+    equaliser_db  gains at every 200 Hz are even draws from -d to +d dB, where d of each clip is an even draw from 0 to
+                  this
+    generator     of the draws, on the CPU; torch's own by default
+
+    Pitch stays. Loudness changes by as much as that of the clips does; it stays above -80 dB.
+    """
+    samples, device, num = clips.samples, clips.samples.device, clips.num_samples
+    size = fast_length(num + round(RING_SECONDS * float(sample_rate)))
+    num_places = math.ceil(float(sample_rate) / 2 / EQUALISER_HZ) + 1
+    drawn = torch.rand(len(clips), 1 + num_places, generator=generator)
+    gains = (2 * drawn[:, 1:] - 1) * drawn[:, :1] * equaliser_db
+    response = F.interpolate(gains[:, None], size=size // 2 + 1, mode="linear", align_corners=True)[:, 0]
+    spectra = torch.fft.rfft(samples, size) * (10 ** (response / 20)).to(device)
+    played = torch.fft.irfft(spectra, size)[:, :num]
+    if clips.lengths is not None:
+        played = torch.where(torch.arange(num, device=device) < clips.lengths[:, None], played, 0)
+    power, changed = (x.square().mean(1, keepdim=True).clamp(min=LEAST_POWER) for x in (samples, played))
+    played = played * (power / changed).sqrt()
+    before, after = (loudness_curve(x, sample_rate, rate=control_rate).values for x in (samples, played))
+    change = torch.zeros_like(clips.loudness)
+    change[:, : before.shape[1]] = (after - before)[:, : clips.num_rows]
+    return SoundClips(played, clips.f0, (clips.loudness + change).clamp(min=FLOOR_DB), clips.lengths)
 
 
 def resampled(samples: Tensor, speed: Tensor, num_samples: int) -> Tensor:
