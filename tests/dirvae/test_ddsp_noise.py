@@ -11,6 +11,7 @@ from scipy import signal as scipy_signal
 from torch import Tensor
 
 from dirvae.ddsp import Block, Curve, FilteredNoise, filtered_noise, uniform_noise
+from dirvae.ddsp import noise as noise_module
 from dirvae.ddsp.mel import mel_to_hz
 from dirvae.ddsp.noise import filter_bands
 
@@ -95,6 +96,20 @@ def test_blocks_of_any_length_are_pieces_of_the_whole(hop: Fraction) -> None:
         first += length
     whole = filtered_noise(curve, seeds, Block(first, 44_100))
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("rate", [250, Fraction(44_100, 176), 100, Fraction(1000, 3)])
+def test_rows_added_in_steps_of_their_distance_sound_as_those_added_one_by_one(
+    rate: Fraction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    magnitudes, seeds = Curve(torch.rand(2, 30, 9), rate), torch.tensor([1, 2])
+    for first in (-300, 0, 1234):
+        block = Block(3000, 44_100, first)
+        found = filtered_noise(magnitudes, seeds, block)
+        with monkeypatch.context() as slow:
+            slow.setattr(noise_module, "LARGEST_GROUP", 0)
+            expected = filtered_noise(magnitudes, seeds, block)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("sample_rate", [16_000, 22_050, 44_100, 48_000])

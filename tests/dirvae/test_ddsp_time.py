@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dirvae.ddsp import Block, Curve, Framing, harmonic_bank
 from dirvae.ddsp.envelopes import upsample_hann, upsample_linear
-from dirvae.ddsp.frames import frame_signal, framed_fft, overlap_add
+from dirvae.ddsp.frames import frame_signal, framed_fft, overlap_add, overlap_add_evenly, stretch
 
 SAMPLE_RATES = (16_000, 22_050, 44_100, 48_000)
 HOPS = (Fraction(64), Fraction(1764, 10), Fraction(1000, 3), Fraction(7, 10))
@@ -71,6 +71,8 @@ def test_segments_of_a_block_are_the_samples_between_two_rows(hop: Fraction) -> 
     positions = block.rows_of(curve)
     expected = [math.floor(row) for row in rows_at(44_100, hop, -123, 700)]
     assert (positions.segments() + positions.first_row).tolist() == expected
+    exact = [float(row % 1) for row in rows_at(44_100, hop, -123, 700)]
+    torch.testing.assert_close(positions.fractions(), torch.tensor(exact, dtype=torch.float64), atol=1e-12, rtol=0)
     assert positions.num_segments == expected[-1] - expected[0] + 1
     starts = positions.segment_starts().tolist()
     lengths = np.diff(starts)
@@ -146,6 +148,25 @@ def test_added_frames_are_the_sum_of_a_loop_and_undo_a_cut() -> None:
     cut = frame_signal(signal, framing, num_frames=70) * torch.hann_window(256)
     again = overlap_add(cut, framing.starts(70), 4000) / 2
     torch.testing.assert_close(again[:, 128:], signal[:, 128:])
+
+
+@pytest.mark.parametrize(
+    ("first", "hop", "length"), [(-20, 3, 11), (-5, 4, 8), (7, 30, 11), (90, 2, 5), (-70, 2, 5)]
+)
+def test_frames_at_one_distance_are_added_like_any_others(first: int, hop: int, length: int) -> None:
+    frames = torch.rand(2, 7, length, dtype=torch.float64).requires_grad_()
+    starts = first + hop * torch.arange(7)
+    torch.testing.assert_close(overlap_add_evenly(frames, first, hop, 45), overlap_add(frames, starts, 45))
+    assert torch.autograd.gradcheck(lambda given: overlap_add_evenly(given, first, hop, 45), frames)
+
+
+def test_a_stretch_of_a_signal_has_zeros_outside_it() -> None:
+    signal, padded = torch.rand(2, 10), np.zeros((2, 90))
+    padded[:, 40:50] = signal.numpy()
+    for first in range(-30, 30):
+        for num in (0, 1, 7, 20):
+            expected = padded[:, 40 + first : 40 + first + num]
+            np.testing.assert_array_equal(stretch(signal, first, num).numpy(), expected.astype(np.float32))
 
 
 def test_framed_transforms_are_those_of_numpy() -> None:
