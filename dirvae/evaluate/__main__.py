@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from dirvae.run.evaluation import EVALUATION_NAME, EvaluateConfig, evaluate_run
+from dirvae.command_line import MissingPackageError, is_out_of_memory, parse_flags, require_packages, spelled
+from dirvae.run.evaluate_config import EVALUATION_NAME, EvaluateConfig
 from dirvae.run.folder import is_run
 from dirvae.tasks import Task, find_task
 from dirvae.training.errors import TrainingError
-from pipelines import PipelineError
+from pipelines.errors import PipelineError
 from pipelines.terminal import escape_unencodable, print_to_nowhere
 
 __all__ = ["main"]
@@ -32,17 +31,22 @@ SUMMARY = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate a run and print the table: 0, 1 for an error, 130 after Ctrl-C, 141 if the reader closed the pipe."""
     escape_unencodable()
-    given = vars(_parser().parse_args(argv))
+    given = vars(parse_flags(_parser(), spelled(sys.argv[1:] if argv is None else argv)))
     run = given.pop("run")
     try:
         if not is_run(run):
             return _fail(f"{run}: is not a run. Name a folder that dirvae.train wrote, such as runs/image.")
+        require_packages()
+        from dirvae.run.evaluation import evaluate_run
+
         given["circular"] = tuple(given["circular"])
         given["which"] = _which(given["which"])
         content = evaluate_run(run, EvaluateConfig(**given))
-    except (TrainingError, PipelineError) as error:
+    except (TrainingError, PipelineError, MissingPackageError) as error:
         return _fail(str(error))
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return _fail("the device's memory is full. Use --device cpu.")
     except OSError as error:
         return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")

@@ -146,6 +146,26 @@ class Trainer:
         self._recorder.cut_back(self.step)
         return checkpoint is not None
 
+    def rehearse(self, *, resume: bool = False) -> dict[str, float]:
+        """Go one batch forward and backward without an update, and write nothing; the loss terms of that batch.
+
+        `resume`: from the newest checkpoint in `out`, if there is one. The errors are those of `resume` and `fit`.
+        """
+        checkpoint = self._checkpoints.newest() if resume and self._checkpoints is not None else None
+        if checkpoint is not None:
+            self._load(checkpoint)
+        self.model.train()
+        try:
+            with seeded(derive_seed(self.config.seed, Purpose.STEP, self.ranks.index(self.step)), self.device):
+                batch = self._feed.take(self.step)
+                with self.precision.autocast():
+                    terms, _ = split_terms(self._loss(self.model, batch))
+                terms["loss"].backward()  # type: ignore[no-untyped-call]
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+            self._feed.close()
+        return {name: float(value.detach()) for name, value in terms.items()}
+
     def _update(self) -> None:
         config, self.evaluation = self.config, None
         seed_generators(derive_seed(config.seed, Purpose.STEP, self.ranks.index(self.step)), self.device)
