@@ -17,8 +17,9 @@ from PIL import Image
 from dirvae.evaluate.__main__ import main as evaluate_main
 from dirvae.run.config import RunConfig, write_config
 from dirvae.run.folder import hold_run, new_run, newest_run
+from dirvae.run.train_flags import train_parser
 from dirvae.tasks import find_task
-from dirvae.train import _parser, _settings, main
+from dirvae.train import flag_settings, main
 from dirvae.training import TrainConfig, load_model
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.errors import CheckpointError, TrainingWarning
@@ -336,9 +337,9 @@ EVERY_FLAG = """
 
 def test_every_flag_is_a_setting_or_handled_by_name():
     """A flag that nobody reads would be refused by TrainConfig(**settings), or change nothing here."""
-    given = vars(_parser(find_task("image")).parse_args(EVERY_FLAG.split()))
+    given = vars(train_parser(find_task("image")).parse_args(EVERY_FLAG.split()))
     assert (given.pop("out"), given.pop("resume")) == (Path("o"), True)
-    config, default = TrainConfig(**_settings(given)).to_json(), TrainConfig().to_json()
+    config, default = TrainConfig(**flag_settings(given)).to_json(), TrainConfig().to_json()
     assert [name for name, value in config.items() if value == default[name]] == []
 
 
