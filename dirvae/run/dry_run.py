@@ -36,7 +36,7 @@ def dry_run(config: RunConfig, run: Path, *, resume: bool = False, say: Callable
         )
         if config.init_from is not None:
             start = choose_checkpoint(Path(config.init_from), "best")
-            load_model_tensors(model, start.model_tensors(), origin=str(start.path))
+            load_model_tensors(model, start.tensors(), origin=str(start.path))
         terms = trainer.rehearse(resume=resume)
     finally:
         data.close()

@@ -116,17 +116,28 @@ def train_run(
         if num := data.batches.stats.substituted:
             examples = "1 damaged example was" if num == 1 else f"{num:,} damaged examples were"
             say(f"{examples} replaced; see {run / 'quarantine.jsonl'}.")
-        if trainer.step < trainer.total_steps:
+        if trainer.stopped_early:
+            say(f"{run}: {_early_stop(trainer)}")
+        elif trainer.step < trainer.total_steps:
             say(f"{run}: stopped and saved after step {trainer.step}; --resume continues from there.")
         if trainer.evaluation is None:
             trainer.evaluate()
         summary = _summary(trainer, config, data, run)
         write_json(run / "summary.json", summary)
         facts = RunFacts(config.settings(), summary, config.fit.seed)
-        report = config.task.write_report(run, model, data, facts)
+        with trainer.averaged():
+            report = config.task.write_report(run, model, data, facts)
     finally:
         data.close()
     return Outcome(trainer.step, trainer.total_steps, report)
+
+
+def _early_stop(trainer: Trainer) -> str:
+    best = "none before" if trainer.best is None else f"that of step {trainer.best['step']}"
+    return (
+        f"stopped early and saved after step {trainer.step}: the last {trainer.config.patience} evaluations were not "
+        f"better than {best}; --resume with a larger --patience continues."
+    )
 
 
 def _prepare(model: nn.Module, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:

@@ -17,6 +17,7 @@ from dirvae.tasks.data import ON_ERROR
 from dirvae.tasks.flag_values import off_at_zero
 from dirvae.tasks.task import AddFlag
 from dirvae.training.config import PRECISIONS, FitConfig
+from dirvae.training.learning_rate import SCHEDULES
 
 __all__ = ["ANY_SET", "RUNS", "SHARDS", "first_parser", "off_at_zero_names", "train_parser"]
 
@@ -163,12 +164,29 @@ def _add_fit_flags(add: AddFlag, task: Task) -> None:
     add("--learning-rate", "largest learning rate, of Adam", type=float, metavar="RATE")
     add("--learning-rate-warmup", "updates over which it rises", type=int, metavar="UPDATES")
     add(
+        "--schedule",
+        "constant falls to zero in the cooldown alone, linear and cosine over the whole run",
+        choices=SCHEDULES,
+    )
+    add(
         "--cooldown",
-        "share of the run, at its end, over which it falls to zero; 0 for none",
+        "share of the run, at its end, over which a constant learning rate falls to zero; 0 for none",
         type=off_at_zero,
         metavar="SHARE",
     )
     add("--clip", "largest norm of the gradients; 0 for none", type=off_at_zero, metavar="NORM")
+    add(
+        "--ema",
+        "decay per update of averaged weights, such as 0.999, which are then evaluated and loaded; 0 for none",
+        type=off_at_zero,
+        metavar="DECAY",
+    )
+    add(
+        "--patience",
+        "end after so many evaluations in a row without a better one; never by default",
+        type=int,
+        metavar="NUM",
+    )
     add("--precision", "arithmetic; auto is bf16 on a GPU that has it, otherwise fp32", choices=PRECISIONS)
 
 

@@ -18,14 +18,17 @@ from pipelines.lazy_names import lazy_names
 if TYPE_CHECKING:
     from dirvae.run.loading import load_model
     from dirvae.run.train_config import TrainConfig
+    from dirvae.training.callbacks import Callbacks, Moment
     from dirvae.training.feed import FeedBatch
     from dirvae.training.trainer import Trainer
 
 __all__ = [
+    "Callbacks",
     "CheckpointError",
     "ConfigError",
     "FeedBatch",
     "FitConfig",
+    "Moment",
     "NonFiniteError",
     "SaveError",
     "TrainConfig",
@@ -38,7 +41,9 @@ __all__ = [
 lazy_names(
     __name__,
     {
+        "Callbacks": "dirvae.training.callbacks",
         "FeedBatch": "dirvae.training.feed",
+        "Moment": "dirvae.training.callbacks",
         "TrainConfig": "dirvae.run.train_config",
         "Trainer": "dirvae.training.trainer",
         "load_model": "dirvae.run.loading",
