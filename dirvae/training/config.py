@@ -19,11 +19,13 @@ class FitConfig(Settings):
     """How long, how fast and in what arithmetic to train. Raises `ConfigError` for a value out of range.
 
     Training ends after `steps` updates or `epochs` passes over the data, whichever comes first. The learning rate
-    rises linearly over `learning_rate_warmup` steps. With the `schedule` "constant" it falls linearly to zero over the
-    last `cooldown` share of the run; with "linear" or "cosine" it falls over the whole run, without a `cooldown`. The KL term's weight rises linearly to `kl_weight` over `kl_warmup` steps, and again in every cycle of
-    `kl_cycle` steps where that is given; below `free_nats` the term costs nothing. `clip` is the largest gradient
-    norm. `ema` is the decay of an average of the weights, such as 0.999, which is evaluated, sampled from and loaded in
-    their place. After `patience` evaluations in a row that are not better than the best one, training ends.
+    rises linearly over `learning_rate_warmup` steps. With the `schedule` "constant" it falls linearly to zero over
+    the last `cooldown` share of the run; with "linear" or "cosine" it falls over the whole run, without a
+    `cooldown`. The KL term's weight rises linearly to `kl_weight` over `kl_warmup` steps, and again in every cycle
+    of `kl_cycle` steps where that is given; below `free_nats` the term costs nothing. `clip` is the largest
+    gradient norm. `ema` is the decay of an average of the weights, such as 0.999, which is evaluated, sampled from
+    and loaded in their place. After `patience` evaluations in a row that are not better than the best one, training
+    ends.
     """
 
     steps: int | None = field(default=1500, metadata=FREE)

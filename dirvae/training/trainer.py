@@ -56,8 +56,8 @@ class Trainer:
     `optimizer` is Adam by default. `evaluate` runs at every save and at the end. `out` is the run folder for
     checkpoints and metrics; None keeps nothing. `ranks` says which process of several this one is: only the first
     writes files, noise differs from rank to rank, and an update is skipped on all ranks or on none. `schedule` is a
-    function of the step, from 0, that gives the factor of the learning rate instead of the config's schedule and warm-up;
-    give it again to resume. `callbacks` are functions to call after a step, an evaluation or a checkpoint.
+    function of the step, from 0, that gives the factor of the learning rate instead of the config's schedule and
+    warm-up; give it again to resume. `callbacks` are functions to call after a step, an evaluation or a checkpoint.
     """
 
     def __init__(
