@@ -262,9 +262,9 @@ def _parser() -> argparse.ArgumentParser:
         type=_offset,
         default=0.0,
         metavar="SEMITONES",
-        help="added to the pitch; 12 is an octave (0)",
+        help="added to the pitch; 12 is an octave (default 0)",
     )
-    add("--loudness", type=_offset, default=0.0, metavar="DB", help="added to the loudness (0)")
+    add("--loudness", type=_offset, default=0.0, metavar="DB", help="added to the loudness (default 0)")
     add(
         "--timbre",
         metavar="WHICH",
@@ -272,9 +272,9 @@ def _parser() -> argparse.ArgumentParser:
         "the mean timbre is taken; by default IN keeps its own, moment by moment",
     )
     add("--encoding", choices=ENCODINGS, default="16", help="of the samples: 16 bits (default), or 32-bit float")
-    add("--seed", type=_seed, default=0, help="number that the noise follows from (0)")
-    add("--which", default="best", help="checkpoint: best (default), last, or a step")
-    add("--device", default="cpu", help="cpu (default), cuda or auto")
+    add("--seed", type=_seed, default=0, metavar="NUM", help="number that the noise follows from (default 0)")
+    add("--which", default="best", metavar="STEP", help="checkpoint: best (default), last, or a step")
+    add("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or auto")
     return parser
 
 

@@ -182,25 +182,51 @@ def _parser() -> argparse.ArgumentParser:
     default = EvaluateConfig()
     parser = argparse.ArgumentParser(prog="python -m dirvae.evaluate", description="Measure the model of a run.")
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/image")
-    parser.add_argument("--samples", type=int, default=default.samples, help="importance samples per example (100)")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=default.samples,
+        metavar="NUM",
+        help="importance samples per example (default 100)",
+    )
     parser.add_argument(
         "--width",
         type=_width,
+        metavar="FACTOR",
         help="width of their proposal, 1 for the posterior; auto (default) tries eight widths",
     )
-    parser.add_argument("--limit", type=int, help="examples used, of each part (2000, or fewer large ones)")
-    parser.add_argument("--label", help="factor that nearest neighbours predict, such as shape")
+    parser.add_argument(
+        "--limit", type=int, metavar="NUM", help="examples used, of each part (default 2000, or fewer large ones)"
+    )
+    parser.add_argument(
+        "--label", metavar="FACTOR", help="factor that nearest neighbours predict, such as shape; none by default"
+    )
     parser.add_argument(
         "--circular",
         nargs="+",
         default=[],
         metavar="FACTOR",
-        help="factors that make one turn from 0 to 1, such as hue",
+        help="factors that make one turn from 0 to 1, such as hue; none by default",
     )
-    parser.add_argument("--source", help="where the data is, if it has moved since the training")
-    parser.add_argument("--which", default=default.which, help="checkpoint: best (default), last, or a step")
-    parser.add_argument("--device", default=default.device, help="cpu (default), cuda or auto")
-    parser.add_argument("--seed", type=int, default=default.seed, help="number that all noise follows from (0)")
+    parser.add_argument(
+        "--source", metavar="PATH", help="where the data is, if it has moved; where it was by default"
+    )
+    parser.add_argument(
+        "--which", default=default.which, metavar="STEP", help="checkpoint: best (default), last, or a step"
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("ema", "raw"),
+        help="averaged or trained weights; averaged by default, if there are any",
+    )
+    parser.add_argument("--device", default=default.device, metavar="DEVICE", help="cpu (default), cuda or auto")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=default.seed,
+        metavar="NUM",
+        help="number that all noise follows from (default 0)",
+    )
     return parser
 
 

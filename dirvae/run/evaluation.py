@@ -43,7 +43,7 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     """
     settings = read_config(run)
     checkpoint = choose_checkpoint(run, config.which)
-    model = load_model(run, device=config.device, which=checkpoint.step, model=model)
+    model = load_model(run, device=config.device, which=checkpoint.step, weights=config.weights, model=model)
     has_latent = getattr(model, "latent", None) is not None
     task = settings.task
     if not has_latent and (config.label or config.circular):

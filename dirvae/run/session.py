@@ -134,9 +134,11 @@ def train_run(
 
 def _early_stop(trainer: Trainer) -> str:
     best = "none before" if trainer.best is None else f"that of step {trainer.best['step']}"
+    num = trainer.config.patience
+    last = "the last evaluation was" if num == 1 else f"the last {num} evaluations were"
     return (
-        f"stopped early and saved after step {trainer.step}: the last {trainer.config.patience} evaluations were not "
-        f"better than {best}; --resume with a larger --patience continues."
+        f"stopped early and saved after step {trainer.step}: {last} not better than {best}; --resume with a larger "
+        "--patience continues."
     )
 
 

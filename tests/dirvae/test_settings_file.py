@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dirvae.evaluate.__main__ import main as evaluate
 from dirvae.train import main
 from tests.dirvae.trained_runs import weights
 
@@ -168,3 +169,20 @@ def test_a_dry_run_fails_where_training_would(home: Path, capsys: pytest.Capture
     fails_with(capsys, [*dry, "--init-from", "nowhere"], "nowhere: holds no checkpoint")
     next(Path("data/image").iterdir()).write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     fails_with(capsys, [*dry, "--batch-size", "20"], "data/image")
+
+
+def test_averaged_weights_early_stopping_and_a_schedule_from_the_command_line(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    still = ["--learning-rate", "1e-30", "--held-out", "0.25", "--save-every", "1", "--no-flip"]
+    argv = ["--config", "train.toml", *still, "--ema", "0.9", "--patience", "1", "--schedule", "cosine"]
+    assert main([*argv, "--steps", "6"]) == 0
+    out = capsys.readouterr().out
+    assert "runs/image: stopped early and saved after step 2: the last evaluation was not better than that" in out
+    content = saved("runs/image")
+    assert (content["ema"], content["patience"], content["schedule"]) == (0.9, 1, "cosine")
+    assert main(["--resume", "--patience", "3"]) == 0
+    assert "stopped early and saved after step 4" in capsys.readouterr().out
+    fails_with(capsys, ["--resume", "--ema", "0"], "ema: 0.9 → None")
+    fails_with(capsys, [*argv, "--held-out", "0", "--out", "other"], "patience is 1, but nothing is evaluated.")
+    assert evaluate(["runs/image", "--samples", "2", "--weights", "ema"]) == 0
