@@ -9,18 +9,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import torch
-
-from dirvae.ddsp.curve import exact
-from dirvae.ddsp.loudness import loudness_curve
-from dirvae.ddsp.pitch import Pitch, Tracker, track_f0, track_f0_swift
-from dirvae.ddsp.pitch.tracking import HIGHEST_HZ, LOWEST_HZ, highest_pitch
-from dirvae.recordings import RecordingError, read_recording
-from pipelines import PipelineError
-from pipelines.storage.media_types import is_media_name, sniff_file
+from dirvae.choices import CONTROL_RATE, HIGHEST_HZ, LOWEST_HZ
+from dirvae.command_line import MissingPackageError, parse_flags, require_packages, spelled
+from pipelines.errors import PipelineError
 from pipelines.terminal import escape_unencodable, print_to_nowhere
+
+if TYPE_CHECKING:
+    import torch
+
+    from dirvae.ddsp.pitch import Pitch, Tracker
 
 __all__ = ["main"]
 
@@ -39,7 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     141 if the reader closed the pipe.
     """
     escape_unencodable()
-    options = _parser().parse_args(argv)
+    options = parse_flags(_parser(), spelled(sys.argv[1:] if argv is None else argv))
+    try:
+        require_packages(also="audio")
+    except MissingPackageError as error:
+        return _complain(str(error), 2)
+    from dirvae.recordings import RecordingError
+
     try:
         _check_range(options)
         files = [file for path in options.files for file in _files(path)]
@@ -63,6 +68,8 @@ def _complain(sentence: str, code: int) -> int:
 
 def _print_rows(files: Sequence[Path], options: argparse.Namespace) -> int:
     """A line of names, then the rows; a column names the file unless one alone is asked for. How many have no rows."""
+    from dirvae.recordings import RecordingError
+
     writer = csv.writer(sys.stdout, lineterminator="\n")
     is_one = len(options.files) == 1 and not options.files[0].is_dir()
     failed = 0
@@ -84,6 +91,11 @@ def _print_rows(files: Sequence[Path], options: argparse.Namespace) -> int:
 
 
 def _rows(file: Path, options: argparse.Namespace) -> Iterator[tuple[str, str, str, str]]:
+    import torch
+
+    from dirvae.ddsp.loudness import loudness_curve
+    from dirvae.recordings import RecordingError, read_recording
+
     samples, sample_rate = read_recording(file)
     if not len(samples):
         return
@@ -99,6 +111,9 @@ def _rows(file: Path, options: argparse.Namespace) -> Iterator[tuple[str, str, s
 
 
 def _tracker(options: argparse.Namespace, sample_rate: int) -> Tracker:
+    from dirvae.ddsp.pitch import track_f0, track_f0_swift
+    from dirvae.ddsp.pitch.tracking import highest_pitch
+
     if options.tracker == "swift-f0":
         return track_f0_swift
     lowest, highest = _range(options)
@@ -142,6 +157,8 @@ def _files(path: Path) -> list[Path]:
 
 def _is_recording(file: Path) -> bool:
     """Whether it is one, or is named like one and begins like nothing known: then it is damaged."""
+    from pipelines.storage.media_types import is_media_name, sniff_file
+
     modality = sniff_file(file)
     is_named_so = is_media_name(file.name, "audio") and not file.name.startswith(".")
     return modality == "audio" or (modality is None and is_named_so)
@@ -163,7 +180,7 @@ def _positive(unit: str) -> Callable[[str], float]:
 def _rate(text: str) -> Fraction:
     """Rows per second as they are written, a fraction as well."""
     try:
-        value = Fraction(text) if "/" in text else exact(_positive("rows per second")(text))
+        value = Fraction(text) if "/" in text else Fraction(str(_positive("rows per second")(text)))
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
     if value <= 0:
@@ -183,9 +200,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="recording, or folder of recordings")
-    add("--rate", type=_rate, default=250, help="rows per second, such as 250 or 250/3 (default: 250)")
-    add("--lowest", type=_positive("Hz"), help=f"lowest pitch in Hz (default: {LOWEST_HZ:g})")
-    add("--highest", type=_positive("Hz"), help=f"highest pitch in Hz (default: {HIGHEST_HZ:g})")
+    add(
+        "--rate",
+        type=_rate,
+        default=CONTROL_RATE,
+        metavar="RATE",
+        help="rows per second, such as 250 or 250/3 (default: 250)",
+    )
+    add("--lowest", type=_positive("Hz"), metavar="HZ", help=f"lowest pitch in Hz (default: {LOWEST_HZ:g})")
+    add("--highest", type=_positive("Hz"), metavar="HZ", help=f"highest pitch in Hz (default: {HIGHEST_HZ:g})")
     add("--tracker", choices=TRACKERS, default=TRACKERS[0], help="dirvae (default), or the swift-f0 package")
     return parser
 

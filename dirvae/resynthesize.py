@@ -9,22 +9,20 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import torch
-from torch import Tensor
-
-from dirvae.networks.audio import AudioVAE
-from dirvae.networks.audio.resynthesis import mean_timbre, mixed_timbre, resynthesise
-from dirvae.recordings import RecordingError, read_recording, resample
+from dirvae.command_line import MissingPackageError, is_out_of_memory, parse_flags, require_packages, spelled
 from dirvae.run.folder import is_run
-from dirvae.run.loading import load_model
 from dirvae.training.errors import TrainingError
-from pipelines import PipelineError
-from pipelines.decode.audio.wav import Encoding
-from pipelines.decode.audio.wav_writing import to_integers, wav_bytes
+from pipelines.errors import PipelineError
 from pipelines.storage.durable_files import write_durably
 from pipelines.terminal import escape_unencodable, print_to_nowhere
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dirvae.networks.audio import AudioVAE
+    from pipelines.decode.audio.wav import Encoding
 
 __all__ = ["main"]
 
@@ -54,7 +52,13 @@ class UsageError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the sound. Returns 0, 1 for a run or a file that cannot be used, 2 for a mistake, 130 after Ctrl-C."""
     escape_unencodable()
-    options = _parser().parse_args(argv)
+    options = parse_flags(_parser(), spelled(sys.argv[1:] if argv is None else argv))
+    try:
+        require_packages(also="audio")
+    except MissingPackageError as error:
+        return _complain(str(error), 1)
+    from dirvae.recordings import RecordingError
+
     try:
         lines = _resynthesise(options)
         print("\n".join(lines), flush=True)
@@ -67,7 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error), 2)
     except (RecordingError, TrainingError, PipelineError, ImportError) as error:
         return _complain(str(error), 1)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return _complain("the device's memory is full. Use --device cpu.", 1)
     except OSError as error:
         return _complain(f"{error.filename or 'a file'}: {error.strerror or error}.", 1)
@@ -76,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _resynthesise(options: argparse.Namespace) -> list[str]:
     """Read, play, write; what to say about it."""
+    from dirvae.networks.audio.resynthesis import resynthesise
+    from dirvae.recordings import RecordingError
+
     _check_files(options)
     model = _load(options)
     samples = _read(options.input, model)
@@ -115,6 +124,9 @@ def _check_files(options: argparse.Namespace) -> None:
 
 
 def _load(options: argparse.Namespace) -> AudioVAE:
+    from dirvae.networks.audio import AudioVAE
+    from dirvae.run.loading import load_model
+
     is_step = options.which.isascii() and options.which.isdecimal() and len(options.which) < 20
     which = int(options.which) if is_step else options.which
     model = load_model(options.run, device=options.device, which=which)
@@ -129,6 +141,10 @@ def _load(options: argparse.Namespace) -> AudioVAE:
 
 def _read(file: Path, model: AudioVAE) -> Tensor:
     """The mean of a recording's channels at the model's sample rate: (time,)."""
+    import torch
+
+    from dirvae.recordings import RecordingError, read_recording, resample
+
     samples, sample_rate = read_recording(file)
     try:
         samples = resample(samples, sample_rate, float(model.sample_rate))
@@ -143,6 +159,8 @@ def _timbre(text: str | None, model: AudioVAE) -> Tensor | None:
     """What --timbre means: (component,), or None for that of each row."""
     if text is None:
         return None
+    from dirvae.networks.audio.resynthesis import mean_timbre, mixed_timbre
+
     try:
         if MIXTURE.fullmatch(text):
             return mixed_timbre(model, _weights(text))
@@ -167,6 +185,9 @@ def _weights(text: str) -> dict[int, float]:
 
 def _write(path: Path, sound: Tensor, sample_rate: int, encoding: tuple[Encoding, int]) -> list[str]:
     """Write a WAV file, whole or not at all, scaled down where it would be clipped; what to say about it."""
+    from dirvae.recordings import RecordingError
+    from pipelines.decode.audio.wav_writing import wav_bytes
+
     name, width = encoding
     if len(sound) * width > MOST_BYTES:
         raise UsageError(
@@ -188,6 +209,10 @@ def _write(path: Path, sound: Tensor, sample_rate: int, encoding: tuple[Encoding
 
 def _raw(sound: Tensor, encoding: Encoding) -> bytes:
     """The samples of a WAV file, made in pieces so that few copies of a long sound are in memory."""
+    import torch
+
+    from pipelines.decode.audio.wav_writing import to_integers
+
     pieces = (piece.numpy() for piece in torch.split(sound, PIECE_SAMPLES))
     if encoding == "f32":
         return b"".join(piece.astype("<f4").tobytes() for piece in pieces)
@@ -237,9 +262,9 @@ def _parser() -> argparse.ArgumentParser:
         type=_offset,
         default=0.0,
         metavar="SEMITONES",
-        help="added to the pitch; 12 is an octave (0)",
+        help="added to the pitch; 12 is an octave (default 0)",
     )
-    add("--loudness", type=_offset, default=0.0, metavar="DB", help="added to the loudness (0)")
+    add("--loudness", type=_offset, default=0.0, metavar="DB", help="added to the loudness (default 0)")
     add(
         "--timbre",
         metavar="WHICH",
@@ -247,9 +272,9 @@ def _parser() -> argparse.ArgumentParser:
         "the mean timbre is taken; by default IN keeps its own, moment by moment",
     )
     add("--encoding", choices=ENCODINGS, default="16", help="of the samples: 16 bits (default), or 32-bit float")
-    add("--seed", type=_seed, default=0, help="number that the noise follows from (0)")
-    add("--which", default="best", help="checkpoint: best (default), last, or a step")
-    add("--device", default="cpu", help="cpu (default), cuda or auto")
+    add("--seed", type=_seed, default=0, metavar="NUM", help="number that the noise follows from (default 0)")
+    add("--which", default="best", metavar="STEP", help="checkpoint: best (default), last, or a step")
+    add("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or auto")
     return parser
 
 

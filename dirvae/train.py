@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
+from dirvae.command_line import MissingPackageError, is_out_of_memory, parse_flags, require_packages, spelled
 from dirvae.run.config import RunConfig, read_config
-from dirvae.run.folder import hold_run, is_run, new_run, newest_run
-from dirvae.run.session import Outcome, refuse_changes, train_run
+from dirvae.run.folder import hold_run, is_run, new_run, newest_run, next_run
+from dirvae.run.settings_file import SettingsFile
 from dirvae.run.shard_sets import DEFAULT_TYPE, choose_set, find_sets, read_set, refuse_without_task
-from dirvae.tasks import TASKS, Task, find_task
-from dirvae.tasks.data import ON_ERROR
-from dirvae.tasks.flag_values import off_at_zero
-from dirvae.tasks.task import AddFlag
-from dirvae.training.config import PRECISIONS
+from dirvae.run.train_flags import ANY_SET, RUNS, SHARDS, first_parser, train_parser
+from dirvae.tasks import find_task
 from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
 from dirvae.training.signals import StopSignals
-from pipelines import ExampleError, PipelineError, StateError
+from pipelines.errors import ExampleError, PipelineError, StateError
 from pipelines.terminal import escape_unencodable
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from dirvae.run.session import Outcome
 
-RUNS = Path("runs")
-SHARDS = Path("shards")
-ANY_SET = ""
-"""The value of --shards without a path."""
+__all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,33 +42,57 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(f"{error} Here: --on-error substitute." if "substitute" in error.remedy else str(error))
         except StateError as error:
             return _fail(f"{error} Here: a new run without --resume, with --init-from for the weights.")
-        except (TrainingError, PipelineError) as error:
+        except (TrainingError, PipelineError, MissingPackageError) as error:
             return _fail(str(error))
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             return _fail(
                 "the device's memory is full. Lower --batch-size, or choose a smaller model or smaller data."
             )
         except OSError as error:
             return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
-        print(f"report: {outcome.report}")
+        if outcome is not None:
+            print(f"report: {outcome.report}")
     return 128 + stop.received if stop.received is not None else 0
 
 
-def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome:
-    run_type, shards = _choose_data(vars(_first_parser().parse_known_args(argv)[0]))
-    given = vars(_parser(find_task(run_type)).parse_args(argv))
+def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
+    """Train; None after a dry run."""
+    argv = spelled(sys.argv[1:] if argv is None else argv)
+    first = vars(first_parser().parse_known_args(argv)[0])
+    file = SettingsFile.read(first.pop("config"))
+    places = file.places(first)
+    run_type, shards = _choose_data(places)
+    task = find_task(run_type)
+    given = vars(parse_flags(train_parser(task), argv))
+    require_packages()
     if int(os.environ.get("WORLD_SIZE") or 1) > 1:
         raise ConfigError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}; training in several processes is not supported yet. Start "
             "one process, without torchrun."
         )
-    out, resume = given.pop("out", None), given.pop("resume", False)
-    settings = _settings({**given, **({} if shards is None else {"shards": shards})})
-    run = _choose_run(out, run_type, resume=resume)
+    resume, is_dry = given.pop("resume", False), given.pop("dry_run", False)
+    settings = joined(
+        file.settings(task), flag_settings({**given, **({} if shards is None else {"shards": shards})})
+    )
+    run = _choose_run(places.get("out"), run_type, resume=resume, is_dry=is_dry)
+    if is_dry:
+        from dirvae.run.dry_run import dry_run
+
+        dry_run(_config(run, run_type, settings, resume=resume), run, resume=resume)
+        return None
+    from dirvae.run.session import train_run
+
     with hold_run(run):
-        is_resumed = resume and is_run(run)
-        config = _resumed_config(run, run_type, settings) if is_resumed else RunConfig.of(run_type, settings)
+        config = _config(run, run_type, settings, resume=resume)
         return train_run(config, run, resume=resume, should_stop=stop)
+
+
+def _config(run: Path, run_type: str, settings: dict[str, Any], *, resume: bool) -> RunConfig:
+    if resume and is_run(run):
+        return _resumed_config(run, run_type, settings)
+    return RunConfig.of(run_type, settings)
 
 
 def _choose_data(given: dict[str, Any]) -> tuple[str, str | None]:
@@ -108,9 +125,9 @@ def _has_tars(folder: Path) -> bool:
     return read_set(folder) is None and folder.is_dir() and any(folder.glob("*.tar*"))
 
 
-def _settings(given: dict[str, Any]) -> dict[str, Any]:
+def flag_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that were named on the command line, by the names of a config."""
-    settings = {name: value for name, value in given.items() if name != "type"}
+    settings = {name: value for name, value in given.items() if name not in ("type", "out", "config")}
     shards, folder = settings.pop("shards", None), settings.pop("data", None)
     if shards is not None or folder is not None:
         settings["source"] = shards if shards is not None else folder
@@ -119,13 +136,23 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _choose_run(out: Path | None, run_type: str, *, resume: bool) -> Path:
+def joined(before: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Earlier settings, replaced by later ones; `steps` alone also replaces `epochs`."""
+    if settings.get("steps") is not None and "epochs" not in settings:
+        settings = {**settings, "epochs": None}
+    return {**before, **settings}
+
+
+def _choose_run(out: Path | None, run_type: str, *, resume: bool, is_dry: bool) -> Path:
     if out is None:
         newest = newest_run(RUNS, run_type) if resume else None
-        return newest if newest is not None else new_run(RUNS, run_type)
+        if newest is not None:
+            return newest
+        return next_run(RUNS, run_type) if is_dry else new_run(RUNS, run_type)
     if is_run(out) and not resume:
         raise ConfigError(f"{out}: already holds a run. Add --resume to continue it, or name another folder.")
-    out.mkdir(parents=True, exist_ok=True)
+    if not is_dry:
+        out.mkdir(parents=True, exist_ok=True)
     return out
 
 
@@ -134,12 +161,12 @@ def _resumed_config(run: Path, run_type: str, settings: dict[str, Any]) -> RunCo
 
     Raises `ConfigError` for one that may not change, unless the run has no checkpoint yet.
     """
+    from dirvae.run.session import refuse_changes
+
     saved = read_config(run)
     if saved.type != run_type:
         raise ConfigError(f"{run}: is a run of --type {saved.type}, not {run_type}. Resume it with its own type.")
-    if "steps" in settings and "epochs" not in settings:
-        settings = {**settings, "epochs": None}
-    config = RunConfig.of(run_type, {**saved.settings(), **settings})
+    config = RunConfig.of(run_type, joined(saved.settings(), settings))
     refuse_changes(run, config)
     return config
 
@@ -156,82 +183,6 @@ def _show_warning(message: Warning | str, *place: Any, **more: Any) -> None:
 def _fail(sentence: str) -> int:
     print(f"error: {sentence}", file=sys.stderr)
     return 1
-
-
-def _first_parser() -> argparse.ArgumentParser:
-    """The flags that decide which type it is, and so which other flags there are."""
-    parser = argparse.ArgumentParser(prog="python -m dirvae.train", add_help=False)
-    parser.add_argument("--type", choices=TASKS)
-    parser.add_argument("--shards", nargs="?", const=ANY_SET)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--resume", action="store_true")
-    return parser
-
-
-def _parser(task: Task) -> argparse.ArgumentParser:
-    """All flags of a type. A flag that was not given leaves no value, so that a resumed run keeps its own settings."""
-    defaults = {"type": DEFAULT_TYPE, **RunConfig.of(task.name, {}).settings()}
-    parser = argparse.ArgumentParser(
-        prog="python -m dirvae.train",
-        description="Train a variational autoencoder; writes a run folder with checkpoints and a report.",
-        argument_default=argparse.SUPPRESS,
-    )
-
-    def add(flag: str, meaning: str, **options: Any) -> None:
-        default = defaults.get(flag.strip("-").replace("-", "_"))
-        shown = "" if default is None or default is False else f" (default {default})"
-        parser.add_argument(flag, help=(meaning + shown).replace("%", "%%"), **options)
-
-    add("--type", "kind of data to train on", choices=TASKS)
-    data = parser.add_mutually_exclusive_group()
-    data.add_argument(
-        "--shards",
-        nargs="?",
-        const=ANY_SET,
-        metavar="PATH",
-        help=f"train from shards (without a path: the only set in {SHARDS}, or that of the type)",
-    )
-    data.add_argument(
-        "--data", metavar="PATH", help=f"train from a folder of {task.plural} (default {defaults['source']})"
-    )
-    _add_run_flags(add, task)
-    task.add_arguments(add)
-    _add_fit_flags(add, task)
-    return parser
-
-
-def _add_run_flags(add: AddFlag, task: Task) -> None:
-    name, files = task.name, task.plural
-    add("--out", f"run folder; {RUNS}/{name}, {RUNS}/{name}-2 and so on by default", type=Path)
-    add("--resume", "continue the newest run, or --out; starts one if no run exists", action="store_true")
-    add("--init-from", "run folder with the weights to start from", metavar="RUN")
-    add("--batch-size", f"{task.examples} per batch", type=int)
-    add("--held-out", f"share of the {files} kept for evaluation, 0 for none", type=off_at_zero)
-    add("--on-error", "what to do with an example that cannot be decoded", choices=ON_ERROR)
-    add("--threads", "threads that decode; one per core by default", type=int)
-
-
-def _add_fit_flags(add: AddFlag, task: Task) -> None:
-    add("--steps", "updates to train for", type=int)
-    add("--epochs", f"passes over the {task.plural} to train for", type=int)
-    add("--learning-rate", "largest learning rate", type=float)
-    add("--learning-rate-warmup", "updates over which it rises", type=int)
-    add("--cooldown", "share of the run, at its end, over which it falls to zero; 0 for none", type=off_at_zero)
-    add("--kl-weight", "largest weight of the KL term", type=float)
-    add("--kl-warmup", "updates over which the KL term's weight rises", type=int)
-    add("--kl-cycle", "updates after which the KL term's weight rises again; only once by default", type=int)
-    add(
-        "--free-nats",
-        f"nats per {task.kl_unit} below which the KL term costs nothing; 0 for none",
-        type=off_at_zero,
-    )
-    add("--clip", "largest norm of the gradients; 0 for none", type=off_at_zero)
-    add("--precision", "arithmetic; auto is bf16 on a GPU that has it, otherwise fp32", choices=PRECISIONS)
-    add("--device", "auto (the GPU if there is one), cpu, cuda or cuda:1")
-    add("--seed", "number that the weights, the order and all noise follow from", type=int)
-    add("--save-every", "updates between checkpoints and evaluations", type=int)
-    add("--log-every", "updates between lines of metrics", type=int)
-    add("--keep", "checkpoints to keep besides the best", type=int)
 
 
 if __name__ == "__main__":

@@ -4,21 +4,26 @@
 >>> images = ImageIterator("shards/image", size=256, batch_size=64, shuffle=True)
 """
 
-from .batching.batch import Batch
-from .batching.batch_protocol import BatchLike
-from .batching.framework_loaders import EpochLoader, RepeatedEpoch
-from .batching.stats import Stats
-from .decode.audio.curves import curve_start
-from .errors import ExampleError, PipelineError, ShardError, ShardingError, SourceError, StateError
-from .iterators.array import ArrayIterator
-from .iterators.audio import AudioIterator
-from .iterators.data import DataIterator
-from .iterators.image import ImageIterator
-from .iterators.mixture import MixedIterator, mix
-from .iterators.video import VideoIterator
-from .sharding import ShardWriter, make_shards
-from .sources import Example, FolderSource, ShardSource, Source, hold_out, open_source
-from .sources.arrays.array_source import ArraySource
+from typing import TYPE_CHECKING
+
+from .lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from .batching.batch import Batch
+    from .batching.batch_protocol import BatchLike
+    from .batching.framework_loaders import EpochLoader, RepeatedEpoch
+    from .batching.stats import Stats
+    from .decode.audio.curves import curve_start
+    from .errors import ExampleError, PipelineError, ShardError, ShardingError, SourceError, StateError
+    from .iterators.array import ArrayIterator
+    from .iterators.audio import AudioIterator
+    from .iterators.data import DataIterator
+    from .iterators.image import ImageIterator
+    from .iterators.mixture import MixedIterator, mix
+    from .iterators.video import VideoIterator
+    from .sharding import ShardWriter, make_shards
+    from .sources import Example, FolderSource, ShardSource, Source, hold_out, open_source
+    from .sources.arrays.array_source import ArraySource
 
 __all__ = [
     "ArrayIterator",
@@ -50,3 +55,37 @@ __all__ = [
     "mix",
     "open_source",
 ]
+
+lazy_names(
+    __name__,
+    {
+        "ArrayIterator": ".iterators.array",
+        "ArraySource": ".sources.arrays.array_source",
+        "AudioIterator": ".iterators.audio",
+        "Batch": ".batching.batch",
+        "BatchLike": ".batching.batch_protocol",
+        "DataIterator": ".iterators.data",
+        "EpochLoader": ".batching.framework_loaders",
+        "Example": ".sources",
+        "ExampleError": ".errors",
+        "FolderSource": ".sources",
+        "ImageIterator": ".iterators.image",
+        "MixedIterator": ".iterators.mixture",
+        "PipelineError": ".errors",
+        "RepeatedEpoch": ".batching.framework_loaders",
+        "ShardError": ".errors",
+        "ShardSource": ".sources",
+        "ShardWriter": ".sharding",
+        "ShardingError": ".errors",
+        "Source": ".sources",
+        "SourceError": ".errors",
+        "StateError": ".errors",
+        "Stats": ".batching.stats",
+        "VideoIterator": ".iterators.video",
+        "curve_start": ".decode.audio.curves",
+        "hold_out": ".sources",
+        "make_shards": ".sharding",
+        "mix": ".iterators.mixture",
+        "open_source": ".sources",
+    },
+)

@@ -5,10 +5,11 @@ Importing this module leaves `pipelines.make_shards` the function: it takes the 
 
 import sys
 
-from .sharding import make_shards
-from .sharding.cli import main
-
 if __name__ == "__main__":
+    from .sharding.cli import main
+
     sys.exit(main())
+
+from .sharding import make_shards  # the command line parses its arguments before this is imported
 
 sys.modules[__name__] = make_shards  # type: ignore[assignment]

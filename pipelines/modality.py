@@ -82,6 +82,7 @@ class Modality:
     iterator        its `DataIterator` class, called with a source and settings; None if missing yet
     trial_settings  settings of the iterator that make everything random that can be: what is checked for exact resume
     make_samples    (folder, num=, seed=, force=) → the number of files made; None where there are no samples
+    sample_defaults defaults of `make_samples` by name: "num", and "size" where it has one
     """
 
     name: str
@@ -97,6 +98,7 @@ class Modality:
     iterator: str | type | None = None
     trial_settings: Mapping[str, Any] = field(default_factory=dict)
     make_samples: str | Callable[..., int] | None = None
+    sample_defaults: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def plural(self) -> str:
@@ -226,10 +228,11 @@ register(
             ),
         ),
         packing=".sharding.modalities.image:ImageSettings",
-        add_arguments=".sharding.modalities.image:add_arguments",
+        add_arguments=".sharding.modalities.image_arguments:add_arguments",
         iterator=".iterators.image:ImageIterator",
         trial_settings={"size": 32, "crop": "random", "flip": True},
         make_samples=".samples.scenes:make_sample_data",
+        sample_defaults={"num": 600, "size": 128},
     )
 )
 register(
@@ -262,6 +265,7 @@ register(
         iterator=".iterators.audio:AudioIterator",
         trial_settings={"window": 4096, "random_offset": True},
         make_samples=".samples.sounds:make_sample_sounds",
+        sample_defaults={"num": 60},
     )
 )
 register(
@@ -296,10 +300,11 @@ register(
         rate_unit="frames per second",
         rate_setting="fps",
         packing=".sharding.modalities.video:VideoSettings",
-        add_arguments=".sharding.modalities.video:add_arguments",
+        add_arguments=".sharding.modalities.video_arguments:add_arguments",
         explain=".sharding.modalities.video_explaining:explain_videos",
         iterator=".iterators.video:VideoIterator",
         trial_settings={"clip_frames": 4, "size": 32, "random_offset": True, "flip": True},
         make_samples=".samples.clips:make_sample_clips",
+        sample_defaults={"num": 40, "size": 96},
     )
 )

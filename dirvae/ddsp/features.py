@@ -9,14 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dirvae.choices import CONTROL_RATE
 from dirvae.ddsp.loudness import loudness_curve
 from dirvae.ddsp.pitch.tracking import highest_pitch, track_f0
 
 __all__ = ["f0", "loudness"]
 
 Samples = NDArray[np.float32]
-
-RATE = 250
 
 
 def f0(samples: Samples, sample_rate: Fraction | float) -> tuple[dict[str, Samples], int]:
@@ -27,9 +26,9 @@ def f0(samples: Samples, sample_rate: Fraction | float) -> tuple[dict[str, Sampl
     """
     sound = _sound(samples)
     if not sound.shape[1]:
-        return {"f0": np.empty(0, np.float32), "f0_confidence": np.empty(0, np.float32)}, RATE
-    found = track_f0(sound, sample_rate, rate=RATE, highest=highest_pitch(sample_rate))
-    return {"f0": found.f0.values[0].numpy(), "f0_confidence": found.confidence.values[0].numpy()}, RATE
+        return {"f0": np.empty(0, np.float32), "f0_confidence": np.empty(0, np.float32)}, CONTROL_RATE
+    found = track_f0(sound, sample_rate, rate=CONTROL_RATE, highest=highest_pitch(sample_rate))
+    return {"f0": found.f0.values[0].numpy(), "f0_confidence": found.confidence.values[0].numpy()}, CONTROL_RATE
 
 
 def loudness(samples: Samples, sample_rate: Fraction | float) -> tuple[Samples, int]:
@@ -40,10 +39,10 @@ def loudness(samples: Samples, sample_rate: Fraction | float) -> tuple[Samples, 
     """
     sound = _sound(samples)
     if not sound.shape[1]:
-        return np.empty(0, np.float32), RATE
+        return np.empty(0, np.float32), CONTROL_RATE
     with torch.no_grad():
-        levels: Samples = loudness_curve(sound, sample_rate, rate=RATE).values[0].numpy()
-    return levels, RATE
+        levels: Samples = loudness_curve(sound, sample_rate, rate=CONTROL_RATE).values[0].numpy()
+    return levels, CONTROL_RATE
 
 
 def _sound(samples: Samples) -> Tensor:

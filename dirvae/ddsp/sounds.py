@@ -6,12 +6,10 @@ from fractions import Fraction
 
 from torch import Tensor
 
+from dirvae.choices import HIGHEST_RATE
 from dirvae.ddsp.curve import check_tensor, exact_rate
 
 __all__ = ["check_rates", "check_samples"]
-
-HIGHEST_RATE = 768_000
-"""Samples per second, the most that recorders offer."""
 
 
 def check_samples(samples: Tensor) -> None:

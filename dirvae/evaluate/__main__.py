@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from dirvae.run.evaluation import EVALUATION_NAME, EvaluateConfig, evaluate_run
+from dirvae.command_line import MissingPackageError, is_out_of_memory, parse_flags, require_packages, spelled
+from dirvae.run.evaluate_config import EVALUATION_NAME, EvaluateConfig
 from dirvae.run.folder import is_run
 from dirvae.tasks import Task, find_task
 from dirvae.training.errors import TrainingError
-from pipelines import PipelineError
+from pipelines.errors import PipelineError
 from pipelines.terminal import escape_unencodable, print_to_nowhere
 
 __all__ = ["main"]
@@ -32,17 +31,22 @@ SUMMARY = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate a run and print the table: 0, 1 for an error, 130 after Ctrl-C, 141 if the reader closed the pipe."""
     escape_unencodable()
-    given = vars(_parser().parse_args(argv))
+    given = vars(parse_flags(_parser(), spelled(sys.argv[1:] if argv is None else argv)))
     run = given.pop("run")
     try:
         if not is_run(run):
             return _fail(f"{run}: is not a run. Name a folder that dirvae.train wrote, such as runs/image.")
+        require_packages()
+        from dirvae.run.evaluation import evaluate_run
+
         given["circular"] = tuple(given["circular"])
         given["which"] = _which(given["which"])
         content = evaluate_run(run, EvaluateConfig(**given))
-    except (TrainingError, PipelineError) as error:
+    except (TrainingError, PipelineError, MissingPackageError) as error:
         return _fail(str(error))
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return _fail("the device's memory is full. Use --device cpu.")
     except OSError as error:
         return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
@@ -178,25 +182,51 @@ def _parser() -> argparse.ArgumentParser:
     default = EvaluateConfig()
     parser = argparse.ArgumentParser(prog="python -m dirvae.evaluate", description="Measure the model of a run.")
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/image")
-    parser.add_argument("--samples", type=int, default=default.samples, help="importance samples per example (100)")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=default.samples,
+        metavar="NUM",
+        help="importance samples per example (default 100)",
+    )
     parser.add_argument(
         "--width",
         type=_width,
+        metavar="FACTOR",
         help="width of their proposal, 1 for the posterior; auto (default) tries eight widths",
     )
-    parser.add_argument("--limit", type=int, help="examples used, of each part (2000, or fewer large ones)")
-    parser.add_argument("--label", help="factor that nearest neighbours predict, such as shape")
+    parser.add_argument(
+        "--limit", type=int, metavar="NUM", help="examples used, of each part (default 2000, or fewer large ones)"
+    )
+    parser.add_argument(
+        "--label", metavar="FACTOR", help="factor that nearest neighbours predict, such as shape; none by default"
+    )
     parser.add_argument(
         "--circular",
         nargs="+",
         default=[],
         metavar="FACTOR",
-        help="factors that make one turn from 0 to 1, such as hue",
+        help="factors that make one turn from 0 to 1, such as hue; none by default",
     )
-    parser.add_argument("--source", help="where the data is, if it has moved since the training")
-    parser.add_argument("--which", default=default.which, help="checkpoint: best (default), last, or a step")
-    parser.add_argument("--device", default=default.device, help="cpu (default), cuda or auto")
-    parser.add_argument("--seed", type=int, default=default.seed, help="number that all noise follows from (0)")
+    parser.add_argument(
+        "--source", metavar="PATH", help="where the data is, if it has moved; where it was by default"
+    )
+    parser.add_argument(
+        "--which", default=default.which, metavar="STEP", help="checkpoint: best (default), last, or a step"
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("ema", "raw"),
+        help="averaged or trained weights; averaged by default, if there are any",
+    )
+    parser.add_argument("--device", default=default.device, metavar="DEVICE", help="cpu (default), cuda or auto")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=default.seed,
+        metavar="NUM",
+        help="number that all noise follows from (default 0)",
+    )
     return parser
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate.collapse import usage
 from dirvae.evaluate.disentanglement import disentanglement
 from dirvae.evaluate.factors import Association, associate, associate_by_chance, categories_of, factors_of, left_out
-from dirvae.evaluate.importance import check_width
 from dirvae.evaluate.neighbours import neighbour_errors
 from dirvae.run.config import read_config
+from dirvae.run.evaluate_config import EVALUATION_NAME, EvaluateConfig
 from dirvae.run.folder import write_json
 from dirvae.run.likelihood import chunk_rows, measure_likelihood
 from dirvae.run.loading import choose_checkpoint, load_model
@@ -30,43 +29,8 @@ from dirvae.training.logging import finite_or_none
 
 __all__ = ["EvaluateConfig", "evaluate_run"]
 
-EVALUATION_NAME = "evaluation.json"
 EVALUATION_VERSION = 1
 NEIGHBOURS = (3, 5, 10)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    """What to measure, and on how many examples.
-
-    `samples`: importance samples per example. `width`: how wide their proposal is, 1 for the posterior; None for the
-    tightest of eight. `limit`: examples used, of the held-out ones and of those trained on each; None: 2,000, or fewer
-    large ones, as in `open_run_data`. `label`: the factor
-    that nearest neighbours predict. `circular`: factors that make one turn from 0 to 1. `source`: where the data is
-    now, if it has moved. `which`: "best", "last" or a step. Raises `ConfigError`.
-    """
-
-    samples: int = 100
-    width: float | None = None
-    limit: int | None = None
-    label: str | None = None
-    circular: tuple[str, ...] = ()
-    source: str | None = None
-    which: str | int = "best"
-    device: str = "cpu"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, count in (("samples", self.samples), ("limit", self.limit)):
-            if count is not None and count < 1:
-                raise ConfigError(f"{name} is {count}; it must be 1 or more.")
-        if self.width is not None:
-            try:
-                check_width(self.width)
-            except ValueError as error:
-                raise ConfigError(str(error)) from error
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError(f"seed is {self.seed}; it must be 0 or more and below 2⁶³.")
 
 
 def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None = None) -> dict[str, Any]:
@@ -79,7 +43,7 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     """
     settings = read_config(run)
     checkpoint = choose_checkpoint(run, config.which)
-    model = load_model(run, device=config.device, which=checkpoint.step, model=model)
+    model = load_model(run, device=config.device, which=checkpoint.step, weights=config.weights, model=model)
     has_latent = getattr(model, "latent", None) is not None
     task = settings.task
     if not has_latent and (config.label or config.circular):

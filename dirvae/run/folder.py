@@ -19,7 +19,7 @@ from dirvae.training.errors import TrainingError
 from pipelines.storage.durable_files import write_durably
 from pipelines.storage.locked_folder import hold_folder
 
-__all__ = ["CONFIG_NAME", "TEACHER_NAME", "hold_run", "is_run", "new_run", "newest_run", "write_json"]
+__all__ = ["CONFIG_NAME", "TEACHER_NAME", "hold_run", "is_run", "new_run", "newest_run", "next_run", "write_json"]
 
 CONFIG_NAME = "config.json"
 TEACHER_NAME = "teacher.json"
@@ -28,10 +28,16 @@ TEACHER_NAME = "teacher.json"
 
 def new_run(root: Path, name: str) -> Path:
     """Make the folder of a new run: `root/name`, or `root/name-2` and so on if that is taken."""
+    path = next_run(root, name)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def next_run(root: Path, name: str) -> Path:
+    """The folder that the next new run gets; it need not be there."""
     for number in count(1):
         path = root / (name if number == 1 else f"{name}-{number}")
         if not is_run(path):
-            path.mkdir(parents=True, exist_ok=True)
             return path
     raise AssertionError("numbers do not end")
 

@@ -30,17 +30,19 @@ def load_model(
     *,
     device: str = "cpu",
     which: str | int = "best",
+    weights: str | None = None,
     model: torch.nn.Module | None = None,
 ) -> Any:
     """The model of a run, in evaluation mode, with the weights of a checkpoint: "best", "last" or the number of a step.
 
-    "best" is the checkpoint with the highest held-out bound, or the last one if nothing was evaluated. `model` takes
-    the weights if the run's network does not come from this library. Raises `CheckpointError`.
+    "best" is the checkpoint with the highest held-out bound, or the last one if nothing was evaluated. `weights`:
+    the averaged ones, "ema", those that were trained, "raw", or None for averaged ones where the run has any. `model`
+    takes the weights if the run's network does not come from this library. Raises `CheckpointError`.
     """
     checkpoint = choose_checkpoint(Path(run), which)
     if model is None:
         model = _rebuild(checkpoint)
-    load_model_tensors(model, checkpoint.model_tensors(), origin=str(checkpoint.path))
+    load_model_tensors(model, checkpoint.tensors(weights), origin=str(checkpoint.path))
     return model.to(choose_device(device)).eval()
 
 

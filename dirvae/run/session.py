@@ -23,7 +23,16 @@ from dirvae.training.errors import ConfigError, TrainingWarning
 from dirvae.training.objective import Bound, Loss
 from dirvae.training.trainer import Trainer
 
-__all__ = ["Outcome", "build_model", "refuse_changes", "settled", "train_run"]
+__all__ = [
+    "Outcome",
+    "build_model",
+    "make_loss",
+    "num_parameters",
+    "refuse_changes",
+    "settled",
+    "train_run",
+    "warmup_warning",
+]
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ def settled(config: RunConfig) -> RunConfig:
     return replace(config, data=config.task.settle(config.data))
 
 
-def _loss(config: RunConfig) -> Bound:
+def make_loss(config: RunConfig) -> Bound:
     """The model's own loss of what its type makes of a batch."""
     read = config.task.read_batch
     return Bound(config.fit) if read is None else Bound(config.fit, partial(read, config.data))
@@ -86,7 +95,7 @@ def train_run(
     if resume:
         refuse_changes(run, config)
     model = build_model(config) if model is None else model
-    loss = _loss(config) if loss is None else loss
+    loss = make_loss(config) if loss is None else loss
     data = open_data(
         config.task.open_iterator,
         config.data,
@@ -107,17 +116,30 @@ def train_run(
         if num := data.batches.stats.substituted:
             examples = "1 damaged example was" if num == 1 else f"{num:,} damaged examples were"
             say(f"{examples} replaced; see {run / 'quarantine.jsonl'}.")
-        if trainer.step < trainer.total_steps:
+        if trainer.stopped_early:
+            say(f"{run}: {_early_stop(trainer)}")
+        elif trainer.step < trainer.total_steps:
             say(f"{run}: stopped and saved after step {trainer.step}; --resume continues from there.")
         if trainer.evaluation is None:
             trainer.evaluate()
         summary = _summary(trainer, config, data, run)
         write_json(run / "summary.json", summary)
         facts = RunFacts(config.settings(), summary, config.fit.seed)
-        report = config.task.write_report(run, model, data, facts)
+        with trainer.averaged():
+            report = config.task.write_report(run, model, data, facts)
     finally:
         data.close()
     return Outcome(trainer.step, trainer.total_steps, report)
+
+
+def _early_stop(trainer: Trainer) -> str:
+    best = "none before" if trainer.best is None else f"that of step {trainer.best['step']}"
+    num = trainer.config.patience
+    last = "the last evaluation was" if num == 1 else f"the last {num} evaluations were"
+    return (
+        f"stopped early and saved after step {trainer.step}: {last} not better than {best}; --resume with a larger "
+        "--patience continues."
+    )
 
 
 def _prepare(model: nn.Module, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:
@@ -134,22 +156,30 @@ def _prepare(model: nn.Module, config: RunConfig, data: TaskData, run: Path, say
 
 def _describe(trainer: Trainer, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:
     """Say what the run is about to do, and warn of a warm-up that it is too short for."""
-    facts, kl_warmup = data.facts, config.fit.kl_warmup
+    facts = data.facts
     clips = f" ({config.task.count_examples(facts['training_clips'])})" if "training_clips" in facts else ""
     say(
         f"{run}: {config.task.count(facts['training_examples'])}{clips} to train on, {facts['held_out_examples']:,} "
-        f"held out; {_num_parameters(trainer):,} parameters on {trainer.device} in {trainer.precision.name}; "
+        f"held out; {num_parameters(trainer.model):,} parameters on {trainer.device} in {trainer.precision.name}; "
         f"{trainer.total_steps:,} steps."
     )
-    if kl_warmup > trainer.total_steps:
-        say(
-            f"{run}: the run ends after {trainer.total_steps:,} steps, before the KL weight reaches its full value "
-            f"at step {kl_warmup:,}; set --kl-warmup 0 for the full weight from the start."
-        )
+    if (warning := warmup_warning(config, trainer.total_steps)) is not None:
+        say(f"{run}: {warning}")
 
 
-def _num_parameters(trainer: Trainer) -> int:
-    return sum(value.numel() for value in trainer.model.parameters())
+def warmup_warning(config: RunConfig, total_steps: int) -> str | None:
+    """A sentence where the run is too short for the warm-up of the KL term's weight."""
+    if config.fit.kl_warmup <= total_steps:
+        return None
+    return (
+        f"the run ends after {total_steps:,} steps, before the KL weight reaches its full value at step "
+        f"{config.fit.kl_warmup:,}; set --kl-warmup 0 for the full weight from the start."
+    )
+
+
+def num_parameters(model: nn.Module) -> int:
+    """The numbers that a model learns, and those that it keeps fixed."""
+    return sum(value.numel() for value in model.parameters())
 
 
 def _summary(trainer: Trainer, config: RunConfig, data: TaskData, run: Path) -> dict[str, Any]:
@@ -160,7 +190,7 @@ def _summary(trainer: Trainer, config: RunConfig, data: TaskData, run: Path) -> 
         "type": config.type,
         "step": trainer.step,
         "total_steps": trainer.total_steps,
-        "parameters": _num_parameters(trainer),
+        "parameters": num_parameters(trainer.model),
         "device": str(trainer.device),
         "precision": trainer.precision.name,
         "skipped_updates": trainer.skipped_updates,

@@ -9,7 +9,6 @@ from pathlib import Path
 from dirvae.tasks import TASKS
 from dirvae.training.errors import ConfigError
 from pipelines.modality import find_modality
-from pipelines.storage.manifest import MANIFEST_NAME, Manifest
 
 __all__ = ["DEFAULT_TYPE", "ShardSet", "choose_set", "find_sets", "read_set", "refuse_without_task"]
 
@@ -31,6 +30,8 @@ class ShardSet:
 
 def read_set(folder: Path) -> ShardSet | None:
     """The set in a folder, None without a manifest. Raises `ShardError` for a damaged one."""
+    from pipelines.storage.manifest import MANIFEST_NAME, Manifest
+
     if not (folder / MANIFEST_NAME).is_file():
         return None
     manifest = Manifest.load(folder)

@@ -59,7 +59,7 @@ def start_from(
     `CheckpointError`.
     """
     start = choose_checkpoint(origin, "best")
-    load_model_tensors(model, start.model_tensors(), origin=str(start.path))
+    load_model_tensors(model, start.tensors(), origin=str(start.path))
     before = _origin_of(origin)
     is_new = _has_seen_only(start, source) and (before is None or before.is_held_out_new is True)
     warm = WarmStart(str(origin), start.step, is_new if holds_out else None)

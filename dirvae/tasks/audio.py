@@ -6,27 +6,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from dirvae.ddsp.features import RATE
-from dirvae.ddsp.sounds import HIGHEST_RATE
-from dirvae.evaluate.sounds import HeldOutSounds, mean_latents
-from dirvae.explore.sound_report import SoundReportContent, write_sound_report
-from dirvae.latents import LATENTS
-from dirvae.networks.audio import PRESETS, AudioVAE, SoundClips
-from dirvae.networks.audio.presets import CORES
-from dirvae.networks.audio.variation import equalised, longest_source, varied
+from dirvae.choices import AUDIO_PRESETS, CONTROL_RATE, CORES, HIGHEST_RATE, LATENT_NAMES, is_latent
 from dirvae.tasks.data import DataSettings, TaskData
 from dirvae.tasks.flag_values import off_at_zero, prior_text
 from dirvae.tasks.task import AddFlag, RunFacts, Task
 from dirvae.training.errors import ConfigError
-from dirvae.training.feed import FeedBatch
 from dirvae.training.settings import FREE, Settings, is_count, is_positive
-from pipelines import AudioIterator, open_source
-from pipelines.iterators.audio import first_sample_rate
-from pipelines.sources import Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dirvae.networks.audio import AudioVAE, SoundClips
+    from dirvae.training.feed import FeedBatch
+    from pipelines import AudioIterator
+    from pipelines.sources import Source
 
 __all__ = ["AUDIO", "CURVES", "AudioData", "AudioModel"]
 
@@ -97,7 +92,11 @@ class AudioData(DataSettings):
     @property
     def training_window(self) -> int:
         """Samples that a clip of training is made of."""
-        return longest_source(self.window, self.shift_semitones or 0.0) if self.is_varied else self.window
+        if not self.is_varied:
+            return self.window
+        from dirvae.networks.audio.variation import longest_source
+
+        return longest_source(self.window, self.shift_semitones or 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +117,12 @@ class AudioModel(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check("preset", self.preset in PRESETS, f"one of {', '.join(PRESETS)}")
+        self.check("preset", self.preset in AUDIO_PRESETS, f"one of {', '.join(AUDIO_PRESETS)}")
         self.check("core", self.core is None or self.core in CORES, f"None or one of {', '.join(CORES)}")
         self.check_counts("model_size", "num_bands", smallest=2)
-        kinds = (*sorted(LATENTS), NO_LATENT)
-        self.check("latent", self.latent in kinds, f"one of {', '.join(kinds)}")
+        kinds = (*LATENT_NAMES, NO_LATENT)
+        known = self.latent == NO_LATENT or is_latent(self.latent)
+        self.check("latent", known, f"one of {', '.join(kinds)}")
         prior = self.prior is None or self.prior == "learned" or is_positive(self.prior)
         self.check("prior", prior, "None, 'learned' or a finite number > 0")
         self.check_counts_or_none("num_harmonics", "encoder_channels", "encoder_harmonics")
@@ -132,27 +132,65 @@ class AudioModel(Settings):
 
 
 def _add_arguments(add: AddFlag) -> None:
-    add("--clip-seconds", "length of a clip", type=float)
+    add("--clip-seconds", "length of a clip in seconds", type=float, metavar="SECONDS")
     add("--sample-rate", "of the clips, in Hz; that of the first recording by default", type=int, metavar="HZ")
-    add("--shift-semitones", "shift clips of training up or down by up to so much", type=off_at_zero)
-    add("--gain-db", "make clips of training louder or softer by up to so much", type=off_at_zero)
-    add("--equaliser-db", "play clips of training through equalisers of up to so much", type=off_at_zero)
-    add("--preset", "size of the network", choices=PRESETS)
+    add(
+        "--shift-semitones",
+        "shift clips of training up or down by up to so many semitones; 0 for none",
+        type=off_at_zero,
+        metavar="NUM",
+    )
+    add(
+        "--gain-db",
+        "make clips of training louder or softer by up to so many decibels; 0 for none",
+        type=off_at_zero,
+        metavar="DB",
+    )
+    add(
+        "--equaliser-db",
+        "play clips of training through equalisers of up to so many decibels; 0 for none",
+        type=off_at_zero,
+        metavar="DB",
+    )
+    add("--preset", "size of the network", choices=AUDIO_PRESETS)
     add("--core", "what remembers earlier rows; that of the preset by default", choices=CORES)
-    add("--model-size", "components of the latent: timbres, on the simplex", type=int)
-    add("--latent", "kind of latent", choices=(*sorted(LATENTS), NO_LATENT))
+    add("--model-size", "components of the latent: timbres, on the simplex", type=int, metavar="NUM")
+    add("--latent", "kind of latent", choices=(*LATENT_NAMES, NO_LATENT))
     add(
         "--prior", "concentration of its prior, or 'learned'; its own by default", type=prior_text, metavar="NUMBER"
     )
-    add("--num-harmonics", "harmonics; as many as reach half the sample rate by default", type=int)
-    add("--encoder-harmonics", "harmonics whose levels the encoder reads too; none by default", type=int)
-    add("--num-bands", "bands of the noise", type=int)
-    add("--reverb-seconds", "length of a reverb that is learned; none by default", type=float)
-    add("--nats-per-unit", "nats per second of KL that one unit of the spectral loss is worth", type=float)
+    add(
+        "--num-harmonics",
+        "harmonics; as many as reach half the sample rate by default",
+        type=int,
+        metavar="NUM",
+    )
+    add(
+        "--encoder-harmonics",
+        "harmonics whose levels the encoder reads too; none by default",
+        type=int,
+        metavar="NUM",
+    )
+    add("--num-bands", "bands of the noise", type=int, metavar="NUM")
+    add(
+        "--reverb-seconds",
+        "length of a reverb that is learned, in seconds; none by default",
+        type=float,
+        metavar="SECONDS",
+    )
+    add(
+        "--nats-per-unit",
+        "nats per second of KL that one unit of the spectral loss is worth",
+        type=float,
+        metavar="NATS",
+    )
 
 
 def _settle(settings: AudioData) -> AudioData:
     """The settings with what the data itself says: its sample rate and the rate of its curves."""
+    from pipelines import open_source
+    from pipelines.iterators.audio import first_sample_rate
+
     source = open_source(settings.source, modality="audio")
     try:
         control_rate = _control_rate(source)
@@ -202,6 +240,8 @@ def _control_rate(source: Source) -> float:
 
 
 def _open_iterator(source: Any, settings: AudioData, *, is_training: bool = False, **order: Any) -> AudioIterator:
+    from pipelines import AudioIterator
+
     assert settings.sample_rate is not None
     try:
         return AudioIterator(
@@ -221,6 +261,8 @@ def _open_iterator(source: Any, settings: AudioData, *, is_training: bool = Fals
 
 
 def _build_model(data: AudioData, model: AudioModel) -> AudioVAE:
+    from dirvae.networks.audio import AudioVAE
+
     settings = model.to_json()
     settings["latent"] = None if model.latent == NO_LATENT else model.latent
     assert data.sample_rate is not None
@@ -233,7 +275,9 @@ def _build_model(data: AudioData, model: AudioModel) -> AudioVAE:
 
 def clips_of(settings: AudioData) -> Callable[[Any], SoundClips]:
     """What makes `SoundClips` of the batches of a run with these settings."""
-    rate = RATE if settings.control_rate is None else settings.control_rate
+    from dirvae.networks.audio import SoundClips
+
+    rate = CONTROL_RATE if settings.control_rate is None else settings.control_rate
 
     def to_clips(batch: Any) -> SoundClips:
         return SoundClips.from_batch(batch, rate=rate)
@@ -242,6 +286,8 @@ def clips_of(settings: AudioData) -> Callable[[Any], SoundClips]:
 
 
 def _read_batch(settings: AudioData, batch: FeedBatch) -> SoundClips:
+    from dirvae.networks.audio.variation import equalised, varied
+
     clips = clips_of(settings)(batch.source).to(batch.data.device)
     if settings.is_varied:
         clips = varied(
@@ -264,20 +310,28 @@ def _read_batch(settings: AudioData, batch: FeedBatch) -> SoundClips:
 
 
 def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any]]:
+    from dirvae.evaluate.sounds import HeldOutSounds
+
     assert data.held_out is not None
     assert isinstance(data.settings, AudioData)
     return HeldOutSounds(data.held_out, clips_of(data.settings), seed=seed)
 
 
 def _encode(model: AudioVAE, samples: Tensor, lengths: Tensor | None) -> Tensor:
+    from dirvae.evaluate.sounds import mean_latents
+
     return mean_latents(model, samples, lengths).cpu()
 
 
 def _measure(model: AudioVAE, batches: Iterable[Any], settings: AudioData, seed: int) -> dict[str, dict[str, Any]]:
+    from dirvae.evaluate.sounds import HeldOutSounds
+
     return {"sound": HeldOutSounds(batches, clips_of(settings), seed=seed)(model)}
 
 
 def _write_report(run: Path, model: AudioVAE, data: TaskData, facts: RunFacts) -> Path:
+    from dirvae.explore.sound_report import SoundReportContent, write_sound_report
+
     assert isinstance(data.settings, AudioData)
     batches = data.training if data.held_out is None else data.held_out
     clips, keys = first_clips(batches, clips_of(data.settings), NUM_IN_GALLERY)
@@ -296,6 +350,8 @@ def first_clips(
     batches: Iterable[Any], to_clips: Callable[[Any], SoundClips], num: int
 ) -> tuple[SoundClips, list[str]]:
     """The first `num` clips of batches, fewer if there are no more, and their keys."""
+    from dirvae.networks.audio import SoundClips
+
     parts: list[SoundClips] = []
     keys: list[str] = []
     for batch in batches:

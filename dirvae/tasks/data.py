@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import torch
-from torch import Tensor
-
-from dirvae.training.feed import to_device
 from dirvae.training.settings import FREE, Settings, is_positive
-from pipelines import hold_out, open_source
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "ON_ERROR",
@@ -104,6 +102,8 @@ def divide_source(settings: DataSettings, *, modality: str, seed: int, source: s
 
     `source` is where the data is now, if it has moved. Raises `PipelineError` for bad data, or too little of it.
     """
+    from pipelines import hold_out, open_source
+
     whole = open_source(settings.source if source is None else source, modality=modality)
     if settings.held_out is None:
         return whole, whole, None
@@ -160,6 +160,10 @@ class FirstExamples:
 
 def first_examples(batches: Iterable[Any], num: int, *, fields: Sequence[str] = ()) -> FirstExamples:
     """The first `num` examples of batches of `pipelines`, fewer if there are no more, with these of their fields."""
+    import torch
+
+    from dirvae.training.feed import to_device
+
     data: list[Tensor] = []
     keys: list[str] = []
     found: dict[str, list[Any]] = {name: [] for name in fields}

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dirvae.autoencoder import AutoEncoder
-from dirvae.evaluate.held_out import HeldOut, mean_example
-from dirvae.explore.report import ReportContent, write_report
-from dirvae.networks import ResNetVAE
 from dirvae.tasks.data import TaskData, first_examples
 from dirvae.tasks.task import AddFlag, RunFacts, Task
 from dirvae.tasks.visual_settings import VisualData, VisualModel, add_data_flags, add_model_flags
 from dirvae.training.errors import ConfigError
 from dirvae.training.settings import FREE
-from pipelines import ImageIterator
+
+if TYPE_CHECKING:
+    from dirvae.autoencoder import AutoEncoder
+    from pipelines import ImageIterator
 
 __all__ = ["IMAGE", "ImageData", "ImageModel"]
 
@@ -42,6 +41,8 @@ def _add_arguments(add: AddFlag) -> None:
 
 
 def _open_iterator(source: Any, settings: ImageData, *, is_training: bool = False, **order: Any) -> ImageIterator:
+    from pipelines import ImageIterator
+
     return ImageIterator(
         source,
         size=settings.size,
@@ -55,6 +56,8 @@ def _open_iterator(source: Any, settings: ImageData, *, is_training: bool = Fals
 
 
 def _build_model(data: ImageData, model: ImageModel) -> AutoEncoder:
+    from dirvae.networks import ResNetVAE
+
     try:
         return ResNetVAE(size=data.size, **model.to_json())
     except ValueError as error:
@@ -62,11 +65,15 @@ def _build_model(data: ImageData, model: ImageModel) -> AutoEncoder:
 
 
 def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any]]:
+    from dirvae.evaluate.held_out import HeldOut, mean_example
+
     assert data.held_out is not None
     return HeldOut(data.held_out, mean=mean_example(data.training), seed=seed)
 
 
 def _write_report(run: Path, model: AutoEncoder, data: TaskData, facts: RunFacts) -> Path:
+    from dirvae.explore.report import ReportContent, write_report
+
     content = ReportContent(
         training=first_examples(data.training, NUM_THUMBNAILS).data,
         held_out=None if data.held_out is None else first_examples(data.held_out, NUM_IN_GALLERY).data,

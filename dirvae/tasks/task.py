@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dirvae.tasks.data import DataSettings, OpenIterator, TaskData
-from dirvae.training.feed import FeedBatch
 from dirvae.training.settings import Settings
 from pipelines.modality import Modality, find_modality
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dirvae.training.feed import FeedBatch
 
 __all__ = ["AddFlag", "RunFacts", "Task"]
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dirvae.autoencoder import AutoEncoder
-from dirvae.evaluate.held_out import mean_example
-from dirvae.evaluate.motion import evaluate_clips
-from dirvae.explore.clip_report import ClipReportContent, Clips, write_clip_report
-from dirvae.networks import VideoVAE
 from dirvae.tasks.data import ReplayedBatches, TaskData, first_examples
 from dirvae.tasks.task import AddFlag, RunFacts, Task
 from dirvae.tasks.visual_settings import VisualData, VisualModel, add_data_flags, add_model_flags
 from dirvae.training.errors import ConfigError
 from dirvae.training.settings import FREE, is_positive
-from pipelines import VideoIterator
+
+if TYPE_CHECKING:
+    from dirvae.autoencoder import AutoEncoder
+    from dirvae.explore.clip_report import Clips
+    from pipelines import VideoIterator
 
 __all__ = ["VIDEO", "VideoData", "VideoModel"]
 
@@ -56,14 +55,18 @@ class VideoModel(VisualModel):
 
 
 def _add_arguments(add: AddFlag) -> None:
-    add("--clip-frames", "frames of a clip", type=int)
+    add("--clip-frames", "frames of a clip", type=int, metavar="FRAMES")
     add("--every", "take every Nth frame of the videos", type=int, metavar="N")
-    add("--fps", "frames per second of the clips; those of each video by default", type=float)
-    add_data_flags(add, plural="clips", max_pixels="refuse videos of larger frames")
+    add("--fps", "frames per second of the clips; those of each video by default", type=float, metavar="RATE")
+    add_data_flags(
+        add, plural="clips", max_pixels="refuse videos of larger frames; the limit of the iterator by default"
+    )
     add_model_flags(add, noun="clip")
 
 
 def _open_iterator(source: Any, settings: VideoData, *, is_training: bool = False, **order: Any) -> VideoIterator:
+    from pipelines import VideoIterator
+
     try:
         return VideoIterator(
             source,
@@ -85,6 +88,8 @@ def _open_iterator(source: Any, settings: VideoData, *, is_training: bool = Fals
 
 
 def _build_model(data: VideoData, model: VideoModel) -> AutoEncoder:
+    from dirvae.networks import VideoVAE
+
     try:
         return VideoVAE(size=data.size, clip_frames=data.clip_frames, **model.to_json())
     except ValueError as error:
@@ -92,12 +97,17 @@ def _build_model(data: VideoData, model: VideoModel) -> AutoEncoder:
 
 
 def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any]]:
+    from dirvae.evaluate.held_out import mean_example
+    from dirvae.evaluate.motion import evaluate_clips
+
     assert data.held_out is not None
     mean = mean_example(data.training, limit=MAX_EVALUATED)
     return evaluate_clips(data.held_out, mean=mean, seed=seed, limit=MAX_EVALUATED)
 
 
 def _write_report(run: Path, model: AutoEncoder, data: TaskData, facts: RunFacts) -> Path:
+    from dirvae.explore.clip_report import ClipReportContent, write_clip_report
+
     content = ClipReportContent(
         training=_first_clips(data.training, NUM_TRAINING_SHOWN),
         held_out=None if data.held_out is None else _first_clips(data.held_out, NUM_IN_GALLERY),
@@ -109,6 +119,8 @@ def _write_report(run: Path, model: AutoEncoder, data: TaskData, facts: RunFacts
 
 
 def _first_clips(batches: ReplayedBatches, num: int) -> Clips:
+    from dirvae.explore.clip_report import Clips
+
     first = first_examples(batches, num, fields=("pts_seconds",))
     seconds = [[float(time) for time in times] for times in first.fields["pts_seconds"]]
     return Clips(first.data, first.keys, seconds)

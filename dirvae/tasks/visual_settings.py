@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, field
 
-from dirvae.latents import LATENTS
-from dirvae.losses import LIKELIHOODS
-from dirvae.networks.residual import PRESETS
+from dirvae.choices import LATENT_NAMES, LIKELIHOOD_NAMES, VISUAL_PRESETS, is_latent, is_likelihood
 from dirvae.tasks.data import DataSettings
 from dirvae.tasks.flag_values import prior_text
 from dirvae.tasks.task import AddFlag
@@ -52,36 +51,46 @@ class VisualModel(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check("preset", self.preset in PRESETS, f"one of {', '.join(PRESETS)}")
+        self.check("preset", self.preset in VISUAL_PRESETS, f"one of {', '.join(VISUAL_PRESETS)}")
         self.check_counts("model_size", smallest=2)
         self.check_counts_or_none("grid")
-        self.check("latent", self.latent in LATENTS, f"one of {', '.join(sorted(LATENTS))}")
+        self.check("latent", is_latent(self.latent), f"one of {', '.join(LATENT_NAMES)}")
         prior = self.prior is None or self.prior == "learned" or is_positive(self.prior)
         self.check("prior", prior, "None, 'learned' or a finite number > 0")
-        self.check("likelihood", self.likelihood in LIKELIHOODS, f"one of {', '.join(sorted(LIKELIHOODS))}")
+        self.check("likelihood", is_likelihood(self.likelihood), f"one of {', '.join(LIKELIHOOD_NAMES)}")
         scale = self.fixed_scale is None or is_positive(self.fixed_scale)
         self.check("fixed_scale", scale, "None or a finite number > 0")
 
 
 def add_data_flags(add: AddFlag, *, plural: str, max_pixels: str) -> None:
     """Add the flags of `VisualData`. `plural`: of the examples; `max_pixels`: what is refused, for the help."""
-    add("--size", f"side of the {plural} in pixels", type=int)
-    add("--flip", f"mirror half of the {plural}", action="store_true")
+    add("--size", f"side of the {plural} in pixels", type=int, metavar="PIXELS")
+    add("--flip", f"mirror half of the {plural}; not by default", action=argparse.BooleanOptionalAction)
     add("--max-pixels", max_pixels, type=int, metavar="NUM")
 
 
 def add_model_flags(add: AddFlag, *, noun: str) -> None:
     """Add the flags of `VisualModel`. `noun`: of an example."""
-    add("--preset", "size of the network", choices=PRESETS)
-    add("--model-size", "components of the latent", type=int)
-    add("--grid", f"side of a map with one latent per cell; one latent per {noun} by default", type=int)
-    add("--latent", "kind of latent", choices=sorted(LATENTS))
+    add("--preset", "size of the network", choices=VISUAL_PRESETS)
+    add("--model-size", "components of the latent", type=int, metavar="NUM")
+    add(
+        "--grid",
+        f"side of a map with one latent per cell; one latent per {noun} by default",
+        type=int,
+        metavar="CELLS",
+    )
+    add("--latent", "kind of latent", choices=LATENT_NAMES)
     add(
         "--prior", "concentration of its prior, or 'learned'; its own by default", type=prior_text, metavar="NUMBER"
     )
     add(
         "--likelihood",
         "distribution of the pixels around the decoded ones; mse is not a likelihood and gives no bound",
-        choices=sorted(LIKELIHOODS),
+        choices=LIKELIHOOD_NAMES,
     )
-    add("--fixed-scale", "scale that the likelihood keeps, in units of the data; learned by default", type=float)
+    add(
+        "--fixed-scale",
+        "scale that the likelihood keeps, in units of the data; learned by default",
+        type=float,
+        metavar="SCALE",
+    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dirvae.training.config import FitConfig
 from dirvae.training.errors import (
@@ -14,18 +13,22 @@ from dirvae.training.errors import (
     TrainingError,
     TrainingWarning,
 )
-from dirvae.training.feed import FeedBatch
-from dirvae.training.trainer import Trainer
+from pipelines.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from dirvae.run.loading import load_model
     from dirvae.run.train_config import TrainConfig
+    from dirvae.training.callbacks import Callbacks, Moment
+    from dirvae.training.feed import FeedBatch
+    from dirvae.training.trainer import Trainer
 
 __all__ = [
+    "Callbacks",
     "CheckpointError",
     "ConfigError",
     "FeedBatch",
     "FitConfig",
+    "Moment",
     "NonFiniteError",
     "SaveError",
     "TrainConfig",
@@ -35,11 +38,14 @@ __all__ = [
     "load_model",
 ]
 
-_HIGHER = {"TrainConfig": "dirvae.run.train_config", "load_model": "dirvae.run.loading"}
-"""Public names of this folder that live in higher layers, and the modules that are imported for them."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HIGHER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HIGHER[name]), name)
+lazy_names(
+    __name__,
+    {
+        "Callbacks": "dirvae.training.callbacks",
+        "FeedBatch": "dirvae.training.feed",
+        "Moment": "dirvae.training.callbacks",
+        "TrainConfig": "dirvae.run.train_config",
+        "Trainer": "dirvae.training.trainer",
+        "load_model": "dirvae.run.loading",
+    },
+)

@@ -2,7 +2,8 @@
 
     model.safetensors       weights and buffers
     optimizer.safetensors   the optimiser's tensors, named `PARAMETER.STATE`
-    state.json              everything else: step, position in the data, settings, and a digest of both files
+    average.safetensors     averaged weights, where there are any
+    state.json              everything else: step, position in the data, settings, and a digest of each file
 
 A checkpoint is written into a temporary folder, every file and folder is flushed to the disk, and a rename moves it
 to its place; older ones are removed after that. A save that fails leaves the earlier checkpoints unchanged.
@@ -35,6 +36,7 @@ CHECKPOINT_VERSION = 1
 STATE_NAME = "state.json"
 MODEL_NAME = "model.safetensors"
 OPTIMIZER_NAME = "optimizer.safetensors"
+AVERAGE_NAME = "average.safetensors"
 _STEP_NAME = re.compile(r"\d{8,}")
 
 
@@ -49,6 +51,21 @@ class Checkpoint:
     def model_tensors(self) -> dict[str, Tensor]:
         """Weights and buffers by name, on the CPU. Raises `CheckpointError`."""
         return _read_tensors(self.path / MODEL_NAME)
+
+    def average_tensors(self) -> dict[str, Tensor] | None:
+        """The averaged weights by name, on the CPU; None where there are none. Raises `CheckpointError`."""
+        return _read_tensors(self.path / AVERAGE_NAME) if AVERAGE_NAME in self.state["files"] else None
+
+    def tensors(self, weights: str | None = None) -> dict[str, Tensor]:
+        """Weights and buffers by name: the averaged weights ("ema"), those that were trained ("raw"), or by default
+        averaged ones where there are any. Raises `CheckpointError`, also for "ema" where there are none.
+        """
+        if weights not in (None, "ema", "raw"):
+            raise CheckpointError(f"weights is {weights!r}; it must be 'ema', 'raw' or None.")
+        average = None if weights == "raw" else self.average_tensors()
+        if weights == "ema" and average is None:
+            raise CheckpointError(f"{self.path}: has no averaged weights. Take weights='raw', or train with --ema.")
+        return {**self.model_tensors(), **(average or {})}
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """The optimiser's tensors by `PARAMETER.STATE`, on the CPU. Raises `CheckpointError`."""
@@ -75,6 +92,7 @@ class CheckpointFolder:
         model: Mapping[str, Tensor],
         optimizer: Mapping[str, Tensor],
         state: Mapping[str, Any],
+        average: Mapping[str, Tensor] | None = None,
         best_step: int | None = None,
     ) -> Path:
         """Write the checkpoint of a step, then remove all but the last `keep` and that of `best_step`.
@@ -91,6 +109,8 @@ class CheckpointFolder:
                 MODEL_NAME: _write_tensors(beside / MODEL_NAME, model),
                 OPTIMIZER_NAME: _write_tensors(beside / OPTIMIZER_NAME, optimizer),
             }
+            if average is not None:
+                files[AVERAGE_NAME] = _write_tensors(beside / AVERAGE_NAME, average)
             (beside / STATE_NAME).write_text(_state_text(step, files, state), encoding="utf-8")
             fsync_path(beside / STATE_NAME)
             fsync_folder(beside)
@@ -195,7 +215,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _check_files(path: Path, state: dict[str, Any]) -> None:
-    for name in (MODEL_NAME, OPTIMIZER_NAME):
+    for name in dict.fromkeys((MODEL_NAME, OPTIMIZER_NAME, *state["files"])):
         expected = state["files"][name]
         found = (path / name).stat().st_size
         if found != expected["bytes"]:

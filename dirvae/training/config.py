@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dirvae.training.errors import ConfigError
+from dirvae.training.learning_rate import SCHEDULES
 from dirvae.training.settings import FREE, Settings, is_count, is_positive
 
 __all__ = ["PRECISIONS", "FitConfig"]
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+USUAL_COOLDOWN = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,22 +19,28 @@ class FitConfig(Settings):
     """How long, how fast and in what arithmetic to train. Raises `ConfigError` for a value out of range.
 
     Training ends after `steps` updates or `epochs` passes over the data, whichever comes first. The learning rate
-    rises linearly over `learning_rate_warmup` steps and falls linearly to zero over the last `cooldown` share of
-    the run. The KL term's weight rises linearly to `kl_weight` over `kl_warmup` steps, and again in every cycle of
-    `kl_cycle` steps where that is given; below `free_nats` the term costs nothing. `clip` is the largest gradient
-    norm.
+    rises linearly over `learning_rate_warmup` steps. With the `schedule` "constant" it falls linearly to zero over
+    the last `cooldown` share of the run; with "linear" or "cosine" it falls over the whole run, without a
+    `cooldown`. The KL term's weight rises linearly to `kl_weight` over `kl_warmup` steps, and again in every cycle
+    of `kl_cycle` steps where that is given; below `free_nats` the term costs nothing. `clip` is the largest
+    gradient norm. `ema` is the decay of an average of the weights, such as 0.999, which is evaluated, sampled from
+    and loaded in their place. After `patience` evaluations in a row that are not better than the best one, training
+    ends.
     """
 
     steps: int | None = field(default=1500, metadata=FREE)
     epochs: int | None = field(default=None, metadata=FREE)
     learning_rate: float = 1e-3
     learning_rate_warmup: int = 20
-    cooldown: float | None = 0.5
+    schedule: str = "constant"
+    cooldown: float | None = USUAL_COOLDOWN
     kl_weight: float = 1.0
     kl_warmup: int = 300
     kl_cycle: int | None = None
     free_nats: float | None = None
     clip: float | None = 1.0
+    ema: float | None = None
+    patience: int | None = field(default=None, metadata=FREE)
     precision: str = "auto"
     seed: int = 0
     device: str = field(default="auto", metadata=FREE)
@@ -57,6 +65,12 @@ class FitConfig(Settings):
         self.check("clip", self.clip is None or is_positive(self.clip), "None or a finite number > 0")
         share = self.cooldown is None or (is_positive(self.cooldown) and self.cooldown <= 1)
         self.check("cooldown", share, "None or a share of the run in (0, 1]")
+        self.check("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}")
+        unused = self.schedule != "constant" and self.cooldown not in (None, USUAL_COOLDOWN)
+        self.check("cooldown", not unused, f"left out, because schedule {self.schedule} falls over the whole run")
+        average = self.ema is None or (is_positive(self.ema) and self.ema < 1)
+        self.check("ema", average, "None or a decay in (0, 1), such as 0.999")
+        self.check_counts_or_none("patience")
         self.check("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
         self.check("device", isinstance(self.device, str) and self.device != "", "a torch device or 'auto'")
 

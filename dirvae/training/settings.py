@@ -6,6 +6,7 @@ subclass. `None` means off.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -79,9 +80,13 @@ def refuse_unknown(content: Mapping[str, Any], known: tuple[str, ...]) -> None:
     """Raise `ConfigError` for keys that are not among the known settings."""
     unknown = [name for name in content if name not in known]
     if unknown:
-        raise ConfigError(
-            f"unknown setting {', '.join(map(repr, sorted(unknown)))}; the settings are {', '.join(sorted(known))}."
-        )
+        named = ", ".join(_with_nearest(name, known) for name in sorted(unknown))
+        raise ConfigError(f"unknown setting {named}; the settings are {', '.join(sorted(known))}.")
+
+
+def _with_nearest(name: str, known: tuple[str, ...]) -> str:
+    found = difflib.get_close_matches(name, known, n=1)
+    return f"{name!r} (did you mean {found[0]!r}?)" if found else repr(name)
 
 
 def is_count(value: object, smallest: int) -> bool:

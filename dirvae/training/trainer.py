@@ -11,16 +11,20 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dirvae.seeding import Purpose, derive_seed, seed_generators, seeded
+from dirvae.training.callbacks import Callback, Callbacks, Moment
 from dirvae.training.checkpoint import Checkpoint, CheckpointFolder
 from dirvae.training.config import FitConfig
+from dirvae.training.early_stopping import Patience
+from dirvae.training.ema import AveragedWeights
 from dirvae.training.errors import ConfigError, SaveError, TrainingWarning
 from dirvae.training.feed import Feed
 from dirvae.training.learning_rate import learning_rate_factor
@@ -51,7 +55,9 @@ class Trainer:
     fields are in `batch.source`, the batch as it was given.
     `optimizer` is Adam by default. `evaluate` runs at every save and at the end. `out` is the run folder for
     checkpoints and metrics; None keeps nothing. `ranks` says which process of several this one is: only the first
-    writes files, noise differs from rank to rank, and an update is skipped on all ranks or on none.
+    writes files, noise differs from rank to rank, and an update is skipped on all ranks or on none. `schedule` is a
+    function of the step, from 0, that gives the factor of the learning rate instead of the config's schedule and
+    warm-up; give it again to resume. `callbacks` are functions to call after a step, an evaluation or a checkpoint.
     """
 
     def __init__(
@@ -64,6 +70,8 @@ class Trainer:
         config: FitConfig | None = None,
         evaluate: Evaluate | None = None,
         out: str | os.PathLike[str] | None = None,
+        schedule: Callable[[int], float] | None = None,
+        callbacks: Callbacks | None = None,
         ranks: Ranks = ONE_RANK,
     ) -> None:
         self.ranks = ranks
@@ -85,6 +93,15 @@ class Trainer:
             CheckpointFolder(Path(out) / "checkpoints", keep=self.config.keep) if out is not None else None
         )
         self._saved_step: int | None = None
+        self._schedule = schedule
+        self._callbacks = callbacks if callbacks is not None else Callbacks()
+        self._terms: Mapping[str, Tensor] = {}
+        self._average = None if self.config.ema is None else AveragedWeights(self.model, self.config.ema)
+        self._patience = Patience(self.config.patience)
+        if self.config.patience is not None and evaluate is None:
+            raise ConfigError(
+                f"patience is {self.config.patience}, but nothing is evaluated. Hold examples out, or leave it out."
+            )
         folder = Path(out) if out is not None else None
         self._recorder = Recorder(folder, total_steps=self.total_steps, ranks=ranks)
         self._numbers: dict[str, float] = {}
@@ -94,8 +111,18 @@ class Trainer:
         """Updates skipped since the run was started because something was not finite."""
         return self._updater.tally().skipped
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether as many evaluations in a row as the config's `patience` were not better than the best one."""
+        return self._patience.is_over
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within this context the model has its averaged weights, where the config has an `ema`."""
+        return nullcontext() if self._average is None else self._average.applied()
+
     def fit(self, *, should_stop: Callable[[], bool] = lambda: False) -> int:
-        """Train to the end, or until `should_stop()` is true between two steps; save; return the steps done.
+        """Train to the end, early stopping, or until `should_stop()` is true between two steps; save; return the steps
+        done.
 
         Raises `NonFiniteError` when too many updates in a row were not finite, and `SaveError` if the last
         checkpoint cannot be written (earlier failures only warn). The data's own errors pass through.
@@ -107,10 +134,13 @@ class Trainer:
             )
         self._recorder.start(self.step, skipped=self.skipped_updates)
         self.model.train()
+        if self._average is not None and self.step == 0:
+            self._average.load(None, origin="the model")  # whose weights may have been loaded since it was given
         try:
             with seeded(self.config.seed, self.device):
-                while self.step < self.total_steps and not should_stop():
+                while self.step < self.total_steps and not self.stopped_early and not should_stop():
                     self._update()
+                    self._tell(self._callbacks.after_step)
                     self._log_and_save()
                 if self._saved_step != self.step:
                     self._save()
@@ -123,7 +153,8 @@ class Trainer:
         """Evaluate the current model, keep and log the numbers; None without an `evaluate`."""
         if self._evaluate is None:
             return None
-        self.evaluation = finite_or_none(self._evaluate(self.model))
+        with self.averaged():
+            self.evaluation = finite_or_none(self._evaluate(self.model))
         self.model.train()
         goal = "bound" if "bound" in self.evaluation else "objective"
         reached = self.evaluation.get(goal)
@@ -146,12 +177,30 @@ class Trainer:
         self._recorder.cut_back(self.step)
         return checkpoint is not None
 
+    def rehearse(self, *, resume: bool = False) -> dict[str, float]:
+        """Go one batch forward and backward without an update, and write nothing; the loss terms of that batch.
+
+        `resume`: from the newest checkpoint in `out`, if there is one. The errors are those of `resume` and `fit`.
+        """
+        checkpoint = self._checkpoints.newest() if resume and self._checkpoints is not None else None
+        if checkpoint is not None:
+            self._load(checkpoint)
+        self.model.train()
+        try:
+            with seeded(derive_seed(self.config.seed, Purpose.STEP, self.ranks.index(self.step)), self.device):
+                batch = self._feed.take(self.step)
+                with self.precision.autocast():
+                    terms, _ = split_terms(self._loss(self.model, batch))
+                terms["loss"].backward()  # type: ignore[no-untyped-call]
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+            self._feed.close()
+        return {name: float(value.detach()) for name, value in terms.items()}
+
     def _update(self) -> None:
         config, self.evaluation = self.config, None
         seed_generators(derive_seed(config.seed, Purpose.STEP, self.ranks.index(self.step)), self.device)
-        factor = learning_rate_factor(
-            self.step, total=self.total_steps, warmup=config.learning_rate_warmup, cooldown=config.cooldown
-        )
+        factor = self._learning_rate_factor()
         for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
             group["lr"] = rate * factor
         batch = self._feed.take(self.step)
@@ -159,8 +208,44 @@ class Trainer:
             terms, numbers = split_terms(self._loss(self.model, batch))
         is_finite, norm = self._updater.apply(terms, clip=config.clip)
         self._numbers = {**numbers, "learning_rate": self._learning_rates[0] * factor, "epoch": self._feed.epoch}
+        if self._average is not None:
+            self._average.update(self.step, is_finite)
         self._recorder.count({**terms, "gradient_norm": norm}, is_finite, num_examples=batch.num_examples)
+        if self._callbacks.after_step is not None:
+            self._terms = {name: value.detach() for name, value in terms.items()}
         self.step += 1
+
+    def _learning_rate_factor(self) -> float:
+        config = self.config
+        if self._schedule is None:
+            return learning_rate_factor(
+                self.step,
+                total=self.total_steps,
+                warmup=config.learning_rate_warmup,
+                cooldown=config.cooldown,
+                schedule=config.schedule,
+            )
+        factor = self._schedule(self.step)
+        if not isinstance(factor, int | float) or not 0 <= factor < math.inf:
+            raise ConfigError(
+                f"schedule gave {factor!r} at step {self.step}; it must give a finite number ≥ 0, the factor of the "
+                "learning rate."
+            )
+        return float(factor)
+
+    def _tell(self, callback: Callback | None, checkpoint: Path | None = None) -> None:
+        if callback is not None:
+            moment = Moment(
+                step=self.step,
+                total_steps=self.total_steps,
+                epoch=self._feed.epoch,
+                learning_rate=float(self.optimizer.param_groups[0]["lr"]),
+                terms=self._terms,
+                evaluation=self.evaluation,
+                best=self.best,
+                checkpoint=checkpoint,
+            )
+            callback(moment)
 
     def _log_and_save(self) -> None:
         is_save = self.step == self.total_steps or self.step % self.config.save_every == 0
@@ -169,7 +254,9 @@ class Trainer:
             self._recorder.log(self.step, self._updater.tally(), numbers=self._numbers, wait_seconds=waited)
         if is_save:
             best = self.best
-            self.evaluate()
+            if self.evaluate() is not None:
+                self._patience.count(is_best=self.best is not None and self.best["step"] == self.step)
+                self._tell(self._callbacks.after_evaluation)
             try:
                 self._save()
             except SaveError as error:
@@ -194,15 +281,18 @@ class Trainer:
             **self._updater.state_dict(),
             "evaluation": self.evaluation,
             "best": self.best,
+            "early_stopping": self._patience.state_dict(),
             "torch": torch.__version__,
         }
-        checkpoints.save(
+        path = checkpoints.save(
             self.step,
             model=model_to_tensors(self.model),
             optimizer=tensors,
             state=state,
+            average=None if self._average is None else self._average.tensors(),
             best_step=self.best["step"] if self.best else None,
         )
+        self._tell(self._callbacks.after_checkpoint, path)
 
     def _load(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
@@ -213,6 +303,9 @@ class Trainer:
             )
         load_model_tensors(self.model, checkpoint.model_tensors(), origin=str(checkpoint.path))
         load_optimizer_state(self.optimizer, checkpoint.optimizer_tensors(), state["optimizer"])
+        if self._average is not None:
+            self._average.load(checkpoint.average_tensors(), origin=str(checkpoint.path))
+        self._patience.load_state_dict(state.get("early_stopping"))
         self._updater.load_state_dict(state)
         self._feed.load_state_dict(state["feed"])
         self.step = self._saved_step = checkpoint.step

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from inspect import signature
 
 from ..errors import ShardingError
 from ..modality import Modality, find_modality, modalities
@@ -21,10 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     modality = find_modality(options.modality)
     out = options.out or f"data/{modality.name}"
     given = {name: getattr(options, name) for name in ("num", "size") if getattr(options, name) is not None}
-    make: Callable[..., int] = modality.part("make_samples")
     try:
         if "size" in given and not _has_size(modality):
             raise ValueError(f"size is {given['size']}, and {modality.with_article} has none. Leave it out.")
+        make: Callable[..., int] = modality.part("make_samples")
         made = make(out, seed=options.seed, force=options.force, **given)
     except (ShardingError, ValueError) as error:
         print(f"make_sample_data: {error}", file=sys.stderr)
@@ -63,9 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _has_size(modality: Modality) -> bool:
-    return "size" in signature(modality.part("make_samples")).parameters
+    return "size" in modality.sample_defaults
 
 
 def _default(modality: Modality, name: str) -> object:
-    parameters = signature(modality.part("make_samples")).parameters
-    return parameters[name].default if name in parameters else None
+    return modality.sample_defaults.get(name)

@@ -9,11 +9,10 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import PipelineError
 from ..modality import Modality, find_modality, packed_modalities
-from ..storage.walk import Failure
 from ..terminal import (
     add_import_flag,
     escape_unencodable,
@@ -21,11 +20,12 @@ from ..terminal import (
     import_named_modules,
     print_to_nowhere,
 )
-from .api import PackReport, make_shards
-from .explaining import explain_folder
-from .set_job import SetReport
-from .source_reader import PackingStoppedError
 from .wording import counted, plurals, printable
+
+if TYPE_CHECKING:
+    from ..storage.walk import Failure
+    from .api import PackReport
+    from .set_job import SetReport
 
 __all__ = ["main"]
 
@@ -49,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(source: str, options: dict[str, Any]) -> int:
+    from .api import make_shards
+    from .source_reader import PackingStoppedError
+
     try:
         with _terminate_like_interrupt():
             if options.pop("explain", False):
@@ -67,6 +70,8 @@ def _run(source: str, options: dict[str, Any]) -> int:
 
 
 def _explain(source: str, options: dict[str, Any]) -> int:
+    from .explaining import explain_folder
+
     for name in ("out", "workers", "strict", "append", "overwrite"):
         options.pop(name, None)
     for line in explain_folder(source, **options):

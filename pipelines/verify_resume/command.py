@@ -12,15 +12,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import PipelineError, SourceError
 from ..modality import HEAD_BYTES, find_modality, modalities
-from ..sources.opening import open_source
-from ..storage.media_types import sniff
 from ..terminal import add_import_flag, escape_unencodable, import_named_modules
-from .checker import Loader, Make, Verdict, verify_resume
-from .ranks import with_ranks_and_workers
+
+if TYPE_CHECKING:
+    from .checker import Loader, Make, Verdict
 
 __all__ = ["describe", "main"]
 
@@ -30,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     escape_unencodable()
     import_named_modules("verify_resume", argv)
     options = _parser().parse_args(argv)
+    from .checker import verify_resume
+
     try:
         _check(options)
         make, variations = _user_loader(options) if options.loader else _own_loader(options)
@@ -107,6 +108,8 @@ def _own_loader(options: argparse.Namespace) -> tuple[Make, list[dict[str, Any]]
     variations += [{"world_size": world_size} for world_size in options.world_sizes if world_size > 1]
 
     modality = find_modality(_modality(options))
+    from .ranks import with_ranks_and_workers
+
     iterator = modality.part("iterator")
     asked = {"size": options.size, "window": options.window}
     trial = {name: asked.get(name, value) for name, value in modality.trial_settings.items()}
@@ -126,6 +129,9 @@ def _own_loader(options: argparse.Namespace) -> tuple[Make, list[dict[str, Any]]
 
 def _modality(options: argparse.Namespace) -> str:
     """What was asked for; else what the source says of itself, else how its first file begins."""
+    from ..sources.opening import open_source
+    from ..storage.media_types import sniff
+
     if options.modality is not None:
         return str(options.modality)
     refusal: SourceError | None = None

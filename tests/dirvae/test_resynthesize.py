@@ -244,7 +244,7 @@ def test_ctrl_c_leaves_nothing_behind(run: Path, tmp_path: Path, monkeypatch: py
     def interrupted(*_: object, **__: object) -> Tensor:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(resynthesize, "resynthesise", interrupted)
+    monkeypatch.setattr("dirvae.networks.audio.resynthesis.resynthesise", interrupted)
     source = write_tone(tmp_path / "in.wav")
     assert resynthesize.main([str(run), str(source), str(tmp_path / "out.wav")]) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]

@@ -122,7 +122,9 @@ def test_the_help_of_a_type_has_its_flags_and_words_and_not_those_of_another(
 
 
 def test_settings_of_no_part_are_refused_and_no_name_is_in_two_parts() -> None:
-    with pytest.raises(ConfigError, match=r"unknown setting 'side'; the settings are .*batch_size"):
+    with pytest.raises(
+        ConfigError, match=r"unknown setting 'side' \(did you mean 'size'\?\); the settings are .*batch_size"
+    ):
         RunConfig.of("image", {"side": 3})
     for name in TASKS:
         task = find_task(name)

@@ -17,8 +17,9 @@ from PIL import Image
 from dirvae.evaluate.__main__ import main as evaluate_main
 from dirvae.run.config import RunConfig, write_config
 from dirvae.run.folder import hold_run, new_run, newest_run
+from dirvae.run.train_flags import train_parser
 from dirvae.tasks import find_task
-from dirvae.train import _parser, _settings, main
+from dirvae.train import flag_settings, main
 from dirvae.training import TrainConfig, load_model
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.errors import CheckpointError, TrainingWarning
@@ -328,7 +329,8 @@ EVERY_FLAG = """
     --shards s --out o --resume --init-from r --size 32 --batch-size 2 --flip --held-out 0.5 --on-error substitute
     --max-pixels 1000 --threads 3 --preset small --model-size 7 --grid 2 --latent gaussian --prior 3
     --likelihood laplace --fixed-scale 0.2 --steps 9
-    --epochs 8 --learning-rate 0.1 --learning-rate-warmup 4 --cooldown 0.6 --kl-weight 2
+    --epochs 8 --learning-rate 0.1 --learning-rate-warmup 4 --schedule linear --cooldown 0
+    --ema 0.9 --patience 4 --kl-weight 2
     --kl-warmup 5 --kl-cycle 7 --free-nats 3 --clip 6 --precision bf16 --device cpu --seed 12 --save-every 13
     --log-every 14 --keep 15
 """
@@ -336,9 +338,9 @@ EVERY_FLAG = """
 
 def test_every_flag_is_a_setting_or_handled_by_name():
     """A flag that nobody reads would be refused by TrainConfig(**settings), or change nothing here."""
-    given = vars(_parser(find_task("image")).parse_args(EVERY_FLAG.split()))
+    given = vars(train_parser(find_task("image")).parse_args(EVERY_FLAG.split()))
     assert (given.pop("out"), given.pop("resume")) == (Path("o"), True)
-    config, default = TrainConfig(**_settings(given)).to_json(), TrainConfig().to_json()
+    config, default = TrainConfig(**flag_settings(given)).to_json(), TrainConfig().to_json()
     assert [name for name, value in config.items() if value == default[name]] == []
 
 

@@ -14,6 +14,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from dirvae.choices import HIGHEST_HZ, LOWEST_HZ
 from dirvae.ddsp.curve import Curve, exact
 from dirvae.ddsp.loudness import levels_at
 from dirvae.ddsp.pitch.candidates import Candidates, find_candidates
@@ -26,7 +27,6 @@ from dirvae.ddsp.sounds import check_rates, check_samples
 
 __all__ = ["HIGHEST_HZ", "LOWEST_HZ", "highest_pitch", "track_f0", "track_planned"]
 
-LOWEST_HZ, HIGHEST_HZ = 40.0, 2400.0
 HIGHEST_SHARE = 0.45
 """Of the sample rate: pitches above are not looked for."""
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CORES", "PRESETS", "Preset", "find_preset"]
+from dirvae.choices import CORES
 
-CORES = ("gru", "conv")
-"""What remembers earlier rows: a gated recurrent unit, or causal convolutions."""
+__all__ = ["CORES", "PRESETS", "Preset", "find_preset"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ from ..packing import Prepared
 from ..shard_file import NO_FIELDS
 from ..source_reader import SourceReader, UnpackableError
 
-__all__ = ["ImageSettings", "add_arguments", "prepare_image"]
+__all__ = ["ImageSettings", "prepare_image"]
 
 TRANSPOSED = frozenset((5, 6, 7, 8))
 GRAY, COLOUR = frozenset(("1", "L", "I", "F")), frozenset(("RGB", "P", "YCbCr", "LAB", "HSV"))
@@ -100,13 +100,6 @@ class ImageSettings:
             )
         except UndecodableError as error:
             raise UnpackableError(str(error)) from error
-
-
-def add_arguments(group: Any) -> None:
-    """The flags of these settings."""
-    group.add_argument("--resize", type=int, metavar="PIXELS", help="make upright RGB JPEGs with this shorter side")
-    group.add_argument("--quality", type=int, metavar="NUM", help="JPEG quality from 1 to 95 (default: 90)")
-    group.add_argument("--max-pixels", type=int, metavar="NUM", help="refuse larger images (default: 178956970)")
 
 
 def prepare_image(

@@ -1,0 +1,58 @@
+"""What the command lines of dirvae share; nothing heavy is imported, so that `--help` is there at once."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+__all__ = ["MissingPackageError", "is_out_of_memory", "parse_flags", "require_packages", "spelled"]
+
+EXTRAS = {
+    "train": ("torch", "safetensors", "jinja2", "matplotlib"),
+}
+"""Extra of the package → what it installs that a command cannot do without."""
+
+
+class MissingPackageError(ImportError):
+    """A package that a command needs is not installed; its text is the whole message."""
+
+
+def require_packages(*, extra: str = "train", also: str = "") -> None:
+    """Raise `MissingPackageError` unless the packages of an extra are there. `also`: an extra to install with it."""
+    missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
+    if missing:
+        verb, them = ("is", "it") if len(missing) == 1 else ("are", "them")
+        extras = f"{extra},{also}" if also else extra
+        raise MissingPackageError(
+            f"{' and '.join(missing)} {verb} not installed, and this command needs {them}: pip install "
+            f"'dirvae[{extras}]'."
+        )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is torch's `OutOfMemoryError`; torch is not imported to find out."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+def spelled(argv: Sequence[str]) -> list[str]:
+    """The arguments with dashes in the names of flags: `--batch_size=8` is `--batch-size=8`."""
+    names = [argument.partition("=") for argument in argv]
+    return [
+        name.replace("_", "-") + equals + value if name.startswith("--") else name + equals + value
+        for name, equals, value in names
+    ]
+
+
+def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """The values of all arguments. Ends the program like argparse, for an unknown flag with the nearest known one."""
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flag = unknown[0].partition("=")[0]
+        found = difflib.get_close_matches(flag, parser._option_string_actions, n=1) if flag[:1] == "-" else []
+        hint = f"; did you mean {found[0]}?" if found else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return options
