@@ -18,10 +18,11 @@ import torch
 from dirvae import load_model
 from dirvae.run.config import RunConfig, read_config
 from dirvae.run.distillation import distil_run, make_student
+from dirvae.run.train_flags import train_parser
 from dirvae.tasks import find_task
 from dirvae.tasks.audio import AudioData, clips_of
 from dirvae.tasks.data import open_data
-from dirvae.train import _parser, _settings, main
+from dirvae.train import flag_settings, main
 from dirvae.training import ConfigError
 from dirvae.training.feed import FeedBatch
 from dirvae.training.logging import read_metrics
@@ -237,16 +238,17 @@ EVERY_FLAG = """
     --shards s --out o --resume --init-from r --batch-size 2 --held-out 0.5 --on-error substitute --threads 3
     --clip-seconds 3 --shift-semitones 1 --gain-db 3 --sample-rate 8000 --preset full --core conv --model-size 7
     --latent gaussian --prior 3 --num-harmonics 9 --num-bands 17 --reverb-seconds 0.2 --nats-per-unit 10 --steps 9
-    --encoder-harmonics 6 --epochs 8 --learning-rate 0.1 --learning-rate-warmup 4 --cooldown 0.6 --kl-weight 2
+    --encoder-harmonics 6 --epochs 8 --learning-rate 0.1 --learning-rate-warmup 4 --schedule linear
+    --cooldown 0 --ema 0.9 --patience 4 --kl-weight 2
     --kl-warmup 5 --kl-cycle 7 --free-nats 3 --clip 6 --precision bf16 --device cpu --seed 12 --save-every 13
     --log-every 14 --keep 15 --equaliser-db 3
 """
 
 
 def test_every_flag_is_a_setting_or_handled_by_name() -> None:
-    given = vars(_parser(find_task("audio")).parse_args(EVERY_FLAG.split()))
+    given = vars(train_parser(find_task("audio")).parse_args(EVERY_FLAG.split()))
     assert (given.pop("out"), given.pop("resume")) == (Path("o"), True)
-    config = RunConfig.of("audio", _settings(given)).settings()
+    config = RunConfig.of("audio", flag_settings(given)).settings()
     default = RunConfig.of("audio", {}).settings()
     same = [name for name, value in config.items() if value == default[name]]
     assert same == ["control_rate", "encoder_channels"], "told by the curves, and by a teacher"

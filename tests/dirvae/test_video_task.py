@@ -20,11 +20,12 @@ from dirvae import load_model
 from dirvae.evaluate.__main__ import main as evaluate
 from dirvae.run.config import RunConfig
 from dirvae.run.shard_sets import ShardSet, choose_set
+from dirvae.run.train_flags import train_parser
 from dirvae.tasks import find_task
 from dirvae.tasks.data import first_examples, open_data
 from dirvae.tasks.seen_data import count_seen
 from dirvae.tasks.video import VideoData
-from dirvae.train import _parser, _settings, main
+from dirvae.train import flag_settings, main
 from dirvae.training import ConfigError
 from pipelines import make_shards
 from tests.dirvae.moving_shapes import write_videos
@@ -304,16 +305,17 @@ EVERY_FLAG = """
     --shards s --out o --resume --init-from r --size 32 --batch-size 2 --flip --held-out 0.5 --on-error substitute
     --max-pixels 1000 --threads 3 --preset small --model-size 7 --grid 2 --latent gaussian --prior 3 --clip-frames 5
     --likelihood laplace --fixed-scale 0.2 --steps 9 --epochs 8 --learning-rate 0.1 --learning-rate-warmup 4
-    --cooldown 0.6 --kl-weight 2 --kl-warmup 5 --kl-cycle 7 --free-nats 3 --clip 6 --precision bf16 --device cpu
+    --schedule linear --cooldown 0 --ema 0.9 --patience 4 --kl-weight 2
+    --kl-warmup 5 --kl-cycle 7 --free-nats 3 --clip 6 --precision bf16 --device cpu
     --seed 12 --save-every 13 --log-every 14 --keep 15
 """
 
 
 @pytest.mark.parametrize("pace", ["--every 2", "--fps 12.5"])
 def test_every_flag_is_a_setting_or_handled_by_name(pace: str) -> None:
-    given = vars(_parser(find_task("video")).parse_args(f"{EVERY_FLAG} {pace}".split()))
+    given = vars(train_parser(find_task("video")).parse_args(f"{EVERY_FLAG} {pace}".split()))
     assert (given.pop("out"), given.pop("resume")) == (Path("o"), True)
-    config = RunConfig.of("video", _settings(given)).settings()
+    config = RunConfig.of("video", flag_settings(given)).settings()
     default = RunConfig.of("video", {}).settings()
     same = [name for name, value in config.items() if value == default[name]]
     assert same == ["fps" if pace.startswith("--every") else "every"]
