@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -113,6 +114,7 @@ class AudioModel(Settings):
     reverb_seconds: float | None = None
     encoder_channels: int | None = None
     encoder_harmonics: int | None = None
+    reads_latent_last: bool = False
     nats_per_unit: float = 10_000.0
 
     def __post_init__(self) -> None:
@@ -128,6 +130,7 @@ class AudioModel(Settings):
         self.check_counts_or_none("num_harmonics", "encoder_channels", "encoder_harmonics")
         reverb = self.reverb_seconds is None or is_positive(self.reverb_seconds)
         self.check("reverb_seconds", reverb, "None or a finite number > 0")
+        self.check("reads_latent_last", isinstance(self.reads_latent_last, bool), "True or False")
         self.check("nats_per_unit", is_positive(self.nats_per_unit), "a finite number > 0")
 
 
@@ -170,6 +173,11 @@ def _add_arguments(add: AddFlag) -> None:
         "harmonics whose levels the encoder reads too; none by default",
         type=int,
         metavar="NUM",
+    )
+    add(
+        "--reads-latent-last",
+        "let the decoder's last layer read the latent too; not by default",
+        action=argparse.BooleanOptionalAction,
     )
     add("--num-bands", "bands of the noise", type=int, metavar="NUM")
     add(

@@ -70,6 +70,7 @@ class AudioVAE(nn.Module):
                     so that clips must be several times as long
     encoder_channels  of the encoder's convolutions; None: that of the preset
     encoder_harmonics  harmonics whose levels the encoder reads beside the mels, which needs f0; None: none
+    reads_latent_last  whether the decoder's last layer reads the latent too, see `DDSPDecoder`
     nats_per_unit   how many nats per second one unit of the spectral loss is worth. This loss is not a likelihood, so
                     its weight beside the KL divergence is a choice
 
@@ -92,6 +93,7 @@ class AudioVAE(nn.Module):
         reverb_seconds: float | None = None,
         encoder_channels: int | None = None,
         encoder_harmonics: int | None = None,
+        reads_latent_last: bool = False,
         nats_per_unit: float = NATS_PER_UNIT,
     ) -> None:
         super().__init__()
@@ -128,7 +130,14 @@ class AudioVAE(nn.Module):
                 channels=size.channels if encoder_channels is None else encoder_channels,
                 num_harmonics=encoder_harmonics or 0,
             )
-        self.decoder = DDSPDecoder(0 if latent is None else model_size, num_harmonics, num_bands, size, core=core)
+        self.decoder = DDSPDecoder(
+            0 if latent is None else model_size,
+            num_harmonics,
+            num_bands,
+            size,
+            core=core,
+            reads_latent_last=reads_latent_last,
+        )
         self.synthesiser = Synthesiser(self.sample_rate, num_bands=num_bands, reverb_seconds=reverb_seconds)
         self.spectral_loss = MultiScaleSpectralLoss(self.sample_rate)
         self._config: dict[str, Any] = {
@@ -144,6 +153,7 @@ class AudioVAE(nn.Module):
             "reverb_seconds": reverb_seconds,
             "encoder_channels": encoder_channels,
             "encoder_harmonics": encoder_harmonics,
+            "reads_latent_last": reads_latent_last,
             "nats_per_unit": nats_per_unit,
         }
 

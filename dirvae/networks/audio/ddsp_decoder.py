@@ -5,7 +5,8 @@ f0 ───────▶ stack ─┼─▶ core ─┬─▶ stack ─▶ am
 loudness ─▶ stack ─┘         │
     └──────── all three ─────┘
 
-Each input has a stack of its own, so that none has to share its scale. The core sees this row and earlier ones only, so
+Each input has a stack of its own, so that none has to share its scale. On demand the last layer reads the latent too, so
+that each component has a spectrum of its own, in logarithms, which its share adds. The core sees this row and earlier ones only, so
 that the decoder can play while its input is still coming in.
 """
 
@@ -26,6 +27,7 @@ __all__ = ["ControlRows", "DDSPDecoder", "scaled_inputs"]
 MIDDLE_MIDI, MIDI_SCALE = 60.0, 24.0
 MIDDLE_DB, DB_SCALE = -40.0, 20.0
 NOISE_BIAS = -3.0
+DIRECT_STD = 0.3
 LOWEST_HZ = 1.0
 
 
@@ -49,12 +51,20 @@ class DDSPDecoder(nn.Module):
     num_bands      bands of the noise
     preset         sizes of the networks
     core           "gru" or "conv"; None: that of the preset
+    reads_latent_last  whether the last layer reads the latent too
     """
 
     follows_level: Tensor
 
     def __init__(
-        self, latent_size: int, num_harmonics: int, num_bands: int, preset: Preset, *, core: str | None = None
+        self,
+        latent_size: int,
+        num_harmonics: int,
+        num_bands: int,
+        preset: Preset,
+        *,
+        core: str | None = None,
+        reads_latent_last: bool = False,
     ) -> None:
         super().__init__()
         width = preset.width
@@ -66,6 +76,8 @@ class DDSPDecoder(nn.Module):
         self.output_stack = _stack(preset.hidden + read, width, preset.layers)
         self.sizes = [1, num_harmonics, num_bands]
         self.head = nn.Linear(width, sum(self.sizes))
+        is_direct = reads_latent_last and latent_size > 0
+        self.direct = nn.Linear(latent_size, sum(self.sizes), bias=False) if is_direct else None
         follows = [
             torch.full((size,), float(is_level)) for size, is_level in zip(self.sizes, (1, 0, 1), strict=True)
         ]
@@ -73,6 +85,8 @@ class DDSPDecoder(nn.Module):
         with torch.no_grad():
             self.head.weight.mul_(0.5)
             self.head.bias.copy_(_first_bias(self.sizes))
+            if self.direct is not None:
+                self.direct.weight.normal_(std=DIRECT_STD / latent_size**0.5)
 
     def forward(
         self, latent: Tensor | None, f0: Tensor, loudness: Tensor, state: Tensor | None = None
@@ -91,12 +105,15 @@ class DDSPDecoder(nn.Module):
         remembered, state = self.core(inputs, state)
         made = self.output_stack(torch.cat((remembered, inputs), 2))
         with torch.autocast(made.device.type, enabled=False):
-            return self._controls(made.float(), loudness), state
+            return self._controls(made.float(), latent, loudness), state
 
-    def _controls(self, made: Tensor, loudness: Tensor) -> ControlRows:
+    def _controls(self, made: Tensor, latent: Tensor | None, loudness: Tensor) -> ControlRows:
         """Controls in float32: half precision steps from row to row by what can be heard."""
         level = loudness[..., None] / 20
-        controls = exp_sigmoid(torch.addcmul(self.head(made), level, self.follows_level))
+        raw = self.head(made)
+        if self.direct is not None and latent is not None:
+            raw = raw + self.direct(latent.float())
+        controls = exp_sigmoid(torch.addcmul(raw, level, self.follows_level))
         amplitude, distribution, magnitudes = torch.split(controls, self.sizes, 2)
         return ControlRows(amplitude[..., 0], distribution, magnitudes)
 

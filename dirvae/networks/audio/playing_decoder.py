@@ -50,6 +50,7 @@ class PlayingDecoder:
         self._inputs = _layers([stack for stack in stacks if stack is not None])
         self._outputs = _layers([decoder.output_stack])
         self._weight, self._bias = decoder.head.weight.detach().clone().T, decoder.head.bias.detach().clone()
+        self._direct = None if decoder.direct is None else decoder.direct.weight.detach().clone().T
 
     def __call__(self, latent: Tensor | None, f0: Tensor, loudness: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, row, channel): f0, amplitude, harmonics, bands; and the core's state after the last row.
@@ -70,6 +71,8 @@ class PlayingDecoder:
         for layer in self._outputs:
             x = layer(x)
         raw = torch.addmm(self._bias, x[0], self._weight).view(*f0.shape, -1)
+        if self._direct is not None and latent is not None:
+            raw = raw + latent @ self._direct
         made = exp_sigmoid(torch.addcmul(raw, loudness[..., None] / 20, self.follows_level))
         return torch.cat((f0[..., None], made), 2), state
 
