@@ -179,8 +179,29 @@ def test_an_untrained_decoder_follows_the_loudness() -> None:
     assert 20 * torch.log10(loud / soft).mean() == pytest.approx(20, abs=1)
 
 
+def test_a_last_layer_that_reads_the_latent_mixes_spectra_in_logarithms() -> None:
+    """With all other weights at 0, harmonics are exp_sigmoid of a mixture of one row of weights per component."""
+    model = AudioVAE(reads_latent_last=True, latent="gaussian", **SMALL)
+    decoder, size = model.decoder, model.model_size
+    assert decoder.direct is not None
+    spectra = torch.randn(size, 12)
+    with torch.no_grad():
+        decoder.head.weight.zero_()
+        decoder.head.bias.zero_()
+        decoder.direct.weight[1:13] = spectra.T
+    latent, f0 = torch.randn(2, size, 5), torch.full((2, 5), 200.0)
+    found = model.decode(latent, f0, f0 * 0).distribution.values
+    assert model.standardise is not None
+    mixed = torch.einsum("bkr,kh->brh", model.standardise(latent), spectra)
+    expected = 2 * torch.sigmoid(mixed) ** math.log(10) + 1e-7
+    torch.testing.assert_close(found, expected)
+    assert AudioVAE(latent=None, reads_latent_last=True, **SMALL).decoder.direct is None
+
+
 def test_a_model_is_made_again_from_its_config() -> None:
-    model = AudioVAE(44_100, latent="gaussian", reverb_seconds=0.1, encoder_harmonics=5, **SMALL)
+    model = AudioVAE(
+        44_100, latent="gaussian", reverb_seconds=0.1, encoder_harmonics=5, reads_latent_last=True, **SMALL
+    )
     again = AudioVAE(**model.config)
     again.load_state_dict(model.state_dict())
     assert again.config == model.config

@@ -75,6 +75,7 @@ def make_case(
         latent=latent,
         reverb_seconds=reverb or None,
         preset=preset,
+        reads_latent_last=core == "conv",
     ).eval()
     if model.synthesiser.reverb is not None:
         with torch.no_grad():

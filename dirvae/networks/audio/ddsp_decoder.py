@@ -5,9 +5,9 @@ f0 ───────▶ stack ─┼─▶ core ─┬─▶ stack ─▶ am
 loudness ─▶ stack ─┘         │
     └──────── all three ─────┘
 
-Each input has a stack of its own, so that none has to share its scale. On demand the last layer reads the latent too, so
-that each component has a spectrum of its own, in logarithms, which its share adds. The core sees this row and earlier ones only, so
-that the decoder can play while its input is still coming in.
+Each input has a stack of its own, so that none has to share its scale. On demand the last layer reads the latent too:
+then each component has a spectrum of its own, in logarithms, which its share adds. The core sees this row and earlier
+ones only, so that the decoder can play while its input is still coming in.
 """
 
 from __future__ import annotations
