@@ -133,19 +133,14 @@ def _prepare(model: nn.Module, config: RunConfig, data: TaskData, run: Path, say
 
 
 def _describe(trainer: Trainer, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:
-    """Say what the run is about to do, and warn of a warm-up that it is too short for."""
-    facts, kl_warmup = data.facts, config.fit.kl_warmup
+    """Say what the run is about to do."""
+    facts = data.facts
     clips = f" ({config.task.count_examples(facts['training_clips'])})" if "training_clips" in facts else ""
     say(
         f"{run}: {config.task.count(facts['training_examples'])}{clips} to train on, {facts['held_out_examples']:,} "
         f"held out; {_num_parameters(trainer):,} parameters on {trainer.device} in {trainer.precision.name}; "
         f"{trainer.total_steps:,} steps."
     )
-    if kl_warmup > trainer.total_steps:
-        say(
-            f"{run}: the run ends after {trainer.total_steps:,} steps, before the KL weight reaches its full value "
-            f"at step {kl_warmup:,}; set --kl-warmup 0 for the full weight from the start."
-        )
 
 
 def _num_parameters(trainer: Trainer) -> int:

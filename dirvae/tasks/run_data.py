@@ -30,8 +30,9 @@ MOST_VALUES = 1 << 27
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Examples (num, channel, *dims) as float32 on the CPU, and the factors of each, None without any: its JSON object, and
-    the number of its class under "class".
+    """Examples (num, channel, *dims) as float32 on the CPU, and the factors of each, None without any.
+
+    Factors are its JSON object, and the number of its class under "class".
 
     `lengths` (num,) are how much of each is not padding; None for examples that have none.
     """

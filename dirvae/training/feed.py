@@ -69,6 +69,7 @@ class Feed:
         ranks: Ranks = ONE_RANK,
     ) -> None:
         self._kind = type(batches).__name__
+        self._description = _describe(batches)
         self._generators = _generators_of(batches)
         self._batches = DevicePrefetcher(batches, device) if isinstance(batches, BatchIterator) else batches
         self._device, self._dtype = device, dtype
@@ -113,6 +114,13 @@ class Feed:
         """Seconds spent waiting for batches since the last call."""
         waited, self._wait_seconds = self._wait_seconds, 0.0
         return waited
+
+    def describe(self) -> dict[str, Any] | None:
+        """What the batches are of, as JSON, if they are those of an iterator of `pipelines`; None for others.
+
+        Its modality, the name of the source, the share of it that is held out (None: none), and the batch size.
+        """
+        return self._description
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the last batch taken, as JSON."""
@@ -230,6 +238,18 @@ def data_of(batch: Any) -> Any:
     if not isinstance(data, Tensor | np.ndarray):
         raise TypeError(f"a batch is {type(batch).__name__}; give a tensor, an array or an object with .data.")
     return data
+
+
+def _describe(batches: Any) -> dict[str, Any] | None:
+    modality, source = getattr(batches, "modality", None), getattr(batches, "source", None)
+    if not isinstance(batches, BatchIterator) or not isinstance(modality, str) or source is None:
+        return None
+    held_out = None
+    while hasattr(source, "source"):  # a view of another source: a part of it, or its clips
+        held_out = getattr(source, "fraction", held_out)
+        source = source.source
+    batch_size = getattr(batches, "batch_size", None)
+    return {"modality": modality, "source": str(source.name), "held_out": held_out, "batch_size": batch_size}
 
 
 def _generators_of(batches: Any) -> list[tuple[torch.Generator, int]]:

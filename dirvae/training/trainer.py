@@ -237,6 +237,7 @@ class Trainer:
             "total_steps": self.total_steps,
             "model": {"network": type(self._module).__name__, "arguments": _arguments(self._module)},
             "feed": self._feed.state_dict(),
+            "data": self._feed.describe(),
             "optimizer": optimizer,
             "learning_rates": self._learning_rates.state_dict(),
             **self._updater.state_dict(),

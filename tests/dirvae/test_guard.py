@@ -161,5 +161,9 @@ def test_the_search_for_a_loss_scale_does_not_end_a_run_but_gradients_that_stay_
         updater._scaler.update(65536.0)
     assert updater.tally().skipped == 0
     with pytest.raises(NonFiniteError, match="20 updates in a row"):
-        for _ in range(60):
-            updater.apply(model.terms("gradient"), clip=None)
+        many_bad_updates(model, updater)
+
+
+def many_bad_updates(model: Poisonable, updater: Updater) -> None:
+    for _ in range(60):  # 30 until the scale is below 2**-14
+        updater.apply(model.terms("gradient"), clip=None)

@@ -13,16 +13,20 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from dirvae import MLPVAE, AutoEncoder, load_model
+from dirvae import MLPVAE, AutoEncoder, ResNetVAE, load_model
 from dirvae.evaluate import estimate_likelihood
 from dirvae.latents import LATENTS, Dirichlet, MomentPrior
 from dirvae.losses import LIKELIHOODS, make_likelihood
+from dirvae.run.config import read_config
+from dirvae.run.evaluation import EvaluateConfig, evaluate_run
+from dirvae.run.report import write_run_report
 from dirvae.training import CheckpointError, ConfigError, FitConfig, Trainer, TrainingWarning
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.json_values import json_value
 from dirvae.training.logging import read_metrics
 from dirvae.training.states import model_to_tensors
 from dirvae.training.wrappers import unwrapped
+from pipelines import ImageIterator, hold_out, open_source
 
 BITS = (torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0)) > 0.5).float()
 
@@ -394,3 +398,28 @@ def test_weights_of_double_precision_are_trained_in_it(is_default, latent):
     finally:
         torch.set_default_dtype(before)
     assert all(value.dtype == torch.float64 for value in model.parameters())
+
+
+def test_a_run_from_python_is_evaluated_and_reported(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 8, 8), np.uint8)
+    for number, picture in enumerate(pixels):
+        (tmp_path / f"{number:02d}.pgm").write_bytes(b"P5\n8 8\n255\n" + picture.tobytes())
+    training, _ = hold_out(open_source(tmp_path, modality="image"), 0.25)
+    images = ImageIterator(training, size=8, batch_size=4, shuffle=True, grayscale=True, threads=1)
+    run = tmp_path / "run"
+    Trainer(ResNetVAE(size=8, channels=1, model_size=4), images, config=settings(steps=1), out=run).fit()
+    config = read_config(run)
+    assert (config.type, config.data.channels, config.data.held_out, config.model.model_size) == (
+        "image",
+        1,
+        0.25,
+        4,
+    )
+    content = evaluate_run(run, EvaluateConfig(samples=2))
+    assert (content["examples"], content["is_held_out"]) == (3, True)
+    assert write_run_report(run).stat().st_size > 1000
+    torch.manual_seed(0)
+    nothing = tmp_path / "nothing"
+    Trainer(small(), [BITS], config=settings(steps=1), out=nothing).fit()
+    with pytest.raises(ConfigError, match="no readable settings"):
+        read_config(nothing)
