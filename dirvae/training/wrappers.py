@@ -43,6 +43,6 @@ def clean_name(name: str) -> str:
 
 
 def _inner_name(module: nn.Module) -> str | None:
-    if _COMPILED in module._modules:
+    if _COMPILED in getattr(module, "_modules", {}):
         return _COMPILED
     return "module" if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel) else None
