@@ -13,10 +13,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from dirvae import MLPVAE, AutoEncoder, ResNetVAE, load_model
+from dirvae import MLPVAE, AudioVAE, AutoEncoder, ResNetVAE, load_model
 from dirvae.evaluate import estimate_likelihood
 from dirvae.latents import LATENTS, Dirichlet, MomentPrior
 from dirvae.losses import LIKELIHOODS, make_likelihood
+from dirvae.networks.audio import SoundClips
 from dirvae.run.config import read_config
 from dirvae.run.evaluation import EvaluateConfig, evaluate_run
 from dirvae.run.report import write_run_report
@@ -423,3 +424,18 @@ def test_a_run_from_python_is_evaluated_and_reported(tmp_path):
     Trainer(small(), [BITS], config=settings(steps=1), out=nothing).fit()
     with pytest.raises(ConfigError, match="no readable settings"):
         read_config(nothing)
+
+
+@pytest.mark.parametrize("is_default", [True, False])
+def test_an_audio_model_of_double_precision_plays_and_learns(is_default):
+    samples, before = torch.full((1, 2000), 0.1), torch.get_default_dtype()
+    try:
+        if is_default:
+            torch.set_default_dtype(torch.float64)
+        model = AudioVAE(sample_rate=8000, preset="tiny").double()
+        curves = torch.ones(2, 1, model.num_rows(2000), dtype=torch.float32)
+        clips = SoundClips(samples, 220 * curves[0], -20 * curves[1])
+        model.loss(clips, model(clips))["loss"].backward()
+    finally:
+        torch.set_default_dtype(before)
+    assert all(value.grad is None or value.grad.dtype == torch.float64 for value in model.parameters())

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from dirvae.ddsp.units import exp_sigmoid, hz_to_midi
+from dirvae.latents.dense import at_least_float32
 from dirvae.networks.audio.cores import make_core
 from dirvae.networks.audio.presets import Preset
 
@@ -91,7 +92,7 @@ class DDSPDecoder(nn.Module):
         remembered, state = self.core(inputs, state)
         made = self.output_stack(torch.cat((remembered, inputs), 2))
         with torch.autocast(made.device.type, enabled=False):
-            return self._controls(made.float(), loudness), state
+            return self._controls(at_least_float32(made), loudness), state
 
     def _controls(self, made: Tensor, loudness: Tensor) -> ControlRows:
         """Controls in float32: half precision steps from row to row by what can be heard."""
