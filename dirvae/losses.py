@@ -34,6 +34,8 @@ __all__ = [
 MIN_SCALE = 1 / 1024
 SCALE_GAIN = 10.0
 LEVELS = 256
+LEVEL_ERROR = 0.01
+"""How far from a level, in levels, a value may be: float32 is off by 1e-5, and bfloat16 would be off by 0.5."""
 
 
 def gaussian_log_prob(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
@@ -93,9 +95,20 @@ class Likelihood(nn.Module):
     is_density = True
     """Whether `log_prob` is the logarithm of a density or probability, and what is made of it a bound."""
 
+    def check(self, x: Tensor) -> str | None:
+        """Why `log_prob` is no density or probability of data such as `x`, of any shape; None where it is one.
+
+        The data can be trained on all the same. Waits for the device. ValueError for data that the likelihood is not
+        defined on. Numbers that are not finite are not looked at.
+        """
+        return None
+
     def is_density_of(self, x: Tensor) -> bool:
-        """Whether it is that for data such as `x`, of any shape."""
-        return self.is_density
+        """Whether `log_prob` is a density or probability for data such as `x`, of any shape."""
+        try:
+            return self.is_density and self.check(x) is None
+        except ValueError:
+            return False
 
     def mean(self, decoded: Tensor) -> Tensor:
         """Expected data, in data space: same shape as `decoded`."""
@@ -149,8 +162,14 @@ class LaplaceLikelihood(_ScaledLikelihood):
 class BernoulliLikelihood(Likelihood):
     """Coin flips, for data of zeros and ones; the decoder's output is the logit."""
 
-    def is_density_of(self, x: Tensor) -> bool:
-        return bool(((x == 0) | (x == 1)).all())
+    def check(self, x: Tensor) -> str | None:
+        _check_range(x, "bernoulli")
+        if bool(((x > 0) & (x < 1)).any()):
+            return (
+                "the data holds values between 0 and 1, of which bernoulli gives a cross entropy and not a likelihood; "
+                "make them zeros and ones, or choose another likelihood."
+            )
+        return None
 
     def mean(self, decoded: Tensor) -> Tensor:
         return decoded.sigmoid()
@@ -164,6 +183,16 @@ class DiscretizedLogisticLikelihood(_ScaledLikelihood):
 
     Its probabilities cannot be compared with the densities of the others. Data of levels k/255 only.
     """
+
+    def check(self, x: Tensor) -> str | None:
+        _check_range(x, "discretized-logistic")
+        levels = x.float() * (LEVELS - 1)
+        if bool(((levels - levels.round()).abs() > LEVEL_ERROR).any()):
+            return (
+                "the data holds values off the 256 levels of 8 bits, of which discretized-logistic gives no "
+                "probability; give uint8 or k/255, or choose another likelihood."
+            )
+        return None
 
     def log_prob(self, x: Tensor, decoded: Tensor) -> Tensor:
         return discretized_logistic_log_prob(x, decoded, self.scale)
@@ -183,6 +212,15 @@ class SquaredError(Likelihood):
 
     def log_prob(self, x: Tensor, decoded: Tensor) -> Tensor:
         return -0.5 * (x.float() - decoded.float()).square().flatten(1).sum(1)
+
+
+def _check_range(x: Tensor, name: str) -> None:
+    if bool(((x < 0) | (x > 1)).any()):
+        lowest, highest = float(x.float().nan_to_num().min()), float(x.float().nan_to_num().max())
+        raise ValueError(
+            f"the data holds values from {lowest:.3g} to {highest:.3g}, but {name} is defined from 0 to 1 only; scale "
+            "the data, or choose another likelihood."
+        )
 
 
 _SCALED: dict[str, type[_ScaledLikelihood]] = {

@@ -6,15 +6,17 @@ resuming at a step needs only the number of that step.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
+import numpy as np
 import torch
 
 from pipelines.order.randomness import mix_word
 
-__all__ = ["Purpose", "derive_seed", "seed_generators", "seeded"]
+__all__ = ["Purpose", "derive_seed", "seed_all_generators", "seed_generators", "seeded", "seeded_everywhere"]
 
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -29,6 +31,7 @@ class Purpose(IntEnum):
     EPOCH = 5
     IMPORTANCE = 6
     PROPOSAL = 7
+    CALLERS_EVALUATION = 8
 
 
 def derive_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
@@ -61,3 +64,26 @@ def seed_generators(seed: int, device: torch.device) -> None:
         torch.default_generator.manual_seed(seed)
     else:
         torch.manual_seed(seed)
+
+
+@contextmanager
+def seeded_everywhere(seed: int, device: torch.device) -> Iterator[None]:
+    """Run a block with torch's generators (CPU and `device`), NumPy's and Python's global ones seeded.
+
+    All of the caller's are restored afterwards.
+    """
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - callers' data may draw there
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            seed_all_generators(seed, device)
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def seed_all_generators(seed: int, device: torch.device) -> None:
+    """Seed torch's generators like `seed_generators`, and the global ones of NumPy and Python."""
+    seed_generators(seed, device)
+    random.seed(seed)
+    np.random.seed((seed & 0xFFFF_FFFF, seed >> 32 & 0xFFFF_FFFF))  # noqa: NPY002

@@ -16,7 +16,7 @@ from dirvae.run.folder import hold_run, is_run, new_run, newest_run, next_run
 from dirvae.run.settings_file import SettingsFile
 from dirvae.run.shard_sets import DEFAULT_TYPE, choose_set, find_sets, read_set, refuse_without_task
 from dirvae.run.train_flags import ANY_SET, RUNS, SHARDS, first_parser, train_parser
-from dirvae.tasks import find_task
+from dirvae.tasks import TASKS, find_task
 from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
 from dirvae.training.signals import StopSignals
 from pipelines.errors import ExampleError, PipelineError, StateError
@@ -100,6 +100,8 @@ def _choose_data(given: dict[str, Any]) -> tuple[str, str | None]:
     run_type, out, shards = given.get("type"), given.get("out"), given.get("shards")
     if run_type is None and given.get("resume") and out is not None and is_run(out):
         run_type = read_config(out).type
+    if run_type is None and given.get("resume") and out is None and shards is None:
+        run_type = _type_of_runs()
     if shards is None:
         return run_type or DEFAULT_TYPE, None
     folder = SHARDS if shards == ANY_SET else Path(shards)
@@ -118,6 +120,19 @@ def _choose_data(given: dict[str, Any]) -> tuple[str, str | None]:
             print(f"{folder}: training on {chosen}; also there: {', '.join(others)}.")
         return chosen.modality, str(chosen.path)
     return run_type or DEFAULT_TYPE, str(folder) if shards == ANY_SET else shards
+
+
+def _type_of_runs() -> str | None:
+    """The type whose runs are there, for --resume without a type; None if there is no run, or one of the default type.
+
+    Raises `ConfigError` where runs of several other types are there.
+    """
+    found = [name for name in TASKS if newest_run(RUNS, name) is not None]
+    if not found or DEFAULT_TYPE in found:
+        return None
+    if len(found) > 1:
+        raise ConfigError(f"{RUNS}: holds runs of the types {', '.join(found)}. Say which to continue with --type.")
+    return found[0]
 
 
 def _has_tars(folder: Path) -> bool:

@@ -69,7 +69,14 @@ class ImportanceEstimate:
 
 @torch.inference_mode()
 def estimate_likelihood(
-    model: AutoEncoder, x: Tensor, *, samples: int = 1000, rows: int = 500, seed: int = 0, width: float = 1.0
+    model: AutoEncoder,
+    x: Tensor,
+    *,
+    samples: int = 1000,
+    rows: int = 500,
+    seed: int = 0,
+    width: float = 1.0,
+    needs_density: bool = True,
 ) -> ImportanceEstimate:
     """Estimate log p(x) and the bound for each of `x` (num, channel, *dims) with `samples` draws per example.
 
@@ -80,11 +87,12 @@ def estimate_likelihood(
     noise follows from (seed, first example of the rows): the result is a function of the arguments. Latents whose
     sampler is an approximation are sampled exactly here, because the weights would otherwise be those of another
     distribution. The model is measured in evaluation mode; then each module returns to its own mode. ValueError for a
-    reconstruction term that is not a likelihood, no example, fewer than one draw or row, or a width outside
-    [0.001, 1000]; NotImplementedError for a custom posterior without `widened`.
+    reconstruction term that is not a likelihood, or not one of such data (`needs_density=False` measures it all the
+    same, and the numbers are then those of another objective), no example, fewer than one draw or row, or a width
+    outside [0.001, 1000]; NotImplementedError for a custom posterior without `widened`.
     """
     check_width(width)
-    _check(model, x, samples, rows)
+    _check(model, x, samples, rows, needs_density=needs_density)
     with _evaluation_mode(model):
         return ImportanceEstimate.joined(list(_estimate_rows(model, x, samples, rows, seed, width)))
 
@@ -110,7 +118,7 @@ def choose_width(
         raise ValueError("no widths were given to choose from.")
     for width in widths:
         check_width(width)
-    _check(model, x, samples, rows)
+    _check(model, x, samples, rows, needs_density=True)
     pilot, few, found = x[:NUM_PILOTS], _fewer(samples), dict.fromkeys(widths, 0.0)
     with _evaluation_mode(model):
         for start in range(0, len(pilot), rows):
@@ -132,7 +140,7 @@ def check_width(width: float) -> None:
         raise ValueError(f"width is {width}; it must be a number from {MIN_WIDTH:g} to {MAX_WIDTH:g}.")
 
 
-def _check(model: AutoEncoder, x: Tensor, samples: int, rows: int) -> None:
+def _check(model: AutoEncoder, x: Tensor, samples: int, rows: int, *, needs_density: bool) -> None:
     for name, count in (("samples", samples), ("rows", rows)):
         if count < 1:
             raise ValueError(f"{name} is {count}; it must be 1 or more.")
@@ -143,6 +151,8 @@ def _check(model: AutoEncoder, x: Tensor, samples: int, rows: int) -> None:
             f"{type(model.likelihood).__name__} is not a likelihood, so there is no log likelihood to estimate; train "
             "with one of the others."
         )
+    if (reason := model.likelihood.check(x)) is not None and needs_density:
+        raise ValueError(reason)
 
 
 def _proposal(posterior: Posterior, width: float) -> Posterior:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-__all__ = ["Dense", "Standardise"]
+__all__ = ["Dense", "Standardise", "at_least_float32"]
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """float64 as it is, anything else as float32: half precisions cannot hold small concentrations or scales."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 class Dense(nn.Linear):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from dirvae.latents.cells import along_components
-from dirvae.latents.dense import Dense
+from dirvae.latents.dense import Dense, at_least_float32
 from dirvae.latents.dirichlet_density import (
     dirichlet_kl,
     dirichlet_log_prob,
@@ -199,7 +199,7 @@ def read_concentration(head: nn.Module, features: Tensor, scale: float, *, model
 
     Raises ValueError for a head that makes anything but (batch, model_size, *grid).
     """
-    raw = head(features.float())
+    raw = head(at_least_float32(features))
     due = (features.shape[0], model_size, *features.shape[2:])
     if raw.shape != due:
         raise ValueError(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from dirvae.latents.cells import along_components, sum_over_cells
-from dirvae.latents.dense import Dense
+from dirvae.latents.dense import Dense, at_least_float32
 from dirvae.latents.latent import Latent, Posterior
 
 __all__ = ["Gaussian", "GaussianPosterior", "GaussianPrior"]
@@ -100,7 +100,7 @@ class Gaussian(Latent):
     def posterior(self, features: Tensor) -> GaussianPosterior:
         """Normals read from `features` (batch, K, *grid), float32."""
         with torch.autocast(features.device.type, enabled=False):
-            features = features.float()
+            features = at_least_float32(features)
             scale = F.softplus(self.scale_head(features)) + MIN_SCALE
             return GaussianPosterior(self.mean_head(features), scale)
 

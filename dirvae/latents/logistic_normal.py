@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from dirvae.latents.cells import along_components
-from dirvae.latents.dense import Dense
+from dirvae.latents.dense import Dense, at_least_float32
 from dirvae.latents.dirichlet_prior import prior_concentration
 from dirvae.latents.latent import Posterior, SimplexLatent
 from dirvae.latents.logistic_normal_density import (
@@ -80,13 +80,13 @@ class LogisticNormalPrior:
     @property
     def mean(self) -> Tensor:
         """Expected share of each component, by quadrature: (K,), sums to 1."""
-        return self._moments()[0].float()
+        return self._moments()[0].to(self.location.dtype)
 
     @property
     def stddev(self) -> Tensor:
         """Standard deviation of each component, by quadrature: (K,)."""
         mean, mean_square = self._moments()
-        return (mean_square - mean.square()).clamp(min=0).sqrt().float()
+        return (mean_square - mean.square()).clamp(min=0).sqrt().to(self.location.dtype)
 
     def over(self, num: int, *grid: int) -> LogisticNormalPosterior:
         """The prior as a distribution over `num` examples on a grid."""
@@ -156,7 +156,7 @@ class LogisticNormal(SimplexLatent):
     def posterior(self, features: Tensor) -> LogisticNormalPosterior:
         """Logistic-normal read from `features` (batch, K, *grid), float32."""
         with torch.autocast(features.device.type, enabled=False):
-            features = features.float()
+            features = at_least_float32(features)
             scale = F.softplus(self.scale_head(features)) + MIN_SCALE
             return LogisticNormalPosterior(self.location_head(features), scale)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dirvae.latents.cells import along_components
-from dirvae.latents.dense import Dense
+from dirvae.latents.dense import Dense, at_least_float32
 from dirvae.latents.dirichlet import (
     DirichletPrior,
     make_concentration_head,
@@ -129,7 +129,7 @@ class ScaledDirichlet(SimplexLatent):
             concentration = read_concentration(
                 self.concentration_head, features, self.scale, model_size=self.model_size
             )
-            raw_rate = self.rate_head(features.float())
+            raw_rate = self.rate_head(at_least_float32(features))
             if raw_rate.shape != concentration.shape:
                 raise ValueError(
                     f"the rate head made {tuple(raw_rate.shape)}, but the concentrations are "

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from dirvae.latents.cells import limit_at_zero, sum_over_cells
-from dirvae.latents.dense import Dense
+from dirvae.latents.dense import Dense, at_least_float32
 from dirvae.latents.dirichlet_prior import check_prior
 from dirvae.latents.kumaraswamy import (
     beta_log_prob,
@@ -139,14 +139,14 @@ class StickBreakingPrior:
     @property
     def mean(self) -> Tensor:
         """Expected share of each component: (K,), sums to 1."""
-        return self._mean().float()
+        return self._mean().to(self.b.dtype)
 
     @property
     def stddev(self) -> Tensor:
         """Standard deviation of each component: (K,)."""
         b = self.b.double()
         mean_square = self._over_breaks(2 / ((1 + b) * (2 + b)), b / (2 + b))  # E v², E (1 - v)²
-        return (mean_square - self._mean().square()).clamp(min=0).sqrt().float()
+        return (mean_square - self._mean().square()).clamp(min=0).sqrt().to(self.b.dtype)
 
     def over(self, num: int, *grid: int) -> StickBreakingPosterior:
         """The prior as a distribution over `num` examples on a grid: Beta(1, b) is Kumaraswamy(1, b)."""
@@ -215,7 +215,9 @@ class StickBreaking(SimplexLatent):
     def posterior(self, features: Tensor) -> StickBreakingPosterior:
         """Breaks read from `features` (batch, K, *grid): a and b within [1e-3, 1e4], float32."""
         with torch.autocast(features.device.type, enabled=False):
-            a, b = (F.softplus(head(features.float())) + MIN_PARAMETER for head in (self.a_head, self.b_head))
+            a, b = (
+                F.softplus(head(at_least_float32(features))) + MIN_PARAMETER for head in (self.a_head, self.b_head)
+            )
             return StickBreakingPosterior(a.clamp(max=MAX_PARAMETER), b.clamp(max=MAX_PARAMETER))
 
     def kl(self, posterior: Posterior) -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["PRESETS", "Preset", "Shape", "group_norm", "square_shape", "unit_gain"]
+__all__ = ["PRESETS", "Preset", "Shape", "Side", "both_sides", "find_shape", "group_norm", "unit_gain"]
 
 MAX_VECTOR_SIDE = 7
 SIZES = "3, 4, 5 or 7 times a power of two, such as 28, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224 or 256"
@@ -32,15 +33,19 @@ PRESETS = {
 }
 
 
+Side = int | Sequence[int]
+"""Of a square, or (height, width)."""
+
+
 @dataclass(frozen=True)
 class Shape:
-    """What both halves must agree on: halvings of the side, and the side at which a vector latent is flattened."""
+    """What both halves must agree on: halvings of the side, and the map that a vector latent is flattened from."""
 
     preset: Preset
     channels: int
     model_size: int
     levels: int
-    vector_side: int | None
+    vector_map: tuple[int, int] | None
 
     @property
     def deepest(self) -> int:
@@ -48,29 +53,47 @@ class Shape:
         return self.preset.width(self.levels - 1)
 
 
-def square_shape(
-    size: int, grid: int | None, *, channels: int, model_size: int, preset: str, plural: str = "images"
-) -> Shape:
-    """The network's shape for squares of `size` pixels. ValueError for sizes that do not come out even.
+def both_sides(side: Side) -> tuple[int, int]:
+    """(height, width) of a side. ValueError for other numbers of sides."""
+    if isinstance(side, int):
+        return side, side
+    if len(side) != 2:
+        raise ValueError(f"{tuple(side)} has {len(side)} sides; give one of a square, or (height, width).")
+    return side[0], side[1]
 
-    `plural` says in errors what the squares are.
+
+def find_shape(
+    size: Side, grid: Side | None, *, channels: int, model_size: int, preset: str, plural: str = "images"
+) -> Shape:
+    """The network's shape for `size` pixels. ValueError for sizes that do not come out even.
+
+    `plural` says in errors what has the size.
     """
     if preset not in PRESETS:
         raise ValueError(f"no preset is called {preset!r}; use one of {', '.join(PRESETS)}.")
+    sides = both_sides(size)
     if grid is not None:
-        levels = (size // grid).bit_length() - 1 if 0 < grid <= size else 0
-        if levels < 1 or grid << levels != size:
+        cells = both_sides(grid)
+        levels = (sides[0] // cells[0]).bit_length() - 1 if 0 < cells[0] <= sides[0] else 0
+        if levels < 1 or any(cell << levels != side for cell, side in zip(cells, sides, strict=True)):
             raise ValueError(
-                f"a map of {grid}×{grid} latents does not fit {plural} of {size} pixels; the size must be the grid "
-                "times 2, 4, 8 or another power of two."
+                f"a map of {cells[0]}×{cells[1]} latents does not fit {plural} of {_in_pixels(sides)} pixels; the size "
+                "must be the grid times 2, 4, 8 or another power of two."
             )
         return Shape(PRESETS[preset], channels, model_size, levels, None)
-    side, levels = size, 0
-    while side > 4 and side % 2 == 0:
-        side, levels = side // 2, levels + 1
-    if levels < 1 or side > MAX_VECTOR_SIDE:
-        raise ValueError(f"{plural} of {size} pixels cannot be halved to a small map; the size must be {SIZES}.")
-    return Shape(PRESETS[preset], channels, model_size, levels, side)
+    (height, width), levels = sides, 0
+    while max(height, width) > 4 and height % 2 == width % 2 == 0:
+        height, width, levels = height // 2, width // 2, levels + 1
+    if levels < 1 or max(height, width) > MAX_VECTOR_SIDE:
+        raise ValueError(
+            f"{plural} of {_in_pixels(sides)} pixels cannot be halved to a small map; the size must be {SIZES}"
+            f"{'' if sides[0] == sides[1] else ', and both the same power of two'}."
+        )
+    return Shape(PRESETS[preset], channels, model_size, levels, (height, width))
+
+
+def _in_pixels(sides: tuple[int, int]) -> str:
+    return str(sides[0]) if sides[0] == sides[1] else f"{sides[0]}×{sides[1]}"
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

@@ -7,6 +7,7 @@ faster, but leave a lattice in the pictures (measured in docs/log.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.latents import Latent, named_latent
 from dirvae.losses import Likelihood, named_likelihood
 from dirvae.networks.arguments import arguments_to_json
-from dirvae.networks.residual import PRESETS, Preset, Shape, group_norm, square_shape, unit_gain
+from dirvae.networks.residual import PRESETS, Preset, Shape, Side, both_sides, find_shape, group_norm, unit_gain
 
 __all__ = ["PRESETS", "Preset", "ResNetVAE"]
 
@@ -40,7 +41,7 @@ class ResidualBlock(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """(batch, channels, size, size) in [0, 1] → features (batch, model_size) or (batch, model_size, grid, grid)."""
+    """(batch, channels, height, width) in [0, 1] → features (batch, model_size) or (batch, model_size, *grid)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -52,10 +53,10 @@ class ImageEncoder(nn.Module):
                 width = shape.preset.width(level)
             layers += [ResidualBlock(width) for _ in range(shape.preset.blocks)]
         layers += [group_norm(width), nn.SiLU()]
-        if shape.vector_side is None:
+        if shape.vector_map is None:
             layers.append(unit_gain(nn.Conv2d(width, shape.model_size, 1)))
         else:
-            layers += [nn.Flatten(), unit_gain(nn.Linear(width * shape.vector_side**2, shape.model_size))]
+            layers += [nn.Flatten(), unit_gain(nn.Linear(width * math.prod(shape.vector_map), shape.model_size))]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,18 +65,18 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """(batch, model_size) or (batch, model_size, grid, grid) → (batch, channels, size, size), at first all grey."""
+    """(batch, model_size) or (batch, model_size, *grid) → (batch, channels, height, width), at first all grey."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        width, side = shape.deepest, shape.vector_side
+        width, small = shape.deepest, shape.vector_map
         layers: list[nn.Module] = []
-        if side is None:
+        if small is None:
             layers.append(unit_gain(nn.Conv2d(shape.model_size, width, 1)))
         else:
             layers += [
-                unit_gain(nn.Linear(shape.model_size, width * side**2)),
-                nn.Unflatten(1, (width, side, side)),
+                unit_gain(nn.Linear(shape.model_size, width * math.prod(small))),
+                nn.Unflatten(1, (width, *small)),
             ]
         for level in reversed(range(shape.levels)):
             layers += [ResidualBlock(width) for _ in range(shape.preset.blocks)]
@@ -96,10 +97,12 @@ def _doubled() -> nn.Module:
 
 
 class ResNetVAE(AutoEncoder):
-    """Autoencoder of square images (batch, channels, size, size) in [0, 1].
+    """Autoencoder of images (batch, channels, height, width) in [0, 1].
 
-    `grid=None`: one latent an image, (batch, model_size); `grid=8`: a map of them, (batch, model_size, 8, 8).
-    `size`: without a grid, 3, 4, 5 or 7 times a power of two; with one, the grid times a power of two from 2 on.
+    `size`: the side of squares, or (height, width): without a grid, 3, 4, 5 or 7 times a power of two, the same one for
+    both sides; with one, the grid times a power of two from 2 on.
+    `grid=None`: one latent an image, (batch, model_size); `grid=8`: a map of them, (batch, model_size, 8, 8); or (rows,
+    columns). ValueError for a size that does not fit.
     `preset`: "tiny", "small", "base" or "large". `latent`, `likelihood`: as for `AutoEncoder`. `prior`: that of a
     latent given by name, its own default if None. `fixed_scale`: the scale the likelihood stays at, learned if None.
     `config` holds the arguments as JSON values: `ResNetVAE(**model.config)` is the same network, untrained.
@@ -107,32 +110,34 @@ class ResNetVAE(AutoEncoder):
 
     def __init__(
         self,
-        size: int = 64,
+        size: Side = 64,
         *,
         channels: int = 3,
         model_size: int = 32,
-        grid: int | None = None,
+        grid: Side | None = None,
         preset: str = "tiny",
         latent: str | Latent = "dirichlet",
         prior: float | Sequence[float] | str | None = None,
         likelihood: str | Likelihood = "gaussian",
         fixed_scale: float | None = None,
     ) -> None:
+        size = size if isinstance(size, int) else both_sides(size)
         grid = None if grid == 1 else grid
-        shape = square_shape(size, grid, channels=channels, model_size=model_size, preset=preset)
+        cells = () if grid is None else both_sides(grid)
+        shape = find_shape(size, grid, channels=channels, model_size=model_size, preset=preset)
         super().__init__(
             ImageEncoder(shape),
             ImageDecoder(shape),
             model_size,
             latent=named_latent(latent, model_size, prior),
             likelihood=named_likelihood(likelihood, fixed_scale=fixed_scale),
-            grid=() if grid is None else (grid, grid),
+            grid=cells,
         )
         self._config: dict[str, Any] = {
             "size": size,
             "channels": channels,
             "model_size": model_size,
-            "grid": grid,
+            "grid": grid if grid is None or isinstance(grid, int) else cells,
             "preset": preset,
             "latent": latent,
             "prior": prior,

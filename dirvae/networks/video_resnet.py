@@ -8,6 +8,7 @@ The side is halved and doubled as in `resnet.py`, and the number of frames besid
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.latents import Latent, named_latent
 from dirvae.losses import Likelihood, named_likelihood
 from dirvae.networks.arguments import arguments_to_json
-from dirvae.networks.residual import Shape, group_norm, square_shape, unit_gain
+from dirvae.networks.residual import Shape, find_shape, group_norm, unit_gain
 
 __all__ = ["VideoVAE"]
 
@@ -41,7 +42,7 @@ def clip_shape(
     """The network's shape for clips of square frames. ValueError for sizes that do not come out even."""
     if clip_frames < 1:
         raise ValueError(f"clip_frames is {clip_frames}; a clip has 1 frame or more.")
-    shape = square_shape(size, grid, channels=channels, model_size=model_size, preset=preset, plural="frames")
+    shape = find_shape(size, grid, channels=channels, model_size=model_size, preset=preset, plural="frames")
     frames = [clip_frames]
     for _ in range(shape.levels - 1):
         frames.append(-(-frames[-1] // 2) if frames[-1] > FEWEST_FRAMES else frames[-1])
@@ -125,10 +126,10 @@ class ClipEncoder(nn.Module):
                     layers.append(TimeConv(width, stride=2))
             layers += [ClipBlock(width) for _ in range(shape.preset.blocks)]
         layers += [group_norm(width), nn.SiLU()]
-        if shape.vector_side is None:
+        if shape.vector_map is None:
             layers.append(unit_gain(SpaceConv(width, shape.model_size, 1)))
         else:
-            num = width * shape.frames[-1] * shape.vector_side**2
+            num = width * shape.frames[-1] * math.prod(shape.vector_map)
             layers += [nn.Flatten(), unit_gain(nn.Linear(num, shape.model_size))]
         self.layers = nn.Sequential(*layers)
 
@@ -142,13 +143,13 @@ class ClipDecoder(nn.Module):
 
     def __init__(self, shape: ClipShape) -> None:
         super().__init__()
-        width, side = shape.deepest, shape.vector_side
+        width, square = shape.deepest, shape.vector_map
         layers: list[nn.Module] = []
-        if side is None:
+        if square is None:
             layers.append(unit_gain(SpaceConv(shape.model_size, width, 1)))
         else:
-            small = (width, shape.frames[-1], side, side)
-            num = width * shape.frames[-1] * side**2
+            small = (width, shape.frames[-1], *square)
+            num = math.prod(small)
             layers += [unit_gain(nn.Linear(shape.model_size, num)), nn.Unflatten(1, small)]
         for level in reversed(range(shape.levels)):
             layers += [ClipBlock(width) for _ in range(shape.preset.blocks)]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dirvae.run.folder import CONFIG_NAME, write_json
+from dirvae.run.python_run import settings_of_checkpoint
 from dirvae.tasks import Task, find_task
 from dirvae.tasks.data import DataSettings
 from dirvae.training.config import FitConfig
@@ -97,8 +98,13 @@ def write_config(run: Path, config: RunConfig) -> None:
 
 
 def read_config(run: Path) -> RunConfig:
-    """The settings of a run, of every version. Raises `ConfigError` if there are none or they cannot be read."""
+    """The settings of a run, of every version, also of one from Python that has no such file.
+
+    Raises `ConfigError` if there are none or they cannot be read.
+    """
     path = run / CONFIG_NAME
+    if not path.exists() and (found := settings_of_checkpoint(run)) is not None:
+        return RunConfig.of(*found)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("version", None)

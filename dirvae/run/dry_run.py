@@ -11,7 +11,7 @@ from torch import nn
 
 from dirvae.run.config import RunConfig
 from dirvae.run.loading import choose_checkpoint
-from dirvae.run.session import build_model, make_loss, num_parameters, refuse_changes, settled, warmup_warning
+from dirvae.run.session import build_model, make_loss, num_parameters, refuse_changes, settled
 from dirvae.tasks.data import TaskData, open_data
 from dirvae.training.states import load_model_tensors
 from dirvae.training.trainer import Trainer
@@ -31,21 +31,26 @@ def dry_run(config: RunConfig, run: Path, *, resume: bool = False, say: Callable
     data = open_data(config.task.open_iterator, config.data, modality=config.type, seed=config.fit.seed)
     try:
         evaluate = None if data.held_out is None else config.task.make_evaluation(data, config.fit.seed)
-        trainer = Trainer(
-            model, data.batches, loss=make_loss(config), config=config.fit, evaluate=evaluate, out=run
-        )
+        loss = make_loss(config)
+        trainer = Trainer(model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run)
         if config.init_from is not None:
             start = choose_checkpoint(Path(config.init_from), "best")
             load_model_tensors(model, start.tensors(), origin=str(start.path))
         terms = trainer.rehearse(resume=resume)
     finally:
         data.close()
-    for line in _lines(trainer, model, config, data, run, terms):
+    for line in _lines(trainer, model, config, data, run, terms, loss.caution(trainer.total_steps)):
         say(line)
 
 
 def _lines(
-    trainer: Trainer, model: nn.Module, config: RunConfig, data: TaskData, run: Path, terms: Mapping[str, float]
+    trainer: Trainer,
+    model: nn.Module,
+    config: RunConfig,
+    data: TaskData,
+    run: Path,
+    terms: Mapping[str, float],
+    caution: str | None,
 ) -> list[str]:
     task, facts = config.task, data.facts
     num_examples = facts.get("training_clips", facts["training_examples"])
@@ -63,7 +68,7 @@ def _lines(
         ("first batch", ", ".join(f"{name} {value:,.5g}" for name, value in terms.items())),
         ("run", f"{run}, {place}"),
     ]  # fmt: skip
-    warnings = [warmup_warning(config, trainer.total_steps), _left_warning(trainer), _finite_warning(terms)]
+    warnings = [caution, _left_warning(trainer), _finite_warning(terms)]
     said = [f"{name:<13}{value}" for name, value in lines]
     return [*said, *(f"warning: {text}" for text in warnings if text is not None), "dry run: nothing was written."]
 

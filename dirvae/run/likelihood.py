@@ -31,12 +31,20 @@ def measure_likelihood(
     if not model.likelihood.is_density:
         return None, []
     x, rows = x.to(next(model.parameters()).device), chunk_rows(x)
-    are_greys = isinstance(model.likelihood, BernoulliLikelihood) and not ((x == 0) | (x == 1)).all()
+    try:
+        reason = model.likelihood.check(x)
+    except ValueError as error:
+        return None, [f"no likelihood: {str(error).rstrip('.')}"]
+    are_greys = reason is not None and isinstance(model.likelihood, BernoulliLikelihood)
+    if reason is not None and not are_greys:
+        return None, [f"no likelihood: {reason.rstrip('.')}"]
     if are_greys:
         width = 1.0
     elif width is None:
         width = choose_width(model, x, samples=samples, rows=rows, seed=seed)
-    estimate = estimate_likelihood(model, x, samples=samples, rows=rows, seed=seed, width=width)
+    estimate = estimate_likelihood(
+        model, x, samples=samples, rows=rows, seed=seed, width=width, needs_density=not are_greys
+    )
     means = finite_or_none(estimate.means())
     notes = ["numbers of the likelihood that are not finite are left out"] if None in means.values() else []
     counts = {"samples": samples, "values": x[0].numel()}

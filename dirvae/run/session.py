@@ -31,7 +31,6 @@ __all__ = [
     "refuse_changes",
     "settled",
     "train_run",
-    "warmup_warning",
 ]
 
 
@@ -155,25 +154,13 @@ def _prepare(model: nn.Module, config: RunConfig, data: TaskData, run: Path, say
 
 
 def _describe(trainer: Trainer, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:
-    """Say what the run is about to do, and warn of a warm-up that it is too short for."""
+    """Say what the run is about to do."""
     facts = data.facts
     clips = f" ({config.task.count_examples(facts['training_clips'])})" if "training_clips" in facts else ""
     say(
         f"{run}: {config.task.count(facts['training_examples'])}{clips} to train on, {facts['held_out_examples']:,} "
         f"held out; {num_parameters(trainer.model):,} parameters on {trainer.device} in {trainer.precision.name}; "
         f"{trainer.total_steps:,} steps."
-    )
-    if (warning := warmup_warning(config, trainer.total_steps)) is not None:
-        say(f"{run}: {warning}")
-
-
-def warmup_warning(config: RunConfig, total_steps: int) -> str | None:
-    """A sentence where the run is too short for the warm-up of the KL term's weight."""
-    if config.fit.kl_warmup <= total_steps:
-        return None
-    return (
-        f"the run ends after {total_steps:,} steps, before the KL weight reaches its full value at step "
-        f"{config.fit.kl_warmup:,}; set --kl-warmup 0 for the full weight from the start."
     )
 
 

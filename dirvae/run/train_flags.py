@@ -17,7 +17,7 @@ from dirvae.tasks.data import ON_ERROR
 from dirvae.tasks.flag_values import off_at_zero
 from dirvae.tasks.task import AddFlag
 from dirvae.training.config import PRECISIONS, FitConfig
-from dirvae.training.learning_rate import SCHEDULES
+from dirvae.training.schedule import SCHEDULES
 
 __all__ = ["ANY_SET", "RUNS", "SHARDS", "first_parser", "off_at_zero_names", "train_parser"]
 

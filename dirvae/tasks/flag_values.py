@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["off_at_zero", "prior_text"]
+__all__ = ["off_at_zero", "prior_text", "size_value"]
 
 
 def off_at_zero(text: str) -> float | None:
     """A number, None for 0."""
     return float(text) or None
+
+
+def size_value(text: str) -> int | tuple[int, int]:
+    """The side of squares, or `HEIGHTxWIDTH`. Raises ValueError, which a parser reports."""
+    height, cross, width = text.partition("x")
+    return (int(height), int(width)) if cross else int(text)
 
 
 def prior_text(text: str) -> float | str:

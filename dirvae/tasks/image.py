@@ -25,9 +25,14 @@ NUM_IN_GALLERY = 256
 
 @dataclass(frozen=True, kw_only=True)
 class ImageData(VisualData):
-    """Which images, and how they look; see `VisualData`."""
+    """Which images, and how they look; see `VisualData`. `channels` is 3 for colours or 1 for greys."""
 
     source: str = field(default="data/image", metadata=FREE)
+    channels: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("channels", self.channels in (1, 3), "3 for colours or 1 for greys")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,7 @@ class ImageModel(VisualModel):
 
 def _add_arguments(add: AddFlag) -> None:
     add_data_flags(add, plural="images", max_pixels="refuse larger images; 178956970 by default")
+    add("--channels", "3 for colours, 1 for greys", type=int, choices=(1, 3))
     add_model_flags(add, noun="image")
 
 
@@ -50,6 +56,7 @@ def _open_iterator(source: Any, settings: ImageData, *, is_training: bool = Fals
         threads=settings.threads,
         on_error=settings.on_error,
         flip=settings.flip and is_training,
+        grayscale=settings.channels == 1,
         max_pixels=settings.max_pixels,
         **order,
     )
@@ -59,7 +66,7 @@ def _build_model(data: ImageData, model: ImageModel) -> AutoEncoder:
     from dirvae.networks import ResNetVAE
 
     try:
-        return ResNetVAE(size=data.size, **model.to_json())
+        return ResNetVAE(size=data.size, channels=data.channels, **model.to_json())
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -21,6 +21,8 @@ from pipelines.sources import Selection
 
 __all__ = ["Examples", "RunData", "open_run_data"]
 
+FIELDS = ("json", "cls")
+"""Members that factors come from: an object of factors, and the number of a class, which is the factor `class`."""
 MOST_EXAMPLES = 2000
 MOST_VALUES = 1 << 27
 """Of the examples of a part, in all: 512 MiB as float32."""
@@ -28,7 +30,9 @@ MOST_VALUES = 1 << 27
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Examples (num, channel, *dims) as float32 on the CPU, and the JSON object of each, None without one.
+    """Examples (num, channel, *dims) as float32 on the CPU, and the factors of each, None without any.
+
+    Factors are its JSON object, and the number of its class under "class".
 
     `lengths` (num,) are how much of each is not padding; None for examples that have none.
     """
@@ -93,7 +97,7 @@ def open_run_data(
     def batches(part: Any) -> ReplayedBatches:
         return ReplayedBatches(
             part,
-            lambda: task.open_iterator(part, settings, shuffle=True, seed=seed, fields=("json",), tail="keep"),
+            lambda: task.open_iterator(part, settings, shuffle=True, seed=seed, fields=(*FIELDS,), tail="keep"),
         )
 
     seen_part = _read_examples(batches(trained_on), limit)
@@ -122,15 +126,16 @@ def _count_seen(trained_on: Any, checkpoint: Checkpoint, task: Task) -> int:
 
 def _read_examples(batches: ReplayedBatches, limit: int | None) -> Examples:
     data: list[Tensor] = []
-    fields: list[Any] = []
+    fields: list[dict[str, Any] | None] = []
     lengths: list[Tensor] = []
     are_padded = False
     most = MOST_EXAMPLES if limit is None else limit
     with warnings.catch_warnings(), contextlib.closing(iter(batches)) as opened:
-        warnings.filterwarnings("ignore", message=".*no example of the first batch has a field 'json'")
+        for name in FIELDS:
+            warnings.filterwarnings("ignore", message=f".*no example of the first batch has a field {name!r}")
         for batch in opened:
             data.append(to_device(batch.data, torch.device("cpu")))
-            fields += batch.fields["json"]
+            fields += map(_factors, batch.fields["json"], batch.fields["cls"])
             are_padded = are_padded or batch.lengths is not None
             whole = torch.full((len(batch.data),), batch.data.shape[-1])
             lengths.append(whole if batch.lengths is None else torch.as_tensor(batch.lengths))
@@ -138,5 +143,12 @@ def _read_examples(batches: ReplayedBatches, limit: int | None) -> Examples:
                 most = min(MOST_EXAMPLES, max(1, MOST_VALUES // data[0][0].numel()))
             if len(fields) >= most:
                 break
-    objects = [entry if isinstance(entry, dict) else None for entry in fields[:most]]
-    return Examples(torch.cat(data)[:most], objects, torch.cat(lengths)[:most] if are_padded else None)
+    return Examples(torch.cat(data)[:most], fields[:most], torch.cat(lengths)[:most] if are_padded else None)
+
+
+def _factors(described: Any, number: Any) -> dict[str, Any] | None:
+    """The factors of an example: its JSON object, with the number of its class as text, because it counts nothing."""
+    named = {} if number is None else {"class": str(int(number))}
+    if isinstance(described, dict):
+        return {**named, **described}
+    return named or None

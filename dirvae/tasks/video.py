@@ -44,6 +44,7 @@ class VideoData(VisualData):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check("size", isinstance(self.size, int), "one whole number: clips are of square frames")
         self.check_counts("clip_frames", "every", smallest=1)
         fps = self.fps is None or (is_positive(self.fps) and self.every == 1)
         self.check("fps", fps, "None or a finite number > 0, and None where every is above 1")
@@ -90,6 +91,7 @@ def _open_iterator(source: Any, settings: VideoData, *, is_training: bool = Fals
 def _build_model(data: VideoData, model: VideoModel) -> AutoEncoder:
     from dirvae.networks import VideoVAE
 
+    assert isinstance(data.size, int)
     try:
         return VideoVAE(size=data.size, clip_frames=data.clip_frames, **model.to_json())
     except ValueError as error:

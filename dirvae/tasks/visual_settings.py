@@ -7,27 +7,32 @@ from dataclasses import dataclass, field
 
 from dirvae.choices import LATENT_NAMES, LIKELIHOOD_NAMES, VISUAL_PRESETS, is_latent, is_likelihood
 from dirvae.tasks.data import DataSettings
-from dirvae.tasks.flag_values import prior_text
+from dirvae.tasks.flag_values import prior_text, size_value
 from dirvae.tasks.task import AddFlag
-from dirvae.training.settings import FREE, Settings, is_positive
+from dirvae.training.settings import FREE, Settings, is_count, is_positive
 
 __all__ = ["VisualData", "VisualModel", "add_data_flags", "add_model_flags"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class VisualData(DataSettings):
-    """How pictures look: `size` is the side of the squares in pixels; `flip` mirrors half of the examples.
+    """How pictures look: `size` is the side of squares in pixels, or (height, width); `flip` mirrors half of them.
 
     Larger pictures than `max_pixels` are refused; None: the iterator's own limit.
     """
 
-    size: int = 64
+    size: int | tuple[int, int] = 64
     flip: bool = False
     max_pixels: int | None = field(default=None, metadata=FREE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_counts("size", smallest=1)
+        given: object = self.size
+        if isinstance(given, list):  # as JSON has it
+            object.__setattr__(self, "size", tuple(given))
+        sides = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        is_size = len(sides) == 2 and all(is_count(side, 1) for side in sides)
+        self.check("size", is_size, "a whole number ≥ 1, or two of them: height and width")
         self.check_counts_or_none("max_pixels")
         self.check("flip", isinstance(self.flip, bool), "True or False")
 
@@ -64,7 +69,7 @@ class VisualModel(Settings):
 
 def add_data_flags(add: AddFlag, *, plural: str, max_pixels: str) -> None:
     """Add the flags of `VisualData`. `plural`: of the examples; `max_pixels`: what is refused, for the help."""
-    add("--size", f"side of the {plural} in pixels", type=int, metavar="PIXELS")
+    add("--size", f"side of the {plural} in pixels, or HEIGHTxWIDTH", type=size_value, metavar="PIXELS")
     add("--flip", f"mirror half of the {plural}; not by default", action=argparse.BooleanOptionalAction)
     add("--max-pixels", max_pixels, type=int, metavar="NUM")
 

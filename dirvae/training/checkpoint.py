@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dirvae.training.errors import CheckpointError, SaveError, TrainingWarning
+from dirvae.training.json_values import json_value
 from pipelines.storage.durable_files import fsync_folder, fsync_path
 
 __all__ = ["CHECKPOINT_VERSION", "Checkpoint", "CheckpointFolder"]
@@ -193,7 +194,7 @@ class CheckpointVersionError(CheckpointError):
 def _state_text(step: int, files: dict[str, Any], state: Mapping[str, Any]) -> str:
     head = {"format": CHECKPOINT_FORMAT, "version": CHECKPOINT_VERSION, "step": step, "files": files}
     try:
-        return json.dumps({**head, **state}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(json_value({**head, **state}), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"step {step}: the state to save is not JSON ({error}). Give batches whose state_dict() is."

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dirvae.training.errors import ConfigError
-from dirvae.training.learning_rate import SCHEDULES
-from dirvae.training.settings import FREE, Settings, is_count, is_positive
+from dirvae.training.schedule import SCHEDULES
+from dirvae.training.settings import FREE, Settings, is_count, is_number, is_positive
 
 __all__ = ["PRECISIONS", "FitConfig"]
 
+DEFAULT_STEPS = 1500
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 USUAL_COOLDOWN = 0.5
 
@@ -18,17 +18,18 @@ USUAL_COOLDOWN = 0.5
 class FitConfig(Settings):
     """How long, how fast and in what arithmetic to train. Raises `ConfigError` for a value out of range.
 
-    Training ends after `steps` updates or `epochs` passes over the data, whichever comes first. The learning rate
-    rises linearly over `learning_rate_warmup` steps. With the `schedule` "constant" it falls linearly to zero over
-    the last `cooldown` share of the run; with "linear" or "cosine" it falls over the whole run, without a
-    `cooldown`. The KL term's weight rises linearly to `kl_weight` over `kl_warmup` steps, and again in every cycle
-    of `kl_cycle` steps where that is given; below `free_nats` the term costs nothing. `clip` is the largest
-    gradient norm. `ema` is the decay of an average of the weights, such as 0.999, which is evaluated, sampled from
-    and loaded in their place. After `patience` evaluations in a row that are not better than the best one, training
-    ends.
+    Training ends after `steps` updates or `epochs` passes over the data, whichever comes first where both are given;
+    with neither, after 1,500 updates. The learning rate rises linearly over `learning_rate_warmup` steps. With the
+    `schedule` "constant" it falls linearly to zero over the last `cooldown` share of the run; with "linear" or "cosine"
+    it falls over the whole run, without a `cooldown`. The KL term's weight rises linearly to `kl_weight` over
+    `kl_warmup` steps, and again in every cycle of `kl_cycle` steps where that is given; 0 trains without the term, and
+    below `free_nats` it costs nothing. `clip` is the largest gradient norm. `ema` is the decay of an average of the
+    weights, such as 0.999, which is evaluated, sampled from and loaded in their place. After `patience` evaluations in
+    a row that are not better than the best one, training ends. `seed` decides the order of the data and all noise;
+    the first weights are those of the model as it is given.
     """
 
-    steps: int | None = field(default=1500, metadata=FREE)
+    steps: int | None = field(default=None, metadata=FREE)
     epochs: int | None = field(default=None, metadata=FREE)
     learning_rate: float = 1e-3
     learning_rate_warmup: int = 20
@@ -51,13 +52,14 @@ class FitConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.steps is None and self.epochs is None:
-            raise ConfigError("steps and epochs are both None; give one of them, or training would never end.")
+            object.__setattr__(self, "steps", DEFAULT_STEPS)
         self.check_counts_or_none("steps", "epochs")
         self.check_counts("save_every", "log_every", "keep", smallest=1)
         self.check_counts("learning_rate_warmup", "kl_warmup", "seed", smallest=0)
         self.check("seed", self.seed < 2**63, "below 2⁶³")
         self.check("learning_rate", is_positive(self.learning_rate), "a finite number > 0")
-        self.check("kl_weight", is_positive(self.kl_weight), "a finite number > 0")
+        weight = is_number(self.kl_weight) and self.kl_weight >= 0
+        self.check("kl_weight", weight, "a finite number ≥ 0")
         free = self.free_nats is None or is_positive(self.free_nats)
         self.check("free_nats", free, "None or a finite number > 0")
         cycle = f"None or ≥ 1, and no shorter than kl_warmup, {self.kl_warmup}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dirvae.seeding import Purpose, derive_seed, seeded
+from dirvae.seeding import Purpose, derive_seed, seed_all_generators, seeded_everywhere
 from dirvae.training.errors import TrainingError
+from dirvae.training.ranks import ONE_RANK, Ranks
 from pipelines.batching.iteration import BatchIterator
 from pipelines.torch_bridge import DevicePrefetcher
 
-__all__ = ["Feed", "FeedBatch", "to_device"]
+__all__ = ["NOISE_VERSION", "Feed", "FeedBatch", "data_of", "to_device"]
+
+NOISE_VERSION = 2
+"""How a run's noise is made. In version 1 the generator of a loader of the caller's was not seeded again per epoch."""
 
 _END = object()
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -25,10 +30,10 @@ _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 @dataclass(frozen=True)
 class FeedBatch:
-    """A batch on the device. `data` is float32 (batch, channel, *dims), uint8 data scaled to [0, 1]; `mask` (batch,)
-    bool marks real examples, None if all are; `num_examples` counts them; `step` is the update it is for, from 0.
-    `source` is the batch as it was given, with its keys, fields or labels; the arrays of an iterator's batch are
-    tensors on the device there.
+    """A batch on the device. `data` is (batch, channel, *dims), uint8 data scaled to [0, 1], as float32 or, for a
+    model of float64 weights, float64; `mask` (batch,) bool marks real examples, None if all are; `num_examples` counts
+    them; `step` is the update it is for, from 0. `source` is the batch as it was given, with its keys, fields or
+    labels; the arrays of an iterator's batch are tensors on the device there.
     """
 
     data: Tensor
@@ -41,20 +46,35 @@ class FeedBatch:
 class Feed:
     """The epochs of an iterable, one after the other, with the position after the last batch taken.
 
-    `batches` yields batches (anything with `.data`), tensors, arrays, or tuples that begin with one of these, and
-    can be iterated again for the next epoch. The position is the state of the last batch if it has one, otherwise the
-    number of batches taken in the epoch. Torch's generator is seeded by (seed, epoch) at the start of an epoch, so
-    that counting is exact for a list and also for a DataLoader that shuffles.
+    `batches` yields batches (anything with `.data`), tensors, arrays, tuples that begin with one of these, or dicts
+    with one under "data", and can be iterated again for the next epoch. The position is the state of the last batch if
+    it has one, otherwise the number of batches taken in the epoch: on resume those are read again and dropped.
+
+    The global generators of torch, NumPy and Python are seeded by (seed, epoch) at the start of an epoch and by
+    (seed, step) for each batch, and a generator that a `DataLoader` or its sampler was given by (its own first seed,
+    epoch). Counting is therefore exact for whatever draws from them: an order, an augmentation, a binarisation. Worker
+    processes that outlive an epoch (`persistent_workers=True`) keep generators of their own, which it cannot reach.
 
     Batches of an iterator of `pipelines` go through a `DevicePrefetcher`: a GPU receives the next one during the
     step before it. `close` moves the iterator back to the last batch taken.
     """
 
-    def __init__(self, batches: Iterable[Any], device: torch.device, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        batches: Iterable[Any],
+        device: torch.device,
+        *,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+        ranks: Ranks = ONE_RANK,
+    ) -> None:
         self._kind = type(batches).__name__
+        self._description = _describe(batches)
+        self._generators = _generators_of(batches)
         self._batches = DevicePrefetcher(batches, device) if isinstance(batches, BatchIterator) else batches
-        self._device = device
-        self._seed = seed
+        self._device, self._dtype = device, dtype
+        self._seed, self._ranks = seed, ranks
+        self._noise_version = NOISE_VERSION
         self._epoch = 0
         self._count = 0
         self._state: dict[str, Any] | None = None
@@ -79,12 +99,12 @@ class Feed:
     def take(self, step: int) -> FeedBatch:
         """The next batch, for an update. Raises `TrainingError` if a whole epoch has no batch."""
         began = time.perf_counter()
-        batch = self._next()
+        batch = self._next(step)
         self._wait_seconds += time.perf_counter() - began
         self._count += 1
         self._state = getattr(batch, "state", None)
         mask = getattr(batch, "mask", None)
-        data = to_device(_data_of(batch), self._device)
+        data = to_device(data_of(batch), self._device, dtype=self._dtype)
         if mask is None:
             return FeedBatch(data, None, len(data), step, batch)
         num_examples = int(torch.as_tensor(mask).sum())
@@ -95,17 +115,26 @@ class Feed:
         waited, self._wait_seconds = self._wait_seconds, 0.0
         return waited
 
+    def describe(self) -> dict[str, Any] | None:
+        """What the batches are of, as JSON, if they are those of an iterator of `pipelines`; None for others.
+
+        Its modality, the name of the source, the share of it that is held out (None: none), and the batch size.
+        """
+        return self._description
+
     def state_dict(self) -> dict[str, Any]:
         """The position after the last batch taken, as JSON."""
         state = self._state
         if state is None and hasattr(self._batches, "state_dict"):
             state = self._batches.state_dict()
-        return {"epoch": self._epoch, "batches": self._count, "iterator": state}
+        position = {"epoch": self._epoch, "batches": self._count, "iterator": state}
+        return {**position, "noise_version": self._noise_version}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the batch at which `state` was saved; the iterator's own errors pass through."""
         self.close()
         self._epoch, self._count, self._state = state["epoch"], state["batches"], state["iterator"]
+        self._noise_version = state.get("noise_version", 1)
         if self._state is None:
             if (self._epoch or self._count) and hasattr(self._batches, "state_dict"):
                 raise TrainingError(
@@ -129,14 +158,16 @@ class Feed:
         if iterator is not None and isinstance(self._batches, DevicePrefetcher):
             self._batches.load_state_dict(self._batches.state_dict())
 
-    def _next(self) -> Any:
-        if self._iterator is None:
-            batch = self._begin(skip=self._count if self._state is None else 0)
-        else:
+    def _next(self, step: int) -> Any:
+        if self._iterator is not None:
             batch = next(self._iterator, _END)
+        elif self._count:
+            batch = self._go_on(step)
+        else:
+            batch = self._begin()
         if batch is _END:
             self._epoch, self._count = self._epoch + 1, 0
-            batch = self._begin(skip=0)
+            batch = self._begin()
         if batch is _END:
             raise TrainingError(
                 f"{self._kind} gave no batch in epoch {self._epoch}: it is empty, holds less than one batch, or is a "
@@ -144,16 +175,38 @@ class Feed:
             )
         return batch
 
-    def _begin(self, *, skip: int) -> Any:
-        with seeded(derive_seed(self._seed, Purpose.EPOCH, self._epoch), self._device):
+    def _begin(self) -> Any:
+        """Start an epoch: its first batch."""
+        with self._seeded_by_epoch():
             self._iterator = iter(self._batches)
-            for _ in range(skip):
-                next(self._iterator, None)
             return next(self._iterator, _END)
 
+    def _go_on(self, step: int) -> Any:
+        """Start in the middle of an epoch: the batch for a step, drawn as if the ones before it had been trained on.
 
-def to_device(data: Tensor | NDArray[Any], device: torch.device) -> Tensor:
-    """An array or tensor as float32 on a device: uint8 is scaled to [0, 1], 4 and 5 axes are laid out channels last.
+        Batches without a state are read from the first one of the epoch, each as at its own step.
+        """
+        if self._state is not None:
+            with self._seeded_by_epoch():
+                self._iterator = iter(self._batches)
+            return next(self._iterator, _END)
+        batch = self._begin()
+        for taken in range(step - self._count + 1, step + 1):
+            if batch is not _END and self._iterator is not None:
+                seed = derive_seed(self._seed, Purpose.STEP, self._ranks.index(taken))
+                seed_all_generators(seed, self._device)
+                batch = next(self._iterator, _END)
+        return batch
+
+    def _seeded_by_epoch(self) -> AbstractContextManager[None]:
+        if self._noise_version > 1:
+            for generator, first_seed in self._generators:
+                generator.manual_seed(derive_seed(first_seed, Purpose.EPOCH, self._epoch))
+        return seeded_everywhere(derive_seed(self._seed, Purpose.EPOCH, self._epoch), self._device)
+
+
+def to_device(data: Tensor | NDArray[Any], device: torch.device, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """An array or tensor as `dtype` on a device: uint8 is scaled to [0, 1], 4 and 5 axes are laid out channels last.
 
     Floats stay as they are, and Booleans become 0 and 1. Raises `TypeError` for other types, whose range is unknown.
     """
@@ -165,15 +218,44 @@ def to_device(data: Tensor | NDArray[Any], device: torch.device) -> Tensor:
     if device.type == "cuda" and data.device.type == "cpu":
         data = data.pin_memory()  # a copy from pageable memory would wait for the earlier steps
     moved = data.to(device, non_blocking=device.type == "cuda")
-    scaled = moved.to(torch.float32) / 255 if moved.dtype == torch.uint8 else moved.to(torch.float32)
+    scaled = moved.to(dtype) / 255 if moved.dtype == torch.uint8 else moved.to(dtype)
     layout = _LAYOUTS.get(scaled.ndim)
     return scaled if layout is None else scaled.contiguous(memory_format=layout)
 
 
-def _data_of(batch: Any) -> Any:
-    if isinstance(batch, tuple | list) and batch:
+def data_of(batch: Any) -> Any:
+    """The tensor or array of a batch. Raises `TypeError` for one that has none."""
+    if isinstance(batch, Mapping):
+        if not isinstance(batch.get("data"), Tensor | np.ndarray):
+            keys = ", ".join(map(repr, batch)) or "(none)"
+            raise TypeError(
+                f"a batch is a {type(batch).__name__} with the keys {keys}; name the tensor to train on 'data'."
+            )
+        return batch["data"]
+    if isinstance(batch, tuple | list) and batch and not hasattr(batch, "data"):
         batch = batch[0]
     data = batch if isinstance(batch, Tensor | np.ndarray) else getattr(batch, "data", None)
     if not isinstance(data, Tensor | np.ndarray):
         raise TypeError(f"a batch is {type(batch).__name__}; give a tensor, an array or an object with .data.")
     return data
+
+
+def _describe(batches: Any) -> dict[str, Any] | None:
+    modality, source = getattr(batches, "modality", None), getattr(batches, "source", None)
+    if not isinstance(batches, BatchIterator) or not isinstance(modality, str) or source is None:
+        return None
+    held_out = None
+    while hasattr(source, "source"):  # a view of another source: a part of it, or its clips
+        held_out = getattr(source, "fraction", held_out)
+        source = source.source
+    batch_size = getattr(batches, "batch_size", None)
+    return {"modality": modality, "source": str(source.name), "held_out": held_out, "batch_size": batch_size}
+
+
+def _generators_of(batches: Any) -> list[tuple[torch.Generator, int]]:
+    """The generators that a loader or its samplers were given, each once, with the seed that each began with."""
+    sampler = getattr(batches, "sampler", None)
+    inner = getattr(getattr(batches, "batch_sampler", None), "sampler", None)
+    found = [getattr(part, "generator", None) for part in (batches, sampler, inner)]
+    generators = {id(one): one for one in found if isinstance(one, torch.Generator)}
+    return [(one, one.initial_seed()) for one in generators.values()]

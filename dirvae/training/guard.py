@@ -34,8 +34,8 @@ class GuardTally:
 class GradientGuard:
     """Checks each update of a model's parameters: its loss terms, then its gradients, in the model's order.
 
-    Buffers that a forward pass changes, such as running means, are not checked. With several ranks, an update that is
-    not finite on one of them is skipped on all; the culprit is the rank's own.
+    Buffers that a forward pass changes are not checked: `KeptBuffers` gives them back. With several ranks, an update
+    that is not finite on one of them is skipped on all; the culprit is the rank's own.
     """
 
     def __init__(self, model: nn.Module, device: torch.device, *, ranks: Ranks = ONE_RANK) -> None:
@@ -48,10 +48,14 @@ class GradientGuard:
         self._longest_row = torch.zeros_like(self._skipped)  # since the last reading
         self._culprit = torch.full_like(self._skipped, -1)
 
-    def check(self, terms: Mapping[str, Tensor], *, clip: float | None) -> tuple[Tensor, Tensor]:
+    def check(
+        self, terms: Mapping[str, Tensor], *, clip: float | None, may_overflow: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Check the terms and the model's gradients, and scale the gradients to a norm of at most `clip`.
 
-        Returns (is_finite, norm), on the device: a bool scalar, and the norm of all gradients before clipping.
+        `may_overflow` (a bool scalar): gradients that are not finite are put down to the loss scale of fp16, which is
+        lowered then; the update is skipped, but not counted as a bad one. Returns (is_finite, norm), on the device: a
+        bool scalar, and the norm of all gradients before clipping.
         """
         ordered = sorted(terms, key=lambda name: name == "loss")  # the loss last: it is NaN if another term is
         gradients = [value.grad for _, value in self._parameters if value.grad is not None]
@@ -62,7 +66,12 @@ class GradientGuard:
             torch._foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp(max=1.0))
         values = torch.stack([terms[name].detach().float() for name in ordered])
         self._names = [*ordered, *(f"the gradient of {name}" for name, _ in self._parameters), "the gradient norm"]
-        return self._count(~torch.isfinite(torch.cat([values, norms, norm[None]]))), norm
+        is_bad = ~torch.isfinite(torch.cat([values, norms, norm[None]]))
+        if may_overflow is None:
+            return ~self._count(is_bad), norm
+        is_overflow = may_overflow & ~is_bad[: len(values)].any()
+        any_bad = self._count(is_bad & ~is_overflow)
+        return ~(any_bad | self._ranks.any(is_bad.any())), norm
 
     def read(self) -> GuardTally:
         """Fetch the tally from the device. Raises `NonFiniteError` after too many skipped updates in a row."""
@@ -96,4 +105,4 @@ class GradientGuard:
         self._in_a_row = torch.where(any_bad, self._in_a_row + 1, 0)
         self._longest_row = torch.maximum(self._longest_row, self._in_a_row)
         self._skipped = self._skipped + any_bad
-        return ~any_bad
+        return any_bad

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import warnings
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dirvae.training.errors import TrainingWarning
+from dirvae.training.json_values import json_value
 from pipelines.storage.durable_files import write_durably
 
 if TYPE_CHECKING:
@@ -57,11 +57,14 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def finite_or_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values, with None for numbers that are not finite, because JSON has none."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
+    """The same values as JSON has them, with None for numbers that are not finite. Raises `TypeError`, by name."""
+    found = {}
+    for name, value in values.items():
+        try:
+            found[str(name)] = json_value(value)
+        except TypeError as error:
+            raise TypeError(f"{name!r} cannot be written as JSON ({error})") from error
+    return found
 
 
 class Progress:
@@ -121,6 +124,8 @@ def _sentence(values: Mapping[str, Any]) -> str:
             parts.append(f"{value:.0%} waiting for data")
         elif value is None:
             parts.append(f"{name} –")
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            parts.append(f"{name} {value}")
         else:
             parts.append(f"{name} {value:,.4g}" if abs(value) < 1000 else f"{name} {value:,.0f}")
     return "  ".join(parts)

@@ -11,6 +11,7 @@ from dirvae.schedules import constant, cyclical, linear_warm_up
 from dirvae.training.config import FitConfig
 from dirvae.training.errors import TrainingError
 from dirvae.training.feed import FeedBatch
+from dirvae.training.wrappers import unwrapped
 
 __all__ = ["Bound", "Loss", "split_terms"]
 
@@ -41,13 +42,29 @@ class Bound:
         rising = config.kl_warmup / config.kl_cycle
         return cyclical(step, period=config.kl_cycle, rising=rising, end=config.kl_weight)
 
+    @property
+    def reads_data(self) -> bool:
+        """Whether the model is given the data of the batch as it is."""
+        return self._read is _read_data
+
+    def caution(self, total_steps: int) -> str | None:
+        """A sentence where a run is too short for the weight of its KL term, else None."""
+        warmup = self._config.kl_warmup
+        if self._config.kl_weight == 0 or warmup <= total_steps:
+            return None
+        return (
+            f"the run ends after {total_steps:,} steps, before the KL weight reaches its full value at step "
+            f"{warmup:,}; set kl_warmup to 0 for the full weight from the start."
+        )
+
     def __call__(self, model: Any, batch: FeedBatch) -> Mapping[str, Tensor | float]:
         """The model's terms, and the weight under "kl_weight"."""
         weight = self.kl_weight(batch.step)
         free = {} if self._config.free_nats is None else {"free_nats": self._config.free_nats}
         given = self._read(batch)
         out = model(given)
-        return {**model.loss(given, out, kl_weight=weight, mask=batch.mask, **free), "kl_weight": weight}
+        inner: Any = unwrapped(model)
+        return {**inner.loss(given, out, kl_weight=weight, mask=batch.mask, **free), "kl_weight": weight}
 
 
 def split_terms(terms: Mapping[str, Tensor | float]) -> tuple[dict[str, Tensor], dict[str, float]]:

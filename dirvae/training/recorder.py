@@ -16,9 +16,14 @@ from dirvae.training.logging import MetricsFile, Progress
 from dirvae.training.meter import Meter
 from dirvae.training.ranks import ONE_RANK, Ranks
 
-__all__ = ["Recorder"]
+__all__ = ["CLIPPED", "Recorder"]
 
+CLIPPED = "clipped_share"
+"""The share of updates whose gradients were larger than the largest norm, among the numbers of a line."""
 METRICS_NAME = "metrics.jsonl"
+MANY_UPDATES = 100
+FEW_UPDATES = 20
+"""So many updates, all of them clipped, are a reason to warn, and so many at the end of a run."""
 HELD_OUT_SHOWN = (
     "bound",
     "objective",
@@ -39,11 +44,15 @@ class Recorder:
         self._meter = Meter()
         self._examples = 0
         self._skipped = 0
+        self._total_steps = total_steps
+        self._first = 0
+        self._is_always_clipped = True
         self._began = time.perf_counter()
 
     def start(self, step: int, *, skipped: int) -> None:
         """Start at a step; `skipped` updates were skipped before it."""
         self._skipped = skipped
+        self._first, self._is_always_clipped = step, True
         self._progress.start(step)
         self._began = time.perf_counter()
 
@@ -63,7 +72,8 @@ class Recorder:
         }
         if self._metrics is not None:
             self._metrics.append("train", step, {**means, **numbers, **speed, "skipped_updates": tally.skipped})
-        self._progress.show(step, {**means, **speed})
+        self._progress.show(step, {**{name: means[name] for name in means if name != CLIPPED}, **speed})
+        self._check_clip(step, means)
         if tally.skipped > self._skipped:
             warnings.warn(
                 f"step {step}: updates skipped because {tally.culprit} was NaN or infinite: "
@@ -73,6 +83,21 @@ class Recorder:
             )
         self._skipped = tally.skipped
         self.open_window()
+
+    def _check_clip(self, step: int, means: Mapping[str, float | None]) -> None:
+        """Warn once if all updates so far were clipped, when there were enough of them to tell."""
+        if means.get(CLIPPED) != 1:
+            self._is_always_clipped = False
+        enough = FEW_UPDATES if step == self._total_steps else MANY_UPDATES
+        if self._is_always_clipped and step - self._first >= enough:
+            self._is_always_clipped = False
+            warnings.warn(
+                f"step {step}: the gradients of all {step - self._first:,} updates were larger than clip, by their "
+                f"norms, which are about {means['gradient_norm']:,.3g}; all were cut to the same length. Raise clip, "
+                "or set it to None, where their size should count.",
+                TrainingWarning,
+                stacklevel=4,
+            )
 
     def held_out(self, step: int, evaluation: Mapping[str, Any]) -> None:
         """Write the line of an evaluation."""

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from dirvae.training.errors import ConfigError
 
-__all__ = ["FREE", "Settings", "is_count", "is_positive", "refuse_unknown"]
+__all__ = ["FREE", "Settings", "is_count", "is_number", "is_positive", "refuse_unknown"]
 
 FREE = {"may_change_on_resume": True}
 """Metadata of a field that may change when a run is resumed; the others may not."""
@@ -94,6 +94,11 @@ def is_count(value: object, smallest: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= smallest
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def is_positive(value: object) -> bool:
     """Whether a value is a finite number above 0."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    return isinstance(value, int | float) and is_number(value) and value > 0

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-__all__ = ["StopSignals"]
+__all__ = ["InterruptAfterStep", "StopSignals"]
 
 
 class StopSignals:
     """Within the block the first SIGTERM or Ctrl-C is only recorded, in `received`; a second one acts as usual."""
+
+    numbers: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -21,7 +24,7 @@ class StopSignals:
         return self.received is not None
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in self.numbers:
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -38,3 +41,18 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+class InterruptAfterStep(StopSignals):
+    """Within the block the first Ctrl-C of a script or a notebook is only recorded; a second one acts as usual.
+
+    It does nothing in a thread, and nothing where somebody else handles Ctrl-C, as the command line does.
+    """
+
+    numbers: tuple[signal.Signals, ...] = (signal.SIGINT,)
+
+    def __enter__(self) -> Self:
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            super().__enter__()
+        return self

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dirvae.training.errors import CheckpointError
+from dirvae.training.wrappers import clean_name, clean_names, unwrapped
 
 __all__ = ["load_model_tensors", "load_optimizer_state", "model_to_tensors", "optimizer_to_tensors"]
 
@@ -18,19 +19,27 @@ _IMPLEMENTATION = frozenset({"params", "fused", "foreach", "capturable", "differ
 
 
 def model_to_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Weights and buffers by name; of weights that several names share, the first name only."""
+    """Weights and buffers by name; of weights that several names share, the first name only.
+
+    Wrappers are looked through: a compiled model has the names of the model itself.
+    """
+    model = unwrapped(model)
     seen: set[int] = set()
     tensors: dict[str, Tensor] = {}
-    for name, value in model.state_dict(keep_vars=True).items():
+    state = model.state_dict(keep_vars=True)
+    names = clean_names(model, state)
+    for name, value in state.items():
         if id(value) not in seen:
             seen.add(id(value))
-            tensors[name] = value.detach()
+            tensors[names[name]] = value.detach()
     return tensors
 
 
 def load_model_tensors(model: nn.Module, tensors: Mapping[str, Tensor], *, origin: str) -> None:
     """Give a model the weights of `model_to_tensors`. Raises `CheckpointError`, naming `origin`, on a misfit."""
     expected = model_to_tensors(model)
+    if tensors.keys() != expected.keys():  # perhaps saved under the names of a wrapper
+        tensors = {clean_name(name): value for name, value in tensors.items()}
     wrong = [f"{name} is missing" for name in expected if name not in tensors]
     wrong += [f"{name} is not in the model" for name in tensors if name not in expected]
     wrong += [

@@ -18,28 +18,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from dirvae.seeding import Purpose, derive_seed, seed_generators, seeded
+from dirvae.seeding import Purpose, derive_seed, seed_all_generators, seeded_everywhere
 from dirvae.training.callbacks import Callback, Callbacks, Moment
 from dirvae.training.checkpoint import Checkpoint, CheckpointFolder
 from dirvae.training.config import FitConfig
 from dirvae.training.early_stopping import Patience
 from dirvae.training.ema import AveragedWeights
 from dirvae.training.errors import ConfigError, SaveError, TrainingWarning
-from dirvae.training.feed import Feed
-from dirvae.training.learning_rate import learning_rate_factor
+from dirvae.training.feed import Feed, FeedBatch
+from dirvae.training.first_batch import check_first_batch
+from dirvae.training.json_values import json_value
+from dirvae.training.learning_rate import LearningRates
 from dirvae.training.logging import finite_or_none
 from dirvae.training.objective import Bound, Loss, split_terms
 from dirvae.training.precision import Precision, choose_device
 from dirvae.training.ranks import ONE_RANK, Ranks
-from dirvae.training.recorder import Recorder
+from dirvae.training.recorder import CLIPPED, Recorder
+from dirvae.training.signals import InterruptAfterStep
 from dirvae.training.states import (
     load_model_tensors,
     load_optimizer_state,
     model_to_tensors,
     optimizer_to_tensors,
 )
-from dirvae.training.update import Updater
+from dirvae.training.update import Updater, refuse_misfit
+from dirvae.training.wrappers import unwrapped
 
 __all__ = ["Evaluate", "Trainer"]
 
@@ -53,11 +58,18 @@ class Trainer:
     `batches` is any iterable that can be iterated again: of batches, tensors or arrays (see `Feed`). `loss` is
     (model, batch) → named scalar terms, of which "loss" is minimised; the model's own bound by default. Labels and
     fields are in `batch.source`, the batch as it was given.
-    `optimizer` is Adam by default. `evaluate` runs at every save and at the end. `out` is the run folder for
+    `optimizer` is Adam by default. Its learning rates follow `config`, unless a scheduler was made for it or the caller
+    sets them: then they are the caller's. A `scheduler` that is given steps after every update and is saved. `evaluate`
+    runs at every save and at the end; it is given the model without what `torch.compile` or data parallelism put around
+    it, and generators seeded by the step. `out` is the run folder for
     checkpoints and metrics; None keeps nothing. `ranks` says which process of several this one is: only the first
     writes files, noise differs from rank to rank, and an update is skipped on all ranks or on none. `schedule` is a
     function of the step, from 0, that gives the factor of the learning rate instead of the config's schedule and
     warm-up; give it again to resume. `callbacks` are functions to call after a step, an evaluation or a checkpoint.
+
+    Noise and the order of the data follow from `config.seed`. The weights are the model's own: make the model under
+    `torch.manual_seed` to have the same ones again. Raises `ConfigError` for a model whose shapes are not known yet,
+    and for an optimiser that needs a closure or holds none of the model's weights.
     """
 
     def __init__(
@@ -67,6 +79,7 @@ class Trainer:
         *,
         loss: Loss | None = None,
         optimizer: Optimizer | None = None,
+        scheduler: LRScheduler | None = None,
         config: FitConfig | None = None,
         evaluate: Evaluate | None = None,
         out: str | os.PathLike[str] | None = None,
@@ -77,26 +90,31 @@ class Trainer:
         self.ranks = ranks
         self.config = config if config is not None else FitConfig()
         self.device = choose_device(self.config.device)
+        refuse_misfit(model, optimizer)
         self.model = model.to(self.device)
+        self._module = unwrapped(self.model)
         self.optimizer = optimizer if optimizer is not None else _adam(self.model, self.config, self.device)
         self.step = 0
         self.evaluation: dict[str, Any] | None = None
         self.best: dict[str, Any] | None = None
-        self._feed = Feed(batches, self.device, seed=self.config.seed)
+        dtype = _dtype_of(self.model)
+        self._feed = Feed(batches, self.device, seed=self.config.seed, dtype=dtype, ranks=ranks)
         self.total_steps = _count_steps(self.config, self._feed)
         self._loss = loss if loss is not None else Bound(self.config)
         self._evaluate = evaluate
-        self._learning_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self._learning_rates = LearningRates(
+            self.optimizer, self.config, total_steps=self.total_steps, scheduler=scheduler, schedule=schedule
+        )
+        self._has_checked_data = False
         self.precision = Precision.choose(self.config.precision, self.device)
-        self._updater = Updater(self.model, self.optimizer, self.precision, ranks=ranks)
+        self._updater = Updater(self._module, self.optimizer, self.precision, ranks=ranks)
         self._checkpoints = (
             CheckpointFolder(Path(out) / "checkpoints", keep=self.config.keep) if out is not None else None
         )
         self._saved_step: int | None = None
-        self._schedule = schedule
         self._callbacks = callbacks if callbacks is not None else Callbacks()
         self._terms: Mapping[str, Tensor] = {}
-        self._average = None if self.config.ema is None else AveragedWeights(self.model, self.config.ema)
+        self._average = None if self.config.ema is None else AveragedWeights(self._module, self.config.ema)
         self._patience = Patience(self.config.patience)
         if self.config.patience is not None and evaluate is None:
             raise ConfigError(
@@ -116,6 +134,10 @@ class Trainer:
         """Whether as many evaluations in a row as the config's `patience` were not better than the best one."""
         return self._patience.is_over
 
+    @property
+    def _is_unfinished(self) -> bool:
+        return self.step < self.total_steps and not self.stopped_early
+
     def averaged(self) -> AbstractContextManager[None]:
         """Within this context the model has its averaged weights, where the config has an `ema`."""
         return nullcontext() if self._average is None else self._average.applied()
@@ -124,21 +146,26 @@ class Trainer:
         """Train to the end, early stopping, or until `should_stop()` is true between two steps; save; return the steps
         done.
 
-        Raises `NonFiniteError` when too many updates in a row were not finite, and `SaveError` if the last
-        checkpoint cannot be written (earlier failures only warn). The data's own errors pass through.
+        Ctrl-C in a script or a notebook stops after the step in progress, saves, and then raises `KeyboardInterrupt`;
+        a second one interrupts at once. Raises `NonFiniteError` when too many updates in a row were not finite, and
+        `SaveError` if the last checkpoint cannot be written (earlier failures only warn). The data's own errors pass
+        through.
         """
         if self._saved_step is None and self._checkpoints is not None and self._checkpoints.steps():
             raise ConfigError(
                 f"{self._checkpoints.folder}: holds the checkpoints of a run. Call resume() to continue it, or give "
                 "another folder."
             )
+        if isinstance(self._loss, Bound) and (caution := self._loss.caution(self.total_steps)) is not None:
+            warnings.warn(caution, TrainingWarning, stacklevel=2)
         self._recorder.start(self.step, skipped=self.skipped_updates)
         self.model.train()
         if self._average is not None and self.step == 0:
             self._average.load(None, origin="the model")  # whose weights may have been loaded since it was given
+        interrupt = InterruptAfterStep()
         try:
-            with seeded(self.config.seed, self.device):
-                while self.step < self.total_steps and not self.stopped_early and not should_stop():
+            with interrupt, seeded_everywhere(self.config.seed, self.device):
+                while self._is_unfinished and not should_stop() and not interrupt():
                     self._update()
                     self._tell(self._callbacks.after_step)
                     self._log_and_save()
@@ -147,15 +174,26 @@ class Trainer:
         finally:
             self._recorder.close()
             self._feed.close()
+        if interrupt():
+            kept = "saved" if self._checkpoints is not None else "not saved, because there is no out"
+            raise KeyboardInterrupt(f"training was stopped after step {self.step:,}, which is {kept}")
         return self.step
 
     def evaluate(self) -> dict[str, Any] | None:
-        """Evaluate the current model, keep and log the numbers; None without an `evaluate`."""
+        """Evaluate the current model, keep and log the numbers; None without an `evaluate`.
+
+        Raises `ConfigError` for values that are not JSON; what `evaluate` itself raises passes through.
+        """
         if self._evaluate is None:
             return None
-        with self.averaged():
-            self.evaluation = finite_or_none(self._evaluate(self.model))
+        seed = derive_seed(self.config.seed, Purpose.CALLERS_EVALUATION, self.step)
+        with self.averaged(), seeded_everywhere(seed, self.device):
+            found = self._evaluate(self._module)
         self.model.train()
+        try:
+            self.evaluation = finite_or_none(found)
+        except TypeError as error:
+            raise ConfigError(f"evaluate: {error}. Leave it out, or make it a number.") from error
         goal = "bound" if "bound" in self.evaluation else "objective"
         reached = self.evaluation.get(goal)
         if reached is not None and (self.best is None or reached > self.best.get(goal, -math.inf)):
@@ -187,8 +225,10 @@ class Trainer:
             self._load(checkpoint)
         self.model.train()
         try:
-            with seeded(derive_seed(self.config.seed, Purpose.STEP, self.ranks.index(self.step)), self.device):
+            seed = derive_seed(self.config.seed, Purpose.STEP, self.ranks.index(self.step))
+            with seeded_everywhere(seed, self.device):
                 batch = self._feed.take(self.step)
+                self._check_data(batch)
                 with self.precision.autocast():
                     terms, _ = split_terms(self._loss(self.model, batch))
                 terms["loss"].backward()  # type: ignore[no-untyped-call]
@@ -199,39 +239,31 @@ class Trainer:
 
     def _update(self) -> None:
         config, self.evaluation = self.config, None
-        seed_generators(derive_seed(config.seed, Purpose.STEP, self.ranks.index(self.step)), self.device)
-        factor = self._learning_rate_factor()
-        for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
-            group["lr"] = rate * factor
+        seed_all_generators(derive_seed(config.seed, Purpose.STEP, self.ranks.index(self.step)), self.device)
+        self._learning_rates.set(self.step)
+        learning_rate = self._learning_rates.first_group
         batch = self._feed.take(self.step)
+        self._check_data(batch)
+        self._updater.prepare()
         with self.precision.autocast():
             terms, numbers = split_terms(self._loss(self.model, batch))
         is_finite, norm = self._updater.apply(terms, clip=config.clip)
-        self._numbers = {**numbers, "learning_rate": self._learning_rates[0] * factor, "epoch": self._feed.epoch}
+        self._learning_rates.advance()
         if self._average is not None:
             self._average.update(self.step, is_finite)
-        self._recorder.count({**terms, "gradient_norm": norm}, is_finite, num_examples=batch.num_examples)
+        self._numbers = {**numbers, "learning_rate": learning_rate, "epoch": self._feed.epoch}
+        clipped = {} if config.clip is None else {CLIPPED: norm > config.clip}
+        values = {**terms, "gradient_norm": norm, **clipped}
+        self._recorder.count(values, is_finite, num_examples=batch.num_examples)
         if self._callbacks.after_step is not None:
             self._terms = {name: value.detach() for name, value in terms.items()}
         self.step += 1
 
-    def _learning_rate_factor(self) -> float:
-        config = self.config
-        if self._schedule is None:
-            return learning_rate_factor(
-                self.step,
-                total=self.total_steps,
-                warmup=config.learning_rate_warmup,
-                cooldown=config.cooldown,
-                schedule=config.schedule,
-            )
-        factor = self._schedule(self.step)
-        if not isinstance(factor, int | float) or not 0 <= factor < math.inf:
-            raise ConfigError(
-                f"schedule gave {factor!r} at step {self.step}; it must give a finite number ≥ 0, the factor of the "
-                "learning rate."
-            )
-        return float(factor)
+    def _check_data(self, batch: FeedBatch) -> None:
+        if not self._has_checked_data:
+            is_own_loss = isinstance(self._loss, Bound) and self._loss.reads_data
+            check_first_batch(self._module, batch, is_own_loss=is_own_loss)
+            self._has_checked_data = True
 
     def _tell(self, callback: Callback | None, checkpoint: Path | None = None) -> None:
         if callback is not None:
@@ -254,7 +286,13 @@ class Trainer:
             self._recorder.log(self.step, self._updater.tally(), numbers=self._numbers, wait_seconds=waited)
         if is_save:
             best = self.best
-            if self.evaluate() is not None:
+            try:
+                evaluation = self.evaluate()
+            except BaseException:  # the weights outlive it, also where it is interrupted
+                self.evaluation, self.best = None, best
+                self._save()
+                raise
+            if evaluation is not None:
                 self._patience.count(is_best=self.best is not None and self.best["step"] == self.step)
                 self._tell(self._callbacks.after_evaluation)
             try:
@@ -275,9 +313,12 @@ class Trainer:
         tensors, optimizer = optimizer_to_tensors(self.optimizer)
         state = {
             "config": self.config.to_json(),
-            "model": {"network": type(self.model).__name__, "arguments": _arguments(self.model)},
+            "total_steps": self.total_steps,
+            "model": {"network": type(self._module).__name__, "arguments": _arguments(self._module)},
             "feed": self._feed.state_dict(),
+            "data": self._feed.describe(),
             "optimizer": optimizer,
+            "learning_rates": self._learning_rates.state_dict(),
             **self._updater.state_dict(),
             "evaluation": self.evaluation,
             "best": self.best,
@@ -306,10 +347,35 @@ class Trainer:
         if self._average is not None:
             self._average.load(checkpoint.average_tensors(), origin=str(checkpoint.path))
         self._patience.load_state_dict(state.get("early_stopping"))
+        self._load_learning_rates(checkpoint)
         self._updater.load_state_dict(state)
         self._feed.load_state_dict(state["feed"])
         self.step = self._saved_step = checkpoint.step
         self.evaluation, self.best = state["evaluation"], state["best"]
+
+    def _load_learning_rates(self, checkpoint: Checkpoint) -> None:
+        """Continue the schedule, and warn where the rate jumps or the caller's own part of it is missing."""
+        rates, state = self._learning_rates, checkpoint.state
+        rates.load_state_dict(state.get("learning_rates", {"are_callers": False, "scheduler": None}))
+        if rates.misses_scheduler:
+            warnings.warn(
+                "the optimiser has a scheduler whose state no checkpoint of this run holds, so that its learning rates "
+                "start again; give it to the Trainer as scheduler.",
+                TrainingWarning,
+                stacklevel=4,
+            )
+        before = state.get("total_steps", state["config"]["steps"])
+        if rates.are_callers or before in (None, self.total_steps):
+            return
+        then, now = rates.factor(checkpoint.step, before), rates.factor(checkpoint.step, self.total_steps)
+        if now > 1.5 * then:
+            warnings.warn(
+                f"the run of {before:,} steps was cooling down at step {checkpoint.step:,}; continued to "
+                f"{self.total_steps:,} steps, its learning rate jumps from {then:.1%} to {now:.1%} of the full one. To "
+                "compare with an undisturbed run, start one of the new length.",
+                TrainingWarning,
+                stacklevel=4,
+            )
 
 
 def _changes(config: FitConfig, saved: Mapping[str, Any]) -> list[str]:
@@ -325,9 +391,15 @@ def _changes(config: FitConfig, saved: Mapping[str, Any]) -> list[str]:
 def _arguments(model: nn.Module) -> Any:
     """The arguments that make the model again, as JSON; None for a model with parts that were given as modules."""
     try:
-        return getattr(model, "config", None)
-    except ValueError:
+        return json_value(getattr(model, "config", None))
+    except (TypeError, ValueError):
         return None
+
+
+def _dtype_of(model: nn.Module) -> torch.dtype:
+    """What data is given to a model in: float64 for weights of float64, else float32."""
+    first = next((value.dtype for value in model.parameters() if value.is_floating_point()), torch.float32)
+    return torch.float64 if first == torch.float64 else torch.float32
 
 
 def _adam(model: nn.Module, config: FitConfig, device: torch.device) -> Optimizer:

@@ -1,7 +1,11 @@
-"""One update of the weights: the backward pass, the guard, clipping, and the optimiser's step unless it is skipped."""
+"""One update of the weights: the backward pass, the guard, clipping, and the optimiser's step unless it is skipped.
+
+A skipped update leaves no trace: the weights, the optimiser's state and the buffers are those from before it.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dirvae.training.buffers import KeptBuffers
+from dirvae.training.errors import ConfigError
 from dirvae.training.guard import GradientGuard, GuardTally
 from dirvae.training.precision import Precision
 from dirvae.training.ranks import ONE_RANK, Ranks
 
-__all__ = ["Updater"]
+__all__ = ["Updater", "refuse_misfit"]
+
+SMALLEST_LOSS_SCALE = 2.0**-14
+"""Below it, gradients of fp16 that are not finite are the model's fault and not that of the scale."""
 
 
 class Updater:
@@ -27,10 +36,16 @@ class Updater:
         self, model: nn.Module, optimizer: Optimizer, precision: Precision, *, ranks: Ranks = ONE_RANK
     ) -> None:
         self.optimizer = optimizer
+        self._model = model
+        self._buffers = KeptBuffers(model)
         self._scaler = precision.scaler()
         self._guard = GradientGuard(model, precision.device, ranks=ranks)
         self._is_flag_free = precision.device.type == "cpu"
         self._takes_flag = not self._is_flag_free and getattr(optimizer, "_step_supports_amp_scaling", False)
+
+    def prepare(self) -> None:
+        """Keep what a forward pass may change; call it before each one."""
+        self._buffers.keep()
 
     def apply(self, terms: Mapping[str, Tensor], *, clip: float | None) -> tuple[Tensor, Tensor]:
         """Differentiate "loss" and update the weights. Returns (is_finite, gradient norm) on the device.
@@ -38,11 +53,13 @@ class Updater:
         Raises `NonFiniteError` after too many skipped updates in a row: at once on the CPU, elsewhere when `tally`
         is called.
         """
+        self._model.zero_grad(set_to_none=True)  # also of weights that the optimiser does not know
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self._scaler.scale(terms["loss"]))
         self._scaler.unscale_(self.optimizer)
-        is_finite, norm = self._guard.check(terms, clip=clip)
+        is_finite, norm = self._guard.check(terms, clip=clip, may_overflow=self._may_overflow())
         self._step(is_finite)
+        self._buffers.put_back(is_finite)
         self._scaler.update()
         if self._is_flag_free:
             self._guard.read()
@@ -62,6 +79,10 @@ class Updater:
             self._scaler.load_state_dict(state["scaler"])
         self._guard.load_state_dict(state["guard"])
 
+    def _may_overflow(self) -> Tensor | None:
+        scale = self._scaler._scale if self._scaler.is_enabled() else None
+        return None if scale is None else scale > SMALLEST_LOSS_SCALE
+
     def _step(self, is_finite: Tensor) -> None:
         if not self._takes_flag:
             if bool(is_finite):
@@ -72,3 +93,27 @@ class Updater:
             self.optimizer.step()
         finally:
             del self.optimizer.found_inf  # type: ignore[attr-defined]
+
+
+def refuse_misfit(model: nn.Module, optimizer: Optimizer | None) -> None:
+    """Raise `ConfigError` for a model or an optimiser that cannot be trained in steps of one backward pass each."""
+    lazy = [name for name, value in model.named_parameters() if nn.parameter.is_lazy(value)]
+    if lazy:
+        raise ConfigError(
+            f"the shape of {lazy[0]} is not known yet; call the model once on a batch before making the Trainer, so "
+            "that its lazy layers get their weights."
+        )
+    if optimizer is None:
+        return
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise ConfigError(
+            f"{type(optimizer).__name__} computes the loss several times per step, and a Trainer computes it once; "
+            "use an optimiser whose step() needs no closure, such as Adam."
+        )
+    mine = {id(value) for value in model.parameters()}
+    if not any(id(value) in mine for group in optimizer.param_groups for value in group["params"]):
+        raise ConfigError(
+            f"{type(optimizer).__name__} holds none of the model's parameters, so it would train nothing; make it "
+            "from model.parameters() of the model that the Trainer is given."
+        )

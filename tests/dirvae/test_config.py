@@ -44,9 +44,15 @@ def test_a_value_that_cannot_be_is_refused_by_name_and_value(name, value):
     assert repr(value) in str(caught.value)
 
 
-def test_a_run_without_an_end_is_refused():
-    with pytest.raises(ConfigError, match="never end"):
-        FitConfig(steps=None, epochs=None)
+def test_a_default_does_not_cut_short_the_epochs_that_were_asked_for():
+    assert (FitConfig().steps, FitConfig(epochs=100).steps, FitConfig(epochs=100, steps=7).steps) == (1500, None, 7)
+    assert TrainConfig(epochs=100).to_run().fit == FitConfig(epochs=100)
+
+
+def test_the_kl_term_may_weigh_nothing():
+    assert FitConfig(kl_weight=0).kl_weight == 0
+    with pytest.raises(ConfigError, match="kl_weight is -1"):
+        FitConfig(kl_weight=-1)
 
 
 def test_unknown_settings_are_refused_by_name():

@@ -144,10 +144,26 @@ def test_fp16_skips_overflowing_steps_and_lowers_its_scale():
     updater = updater_of(model, optimizer, "fp16")
     scale = updater.state_dict()["scaler"]["scale"]
     updater.apply({"loss": model.terms()["loss"] * 1e36}, clip=None)
-    assert updater.tally().skipped == 1
+    assert updater.tally().skipped == 0, "a scale that is too large says nothing about the run"
     lowered = updater.state_dict()["scaler"]["scale"]
     assert lowered == scale / 2
     assert torch.equal(model.second, torch.tensor(3.0))
     restored = updater_of(model, optimizer, "fp16")
     restored.load_state_dict(updater.state_dict())
     assert restored.state_dict() == updater.state_dict()
+
+
+def test_the_search_for_a_loss_scale_does_not_end_a_run_but_gradients_that_stay_nan_do():
+    model = Poisonable()
+    updater = updater_of(model, torch.optim.SGD(model.parameters(), lr=0.1), "fp16")
+    for _ in range(30):
+        updater.apply({"loss": model.terms()["loss"] * 1e36}, clip=None)
+        updater._scaler.update(65536.0)
+    assert updater.tally().skipped == 0
+    with pytest.raises(NonFiniteError, match="20 updates in a row"):
+        many_bad_updates(model, updater)
+
+
+def many_bad_updates(model: Poisonable, updater: Updater) -> None:
+    for _ in range(60):  # 30 until the scale is below 2**-14
+        updater.apply(model.terms("gradient"), clip=None)

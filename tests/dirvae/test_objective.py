@@ -38,7 +38,7 @@ def test_in_cycles_the_weight_rises_anew() -> None:
         ),
         ({"kl_cycle": 3, "kl_warmup": 0}, "kl_cycle is 3"),
         ({"kl_cycle": 0}, "kl_cycle is 0"),
-        ({"kl_weight": 0.0}, "kl_weight is 0.0"),
+        ({"kl_weight": -1.0}, "kl_weight is -1.0"),
         ({"free_nats": -1.0}, "free_nats is -1.0"),
     ],
 )

@@ -211,7 +211,10 @@ def test_a_changed_setting_is_refused_readably_and_a_longer_run_is_not(tmp_path)
     with pytest.raises(ConfigError, match=r"learning_rate: 0\.001 → 0\.1; clip: 1\.0 → None"):
         trainer(images(), tmp_path, changes={"learning_rate": 0.1, "clip": None}).resume()
     longer = trainer(images(), tmp_path, changes={"steps": 9})
-    assert longer.resume()
+    with pytest.warns(
+        TrainingWarning, match=r"cooling down at step 5; continued to 9 steps.*from 28\.6% to 72\.7%"
+    ):
+        assert longer.resume()
     assert longer.fit() == 9
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dirvae.run.loading import load_model
 from dirvae.training import Callbacks, CheckpointError, ConfigError, FitConfig, Moment, Trainer, TrainingWarning
 from dirvae.training.checkpoint import CheckpointFolder
-from dirvae.training.learning_rate import learning_rate_factor
+from dirvae.training.schedule import learning_rate_factor
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from dirvae.seeding import Purpose, derive_seed, seed_generators
 from dirvae.training import FitConfig, Trainer
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.feed import Feed, to_device
-from dirvae.training.learning_rate import learning_rate_factor
 from dirvae.training.logging import Progress
+from dirvae.training.schedule import learning_rate_factor
 
 CPU = torch.device("cpu")
 
@@ -65,8 +65,11 @@ def test_numbers_whose_range_is_unknown_are_refused(dtype):
 
 
 def test_a_batch_without_data_is_refused_by_type():
-    with pytest.raises(TypeError, match="a batch is dict"):
+    with pytest.raises(TypeError, match="a dict with the keys 'pixels'; name the tensor to train on 'data'"):
         Feed([{"pixels": 3}], CPU).take(0)
+    with pytest.raises(TypeError, match="a batch is str"):
+        Feed(["pixels"], CPU).take(0)
+    assert Feed([{"data": torch.ones(2, 3), "label": 4}], CPU).take(0).source["label"] == 4
 
 
 def test_the_learning_rate_rises_stays_and_falls():

@@ -168,6 +168,7 @@ class AudioVAE(nn.Module):
 
     def forward(self, clips: SoundClips, *, generator: Generator | None = None) -> AudioOutput:
         """Encode, draw a latent, decode, play. The seeds of the noise are drawn after the latent."""
+        clips = self._in_own_type(clips)
         posterior = self._row_posterior(clips)
         latent = None if posterior is None else _of_clips(posterior.rsample(generator), len(clips))
         seeds = draw_seeds(len(clips), clips.samples.device, generator)
@@ -211,6 +212,11 @@ class AudioVAE(nn.Module):
             Curve(rows.magnitudes, self.control_rate),
         )
 
+    def _in_own_type(self, clips: SoundClips) -> SoundClips:
+        """Clips as float64 for a model whose weights are; others as they are."""
+        weights = next(self.parameters())
+        return clips.as_type(torch.float64) if weights.dtype == torch.float64 else clips
+
     def decoder_input(self, latent: Tensor | None) -> Tensor | None:
         """A latent as its decoder reads it: (batch, component, row) → (batch, row, component), standardised."""
         if latent is None or self.standardise is None:
@@ -224,6 +230,7 @@ class AudioVAE(nn.Module):
 
         `seed` is that of the noise.
         """
+        clips = self._in_own_type(clips)
         posterior = self._row_posterior(clips) if latent is None else None
         if posterior is not None:
             latent = _of_clips(posterior.mean, len(clips))

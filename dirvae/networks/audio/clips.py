@@ -70,6 +70,12 @@ class SoundClips:
         moved = {name: value.to(device) for name, value in vars(self).items() if value is not None}
         return replace(self, **moved)
 
+    def as_type(self, dtype: torch.dtype) -> SoundClips:
+        """The same clips with samples and curves of a floating-point type; themselves if they have it."""
+        if self.samples.dtype == self.f0.dtype == self.loudness.dtype == dtype:
+            return self
+        return replace(self, samples=self.samples.to(dtype), f0=self.f0.to(dtype), loudness=self.loudness.to(dtype))
+
     @classmethod
     def join(cls, parts: Sequence[SoundClips]) -> SoundClips:
         """All clips of one or more parts, which are of one length."""

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dirvae.ddsp.units import exp_sigmoid, hz_to_midi
+from dirvae.latents.dense import at_least_float32
 from dirvae.networks.audio.cores import make_core
 from dirvae.networks.audio.presets import Preset
 
@@ -105,7 +106,7 @@ class DDSPDecoder(nn.Module):
         remembered, state = self.core(inputs, state)
         made = self.output_stack(torch.cat((remembered, inputs), 2))
         with torch.autocast(made.device.type, enabled=False):
-            return self._controls(made.float(), latent, loudness), state
+            return self._controls(at_least_float32(made), latent, loudness), state
 
     def _controls(self, made: Tensor, latent: Tensor | None, loudness: Tensor) -> ControlRows:
         """Controls in float32: half precision steps from row to row by what can be heard."""

@@ -81,7 +81,7 @@ class MelEncoder(nn.Module):
         """
         with torch.autocast(samples.device.type, enabled=False):
             power = power_of(torch.fft.rfft(self._frames(samples, num_rows)))
-            mels = _levels(power @ self.filters.T)
+            mels = _levels(power @ self.filters.T.to(power.dtype))
         parts = [mels - mels.mean(2, keepdim=True)]
         if self.num_harmonics:
             if f0 is None:

@@ -1,0 +1,40 @@
+"""The report of a run that has ended, also of one that a `Trainer` made in Python."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dirvae.run.config import read_config
+from dirvae.run.loading import choose_checkpoint, load_model
+from dirvae.tasks.data import open_data
+from dirvae.tasks.task import RunFacts
+
+__all__ = ["write_run_report"]
+
+
+def write_run_report(run: str | os.PathLike[str], *, device: str = "cpu") -> Path:
+    """Write the report of a run's last checkpoint into its folder, and return the path of the page.
+
+    The data must be where it was in training. Raises `ConfigError` for a run whose settings are not known, and
+    `CheckpointError` without a checkpoint; the errors of the data pass through.
+    """
+    folder = Path(run)
+    config = read_config(folder)
+    checkpoint = choose_checkpoint(folder, "last")
+    model = load_model(folder, device=device, which=checkpoint.step)
+    data = open_data(config.task.open_iterator, config.data, modality=config.type, seed=config.fit.seed)
+    try:
+        summary = {
+            "run": folder.name,
+            "type": config.type,
+            "step": checkpoint.step,
+            "total_steps": checkpoint.state.get("total_steps", checkpoint.step),
+            "parameters": sum(value.numel() for value in model.parameters()),
+            "evaluation": checkpoint.state["evaluation"],
+            "data": data.facts,
+        }
+        facts = RunFacts(config.settings(), summary, config.fit.seed)
+        return config.task.write_report(folder, model, data, facts)
+    finally:
+        data.close()
