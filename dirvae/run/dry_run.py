@@ -55,7 +55,7 @@ def _lines(
     task, facts = config.task, data.facts
     num_examples = facts.get("training_clips", facts["training_examples"])
     per_epoch = math.ceil(num_examples / config.data.batch_size)
-    epochs = trainer.total_steps / per_epoch if per_epoch else math.nan
+    epochs = trainer.total_steps * config.fit.accumulate / per_epoch if per_epoch else math.nan
     clips = f" ({task.count_examples(num_examples)})" if "training_clips" in facts else ""
     place = "a new run" if trainer.step == 0 else f"continues after step {trainer.step:,}"
     lines = [

@@ -174,6 +174,7 @@ def _add_fit_flags(add: AddFlag, task: Task) -> None:
         type=off_at_zero,
         metavar="SHARE",
     )
+    add("--accumulate", "batches whose gradients make one update", type=int, metavar="NUM")
     add("--clip", "largest norm of the gradients; 0 for none", type=off_at_zero, metavar="NORM")
     add(
         "--ema",

@@ -18,15 +18,16 @@ USUAL_COOLDOWN = 0.5
 class FitConfig(Settings):
     """How long, how fast and in what arithmetic to train. Raises `ConfigError` for a value out of range.
 
-    Training ends after `steps` updates or `epochs` passes over the data, whichever comes first where both are given;
-    with neither, after 1,500 updates. The learning rate rises linearly over `learning_rate_warmup` steps. With the
-    `schedule` "constant" it falls linearly to zero over the last `cooldown` share of the run; with "linear" or "cosine"
-    it falls over the whole run, without a `cooldown`. The KL term's weight rises linearly to `kl_weight` over
-    `kl_warmup` steps, and again in every cycle of `kl_cycle` steps where that is given; 0 trains without the term, and
-    below `free_nats` it costs nothing. `clip` is the largest gradient norm. `ema` is the decay of an average of the
-    weights, such as 0.999, which is evaluated, sampled from and loaded in their place. After `patience` evaluations in
-    a row that are not better than the best one, training ends. `seed` decides the order of the data and all noise;
-    the first weights are those of the model as it is given.
+    Training ends after `steps` updates or `epochs` passes over the data, whichever comes first where both are
+    given; with neither, after 1,500 updates. The learning rate rises linearly over `learning_rate_warmup` steps.
+    With the `schedule` "constant" it falls linearly to zero over the last `cooldown` share of the run; with
+    "linear" or "cosine" it falls over the whole run, without a `cooldown`. The KL term's weight rises linearly to
+    `kl_weight` over `kl_warmup` steps, and again in every cycle of `kl_cycle` steps where that is given; 0 trains
+    without the term, and below `free_nats` it costs nothing. An update is that of `accumulate` batches together.
+    `clip` is the largest gradient norm. `ema` is the decay of an average of the weights, such as 0.999, which is
+    evaluated, sampled from and loaded in their place. After `patience` evaluations in a row that are not better
+    than the best one, training ends. `seed` decides the order of the data and all noise; the first weights are
+    those of the model as it is given.
     """
 
     steps: int | None = field(default=None, metadata=FREE)
@@ -39,6 +40,7 @@ class FitConfig(Settings):
     kl_warmup: int = 300
     kl_cycle: int | None = None
     free_nats: float | None = None
+    accumulate: int = 1
     clip: float | None = 1.0
     ema: float | None = None
     patience: int | None = field(default=None, metadata=FREE)
@@ -54,7 +56,7 @@ class FitConfig(Settings):
         if self.steps is None and self.epochs is None:
             object.__setattr__(self, "steps", DEFAULT_STEPS)
         self.check_counts_or_none("steps", "epochs")
-        self.check_counts("save_every", "log_every", "keep", smallest=1)
+        self.check_counts("save_every", "log_every", "keep", "accumulate", smallest=1)
         self.check_counts("learning_rate_warmup", "kl_warmup", "seed", smallest=0)
         self.check("seed", self.seed < 2**63, "below 2⁶³")
         self.check("learning_rate", is_positive(self.learning_rate), "a finite number > 0")

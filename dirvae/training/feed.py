@@ -96,10 +96,14 @@ class Feed:
                 f"{self._kind} has no length, so the steps of an epoch are unknown. Give steps instead of epochs."
             ) from error
 
-    def take(self, step: int) -> FeedBatch:
-        """The next batch, for an update. Raises `TrainingError` if a whole epoch has no batch."""
+    def take(self, number: int, *, step: int | None = None) -> FeedBatch:
+        """The next batch, the one of this number of all, for the update `step`, `number` by default.
+
+        Raises `TrainingError` if a whole epoch has no batch.
+        """
+        step = number if step is None else step
         began = time.perf_counter()
-        batch = self._next(step)
+        batch = self._next(number)
         self._wait_seconds += time.perf_counter() - began
         self._count += 1
         self._state = getattr(batch, "state", None)
@@ -158,11 +162,11 @@ class Feed:
         if iterator is not None and isinstance(self._batches, DevicePrefetcher):
             self._batches.load_state_dict(self._batches.state_dict())
 
-    def _next(self, step: int) -> Any:
+    def _next(self, number: int) -> Any:
         if self._iterator is not None:
             batch = next(self._iterator, _END)
         elif self._count:
-            batch = self._go_on(step)
+            batch = self._go_on(number)
         else:
             batch = self._begin()
         if batch is _END:
@@ -181,17 +185,17 @@ class Feed:
             self._iterator = iter(self._batches)
             return next(self._iterator, _END)
 
-    def _go_on(self, step: int) -> Any:
-        """Start in the middle of an epoch: the batch for a step, drawn as if the ones before it had been trained on.
+    def _go_on(self, number: int) -> Any:
+        """Start in the middle of an epoch: the batch of a number, drawn as if the ones before had been trained on.
 
-        Batches without a state are read from the first one of the epoch, each as at its own step.
+        Batches without a state are read from the first one of the epoch, each as at its own number.
         """
         if self._state is not None:
             with self._seeded_by_epoch():
                 self._iterator = iter(self._batches)
             return next(self._iterator, _END)
         batch = self._begin()
-        for taken in range(step - self._count + 1, step + 1):
+        for taken in range(number - self._count + 1, number + 1):
             if batch is not _END and self._iterator is not None:
                 seed = derive_seed(self._seed, Purpose.STEP, self._ranks.index(taken))
                 seed_all_generators(seed, self._device)

@@ -225,9 +225,10 @@ class Trainer:
             self._load(checkpoint)
         self.model.train()
         try:
-            seed = derive_seed(self.config.seed, Purpose.STEP, self.ranks.index(self.step))
+            number = self.step * self.config.accumulate
+            seed = derive_seed(self.config.seed, Purpose.STEP, self.ranks.index(number))
             with seeded_everywhere(seed, self.device):
-                batch = self._feed.take(self.step)
+                batch = self._feed.take(number, step=self.step)
                 self._check_data(batch)
                 with self.precision.autocast():
                     terms, _ = split_terms(self._loss(self.model, batch))
@@ -239,14 +240,9 @@ class Trainer:
 
     def _update(self) -> None:
         config, self.evaluation = self.config, None
-        seed_all_generators(derive_seed(config.seed, Purpose.STEP, self.ranks.index(self.step)), self.device)
         self._learning_rates.set(self.step)
         learning_rate = self._learning_rates.first_group
-        batch = self._feed.take(self.step)
-        self._check_data(batch)
-        self._updater.prepare()
-        with self.precision.autocast():
-            terms, numbers = split_terms(self._loss(self.model, batch))
+        terms, numbers, num_examples = self._add_gradients()
         is_finite, norm = self._updater.apply(terms, clip=config.clip)
         self._learning_rates.advance()
         if self._average is not None:
@@ -254,10 +250,34 @@ class Trainer:
         self._numbers = {**numbers, "learning_rate": learning_rate, "epoch": self._feed.epoch}
         clipped = {} if config.clip is None else {CLIPPED: norm > config.clip}
         values = {**terms, "gradient_norm": norm, **clipped}
-        self._recorder.count(values, is_finite, num_examples=batch.num_examples)
+        self._recorder.count(values, is_finite, num_examples=num_examples)
         if self._callbacks.after_step is not None:
-            self._terms = {name: value.detach() for name, value in terms.items()}
+            self._terms = terms
         self.step += 1
+
+    def _add_gradients(self) -> tuple[dict[str, Tensor], dict[str, float], int]:
+        """The gradients of the batches of an update; their terms and numbers, and how many examples they hold.
+
+        Terms are means over the examples: a batch counts by its share of them.
+        """
+        count, batches = self.config.accumulate, []
+        for number in range(self.step * count, (self.step + 1) * count):
+            seed_all_generators(derive_seed(self.config.seed, Purpose.STEP, self.ranks.index(number)), self.device)
+            batches.append(self._feed.take(number, step=self.step))
+        num_examples = sum(batch.num_examples for batch in batches)
+        self._updater.prepare()
+        sums: dict[str, Tensor] = {}
+        numbers: dict[str, float] = {}
+        for batch in batches:
+            self._check_data(batch)
+            with self.precision.autocast():
+                terms, numbers = split_terms(self._loss(self.model, batch))
+            share = 1.0 if count == 1 else batch.num_examples / max(num_examples, 1)
+            self._updater.add(terms["loss"], share=share)
+            for name, value in terms.items():
+                part = value.detach() * share
+                sums[name] = sums[name] + part if name in sums else part
+        return sums, numbers, num_examples
 
     def _check_data(self, batch: FeedBatch) -> None:
         if not self._has_checked_data:
@@ -411,5 +431,5 @@ def _adam(model: nn.Module, config: FitConfig, device: torch.device) -> Optimize
 def _count_steps(config: FitConfig, feed: Feed) -> int:
     limits = [config.steps] if config.steps is not None else []
     if config.epochs is not None:
-        limits.append(config.epochs * feed.batches_per_epoch())
+        limits.append(-(-config.epochs * feed.batches_per_epoch() // config.accumulate))
     return min(limits)

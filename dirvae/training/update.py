@@ -44,18 +44,21 @@ class Updater:
         self._takes_flag = not self._is_flag_free and getattr(optimizer, "_step_supports_amp_scaling", False)
 
     def prepare(self) -> None:
-        """Keep what a forward pass may change; call it before each one."""
+        """Begin an update: keep what a forward pass may change, and forget gradients; call it before the first one."""
         self._buffers.keep()
+        self._model.zero_grad(set_to_none=True)  # also of weights that the optimiser does not know
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def add(self, loss: Tensor, *, share: float = 1.0) -> None:
+        """Add the gradients of a share of a loss to those of the update."""
+        torch.autograd.backward(self._scaler.scale(loss if share == 1 else loss * share))
 
     def apply(self, terms: Mapping[str, Tensor], *, clip: float | None) -> tuple[Tensor, Tensor]:
-        """Differentiate "loss" and update the weights. Returns (is_finite, gradient norm) on the device.
+        """Update the weights, if `terms` and gradients are finite. Returns (is_finite, gradient norm) on the device.
 
         Raises `NonFiniteError` after too many skipped updates in a row: at once on the CPU, elsewhere when `tally`
         is called.
         """
-        self._model.zero_grad(set_to_none=True)  # also of weights that the optimiser does not know
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self._scaler.scale(terms["loss"]))
         self._scaler.unscale_(self.optimizer)
         is_finite, norm = self._guard.check(terms, clip=clip, may_overflow=self._may_overflow())
         self._step(is_finite)

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from dirvae.run.loading import load_model
 from dirvae.training import Callbacks, CheckpointError, ConfigError, FitConfig, Moment, Trainer, TrainingWarning
 from dirvae.training.checkpoint import CheckpointFolder
+from dirvae.training.feed import FeedBatch
 from dirvae.training.schedule import learning_rate_factor
 
 
@@ -310,3 +312,66 @@ def test_callbacks_do_not_change_training_and_their_errors_pass_through(tmp_path
 
     with pytest.raises(RuntimeError, match="mine"):
         make(callbacks=Callbacks(after_step=fail)).fit()
+
+
+class _Line(nn.Module):
+    """y = w x, whose loss is a mean over the real examples of a batch, as those of all models are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-1, 1, 3, dtype=torch.float64))
+
+
+def _line_loss(model: _Line, batch: FeedBatch) -> dict[str, torch.Tensor]:
+    error = (batch.data.double() @ model.weight - 1).square()
+    mask = torch.ones(len(error), dtype=torch.bool) if batch.mask is None else batch.mask
+    return {"loss": error[mask].mean()}
+
+
+def _masked(data: torch.Tensor, mask: torch.Tensor) -> SimpleNamespace:
+    return SimpleNamespace(data=data, mask=mask)
+
+
+def test_batches_of_unequal_size_accumulate_to_the_update_of_one_batch(tmp_path: Path) -> None:
+    """Batches of 5, 5 with 3 padded, and 2 examples: 9 real ones of 12, each with the same weight."""
+    data = torch.rand(6, 12, 3, dtype=torch.float64)
+    mask = torch.ones(12, dtype=torch.bool)
+    mask[[5, 8, 9]] = False
+    parts = [_masked(d, m) for x in data for d, m in zip(x.split([5, 5, 2]), mask.split([5, 5, 2]), strict=True)]
+    runs = []
+    for batches, count in (([_masked(x, mask) for x in data], 1), (parts, 3)):
+        config = FitConfig(epochs=2, accumulate=count, learning_rate=0.1, log_every=1, clip=0.5, device="cpu")
+        out = tmp_path / str(count)
+        trainer = Trainer(_Line(), batches, loss=_line_loss, config=config, out=out)
+        assert trainer.total_steps == 12
+        trainer.fit()
+        metrics = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
+        runs.append((trainer.model.weight.detach(), metrics))
+    (whole, told), (accumulated, also_told) = runs
+    torch.testing.assert_close(accumulated, whole, atol=1e-12, rtol=0)
+    assert [entry["loss"] for entry in also_told] == pytest.approx([entry["loss"] for entry in told], rel=1e-6)
+    assert (whole - torch.linspace(-1, 1, 3)).abs().max() > 0.1
+
+
+def test_an_accumulating_run_resumes_exactly_where_batches_are_drawn_at_random(tmp_path: Path) -> None:
+    class Random(torch.utils.data.Dataset[torch.Tensor]):
+        def __len__(self) -> int:
+            return 20
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            return torch.rand(3)
+
+    def trainer(folder: Path) -> Trainer:
+        loader = torch.utils.data.DataLoader(Random(), batch_size=4, shuffle=True)
+        config = FitConfig(steps=7, accumulate=2, learning_rate=0.1, device="cpu")
+        return Trainer(_Line(), loader, loss=_line_loss, config=config, out=folder)
+
+    whole = trainer(tmp_path / "whole")
+    whole.fit()
+    calls = iter(range(5))
+    trainer(tmp_path / "stopped").fit(should_stop=lambda: next(calls) == 4)
+    again = trainer(tmp_path / "stopped")
+    assert again.resume()
+    assert again.step == 4
+    again.fit()
+    assert torch.equal(again.model.weight, whole.model.weight)
