@@ -188,6 +188,7 @@ def _add_fit_flags(add: AddFlag, task: Task) -> None:
         type=int,
         metavar="NUM",
     )
+    add("--compile", "compile the model; not by default", action=argparse.BooleanOptionalAction)
     add("--precision", "arithmetic; auto is bf16 on a GPU that has it, otherwise fp32", choices=PRECISIONS)
 
 

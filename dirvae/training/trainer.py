@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from dirvae.seeding import Purpose, derive_seed, seed_all_generators, seeded_everywhere
 from dirvae.training.callbacks import Callback, Callbacks, Moment
 from dirvae.training.checkpoint import Checkpoint, CheckpointFolder
+from dirvae.training.compiling import Compiler
 from dirvae.training.config import FitConfig
 from dirvae.training.early_stopping import Patience
 from dirvae.training.ema import AveragedWeights
@@ -106,6 +108,7 @@ class Trainer:
             self.optimizer, self.config, total_steps=self.total_steps, scheduler=scheduler, schedule=schedule
         )
         self._has_checked_data = False
+        self._compiler = Compiler(self._module, self.device) if self.config.compile else None
         self.precision = Precision.choose(self.config.precision, self.device)
         self._updater = Updater(self._module, self.optimizer, self.precision, ranks=ranks)
         self._checkpoints = (
@@ -270,6 +273,8 @@ class Trainer:
         numbers: dict[str, float] = {}
         for batch in batches:
             self._check_data(batch)
+            if self._compiler is not None:
+                self._compiler.prepare(batch.data, partial(self._rehearse, batch))
             with self.precision.autocast():
                 terms, numbers = split_terms(self._loss(self.model, batch))
             share = 1.0 if count == 1 else batch.num_examples / max(num_examples, 1)
@@ -278,6 +283,15 @@ class Trainer:
                 part = value.detach() * share
                 sums[name] = sums[name] + part if name in sums else part
         return sums, numbers, num_examples
+
+    def _rehearse(self, batch: FeedBatch) -> None:
+        """Go forward and backward without a trace."""
+        try:
+            with self.precision.autocast():
+                terms, _ = split_terms(self._loss(self.model, batch))
+            self._updater.add(terms["loss"])
+        finally:
+            self._updater.forget()
 
     def _check_data(self, batch: FeedBatch) -> None:
         if not self._has_checked_data:

@@ -53,6 +53,11 @@ class Updater:
         """Add the gradients of a share of a loss to those of the update."""
         torch.autograd.backward(self._scaler.scale(loss if share == 1 else loss * share))
 
+    def forget(self) -> None:
+        """Leave no trace of what was done since `prepare`: neither gradients nor changes of buffers."""
+        self._model.zero_grad(set_to_none=True)
+        self._buffers.put_back(torch.tensor(False))
+
     def apply(self, terms: Mapping[str, Tensor], *, clip: float | None) -> tuple[Tensor, Tensor]:
         """Update the weights, if `terms` and gradients are finite. Returns (is_finite, gradient norm) on the device.
 
