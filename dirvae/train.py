@@ -231,6 +231,11 @@ def _add_fit_flags(add: AddFlag, task: Task) -> None:
     add("--seed", "number that the weights, the order and all noise follow from", type=int)
     add("--save-every", "updates between checkpoints and evaluations", type=int)
     add("--log-every", "updates between lines of metrics", type=int)
+    add(
+        "--tensorboard",
+        "write the metrics, pictures or sounds, and concentrations for TensorBoard as well",
+        action=argparse.BooleanOptionalAction,
+    )
     add("--keep", "checkpoints to keep besides the best", type=int)
 
 

@@ -20,7 +20,7 @@ class FitConfig(Settings):
     rises linearly over `learning_rate_warmup` steps and falls linearly to zero over the last `cooldown` share of
     the run. The KL term's weight rises linearly to `kl_weight` over `kl_warmup` steps, and again in every cycle of
     `kl_cycle` steps where that is given; below `free_nats` the term costs nothing. `clip` is the largest gradient
-    norm.
+    norm. `tensorboard`: whether the metrics are written for TensorBoard as well.
     """
 
     steps: int | None = field(default=1500, metadata=FREE)
@@ -39,6 +39,7 @@ class FitConfig(Settings):
     save_every: int = field(default=500, metadata=FREE)
     log_every: int = field(default=50, metadata=FREE)
     keep: int = field(default=2, metadata=FREE)
+    tensorboard: bool = field(default=False, metadata=FREE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,6 +59,7 @@ class FitConfig(Settings):
         share = self.cooldown is None or (is_positive(self.cooldown) and self.cooldown <= 1)
         self.check("cooldown", share, "None or a share of the run in (0, 1]")
         self.check("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
+        self.check("tensorboard", isinstance(self.tensorboard, bool), "True or False")
         self.check("device", isinstance(self.device, str) and self.device != "", "a torch device or 'auto'")
 
     def _is_cycle(self) -> bool:

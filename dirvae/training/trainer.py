@@ -22,6 +22,7 @@ from dirvae.seeding import Purpose, derive_seed, seed_generators, seeded
 from dirvae.training.checkpoint import Checkpoint, CheckpointFolder
 from dirvae.training.config import FitConfig
 from dirvae.training.errors import ConfigError, SaveError, TrainingWarning
+from dirvae.training.event_file import EventFile
 from dirvae.training.feed import Feed
 from dirvae.training.learning_rate import learning_rate_factor
 from dirvae.training.logging import finite_or_none
@@ -51,7 +52,8 @@ class Trainer:
     fields are in `batch.source`, the batch as it was given.
     `optimizer` is Adam by default. `evaluate` runs at every save and at the end. `out` is the run folder for
     checkpoints and metrics; None keeps nothing. `ranks` says which process of several this one is: only the first
-    writes files, noise differs from rank to rank, and an update is skipped on all ranks or on none.
+    writes files, noise differs from rank to rank, and an update is skipped on all ranks or on none. `on_save` is called
+    with the trainer after every checkpoint but the last, whose writing ends `fit`; its errors pass through.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Trainer:
         evaluate: Evaluate | None = None,
         out: str | os.PathLike[str] | None = None,
         ranks: Ranks = ONE_RANK,
+        on_save: Callable[[Trainer], None] | None = None,
     ) -> None:
         self.ranks = ranks
         self.config = config if config is not None else FitConfig()
@@ -86,13 +89,21 @@ class Trainer:
         )
         self._saved_step: int | None = None
         folder = Path(out) if out is not None else None
-        self._recorder = Recorder(folder, total_steps=self.total_steps, ranks=ranks)
+        self._on_save = on_save
+        self._recorder = Recorder(
+            folder, total_steps=self.total_steps, ranks=ranks, tensorboard=self.config.tensorboard
+        )
         self._numbers: dict[str, float] = {}
 
     @property
     def skipped_updates(self) -> int:
         """Updates skipped since the run was started because something was not finite."""
         return self._updater.tally().skipped
+
+    @property
+    def events(self) -> EventFile | None:
+        """The file that a `tensorboard` run writes beside its metrics; None without one."""
+        return self._recorder.events
 
     def fit(self, *, should_stop: Callable[[], bool] = lambda: False) -> int:
         """Train to the end, or until `should_stop()` is true between two steps; save; return the steps done.
@@ -177,6 +188,10 @@ class Trainer:
                     raise
                 self.best = best
                 warnings.warn(f"{error} Training continues.", TrainingWarning, stacklevel=3)
+            else:
+                if self._on_save is not None and self.step < self.total_steps:
+                    self._on_save(self)
+                    self.model.train()
             self._recorder.open_window()
 
     def _save(self) -> None:
