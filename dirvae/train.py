@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -57,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         except OSError as error:
             return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
-        print(f"report: {outcome.report}")
+        if outcome.report is not None:
+            print(f"report: {outcome.report}")
     return 128 + stop.received if stop.received is not None else 0
 
 
@@ -75,7 +77,12 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome:
     with hold_run(run):
         is_resumed = resume and is_run(run)
         config = _resumed_config(run, run_type, settings) if is_resumed else RunConfig.of(run_type, settings)
-        return train_run(config, run, resume=resume, should_stop=stop)
+        return train_run(config, run, resume=resume, should_stop=stop, command=_command(argv))
+
+
+def _command(argv: Sequence[str] | None) -> str:
+    """What was typed, for the report."""
+    return shlex.join(["python", "-m", "dirvae.train", *(sys.argv[1:] if argv is None else argv)])
 
 
 def _choose_data(given: dict[str, Any]) -> tuple[str, str | None]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate.held_out import HeldOut, mean_example
-from dirvae.explore.report import ReportContent, write_report
+from dirvae.explore.report import ImageReport
 from dirvae.networks import ResNetVAE
 from dirvae.tasks.data import TaskData, first_examples
-from dirvae.tasks.task import AddFlag, RunFacts, Task
+from dirvae.tasks.task import AddFlag, Task
 from dirvae.tasks.visual_settings import VisualData, VisualModel, add_data_flags, add_model_flags
 from dirvae.training.errors import ConfigError
 from dirvae.training.settings import FREE
@@ -66,15 +65,9 @@ def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any
     return HeldOut(data.held_out, mean=mean_example(data.training), seed=seed)
 
 
-def _write_report(run: Path, model: AutoEncoder, data: TaskData, facts: RunFacts) -> Path:
-    content = ReportContent(
-        training=first_examples(data.training, NUM_THUMBNAILS).data,
-        held_out=None if data.held_out is None else first_examples(data.held_out, NUM_IN_GALLERY).data,
-        data=data.facts,
-        config=facts.config,
-        summary=facts.summary,
-    )
-    return write_report(run, model, content, seed=facts.seed)
+def _open_report(data: TaskData, seed: int) -> ImageReport:
+    held_out = None if data.held_out is None else first_examples(data.held_out, NUM_IN_GALLERY).data
+    return ImageReport(first_examples(data.training, NUM_THUMBNAILS).data, held_out, seed)
 
 
 IMAGE = Task(
@@ -85,5 +78,5 @@ IMAGE = Task(
     open_iterator=_open_iterator,
     build_model=_build_model,
     make_evaluation=_make_evaluation,
-    write_report=_write_report,
+    open_report=_open_report,
 )

@@ -178,7 +178,7 @@ def _record_at(content: bytes, place: int) -> bytes | None:
     begin = place + 12
     end = begin + struct.unpack("<Q", length)[0]
     data = content[begin:end]
-    return data if content[end : end + 4] == _masked(data) else None
+    return bytes(data) if content[end : end + 4] == _masked(data) else None
 
 
 def _masked(data: bytes) -> bytes:

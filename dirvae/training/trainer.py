@@ -89,7 +89,7 @@ class Trainer:
         )
         self._saved_step: int | None = None
         folder = Path(out) if out is not None else None
-        self._on_save = on_save
+        self.on_save = on_save
         self._recorder = Recorder(
             folder, total_steps=self.total_steps, ranks=ranks, tensorboard=self.config.tensorboard
         )
@@ -189,8 +189,8 @@ class Trainer:
                 self.best = best
                 warnings.warn(f"{error} Training continues.", TrainingWarning, stacklevel=3)
             else:
-                if self._on_save is not None and self.step < self.total_steps:
-                    self._on_save(self)
+                if self.on_save is not None and self.step < self.total_steps:
+                    self.on_save(self)
                     self.model.train()
             self._recorder.open_window()
 
