@@ -64,9 +64,7 @@ def speed_panels(metrics: Metrics) -> list[Panel]:
     """How far a run's steps went, how fast it was, and how long it waited for data."""
     return [
         Panel("Learning rate", [metric_curve(metrics, "train", "learning_rate", "training")]),
-        Panel(
-            "Norm of the gradients, before clipping", [metric_curve(metrics, "train", "gradient_norm", "training")]
-        ),
+        Panel("Gradient norm before clipping", [metric_curve(metrics, "train", "gradient_norm", "training")]),
         Panel("Examples per second", [metric_curve(metrics, "train", "examples_per_second", "training")]),
         Panel(
             "Time spent waiting for data, %", [metric_curve(metrics, "train", "wait_share", "training", times=100)]

@@ -63,10 +63,10 @@ class Gallery:
     def differences(self) -> Tensor:
         """How each component's example differs from `center`: (component, channel, *dims), 0.5 for not at all.
 
-        All have one scale: the largest difference of any value is 0 or 1.
+        All have one scale, on which half the largest difference of any value is 0 or 1; more is outside.
         """
         apart = torch.stack([component.decoded for component in self.components]) - self.center
-        return 0.5 + 0.5 * apart / apart.abs().max().clamp(min=1e-9)
+        return 0.5 + apart / apart.abs().max().clamp(min=1e-9)
 
 
 @torch.inference_mode()

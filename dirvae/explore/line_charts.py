@@ -10,8 +10,8 @@ from html import escape
 __all__ = ["draw_lines_over_steps", "round_ticks"]
 
 WIDTH, HEIGHT = 360, 210
-LEFT, RIGHT, TOP, BOTTOM = 50, 8, 8, 36
-"""Of the area of the curves, from the edges."""
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 24, 36
+"""Of the area of the curves, from the edges; above it stand the names of the curves."""
 FONT = 11
 
 
@@ -85,13 +85,12 @@ def _grid(horizontal: tuple[float, float], vertical: tuple[float, float]) -> lis
 
 
 def _legend(names: Sequence[tuple[str, bool]], colours: Sequence[str]) -> list[str]:
-    found = []
-    for row, ((name, is_dashed), colour) in enumerate(zip(names, colours, strict=False)):
-        y = TOP + 10 + 15 * row
+    found, x = [], float(LEFT)
+    for (name, is_dashed), colour in zip(names, colours, strict=False):
         dashes = ' stroke-dasharray="5 3"' if is_dashed else ""
-        x = WIDTH - RIGHT - 6
-        found.append(f'<path d="M{x - 18} {y - 4}H{x}" stroke="{colour}" stroke-width="2"{dashes}/>')
-        found.append(f'<text x="{x - 24}" y="{y}" text-anchor="end" fill="currentColor">{escape(name)}</text>')
+        found.append(f'<path d="M{x:.1f} {TOP - 14}h18" stroke="{colour}" stroke-width="2"{dashes}/>')
+        found.append(f'<text x="{x + 23:.1f}" y="{TOP - 10}" fill="currentColor">{escape(name)}</text>')
+        x += 23 + 6.2 * len(name) + 18
     return found
 
 
@@ -122,4 +121,7 @@ def _short(value: float) -> str:
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= 10 * size or (size > 1e3 and abs(value) >= size):
             return f"{value / size:g}{letter}".replace("-", "−")
+    if 0 < abs(value) < 1e-2:
+        digits, power = f"{value:e}".split("e")
+        return f"{float(digits):g}e{int(power)}".replace("-", "−")
     return f"{round(value, 12):,.6g}".replace("-", "−")

@@ -53,19 +53,19 @@ def draw_simplex(shares: Tensor, *, uris: Mapping[int, str] | None = None) -> st
     """Rows of (row, component) as points of an `<svg>` element; None where there are fewer than three components.
 
     The corners are the components with the largest means, at most six; a point is the mean of the corners weighted by
-    its shares of them, where the rest pulls towards the centre. With three components in all this is the simplex
-    itself. A point has the colour of its largest share. `uris` are pictures of components, by number.
+    its shares of them. What it has of other components is left out, and makes it paler. With three components in all
+    this is the simplex itself. A point has the colour of its largest share among the corners. `uris` are pictures of
+    components, by number.
     """
     order = coloured_components(shares, MOST_CORNERS)
     if len(order) < 3:
         return None
     corners = polygon_corners(len(order)) * RADIUS
     step = -(-len(shares) // MOST_POINTS) or 1
-    rows = shares[::step].double().cpu()
-    points = rows[:, order] @ corners
-    largest = rows.argmax(1).tolist()
-    colours = dict(zip(order, COMPONENT_COLOURS, strict=False))
-    edge = RADIUS + TILE + 14
+    rows = shares[::step].double().cpu()[:, order]
+    total = rows.sum(1, keepdim=True)
+    points = rows / total.clamp(min=1e-12) @ corners
+    edge = RADIUS + TILE + 26
     outline = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners.tolist())
     parts = [
         f'<svg viewBox="{-edge} {-edge} {2 * edge} {2 * edge}" xmlns="http://www.w3.org/2000/svg" font-size="11" '
@@ -75,16 +75,21 @@ def draw_simplex(shares: Tensor, *, uris: Mapping[int, str] | None = None) -> st
         *(f'<path d="M0 0L{x:.1f} {y:.1f}" stroke="currentColor" opacity="0.1"/>' for x, y in corners.tolist()),
     ]
     parts += [
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colours.get(number, OTHERS)}" fill-opacity="0.75"/>'
-        for (x, y), number in zip(points.tolist(), largest, strict=True)
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.4" fill="{COMPONENT_COLOURS[place]}" '
+        f'fill-opacity="{0.45 + 0.5 * min(share, 1):.2f}"/>'
+        for (x, y), place, share in zip(
+            points.tolist(), rows.argmax(1).tolist(), total.squeeze(1).tolist(), strict=True
+        )
     ]
-    for number, (x, y) in zip(order, (corners * (1 + (TILE / 2 + 8) / RADIUS)).tolist(), strict=True):
-        parts += _corner(number, x, y, colours[number], None if uris is None else uris.get(number))
+    outside = corners * (1 + (TILE / 2 + 8) / RADIUS)
+    for number, (x, y), colour in zip(order, outside.tolist(), COMPONENT_COLOURS, strict=False):
+        parts += _corner(number, x, y, colour, None if uris is None else uris.get(number))
     return "".join([*parts, "</svg>"])
 
 
 def _corner(number: int, x: float, y: float, colour: str, uri: str | None) -> list[str]:
     half = TILE / 2
+    label = y + half + 13 if y > 0 else y - half - 5
     if uri is None:
         return [
             f'<circle cx="{x:.1f}" cy="{y - 4:.1f}" r="4" fill="{colour}"/>',
@@ -94,5 +99,5 @@ def _corner(number: int, x: float, y: float, colour: str, uri: str | None) -> li
         f'<image href="{uri}" x="{x - half:.1f}" y="{y - half:.1f}" width="{TILE}" height="{TILE}"/>',
         f'<rect x="{x - half:.1f}" y="{y - half:.1f}" width="{TILE}" height="{TILE}" fill="none" stroke="{colour}" '
         'stroke-width="2.5" rx="3"/>',
-        f'<text x="{x:.1f}" y="{y + half + 11:.1f}" text-anchor="middle" fill="currentColor">{number}</text>',
+        f'<text x="{x:.1f}" y="{label:.1f}" text-anchor="middle" fill="currentColor">{number}</text>',
     ]
