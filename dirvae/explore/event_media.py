@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Mapping
 
 import numpy as np
@@ -40,7 +41,7 @@ def sound_event(tag: str, sound: Tensor, sample_rate: float) -> bytes:
     samples = sound.detach().float().cpu().nan_to_num(0.0).clamp(-1, 1)
     content = encode_wav(samples.numpy()[:, None], round(sample_rate), "s16")
     wav: dict[int, int | float | str | bytes] = {2: 1, 3: len(samples), 4: content, 5: "audio/wav"}
-    rate = b"\x0d" + np.float32(sample_rate).astype("<f4").tobytes()  # field 1 as a float of 32 bits
+    rate = b"\x0d" + struct.pack("<f", sample_rate)  # field 1 as a float of 32 bits
     return tagged(tag, 6, rate + message(wav))
 
 

@@ -84,9 +84,7 @@ def simplex_of(gallery: Gallery, uris: list[str] | None) -> str | None:
     return draw_simplex(gallery.latents, uris=found)
 
 
-def component_tiles(
-    gallery: Gallery, uris: list[str], differences: list[str] | None = None
-) -> list[dict[str, Any]]:
+def component_tiles(gallery: Gallery, uris: list[str], differences: list[str]) -> list[dict[str, Any]]:
     """The components of a gallery for the page, with the addresses of their pictures, and of their differences."""
     colours = dict(zip(coloured_components(gallery.latents), COMPONENT_COLOURS, strict=False))
     largest = max((abs(component.mean) for component in gallery.components), default=0.0) or 1.0
@@ -100,7 +98,5 @@ def component_tiles(
             "uri": uri,
             "difference": difference,
         }
-        for component, uri, difference in zip(
-            gallery.components, uris, differences or [None] * len(uris), strict=True
-        )
+        for component, uri, difference in zip(gallery.components, uris, differences, strict=True)
     ]

@@ -45,13 +45,13 @@ class LivePage:
         self._spent, self._last_cost = 0.0, FIRST_SECONDS
         self._has_warned = False
 
-    def follow(self, trainer: Trainer, summary: Mapping[str, Any]) -> None:
+    def follow(self, trainer: Trainer, make_summary: Callable[[], Mapping[str, Any]]) -> None:
         """Write the page at a checkpoint of a training that goes on."""
         began = time.perf_counter()
         if self._spent + self._last_cost <= SHARE * (began - self._began):
             self._is_done(lambda: self._make_pictures(trainer), "Training continues.")
             self._last_cost = time.perf_counter() - began
-        self._is_done(lambda: self._write(trainer, summary, is_training=True), "Training continues.")
+        self._is_done(lambda: self._write(trainer, make_summary(), is_training=True), "Training continues.")
         self._spent += time.perf_counter() - began
 
     def finish(self, trainer: Trainer, summary: Mapping[str, Any]) -> Path | None:

@@ -100,7 +100,7 @@ def train_run(
         evaluate = None if data.held_out is None else config.task.make_evaluation(data, config.fit.seed)
         trainer = Trainer(model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run)
         page = LivePage(run, config, data, command=command)
-        trainer.on_save = lambda saved: page.follow(saved, _summary(saved, config, data, run))
+        trainer.on_save = lambda saved: page.follow(saved, lambda: _summary(saved, config, data, run))
         if resume and trainer.resume():
             say(f"{run}: continuing after step {trainer.step}.")
         else:

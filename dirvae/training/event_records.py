@@ -65,7 +65,7 @@ def tagged(tag: str, number: int, content: bytes) -> bytes:
 def scalar(tag: str, value: float) -> bytes:
     """A number as a value of a summary; it is rounded to float32."""
     with np.errstate(over="ignore"):
-        return message({1: tag}) + _key(2, _FLOAT) + np.float32(value).astype("<f4").tobytes()
+        return message({1: tag}) + _key(2, _FLOAT) + struct.pack("<f", np.float32(value))
 
 
 def histogram(tag: str, values: ArrayLike) -> bytes | None:
@@ -178,7 +178,7 @@ def _record_at(content: bytes, place: int) -> bytes | None:
     begin = place + 12
     end = begin + struct.unpack("<Q", length)[0]
     data = content[begin:end]
-    return bytes(data) if content[end : end + 4] == _masked(data) else None
+    return data if content[end : end + 4] == _masked(data) else None
 
 
 def _masked(data: bytes) -> bytes:
