@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         except OSError as error:
             return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
-        if outcome is not None:
+        if outcome is not None and outcome.report is not None:
             print(f"report: {outcome.report}")
     return 128 + stop.received if stop.received is not None else 0
 
@@ -86,7 +87,12 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
 
     with hold_run(run):
         config = _config(run, run_type, settings, resume=resume)
-        return train_run(config, run, resume=resume, should_stop=stop)
+        return train_run(config, run, resume=resume, should_stop=stop, command=_command(argv))
+
+
+def _command(argv: Sequence[str]) -> str:
+    """What was typed, for the report."""
+    return shlex.join(["python", "-m", "dirvae.train", *argv])
 
 
 def _config(run: Path, run_type: str, settings: dict[str, Any], *, resume: bool) -> RunConfig:

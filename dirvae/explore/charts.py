@@ -7,13 +7,22 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["COLOURS", "INK", "draw_chart", "time_axis"]
+__all__ = ["COLOURS", "COMPONENT_COLOURS", "INK", "OTHERS", "draw_chart", "time_axis"]
 
 INK = "#010203"
 """Stands for the page's text colour until the SVG is written."""
 
 COLOURS = ("#3b82c4", "#dd8a2e", "#3fa37a")
 """Of lines, the first one's first: each has enough contrast on white and on near black."""
+
+COMPONENT_COLOURS = (
+    *("#4c8cc9", "#e09a45", "#4fae8b", "#c9615a", "#8e79c4", "#b5a642"),
+    *("#5fb3c4", "#c77fb0", "#8a6d5a", "#7a9c4a", "#5a6ea8", "#d0896a"),
+)
+"""Of components, the most used one's first."""
+
+OTHERS = "#9aa1ab"
+"""Of all components that have no colour of their own."""
 
 
 def draw_chart(

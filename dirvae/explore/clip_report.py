@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.explore.event_media import picture_event, posterior_events
 from dirvae.explore.film import animation_uri, clip_pixels, frame_milliseconds, shown_frames, strip_ratio, strip_uri
-from dirvae.explore.gallery import Counts, Gallery, make_gallery
-from dirvae.explore.pictures import save_sheet
-from dirvae.explore.visual_page import component_tiles, write_visual_page
+from dirvae.explore.gallery import Counts, Gallery, make_gallery, reconstruct
+from dirvae.explore.page import PageFacts
+from dirvae.explore.pictures import data_uri, save_sheet
+from dirvae.explore.visual_page import bars_of, component_tiles, simplex_of, write_visual_page
 
-__all__ = ["ClipReportContent", "Clips", "write_clip_report"]
+__all__ = ["ClipReport", "ClipReportContent", "Clips", "write_clip_report"]
 
 CLIPS = Counts(shown=6, samples=4, components=32, steps=5, rows=8)
 
@@ -45,37 +47,78 @@ class ClipReportContent:
     data: Mapping[str, Any]
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class ClipReport:
+    """A report of clips of video, which can be written again and again."""
+
+    training: Clips
+    held_out: Clips | None
+    seed: int
+
+    @property
+    def clips(self) -> Clips:
+        """The clips that are encoded."""
+        return self.training if self.held_out is None else self.held_out
+
+    def make_pictures(self, run: Path, model: AutoEncoder) -> dict[str, Any]:
+        """What the page shows besides numbers; writes `pictures/` into the run folder. Raises `OSError`."""
+        clips = self.clips
+        gallery = make_gallery(model, clips.data, seed=self.seed, counts=CLIPS)
+        pace = frame_milliseconds(clips.seconds[0])
+        components = clip_pixels(torch.stack([component.decoded for component in gallery.components]))
+        differences = clip_pixels(gallery.differences())
+        samples = [f"sample {n + 1}" for n in range(CLIPS.samples)]
+        _save_pictures(run / "pictures", gallery, components, self.training.data)
+        return {
+            "training": _films(clip_pixels(self.training.data), pace, labels=self.training.keys),
+            "pairs": _pairs(gallery, clips),
+            "samples": _films(clip_pixels(gallery.samples), pace, labels=samples),
+            "components": component_tiles(
+                gallery,
+                [animation_uri([clip], milliseconds=pace) for clip in components],
+                [animation_uri([clip], milliseconds=pace) for clip in differences],
+            ),
+            "traversal": _films(
+                clip_pixels(gallery.traversal), pace, labels=["first clip", *_between(), "second clip"]
+            ),
+            "simplex": simplex_of(gallery, [data_uri(clip[len(clip) // 2]) for clip in components]),
+            "strip_ratio": strip_ratio(components[0]),
+            "ends": [clips.keys[number] for number in gallery.pair],
+        }
+
+    def write(self, run: Path, model: AutoEncoder, facts: PageFacts, pictures: Mapping[str, Any] | None) -> Path:
+        """Write `report.html` into a run folder; returns its path. Raises `OSError`."""
+        return write_visual_page(
+            run,
+            "clip_report.html",
+            model,
+            facts,
+            noun="clip",
+            is_held_out=self.held_out is not None,
+            num_values=self.training.data[0].numel(),
+            pictures=pictures,
+        )
+
+    def events(self, model: AutoEncoder) -> list[bytes]:
+        """Film strips of originals, each above its reconstruction, and the posteriors' parameters, for TensorBoard."""
+        x, posterior, decoded = reconstruct(model, self.clips.data, num=4)
+        pairs = zip(clip_pixels(x), clip_pixels(decoded), strict=True)
+        rows = [clip[shown_frames(len(clip))] for pair in pairs for clip in pair]
+        return [picture_event("originals, reconstructions", rows), *posterior_events(posterior.parameters)]
 
 
 def write_clip_report(run: Path, model: AutoEncoder, content: ClipReportContent, *, seed: int) -> Path:
     """Write `report.html` and `pictures/` into a run folder; returns the page's path. Raises `OSError`."""
-    clips = content.held_out if content.held_out is not None else content.training
-    gallery = make_gallery(model, clips.data, seed=seed, counts=CLIPS)
-    pace = frame_milliseconds(clips.seconds[0])
-    components = clip_pixels(torch.stack([component.decoded for component in gallery.components]))
-    _save_pictures(run / "pictures", gallery, components, content.training.data)
-    return write_visual_page(
-        run,
-        "clip_report.html",
-        model,
-        content,
-        noun="clip",
-        is_held_out=content.held_out is not None,
-        training=_films(clip_pixels(content.training.data), pace, labels=content.training.keys),
-        pairs=_pairs(gallery, clips),
-        samples=_films(
-            clip_pixels(gallery.samples), pace, labels=[f"sample {n + 1}" for n in range(CLIPS.samples)]
-        ),
-        components=component_tiles(gallery, [animation_uri([clip], milliseconds=pace) for clip in components]),
-        traversal=_films(clip_pixels(gallery.traversal), pace, labels=["first clip", *_between(), "second clip"]),
-        strip_ratio=strip_ratio(components[0]),
-        ends=[clips.keys[number] for number in gallery.pair],
-    )
+    report = ClipReport(content.training, content.held_out, seed)
+    return report.write(run, model, content, report.make_pictures(run, model))
 
 
 def _pairs(gallery: Gallery, clips: Clips) -> list[dict[str, Any]]:
     """The shown clips and their reconstructions, for the page."""
-    found = []
+    found, bars = [], bars_of(gallery)
     both = zip(clip_pixels(gallery.originals), clip_pixels(gallery.reconstructions), strict=True)
     for number, (original, decoded) in enumerate(both):
         seconds = clips.seconds[number]
@@ -83,6 +126,7 @@ def _pairs(gallery: Gallery, clips: Clips) -> list[dict[str, Any]]:
             {
                 "key": clips.keys[number],
                 "psnr_db": gallery.psnr_db[number],
+                "shares": bars[number],
                 "begin_seconds": seconds[0],
                 "frames": [
                     {"number": frame + 1, "seconds": seconds[frame] - seconds[0]}

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dirvae.explore.charts import COLOURS, INK, draw_chart
+from dirvae.explore.charts import COLOURS
+from dirvae.explore.line_charts import draw_lines_over_steps
 
 __all__ = ["Curve", "Panel", "draw_panel", "filled_panels", "metric_curve", "run_panels", "speed_panels"]
 
@@ -60,8 +61,10 @@ def run_panels(metrics: Metrics, *, noun: str = "image") -> list[Panel]:
 
 
 def speed_panels(metrics: Metrics) -> list[Panel]:
-    """How fast a run was, and how long it waited for data."""
+    """How far a run's steps went, how fast it was, and how long it waited for data."""
     return [
+        Panel("Learning rate", [metric_curve(metrics, "train", "learning_rate", "training")]),
+        Panel("Gradient norm before clipping", [metric_curve(metrics, "train", "gradient_norm", "training")]),
         Panel("Examples per second", [metric_curve(metrics, "train", "examples_per_second", "training")]),
         Panel(
             "Time spent waiting for data, %", [metric_curve(metrics, "train", "wait_share", "training", times=100)]
@@ -86,29 +89,9 @@ def filled_panels(*panels: Panel) -> list[Panel]:
 
 def draw_panel(panel: Panel) -> str:
     """A panel as an `<svg>` element."""
-    return draw_chart(panel.title, lambda axes: _draw_curves(axes, panel.curves))
-
-
-def _draw_curves(axes: Any, curves: Sequence[Curve]) -> None:
-    for curve, colour in zip(curves, COLOURS, strict=False):
-        marker = "o" if len(curve.steps) < 12 else None
-        line = "--" if curve.is_dashed else "-"
-        axes.plot(
-            curve.steps, curve.values, line, color=colour, marker=marker, markersize=3, lw=1.6, label=curve.name
-        )
-    axes.set_ylim(*_shown_range([value for curve in curves for value in curve.values]))
-    axes.set_xlabel("step")
-    if len(curves) > 1:
-        axes.legend(frameon=False, labelcolor=INK)
+    lines = [(curve.name, curve.steps, curve.values, curve.is_dashed) for curve in panel.curves]
+    return draw_lines_over_steps(panel.title, lines, COLOURS)
 
 
 def _has(line: dict[str, Any], key: str) -> bool:
     return isinstance(line.get(key), int | float)
-
-
-def _shown_range(values: Sequence[float]) -> tuple[float, float]:
-    """Limits that show most of a curve: its highest values, usually those of the first steps, may be outside."""
-    ordered = sorted(values)
-    low, high = ordered[0], ordered[min(len(ordered) - 1, int(0.97 * len(ordered)))]
-    room = 0.06 * (high - low) or 0.5 * abs(high) or 0.5
-    return low - room, high + room

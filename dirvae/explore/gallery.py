@@ -9,10 +9,11 @@ from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.explore.traversals import component_latents, farthest_pair, interpolate, seen_strength
+from dirvae.latents.latent import Posterior
 from dirvae.metrics import active_units, components_in_use, is_simplex, psnr
 from dirvae.seeding import Purpose, derive_seed, seeded
 
-__all__ = ["IMAGES", "Component", "Counts", "Gallery", "make_gallery"]
+__all__ = ["IMAGES", "Component", "Counts", "Gallery", "make_gallery", "reconstruct"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,8 @@ class Component:
 @dataclass(frozen=True)
 class Gallery:
     """Examples (num, channel, *dims) in [0, 1] on the CPU. `psnr_db` is that of the reconstructions, `pair` holds the
-    numbers of the two originals that the traversal connects.
+    numbers of the two originals that the traversal connects. `latents` are those of all examples, averaged over the
+    cells of a grid, (num, component); `center` is what the mean of all latents decodes to.
     """
 
     originals: Tensor
@@ -54,6 +56,17 @@ class Gallery:
     components: list[Component]
     traversal: Tensor
     pair: tuple[int, int]
+    latents: Tensor
+    on_simplex: bool
+    center: Tensor
+
+    def differences(self) -> Tensor:
+        """How each component's example differs from `center`: (component, channel, *dims), 0.5 for not at all.
+
+        All have one scale, on which half the largest difference of any value is 0 or 1; more is outside.
+        """
+        apart = torch.stack([component.decoded for component in self.components]) - self.center
+        return 0.5 + apart / apart.abs().max().clamp(min=1e-9)
 
 
 @torch.inference_mode()
@@ -78,7 +91,19 @@ def make_gallery(model: AutoEncoder, x: Tensor, *, seed: int, counts: Counts = I
         components=_components(model, latents, counts),
         traversal=model.decode(interpolate(latents[first], latents[second], counts.steps)).cpu(),
         pair=(first, second),
+        latents=latents.flatten(2).mean(2).float().cpu() if latents.ndim > 2 else latents.float().cpu(),
+        on_simplex=is_simplex(latents),
+        center=model.decode(latents.mean(0, keepdim=True))[0].cpu(),
     )
+
+
+@torch.inference_mode()
+def reconstruct(model: AutoEncoder, x: Tensor, *, num: int = 8) -> tuple[Tensor, Posterior, Tensor]:
+    """The first `num` of examples (num, channel, *dims), their posteriors, and what the means of these decode to."""
+    model.eval()
+    x = x[:num].to(next(model.parameters()).device)
+    posterior = model.encode(x)
+    return x.cpu(), posterior, model.decode(posterior.mean).cpu()
 
 
 def _components(model: AutoEncoder, latents: Tensor, counts: Counts) -> list[Component]:

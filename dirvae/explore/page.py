@@ -15,7 +15,10 @@ TEMPLATES = Path(__file__).parent
 
 
 class PageFacts(Protocol):
-    """What a page says besides its pictures, as JSON values: the data, the settings, the numbers at the end."""
+    """What a page says besides its pictures, as JSON values: the data, the settings, the numbers at the end.
+
+    `origin` says how it was made, by name: the command, the date, versions. It may be empty.
+    """
 
     @property
     def data(self) -> Mapping[str, Any]: ...
@@ -26,6 +29,9 @@ class PageFacts(Protocol):
     @property
     def summary(self) -> Mapping[str, Any]: ...
 
+    @property
+    def origin(self) -> Mapping[str, Any]: ...
+
 
 def write_page(
     run: Path,
@@ -35,12 +41,13 @@ def write_page(
     *,
     noun: str,
     is_held_out: bool,
-    **parts: Any,
+    pictures: Mapping[str, Any] | None,
+    **facts_of_model: Any,
 ) -> Path:
-    """Write `report.html` into a run folder; returns its path. Raises `OSError`.
+    """Write `report.html` into a run folder, whole or not at all; returns its path. Raises `OSError`.
 
-    `template` is a file beside this one that extends `page.html` and shows `parts`; `noun` is that of an example;
-    `panels` are the curves of the training.
+    `template` is a file beside this one that extends `page.html` and shows `pictures` (None: there are
+    none yet); `noun` is that of an example; `panels` are the curves of the training.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -65,7 +72,10 @@ def write_page(
         is_held_out=is_held_out,
         is_held_out_new=(facts.summary.get("warm_start") or {}).get("is_held_out_new") is not False,
         curves=[{"title": panel.title, "svg": Markup(draw_panel(panel))} for panel in panels],
-        **parts,
+        origin=facts.origin,
+        has_pictures=pictures is not None,
+        **facts_of_model,
+        **(pictures or {}),
     )
     path = run / "report.html"
     write_durably(path, page)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
-from dirvae.explore.gallery import Gallery, make_gallery
+from dirvae.explore.event_media import picture_event, posterior_events
+from dirvae.explore.gallery import Gallery, make_gallery, reconstruct
+from dirvae.explore.page import PageFacts
 from dirvae.explore.pictures import data_uri, save_sheet, to_pixels
-from dirvae.explore.visual_page import component_tiles, write_visual_page
+from dirvae.explore.visual_page import bars_of, component_tiles, simplex_of, write_visual_page
 
-__all__ = ["ReportContent", "write_report"]
+__all__ = ["ImageReport", "ReportContent", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -31,26 +33,60 @@ class ReportContent:
     data: Mapping[str, Any]
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageReport:
+    """A report of images (num, channel, height, width) in [0, 1], which can be written again and again."""
+
+    training: Tensor
+    held_out: Tensor | None
+    seed: int
+
+    @property
+    def images(self) -> Tensor:
+        """The images that are encoded."""
+        return self.training if self.held_out is None else self.held_out
+
+    def make_pictures(self, run: Path, model: AutoEncoder) -> dict[str, Any]:
+        """What the page shows besides numbers; writes `pictures/` into the run folder. Raises `OSError`."""
+        gallery = make_gallery(model, self.images, seed=self.seed)
+        _save_pictures(run / "pictures", gallery, self.training)
+        components = _uris(_decoded_components(gallery))
+        return {
+            "training": _uris(self.training),
+            "pairs": _pairs(gallery),
+            "samples": _uris(gallery.samples),
+            "components": component_tiles(gallery, components, _uris(gallery.differences())),
+            "traversal": _uris(gallery.traversal),
+            "simplex": simplex_of(gallery, components),
+        }
+
+    def write(self, run: Path, model: AutoEncoder, facts: PageFacts, pictures: Mapping[str, Any] | None) -> Path:
+        """Write `report.html` into a run folder; returns its path. Raises `OSError`."""
+        return write_visual_page(
+            run,
+            "image_report.html",
+            model,
+            facts,
+            noun="image",
+            is_held_out=self.held_out is not None,
+            num_values=self.training[0].numel(),
+            pictures=pictures,
+        )
+
+    def events(self, model: AutoEncoder) -> list[bytes]:
+        """Originals above their reconstructions, and the posteriors' parameters, for TensorBoard."""
+        x, posterior, decoded = reconstruct(model, self.images)
+        sheet = picture_event("originals, reconstructions", [to_pixels(x), to_pixels(decoded)])
+        return [sheet, *posterior_events(posterior.parameters)]
 
 
 def write_report(run: Path, model: AutoEncoder, content: ReportContent, *, seed: int) -> Path:
     """Write `report.html` and `pictures/` into a run folder; returns the page's path. Raises `OSError`."""
-    images = content.held_out if content.held_out is not None else content.training
-    gallery = make_gallery(model, images, seed=seed)
-    _save_pictures(run / "pictures", gallery, content.training)
-    return write_visual_page(
-        run,
-        "image_report.html",
-        model,
-        content,
-        noun="image",
-        is_held_out=content.held_out is not None,
-        training=_uris(content.training),
-        pairs=_pairs(gallery),
-        samples=_uris(gallery.samples),
-        components=component_tiles(gallery, _uris(_decoded_components(gallery))),
-        traversal=_uris(gallery.traversal),
-    )
+    report = ImageReport(content.training, content.held_out, seed)
+    return report.write(run, model, content, report.make_pictures(run, model))
 
 
 def _save_pictures(folder: Path, gallery: Gallery, training: Tensor) -> None:
@@ -77,6 +113,8 @@ def _uris(images: Tensor) -> list[str]:
 def _pairs(gallery: Gallery) -> list[dict[str, Any]]:
     originals, reconstructions = _uris(gallery.originals), _uris(gallery.reconstructions)
     return [
-        {"original": original, "reconstruction": reconstruction, "psnr_db": psnr_db}
-        for original, reconstruction, psnr_db in zip(originals, reconstructions, gallery.psnr_db, strict=True)
+        {"original": original, "reconstruction": reconstruction, "psnr_db": psnr_db, "shares": shares}
+        for original, reconstruction, psnr_db, shares in zip(
+            originals, reconstructions, gallery.psnr_db, bars_of(gallery), strict=True
+        )
     ]

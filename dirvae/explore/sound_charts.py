@@ -9,17 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dirvae.explore.charts import COLOURS, INK, draw_chart, time_axis
+from dirvae.explore.charts import COLOURS, COMPONENT_COLOURS, INK, OTHERS, draw_chart, time_axis
 
 __all__ = ["OTHERS", "TIMBRES", "draw_harmonics", "draw_lines", "draw_shares"]
 
-TIMBRES = (
-    *("#4c8cc9", "#e09a45", "#4fae8b", "#c9615a", "#8e79c4", "#b5a642"),
-    *("#5fb3c4", "#c77fb0", "#8a6d5a", "#7a9c4a", "#5a6ea8", "#d0896a"),
-)
+TIMBRES = COMPONENT_COLOURS
 """Colours of timbres, the most used one's first."""
-OTHERS = "#9aa1ab"
-"""Colour of all timbres that have none of their own."""
 MAX_POINTS = 250
 LEVELS_DB = 50.0
 HARMONICS = 40

@@ -80,7 +80,7 @@ class SoundGallery:
     """Clips and, with a latent, what it plays with the pitch and the loudness of the one numbered `phrase`.
 
     That is the clip whose pitch moves most. The timbres in use come first. `line` are sounds between the clips numbered
-    `pair`. Both number those that are shown.
+    `pair`. Both number those that are shown. `rows` are latents of control rows of all clips, (row, component).
     """
 
     clips: list[ShownClip]
@@ -89,6 +89,7 @@ class SoundGallery:
     line: list[Tensor]
     pair: tuple[int, int]
     samples: list[Tensor]
+    rows: Tensor | None = None
 
 
 def choose_clips(clips: SoundClips, keys: Sequence[str], num: int) -> list[int]:
@@ -129,13 +130,15 @@ def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], 
     line = _play(model, phrase, interpolate(means[pair[0]], means[pair[1]], STEPS), noise)
     with seeded(derive_seed(seed, Purpose.PICTURES, 1), device):
         drawn = model.latent.prior.sample(SAMPLES).to(device)
+    rows = _latent_rows(model, clips, device)
     return SoundGallery(
         clips=shown,
         phrase=place,
-        timbres=_timbres(model, _latent_rows(model, clips, device), phrase, amounts.timbres, noise),
+        timbres=_timbres(model, rows, phrase, amounts.timbres, noise),
         line=list(line.reconstruction.cpu()),
         pair=pair,
         samples=list(_play(model, phrase, drawn, noise).reconstruction.cpu()),
+        rows=rows.cpu(),
     )
 
 

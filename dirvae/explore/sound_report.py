@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dirvae.explore.page import write_page
+from dirvae.explore.event_media import posterior_events, sound_event
+from dirvae.explore.page import PageFacts, write_page
 from dirvae.explore.pictures import save_sheet
 from dirvae.explore.players import Player, make_players
+from dirvae.explore.simplex import draw_simplex
 from dirvae.explore.sound_charts import OTHERS, TIMBRES, draw_harmonics, draw_lines, draw_shares
-from dirvae.explore.sound_gallery import ShownClip, SoundGallery, make_sound_gallery
+from dirvae.explore.sound_gallery import ShownClip, SoundGallery, choose_clips, make_sound_gallery
 from dirvae.explore.sound_panels import sound_panels
 from dirvae.explore.spectrograms import RANGE_DB, draw_spectrogram, mel_levels, scale_colours, spectrogram_pixels
 from dirvae.latents.latent import SimplexLatent
 from dirvae.networks.audio import AudioVAE, SoundClips
+from dirvae.seeding import Purpose, derive_seed
 from dirvae.training.logging import read_metrics
 
-__all__ = ["SoundReportContent", "write_sound_report"]
+__all__ = ["SoundReport", "SoundReportContent", "write_sound_report"]
+
+NUM_HEARD = 2
+"""Clips for TensorBoard."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,36 +46,74 @@ class SoundReportContent:
     data: Mapping[str, Any]
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class SoundReport:
+    """A report of clips of sound with the key of each, which can be written again and again."""
+
+    clips: SoundClips
+    keys: Sequence[str]
+    is_held_out: bool
+    seed: int
+
+    def make_pictures(self, run: Path, model: AudioVAE) -> dict[str, Any]:
+        """What the page shows besides numbers; writes `pictures/` into the run folder. Raises `OSError`."""
+        gallery = make_sound_gallery(model, self.clips, self.keys, seed=self.seed)
+        shown = [_Drawn(clip, model, self.keys[clip.number]) for clip in gallery.clips]
+        _save_pictures(run / "pictures", gallery, [clip.levels for clip in shown], model)
+        are_shares = isinstance(model.latent, SimplexLatent)
+        order = [timbre.number for timbre in gallery.timbres]
+        alone = _phrase_players(gallery, model)
+        return {
+            "clips": [clip.for_page(order, are_shares=are_shares) for clip in shown],
+            "phrase": self.keys[gallery.clips[gallery.phrase].number],
+            "timbres": _timbre_cards(gallery, alone),
+            "line": alone["line"],
+            "ends": [self.keys[gallery.clips[place].number] for place in gallery.pair],
+            "samples": alone["samples"],
+            "simplex": draw_simplex(gallery.rows) if are_shares and gallery.rows is not None else None,
+        }
+
+    def write(self, run: Path, model: AudioVAE, facts: PageFacts, pictures: Mapping[str, Any] | None) -> Path:
+        """Write `report.html` into a run folder; returns its path. Raises `OSError`."""
+        has_latent = model.latent is not None
+        return write_page(
+            run,
+            "sound_report.html",
+            facts,
+            sound_panels(read_metrics(run / "metrics.jsonl"), has_latent=has_latent),
+            noun="clip",
+            is_held_out=self.is_held_out,
+            pictures=pictures,
+            has_latent=has_latent,
+            has_reverb=model.synthesiser.reverb is not None,
+            are_shares=isinstance(model.latent, SimplexLatent),
+            others_colour=OTHERS,
+            scale_colours=scale_colours(),
+        )
+
+    @torch.inference_mode()
+    def events(self, model: AudioVAE) -> list[bytes]:
+        """A few originals and reconstructions to listen to, and the posteriors' parameters, for TensorBoard."""
+        model.eval()
+        device = next(model.parameters()).device
+        rate, found = float(model.sample_rate), []
+        for place, number in enumerate(choose_clips(self.clips, self.keys, NUM_HEARD)):
+            clip = self.clips[number : number + 1].to(device)
+            out = model.reconstruct(clip, seed=derive_seed(self.seed, Purpose.PICTURES) % 2**62)
+            found.append(sound_event(f"original/{place + 1}", clip.samples[0], rate))
+            found.append(sound_event(f"reconstruction/{place + 1}", out.reconstruction[0], rate))
+            if place == 0 and model.latent is not None:
+                found += posterior_events(model.encode(clip.samples, f0=clip.f0).parameters)
+        return found
 
 
 def write_sound_report(run: Path, model: AudioVAE, content: SoundReportContent, *, seed: int) -> Path:
     """Write `report.html` and `pictures/` into a run folder; returns the page's path. Raises `OSError`."""
-    gallery = make_sound_gallery(model, content.clips, content.keys, seed=seed)
-    has_latent = model.latent is not None
-    shown = [_Drawn(clip, model, content.keys[clip.number]) for clip in gallery.clips]
-    _save_pictures(run / "pictures", gallery, [clip.levels for clip in shown], model)
-    are_shares = isinstance(model.latent, SimplexLatent)
-    order = [timbre.number for timbre in gallery.timbres]
-    alone = _phrase_players(gallery, model)
-    return write_page(
-        run,
-        "sound_report.html",
-        content,
-        sound_panels(read_metrics(run / "metrics.jsonl"), has_latent=has_latent),
-        noun="clip",
-        is_held_out=content.is_held_out,
-        has_latent=has_latent,
-        has_reverb=model.synthesiser.reverb is not None,
-        are_shares=are_shares,
-        clips=[clip.for_page(order, are_shares=are_shares) for clip in shown],
-        phrase=content.keys[gallery.clips[gallery.phrase].number],
-        timbres=_timbre_cards(gallery, alone),
-        line=alone["line"],
-        ends=[content.keys[gallery.clips[place].number] for place in gallery.pair],
-        samples=alone["samples"],
-        others_colour=OTHERS,
-        scale_colours=scale_colours(),
-    )
+    report = SoundReport(content.clips, content.keys, content.is_held_out, seed)
+    return report.write(run, model, content, report.make_pictures(run, model))
 
 
 class _Drawn:

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.explore.charts import COMPONENT_COLOURS, OTHERS
 from dirvae.explore.curves import run_panels
 from dirvae.explore.gallery import Gallery
 from dirvae.explore.page import PageFacts, write_page
+from dirvae.explore.simplex import coloured_components, draw_simplex, share_bars
 from dirvae.latents.latent import SimplexLatent
+from dirvae.losses import BernoulliLikelihood
 from dirvae.training.logging import read_metrics
 
-__all__ = ["component_tiles", "write_visual_page"]
+__all__ = ["bars_of", "component_tiles", "simplex_of", "write_visual_page"]
 
 
 def write_visual_page(
-    run: Path, template: str, model: AutoEncoder, facts: PageFacts, *, noun: str, is_held_out: bool, **parts: Any
+    run: Path,
+    template: str,
+    model: AutoEncoder,
+    facts: PageFacts,
+    *,
+    noun: str,
+    is_held_out: bool,
+    num_values: int,
+    pictures: Mapping[str, Any] | None,
 ) -> Path:
     """Write `report.html` into a run folder; returns its path. Raises `OSError`.
 
-    `template` extends `visual_page.html` and shows `parts`; `noun` is that of an example.
+    `template` extends `visual_page.html` and shows `pictures`; `noun` is that of an example of `num_values` numbers.
     """
+    evaluation = facts.summary.get("evaluation") or {}
+    is_binary = isinstance(model.likelihood, BernoulliLikelihood)
     return write_page(
         run,
         template,
@@ -31,12 +46,47 @@ def write_visual_page(
         is_held_out=is_held_out,
         grid=model.grid,
         are_shares=isinstance(model.latent, SimplexLatent),
-        **parts,
+        bits=bits_per_value(evaluation.get("bound"), num_values, is_binary=is_binary),
+        bits_of_chance=1 if is_binary else 8,
+        pictures=pictures,
     )
 
 
-def component_tiles(gallery: Gallery, uris: list[str]) -> list[dict[str, Any]]:
-    """The components of a gallery for the page, each with the address of its picture."""
+def bits_per_value(bound: float | None, num_values: int, *, is_binary: bool) -> float | None:
+    """What a bound in nats on the log density of `num_values` numbers in [0, 1] is in bits per number.
+
+    The numbers are steps of 1/255, unless `is_binary`: there the bound is one on a probability. Spread evenly, they
+    would cost 8 bits, or 1.
+    """
+    if bound is None:
+        return None
+    nats = -bound / num_values + (0 if is_binary else math.log(255))
+    return nats / math.log(2)
+
+
+def bars_of(gallery: Gallery) -> list[list[dict[str, Any]] | None]:
+    """The shares of each shown example as segments of a bar; None for a latent that is not one of shares."""
+    num = len(gallery.originals)
+    if not gallery.on_simplex:
+        return [None] * num
+    return [*share_bars(gallery.latents[:num], coloured_components(gallery.latents))]
+
+
+def simplex_of(gallery: Gallery, uris: list[str] | None) -> str | None:
+    """All examples as points between the pictures of the components; None for a latent that is not one of shares.
+
+    `uris` are those of the gallery's components, in its order.
+    """
+    if not gallery.on_simplex:
+        return None
+    numbers = [component.number for component in gallery.components]
+    found = None if uris is None else dict(zip(numbers, uris, strict=True))
+    return draw_simplex(gallery.latents, uris=found)
+
+
+def component_tiles(gallery: Gallery, uris: list[str], differences: list[str]) -> list[dict[str, Any]]:
+    """The components of a gallery for the page, with the addresses of their pictures, and of their differences."""
+    colours = dict(zip(coloured_components(gallery.latents), COMPONENT_COLOURS, strict=False))
     largest = max((abs(component.mean) for component in gallery.components), default=0.0) or 1.0
     return [
         {
@@ -44,7 +94,9 @@ def component_tiles(gallery: Gallery, uris: list[str]) -> list[dict[str, Any]]:
             "mean": component.mean,
             "is_used": component.is_used,
             "bar_percent": round(100 * abs(component.mean) / largest, 1),
+            "colour": colours.get(component.number, OTHERS) if gallery.on_simplex else None,
             "uri": uri,
+            "difference": difference,
         }
-        for component, uri in zip(gallery.components, uris, strict=True)
+        for component, uri, difference in zip(gallery.components, uris, differences, strict=True)
     ]

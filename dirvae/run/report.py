@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from dirvae.run.config import read_config
+from dirvae.run.live_page import describe_origin
 from dirvae.run.loading import choose_checkpoint, load_model
 from dirvae.tasks.data import open_data
 from dirvae.tasks.task import RunFacts
@@ -34,7 +35,8 @@ def write_run_report(run: str | os.PathLike[str], *, device: str = "cpu") -> Pat
             "evaluation": checkpoint.state["evaluation"],
             "data": data.facts,
         }
-        facts = RunFacts(config.settings(), summary, config.fit.seed)
-        return config.task.write_report(folder, model, data, facts)
+        report = config.task.open_report(data, config.fit.seed)
+        facts = RunFacts(data.facts, config.settings(), summary, describe_origin(None))
+        return report.write(folder, model, facts, report.make_pictures(folder, model))
     finally:
         data.close()

@@ -14,10 +14,10 @@ from torch import nn
 
 from dirvae.run.config import RunConfig, read_config, write_config
 from dirvae.run.folder import CONFIG_NAME, TEACHER_NAME, write_json
+from dirvae.run.live_page import LivePage
 from dirvae.run.warm_start import forget_warm_start, read_warm_start, start_from
 from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.tasks.data import TaskData, open_data
-from dirvae.tasks.task import RunFacts
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.errors import ConfigError, TrainingWarning
 from dirvae.training.objective import Bound, Loss
@@ -36,11 +36,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a run ended: `step` of `total_steps`, and its report."""
+    """Where a run ended: `step` of `total_steps`, and its report; None where that could not be written."""
 
     step: int
     total_steps: int
-    report: Path
+    report: Path | None
 
 
 def build_model(config: RunConfig) -> nn.Module:
@@ -85,9 +85,11 @@ def train_run(
     say: Callable[[str], None] = print,
     model: nn.Module | None = None,
     loss: Loss | None = None,
+    command: str | None = None,
 ) -> Outcome:
     """Train, evaluate and report in a run folder. The errors of data, settings and checkpoints pass through.
 
+    The report is written again at every checkpoint; where that fails, a warning says so. It names `command`.
     `model` and `loss` are those of the config by default; a model that is given must be one that the config makes.
     """
     config = settled(config)
@@ -105,6 +107,13 @@ def train_run(
     try:
         evaluate = None if data.held_out is None else config.task.make_evaluation(data, config.fit.seed)
         trainer = Trainer(model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run)
+        page = LivePage(run, config, data, command=command)
+
+        def follow(saved: Trainer) -> None:
+            with saved.averaged():
+                page.follow(saved, lambda: _summary(saved, config, data, run))
+
+        trainer.on_save = follow
         if resume and trainer.resume():
             say(f"{run}: continuing after step {trainer.step}.")
         else:
@@ -123,9 +132,8 @@ def train_run(
             trainer.evaluate()
         summary = _summary(trainer, config, data, run)
         write_json(run / "summary.json", summary)
-        facts = RunFacts(config.settings(), summary, config.fit.seed)
         with trainer.averaged():
-            report = config.task.write_report(run, model, data, facts)
+            report = page.finish(trainer, summary)
     finally:
         data.close()
     return Outcome(trainer.step, trainer.total_steps, report)

@@ -211,5 +211,10 @@ def _add_run_flags(add: AddFlag, task: Task) -> None:
     add("--device", "auto (the GPU if there is one), cpu, cuda or cuda:1", metavar="DEVICE")
     add("--seed", "number that the weights, the order and all noise follow from", type=int, metavar="NUM")
     add("--save-every", "updates between checkpoints and evaluations", type=int, metavar="UPDATES")
+    add(
+        "--tensorboard",
+        "write metrics, pictures or sounds, and concentrations for TensorBoard too; not by default",
+        action=argparse.BooleanOptionalAction,
+    )
     add("--log-every", "updates between lines of metrics", type=int, metavar="UPDATES")
     add("--keep", "checkpoints to keep besides the best", type=int, metavar="NUM")

@@ -6,19 +6,19 @@ import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dirvae.choices import AUDIO_PRESETS, CONTROL_RATE, CORES, HIGHEST_RATE, LATENT_NAMES, is_latent
 from dirvae.tasks.data import DataSettings, TaskData
 from dirvae.tasks.flag_values import off_at_zero, prior_text
-from dirvae.tasks.task import AddFlag, RunFacts, Task
+from dirvae.tasks.task import AddFlag, Task
 from dirvae.training.errors import ConfigError
 from dirvae.training.settings import FREE, Settings, is_count, is_positive
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dirvae.explore.sound_report import SoundReport
     from dirvae.networks.audio import AudioVAE, SoundClips
     from dirvae.training.feed import FeedBatch
     from pipelines import AudioIterator
@@ -337,21 +337,13 @@ def _measure(model: AudioVAE, batches: Iterable[Any], settings: AudioData, seed:
     return {"sound": HeldOutSounds(batches, clips_of(settings), seed=seed)(model)}
 
 
-def _write_report(run: Path, model: AudioVAE, data: TaskData, facts: RunFacts) -> Path:
-    from dirvae.explore.sound_report import SoundReportContent, write_sound_report
+def _open_report(data: TaskData, seed: int) -> SoundReport:
+    from dirvae.explore.sound_report import SoundReport
 
     assert isinstance(data.settings, AudioData)
     batches = data.training if data.held_out is None else data.held_out
     clips, keys = first_clips(batches, clips_of(data.settings), NUM_IN_GALLERY)
-    content = SoundReportContent(
-        clips=clips,
-        keys=keys,
-        is_held_out=data.held_out is not None,
-        data=data.facts,
-        config=facts.config,
-        summary=facts.summary,
-    )
-    return write_sound_report(run, model, content, seed=facts.seed)
+    return SoundReport(clips, keys, data.held_out is not None, seed)
 
 
 def first_clips(
@@ -382,7 +374,7 @@ AUDIO = Task(
     read_batch=_read_batch,
     build_model=_build_model,
     make_evaluation=_make_evaluation,
-    write_report=_write_report,
+    open_report=_open_report,
     encode=_encode,
     measure=_measure,
 )

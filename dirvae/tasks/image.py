@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dirvae.tasks.data import TaskData, first_examples
-from dirvae.tasks.task import AddFlag, RunFacts, Task
+from dirvae.tasks.task import AddFlag, Task
 from dirvae.tasks.visual_settings import VisualData, VisualModel, add_data_flags, add_model_flags
 from dirvae.training.errors import ConfigError
 from dirvae.training.settings import FREE
 
 if TYPE_CHECKING:
     from dirvae.autoencoder import AutoEncoder
+    from dirvae.explore.report import ImageReport
     from pipelines import ImageIterator
 
 __all__ = ["IMAGE", "ImageData", "ImageModel"]
@@ -78,17 +78,11 @@ def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any
     return HeldOut(data.held_out, mean=mean_example(data.training), seed=seed)
 
 
-def _write_report(run: Path, model: AutoEncoder, data: TaskData, facts: RunFacts) -> Path:
-    from dirvae.explore.report import ReportContent, write_report
+def _open_report(data: TaskData, seed: int) -> ImageReport:
+    from dirvae.explore.report import ImageReport
 
-    content = ReportContent(
-        training=first_examples(data.training, NUM_THUMBNAILS).data,
-        held_out=None if data.held_out is None else first_examples(data.held_out, NUM_IN_GALLERY).data,
-        data=data.facts,
-        config=facts.config,
-        summary=facts.summary,
-    )
-    return write_report(run, model, content, seed=facts.seed)
+    held_out = None if data.held_out is None else first_examples(data.held_out, NUM_IN_GALLERY).data
+    return ImageReport(first_examples(data.training, NUM_THUMBNAILS).data, held_out, seed)
 
 
 IMAGE = Task(
@@ -99,5 +93,5 @@ IMAGE = Task(
     open_iterator=_open_iterator,
     build_model=_build_model,
     make_evaluation=_make_evaluation,
-    write_report=_write_report,
+    open_report=_open_report,
 )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from dirvae.training.feed import FeedBatch
 
-__all__ = ["AddFlag", "RunFacts", "Task"]
+__all__ = ["AddFlag", "Report", "RunFacts", "Task"]
 
 
 class AddFlag(Protocol):
@@ -27,11 +27,31 @@ class AddFlag(Protocol):
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a report says besides its pictures: all settings of the run, the numbers at its end, and its seed."""
+    """What a report says besides its pictures, as JSON values.
 
+    The data, all settings of the run, the numbers at its end, and how it was made: the command, the date, versions.
+    """
+
+    data: Mapping[str, Any]
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
-    seed: int
+    origin: Mapping[str, Any]
+
+
+class Report(Protocol):
+    """The page of a run, which is written again and again while it trains; it holds the examples that are shown."""
+
+    def make_pictures(self, run: Path, model: Any) -> dict[str, Any]:
+        """What the page shows besides numbers, by name: what takes time. May write files into the run folder."""
+        ...
+
+    def write(self, run: Path, model: Any, facts: RunFacts, pictures: Mapping[str, Any] | None) -> Path:
+        """Write the page, whole or not at all, with pictures that were made before, None: with none yet; its path."""
+        ...
+
+    def events(self, model: Any) -> list[bytes]:
+        """What TensorBoard shows besides numbers: values as `dirvae.training.event_records` makes them."""
+        ...
 
 
 def _unchanged(settings: Any) -> Any:
@@ -52,7 +72,7 @@ class Task:
     read_batch      (data settings, batch) → what the model is given; None: the batch's data
     build_model     (data settings, model settings) → a fresh model, drawn from torch's generator as it stands
     make_evaluation (data, seed) → (model) → numbers by name, over the held-out examples
-    write_report    (run folder, model, data, facts) → the path of the page
+    open_report     (data, seed) → the page of a run on this data
     encode          (model, examples, their lengths or None) → latents (num, component, *grid) that an evaluation looks
                     at, on the CPU; None: the means of the posteriors
     measure         (model, batches, data settings, seed) → more parts of an evaluation, by name; None: there are none
@@ -65,7 +85,7 @@ class Task:
     open_iterator: OpenIterator
     build_model: Callable[[Any, Any], nn.Module]
     make_evaluation: Callable[[TaskData, int], Callable[[Any], dict[str, Any]]]
-    write_report: Callable[[Path, Any, TaskData, RunFacts], Path]
+    open_report: Callable[[TaskData, int], Report]
     example: str | None = None
     kl_unit: str = "example"
     settle: Callable[[Any], Any] = _unchanged

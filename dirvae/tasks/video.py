@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dirvae.tasks.data import ReplayedBatches, TaskData, first_examples
-from dirvae.tasks.task import AddFlag, RunFacts, Task
+from dirvae.tasks.task import AddFlag, Task
 from dirvae.tasks.visual_settings import VisualData, VisualModel, add_data_flags, add_model_flags
 from dirvae.training.errors import ConfigError
 from dirvae.training.settings import FREE, is_positive
 
 if TYPE_CHECKING:
     from dirvae.autoencoder import AutoEncoder
-    from dirvae.explore.clip_report import Clips
+    from dirvae.explore.clip_report import ClipReport, Clips
     from pipelines import VideoIterator
 
 __all__ = ["VIDEO", "VideoData", "VideoModel"]
@@ -107,17 +106,11 @@ def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any
     return evaluate_clips(data.held_out, mean=mean, seed=seed, limit=MAX_EVALUATED)
 
 
-def _write_report(run: Path, model: AutoEncoder, data: TaskData, facts: RunFacts) -> Path:
-    from dirvae.explore.clip_report import ClipReportContent, write_clip_report
+def _open_report(data: TaskData, seed: int) -> ClipReport:
+    from dirvae.explore.clip_report import ClipReport
 
-    content = ClipReportContent(
-        training=_first_clips(data.training, NUM_TRAINING_SHOWN),
-        held_out=None if data.held_out is None else _first_clips(data.held_out, NUM_IN_GALLERY),
-        data=data.facts,
-        config=facts.config,
-        summary=facts.summary,
-    )
-    return write_clip_report(run, model, content, seed=facts.seed)
+    held_out = None if data.held_out is None else _first_clips(data.held_out, NUM_IN_GALLERY)
+    return ClipReport(_first_clips(data.training, NUM_TRAINING_SHOWN), held_out, seed)
 
 
 def _first_clips(batches: ReplayedBatches, num: int) -> Clips:
@@ -137,5 +130,5 @@ VIDEO = Task(
     open_iterator=_open_iterator,
     build_model=_build_model,
     make_evaluation=_make_evaluation,
-    write_report=_write_report,
+    open_report=_open_report,
 )

@@ -26,8 +26,9 @@ class FitConfig(Settings):
     without the term, and below `free_nats` it costs nothing. An update is that of `accumulate` batches together.
     `clip` is the largest gradient norm. `ema` is the decay of an average of the weights, such as 0.999, which is
     evaluated, sampled from and loaded in their place. After `patience` evaluations in a row that are not better
-    than the best one, training ends. With `compile` the forward pass goes through `torch.compile`. `seed` decides
-    the order of the data and all noise; the first weights are those of the model as it is given.
+    than the best one, training ends. With `compile` the forward pass goes through `torch.compile`. `tensorboard`:
+    whether the metrics are written for TensorBoard as well. `seed` decides the order of the data and all noise; the
+    first weights are those of the model as it is given.
     """
 
     steps: int | None = field(default=None, metadata=FREE)
@@ -51,6 +52,7 @@ class FitConfig(Settings):
     save_every: int = field(default=500, metadata=FREE)
     log_every: int = field(default=50, metadata=FREE)
     keep: int = field(default=2, metadata=FREE)
+    tensorboard: bool = field(default=False, metadata=FREE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,6 +80,7 @@ class FitConfig(Settings):
         self.check_counts_or_none("patience")
         self.check("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
         self.check("compile", isinstance(self.compile, bool), "True or False")
+        self.check("tensorboard", isinstance(self.tensorboard, bool), "True or False")
         self.check("device", isinstance(self.device, str) and self.device != "", "a torch device or 'auto'")
 
     def _is_cycle(self) -> bool:

@@ -11,8 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from dirvae.training.errors import TrainingWarning
+from dirvae.training.event_file import EventFile
 from dirvae.training.guard import GuardTally
-from dirvae.training.logging import MetricsFile, Progress
+from dirvae.training.logging import MetricsFile, Progress, read_metrics
 from dirvae.training.meter import Meter
 from dirvae.training.ranks import ONE_RANK, Ranks
 
@@ -24,6 +25,7 @@ METRICS_NAME = "metrics.jsonl"
 MANY_UPDATES = 100
 FEW_UPDATES = 20
 """So many updates, all of them clipped, are a reason to warn, and so many at the end of a run."""
+EVENTS_NAME = "tensorboard"
 HELD_OUT_SHOWN = (
     "bound",
     "objective",
@@ -36,10 +38,17 @@ HELD_OUT_SHOWN = (
 
 
 class Recorder:
-    """Collects the numbers of a window of steps and writes one line per window; only the first rank writes."""
+    """Collects the numbers of a window of steps and writes one line per window; only the first rank writes.
 
-    def __init__(self, out: Path | None, *, total_steps: int, ranks: Ranks = ONE_RANK) -> None:
+    `tensorboard`: whether the lines are written to a file of events as well.
+    """
+
+    def __init__(
+        self, out: Path | None, *, total_steps: int, ranks: Ranks = ONE_RANK, tensorboard: bool = False
+    ) -> None:
         self._metrics = MetricsFile(out / METRICS_NAME) if out is not None and ranks.is_first else None
+        has_events = tensorboard and out is not None and ranks.is_first
+        self.events = EventFile(out / EVENTS_NAME) if out is not None and has_events else None
         self._progress = Progress(total_steps, is_silent=not ranks.is_first)
         self._meter = Meter()
         self._examples = 0
@@ -53,6 +62,8 @@ class Recorder:
         """Start at a step; `skipped` updates were skipped before it."""
         self._skipped = skipped
         self._first, self._is_always_clipped = step, True
+        if self.events is not None and not self.events.is_started:
+            self._restart_events(step)
         self._progress.start(step)
         self._began = time.perf_counter()
 
@@ -70,8 +81,7 @@ class Recorder:
             "examples_per_second": self._examples / seconds,
             "wait_share": min(wait_seconds / seconds, 1.0),
         }
-        if self._metrics is not None:
-            self._metrics.append("train", step, {**means, **numbers, **speed, "skipped_updates": tally.skipped})
+        self._write("train", step, {**means, **numbers, **speed, "skipped_updates": tally.skipped})
         self._progress.show(step, {**{name: means[name] for name in means if name != CLIPPED}, **speed})
         self._check_clip(step, means)
         if tally.skipped > self._skipped:
@@ -101,8 +111,7 @@ class Recorder:
 
     def held_out(self, step: int, evaluation: Mapping[str, Any]) -> None:
         """Write the line of an evaluation."""
-        if self._metrics is not None:
-            self._metrics.append("held_out", step, evaluation)
+        self._write("held_out", step, evaluation)
         shown = {name: evaluation[name] for name in HELD_OUT_SHOWN if name in evaluation}
         self._progress.show(step, shown or evaluation, what="held out")
 
@@ -115,7 +124,20 @@ class Recorder:
         """Remove the lines after a step."""
         if self._metrics is not None:
             self._metrics.cut_back(step)
+        if self.events is not None:
+            self._restart_events(step)
 
     def close(self) -> None:
         """Remove the progress bar."""
         self._progress.close()
+
+    def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        if self._metrics is not None:
+            self._metrics.append(kind, step, values)
+        if self.events is not None:
+            self.events.append(kind, step, values)
+
+    def _restart_events(self, step: int) -> None:
+        assert self.events is not None
+        assert self._metrics is not None
+        self.events.restart(read_metrics(self._metrics.path), step=step)

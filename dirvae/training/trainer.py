@@ -29,6 +29,7 @@ from dirvae.training.config import FitConfig
 from dirvae.training.early_stopping import Patience
 from dirvae.training.ema import AveragedWeights
 from dirvae.training.errors import ConfigError, SaveError, TrainingWarning
+from dirvae.training.event_file import EventFile
 from dirvae.training.feed import Feed, FeedBatch
 from dirvae.training.first_batch import check_first_batch
 from dirvae.training.json_values import json_value
@@ -68,6 +69,8 @@ class Trainer:
     writes files, noise differs from rank to rank, and an update is skipped on all ranks or on none. `schedule` is a
     function of the step, from 0, that gives the factor of the learning rate instead of the config's schedule and
     warm-up; give it again to resume. `callbacks` are functions to call after a step, an evaluation or a checkpoint.
+    `on_save` is called with the trainer after every checkpoint but the last, whose writing ends `fit`; its errors pass
+    through.
 
     Noise and the order of the data follow from `config.seed`. The weights are the model's own: make the model under
     `torch.manual_seed` to have the same ones again. Raises `ConfigError` for a model whose shapes are not known yet,
@@ -88,6 +91,7 @@ class Trainer:
         schedule: Callable[[int], float] | None = None,
         callbacks: Callbacks | None = None,
         ranks: Ranks = ONE_RANK,
+        on_save: Callable[[Trainer], None] | None = None,
     ) -> None:
         self.ranks = ranks
         self.config = config if config is not None else FitConfig()
@@ -124,13 +128,21 @@ class Trainer:
                 f"patience is {self.config.patience}, but nothing is evaluated. Hold examples out, or leave it out."
             )
         folder = Path(out) if out is not None else None
-        self._recorder = Recorder(folder, total_steps=self.total_steps, ranks=ranks)
+        self.on_save = on_save
+        self._recorder = Recorder(
+            folder, total_steps=self.total_steps, ranks=ranks, tensorboard=self.config.tensorboard
+        )
         self._numbers: dict[str, float] = {}
 
     @property
     def skipped_updates(self) -> int:
         """Updates skipped since the run was started because something was not finite."""
         return self._updater.tally().skipped
+
+    @property
+    def events(self) -> EventFile | None:
+        """The file that a `tensorboard` run writes beside its metrics; None without one."""
+        return self._recorder.events
 
     @property
     def stopped_early(self) -> bool:
@@ -336,6 +348,10 @@ class Trainer:
                     raise
                 self.best = best
                 warnings.warn(f"{error} Training continues.", TrainingWarning, stacklevel=3)
+            else:
+                if self.on_save is not None and self.step < self.total_steps:
+                    self.on_save(self)
+                    self.model.train()
             self._recorder.open_window()
 
     def _save(self) -> None:

@@ -110,7 +110,7 @@ def test_the_page_needs_nothing_but_itself(page):
 
 def test_every_image_has_an_alternative_text_and_decodes(page):
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 2 * 12 + 9 + 6 + 24 + 5, "pairs, traversal, components, samples, training"
+    assert len(images) == 2 * 12 + 9 + 2 * 6 + 24 + 5, "pairs, traversal, components, samples, training"
     assert all(attributes["alt"] for attributes in images)
     for attributes in images:
         content = base64.b64decode(attributes["src"].partition(",")[2], validate=True)
@@ -133,7 +133,7 @@ def test_curves_are_inline_and_take_the_page_s_colour(tmp_path):
     write_metrics(tmp_path)
     text = write_report(tmp_path, make_model(), make_content(), seed=0).read_text()
     svgs = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
-    assert len(svgs) == 6
+    assert len(svgs) == 7, "a simplex and six curves"
     for svg in svgs:
         ElementTree.fromstring(svg)
         assert "currentColor" in svg

@@ -48,9 +48,16 @@ def open_stamps(source: Any, settings: StampData, *, is_training: bool = False, 
     return DataIterator(source, decode, batch_size=settings.batch_size, threads=1, **order)
 
 
-def write_page(run: Path, model: Any, data: Any, facts: Any) -> Path:
-    (run / "page.txt").write_text(f"side {facts.config['side']}, step {facts.summary['step']}")
-    return run / "page.txt"
+class StampReport:
+    def make_pictures(self, run: Path, model: Any) -> dict[str, Any]:
+        return {"colour": "red"}
+
+    def write(self, run: Path, model: Any, facts: Any, pictures: Any) -> Path:
+        (run / "page.txt").write_text(f"side {facts.config['side']}, step {facts.summary['step']}")
+        return run / "page.txt"
+
+    def events(self, model: Any) -> list[bytes]:
+        return []
 
 
 STAMP = Task(
@@ -61,7 +68,7 @@ STAMP = Task(
     open_iterator=open_stamps,
     build_model=lambda data, model: MLPVAE((3, data.side, data.side), model_size=3, widths=(model.width,)),
     make_evaluation=lambda data, seed: HeldOut(data.held_out, mean=mean_example(data.training), seed=seed),
-    write_report=write_page,
+    open_report=lambda data, seed: StampReport(),
 )
 
 
