@@ -306,7 +306,8 @@ EVERY_FLAG = """
     --max-pixels 1000 --threads 3 --preset small --model-size 7 --grid 2 --latent gaussian --prior 3 --clip-frames 5
     --likelihood laplace --fixed-scale 0.2 --steps 9 --epochs 8 --learning-rate 0.1 --learning-rate-warmup 4
     --schedule linear --cooldown 0 --ema 0.9 --patience 4 --kl-weight 2
-    --kl-warmup 5 --kl-cycle 7 --free-nats 3 --accumulate 2 --compile --tensorboard --clip 6 --precision bf16 --device cpu
+    --kl-warmup 5 --kl-cycle 7 --free-nats 3
+    --accumulate 2 --compile --tensorboard --clip 6 --precision bf16 --device cpu
     --seed 12 --save-every 13 --log-every 14 --keep 15
 """
 
