@@ -110,8 +110,8 @@ class Latent(nn.Module):
     def weighted_draw(self, posterior: Posterior, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         """One draw z and its importance weight, log prior(z) - log posterior(z): what a sampled bound is made of.
 
-        (batch, model_size, *grid) and (batch,) float64, differentiable; the weights' mean is -kl. They are on the CPU if
-        the device has no float64.
+        (batch, model_size, *grid) and (batch,) float64, differentiable; the weights' mean is -kl. Weights are on the
+        CPU if the device has no float64.
         """
         z = posterior.rsample(generator)
         return z, self.prior.log_prob(wide(z)) - posterior.log_prob(wide(z))

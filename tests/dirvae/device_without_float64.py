@@ -65,6 +65,9 @@ def device_without_float64() -> Iterator[torch.device]:
 
 
 def _run(func: Any, args: Any, kwargs: Any) -> Any:
+    if torch.is_inference_mode_enabled():  # a view of an ordinary tensor is one too, which a wrapper made here is not
+        with torch.inference_mode(False), torch.no_grad():
+            return _run(func, args, kwargs)
     if func.namespace == "dirvae":
         return _own_operator(func)(*args, **kwargs)
     tensors = [value for value in tree_iter((args, kwargs)) if isinstance(value, Tensor)]
