@@ -44,6 +44,9 @@ class HeldTensor(torch.Tensor):
     def device(self) -> torch.device:  # type: ignore[override]
         return WITHOUT_FLOAT64
 
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})

@@ -131,7 +131,7 @@ def test_a_latent_trains_and_is_measured_without_float64_as_with_it(name: str, d
 def test_our_networks_train_and_draw_without_float64(network: str, device: torch.device) -> None:
     model: AutoEncoder = {
         "mlp": lambda: MLPVAE((1, 16, 16), model_size=4, widths=(8,)),
-        "resnet": lambda: ResNetVAE(size=16, channels=1, model_size=4),
+        "resnet": lambda: ResNetVAE(size=16, channels=1, model_size=4, preset="tiny"),
         "video": lambda: VideoVAE(16, clip_frames=2, channels=1, model_size=4, preset="tiny"),
     }[network]().to(device)
     x = torch.rand(2, 1, 2, 16, 16) if network == "video" else torch.rand(2, 1, 16, 16)
