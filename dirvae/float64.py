@@ -8,11 +8,13 @@ the result back. Gradients go the same way. Each way waits for the device, once 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Self
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
-__all__ = ["has_float64", "narrow", "wide", "wide_device", "wide_exponential", "wide_here"]
+__all__ = ["KeepsFloat64", "has_float64", "narrow", "wide", "wide_device", "wide_exponential", "wide_here"]
 
 _HAVE_FLOAT64 = ("cpu", "cuda", "meta")
 
@@ -51,6 +53,27 @@ def wide_exponential(like: Tensor, generator: Generator | None = None) -> Tensor
         return torch.empty_like(like.double()).exponential_(generator=generator)
     drawn = torch.empty_like(like, dtype=torch.float32).exponential_(generator=generator)
     return wide(drawn.clamp(min=torch.finfo(torch.float32).tiny))
+
+
+class KeepsFloat64(nn.Module):
+    """A module whose own buffers of float64 stay on the CPU where it goes to a device without float64."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What moves or casts a module."""
+        exact = {
+            name: value
+            for name, value in self._buffers.items()
+            if value is not None and value.dtype == torch.float64
+        }
+        if exact and not has_float64(fn(torch.empty(0)).device):
+            self._buffers.update(dict.fromkeys(exact))
+            try:
+                super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+            finally:
+                self._buffers.update({name: value.cpu() for name, value in exact.items()})
+        else:
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 @functools.cache

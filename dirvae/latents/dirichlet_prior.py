@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dirvae.float64 import narrow, wide, wide_device
+from dirvae.float64 import KeepsFloat64, narrow, wide
 
 __all__ = ["MomentPrior", "check_prior", "concentration_from_moments", "prior_concentration"]
 
@@ -63,7 +62,7 @@ def concentration_from_moments(mean: Tensor, mean_square: Tensor) -> Tensor:
     return ((mean - mean_square) / variance).mean() * mean
 
 
-class MomentPrior(nn.Module):
+class MomentPrior(KeepsFloat64):
     """A Dirichlet prior's concentration, fitted by the method of moments to the posteriors that pass by.
 
     `start`: the concentration to begin with, as for `prior_concentration`; it stands during `burn_in` updates.
@@ -117,16 +116,3 @@ class MomentPrior(nn.Module):
         self.concentration.copy_(narrow(torch.where(is_ready, fitted, before), self.concentration))
         self.moments.copy_(torch.where(is_finite, moments, self.moments))
         self.num_updates.copy_(num_updates)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """What moves or casts a module; the moments stay behind where the module goes to a device without float64."""
-        goal = fn(self.concentration.new_empty(0)).device
-        if wide_device(goal) == goal:
-            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-            return self
-        moments, self.moments = self.moments.cpu(), self.moments.new_zeros((), dtype=torch.float32)
-        try:
-            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        finally:
-            self.moments = moments
-        return self

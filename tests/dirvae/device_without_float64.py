@@ -68,7 +68,7 @@ def device_without_float64() -> Iterator[torch.device]:
 
 
 def _run(func: Any, args: Any, kwargs: Any) -> Any:
-    if torch.is_inference_mode_enabled():  # a view of an ordinary tensor is one too, which a wrapper made here is not
+    if torch.is_inference_mode_enabled():  # a view of an ordinary tensor must not be of inference mode
         with torch.inference_mode(False), torch.no_grad():
             return _run(func, args, kwargs)
     if func.namespace == "dirvae":

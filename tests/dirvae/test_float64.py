@@ -207,7 +207,9 @@ def densities(size: int) -> dict[str, Callable[[], Tensor]]:
         "stick-breaking KL": stick_breaking_kl,
         "logistic-normal KL": lambda: logistic_normal_density.logistic_normal_kl(location, scale, *normal),
         "KL of logits": lambda: logistic_normal_density.logit_kl(location, scale, *normal),
-        "logistic-normal mean": lambda: logistic_normal_moments.logistic_normal_moments(location[:few], scale[:few])[0],
+        "logistic-normal mean": lambda: logistic_normal_moments.logistic_normal_moments(
+            location[:few], scale[:few]
+        )[0],
         "Gaussian KL": lambda: make_latent("gaussian", size).kl(posterior),
     }
 
