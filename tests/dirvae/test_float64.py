@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dirvae import MLPVAE, ResNetVAE, VideoVAE
+from dirvae import MLPVAE, AudioVAE, ResNetVAE, VideoVAE
 from dirvae.autoencoder import AutoEncoder
+from dirvae.ddsp.loudness import loudness_curve
 from dirvae.evaluate import collapse, importance
 from dirvae.evaluate.held_out import HeldOut
 from dirvae.float64 import has_float64, narrow, wide, wide_exponential, wide_here
@@ -29,6 +30,8 @@ from dirvae.latents import (
     stick_breaking,
 )
 from dirvae.latents import gaussian as gaussian_latent
+from dirvae.networks.audio import SoundClips
+from dirvae.networks.audio.variation import resampled
 from dirvae.training import FitConfig, Trainer
 from dirvae.training.precision import choose_device
 from tests.dirvae.device_without_float64 import device_without_float64
@@ -251,3 +254,28 @@ def test_errors_of_float32_decide_what_goes_to_the_cpu(size: int, monkeypatch: p
         assert errors[name][1] < bound, name
     for name in ("Dirichlet KL", "Dirichlet log density", "scaled Dirichlet KL"):
         assert errors[name][1] > 2e-5, f"{name} would be exact enough in float32"
+
+
+def test_a_model_of_sounds_trains_and_plays_without_float64_as_with_it(device: torch.device) -> None:
+    time = torch.arange(1600) / 16_000
+    samples = 0.3 * torch.sin(2 * torch.pi * torch.tensor([[300.0], [450.0]]) * time)
+    f0 = torch.tensor([[300.0], [450.0]]).expand(2, 25).clone()
+    clips = SoundClips(samples, f0, torch.full((2, 25), -12.0), torch.tensor([1600, 800]))
+    found = []
+    for place in (torch.device("cpu"), device):
+        torch.manual_seed(0)
+        model = AudioVAE(16_000, preset="tiny", model_size=3, num_harmonics=6, num_bands=5).to(place)
+        torch.manual_seed(1)
+        there = clips.to(place)
+        out = model(there)
+        terms = model.loss(there, out)
+        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+        played = model.reconstruct(there).reconstruction
+        level = loudness_curve(played, 16_000).values
+        louder = resampled(played, torch.tensor([0.9, 1.2]).to(place), 1000)
+        values = {**terms, **gradients, "played": played, "level": level, "louder": louder}
+        assert {value.device for value in values.values()} == {played.device}
+        found.append({name: value.detach().cpu() for name, value in values.items()})
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-3, atol=1e-4, msg=name)
