@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dirvae.ddsp.block import Block, RowPositions
 from dirvae.ddsp.curve import Curve
+from dirvae.float64 import narrow, wide_device
 
 __all__ = ["hann_rise", "hann_rises", "upsample_hann", "upsample_linear"]
 
@@ -31,13 +32,13 @@ def upsample_hann(curve: Curve, block: Block) -> Tensor:
     (Engel et al. 2020, arXiv 2001.04643; here the hop is exact).
     """
     positions = block.rows_of(curve)
-    return _between_rows(curve, positions, hann_rises(positions, curve.values.device))
+    return _between_rows(curve, positions, hann_rises(positions, wide_device(curve.values.device)))
 
 
 def upsample_linear(curve: Curve, block: Block) -> Tensor:
     """The curve at every sample by straight lines between its rows: (batch, time[, channel]), dtype of values."""
     positions = block.rows_of(curve)
-    return _between_rows(curve, positions, positions.fractions(curve.values.device))
+    return _between_rows(curve, positions, positions.fractions(wide_device(curve.values.device)))
 
 
 def _between_rows(curve: Curve, positions: RowPositions, weights: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ def _between_rows(curve: Curve, positions: RowPositions, weights: Tensor) -> Ten
     rows = positions.segments(values.device) + positions.first_row
     if values.ndim == 3:
         weights = weights[:, None]
-    return torch.lerp(_rows(values, rows), _rows(values, rows + 1), weights.to(values.dtype))
+    return torch.lerp(_rows(values, rows), _rows(values, rows + 1), narrow(weights, values))
 
 
 def _rows(values: Tensor, rows: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from dirvae.ddsp.block import RowPositions
 from dirvae.ddsp.envelopes import hann_rises
+from dirvae.float64 import narrow, wide_device
 
 __all__ = ["accumulate_phase", "factor_harmonics", "harmonic_sum", "shorten_phases"]
 
@@ -35,7 +36,8 @@ def harmonic_sum(
 ) -> tuple[Tensor, Tensor]:
     """Σ_j a_j sin(2π j φ), φ(n) = phase + Σ_(m<n) cycles(m): (batch, time) in the dtype of `amplitudes`.
 
-    cycles      (batch, time) float64, turns per sample: frequency / sample rate
+    cycles      (batch, time) float64, turns per sample: frequency / sample rate; on the CPU, as `phase` is, where the
+                device of the amplitudes has no float64
     amplitudes  (batch, row, harmonic) float32 or float64; at the samples by overlapping Hann windows
     phase       (batch,) int64, turns · 2^64, of the first sample
     positions   where the samples stand between the rows
@@ -65,13 +67,13 @@ def _harmonic_sum(
 ) -> tuple[Tensor, Tensor]:
     layout = _Layout(RowPositions(cycles.shape[1], first_row, remainder, step, unit), amplitudes)
     phases, last = accumulate_phase(cycles, phase)
-    segments = layout.to_segments(shorten_phases(phases, amplitudes.dtype))
+    segments = layout.to_segments(shorten_phases(phases, amplitudes.dtype).to(amplitudes.device))
     sound = amplitudes.new_empty(segments.shape)
     for chunk in layout.chunks():
         pairs = _Pairs(segments[chunk.where], layout.inner, layout.outer, amplitudes.dtype)
         mixed = pairs.sines(layout.matrices(amplitudes, chunk))
         torch.lerp(mixed[:, 0], mixed[:, 1], chunk.repeated(layout.rise), out=sound[chunk.where].flatten(0, 1))
-    broken = (cycles * 0).to(sound.dtype)  # NaN where the frequency is no number, which whole numbers cannot say
+    broken = narrow(cycles * 0, sound)  # NaN where the frequency is no number, which whole numbers cannot say
     return layout.to_samples(sound).add_(broken), last
 
 
@@ -92,7 +94,8 @@ def _harmonic_sum_backward(
     wants_cycles: bool,
 ) -> tuple[Tensor, Tensor]:
     layout = _Layout(RowPositions(cycles.shape[1], *positions), amplitudes)
-    segments = layout.to_segments(shorten_phases(accumulate_phase(cycles, phase)[0], amplitudes.dtype))
+    phases = shorten_phases(accumulate_phase(cycles, phase)[0], amplitudes.dtype)
+    segments = layout.to_segments(phases.to(amplitudes.device))
     gradients = layout.to_segments(gradient.contiguous(), padded=True)
     of_angle = amplitudes.new_zeros(segments.shape if wants_cycles else (0,))
     of_rows = amplitudes.new_zeros(layout.batch, layout.num_segments + 1, layout.harmonics)
@@ -113,7 +116,7 @@ def _harmonic_sum_backward(
     of_amplitudes = layout.to_rows(of_rows)
     if not wants_cycles:
         return cycles.new_zeros(0), of_amplitudes
-    so_far = layout.to_samples(of_angle).cumsum(1, dtype=torch.float64)
+    so_far = layout.to_samples(of_angle).to(cycles.device).cumsum(1, dtype=torch.float64)
     return (so_far[:, -1:] - so_far).mul_(2 * math.pi), of_amplitudes
 
 
@@ -245,7 +248,7 @@ class _Layout:
         self.inner, self.outer = factor_harmonics(self.harmonics)
         has_whole_hop = positions.unit % positions.step == 0 and positions.remainder == 0
         self.is_even = has_whole_hop and positions.num_samples % self.longest == 0
-        rise = hann_rises(positions, device).to(amplitudes.dtype)
+        rise = narrow(hann_rises(positions, wide_device(device)), amplitudes)
         if not self.is_even:
             starts = positions.segment_starts(device)
             places = starts[:-1, None] + torch.arange(self.longest, device=device)

@@ -15,6 +15,7 @@ from dirvae.ddsp.block import Block
 from dirvae.ddsp.curve import Curve, at_least_single, exact, exact_rate
 from dirvae.ddsp.envelopes import upsample_linear
 from dirvae.ddsp.harmonic_sum import harmonic_sum
+from dirvae.float64 import wide, wide_device
 
 __all__ = ["HarmonicBank", "harmonic_amplitudes", "harmonic_bank", "phase_to_turns", "turns_to_phase"]
 
@@ -50,9 +51,11 @@ def harmonic_bank(
             f"phase is {phase.dtype} of shape {tuple(phase.shape)}; it is int64 of shape ({len(f0.values)},): pass on "
             "what harmonic_bank returned, or turns_to_phase(turns)."
         )
-    hz = upsample_linear(Curve(f0.values.double(), f0.rate, f0.start), block)
+    hz = upsample_linear(Curve(wide(f0.values), f0.rate, f0.start), block)
     cycles = hz * (block.sample_rate.denominator / block.sample_rate.numerator)
-    return harmonic_sum(cycles, at_least_single(amplitudes.values), phase, block.rows_of(amplitudes))
+    start, positions = phase.to(cycles.device), block.rows_of(amplitudes)
+    sound, last = harmonic_sum(cycles, at_least_single(amplitudes.values), start, positions)
+    return sound, last.to(phase.device)
 
 
 def harmonic_amplitudes(
@@ -90,10 +93,10 @@ def harmonic_amplitudes(
             f"{tuple(distribution.values.shape)} needs {tuple(distribution.values.shape[:2])}."
         )
     shares = distribution.values
-    numbers = torch.arange(1, shares.shape[2] + 1, dtype=torch.float64, device=shares.device)
+    numbers = torch.arange(1, shares.shape[2] + 1, dtype=torch.float64, device=wide_device(shares.device))
     nyquist = float(exact(sample_rate) / 2)
-    is_heard = _highest_f0(f0, distribution)[..., None].double() * numbers < nyquist
-    shares = torch.where(is_heard, shares, 0)
+    is_heard = wide(_highest_f0(f0, distribution)[..., None]) * numbers < nyquist
+    shares = torch.where(is_heard.to(shares.device), shares, 0)
     total = shares.sum(2, keepdim=True)
     shares = shares / torch.where(total > 0, total, 1)
     return Curve(shares * amplitude.values[..., None], distribution.rate, distribution.start)
@@ -119,13 +122,13 @@ def _highest_f0(f0: Curve, rows: Curve) -> Tensor:
 
 def turns_to_phase(turns: Tensor) -> Tensor:
     """Turns, 1 for a whole period, as a phase: float (batch,) → int64, turns · 2^64 wrapped around."""
-    turns = turns.double()
-    return ((turns - turns.round()) * 2.0**64).long()
+    exact_turns = wide(turns)
+    return ((exact_turns - exact_turns.round()) * 2.0**64).long().to(turns.device)
 
 
 def phase_to_turns(phase: Tensor) -> Tensor:
     """A phase in turns: int64 (batch,) → float64 in [-0.5, 0.5]."""
-    return phase.double() * 2.0**-64
+    return wide(phase) * 2.0**-64
 
 
 class HarmonicBank(nn.Module):

@@ -18,6 +18,7 @@ from dirvae.ddsp.curve import Curve, at_least_single, exact
 from dirvae.ddsp.rows import count_rows, row_samples
 from dirvae.ddsp.sounds import check_rates, check_samples
 from dirvae.ddsp.weighting import a_weighting
+from dirvae.float64 import narrow, wide, wide_device
 
 __all__ = ["levels_at", "loudness_curve", "window_samples"]
 
@@ -73,10 +74,12 @@ def levels_at(samples: Tensor, centres: Tensor, *, window: int, sample_rate: flo
 def _levels(padded: Tensor, starts: Tensor, window: int, sample_rate: float) -> Tensor:
     """dB of the windows that begin at `starts` (row,) of (batch, time) samples: (batch, row)."""
     hann = torch.hann_window(window, dtype=padded.dtype, device=padded.device)
-    hz = torch.arange(window // 2 + 1, dtype=torch.float64, device=padded.device) * (sample_rate / window)
-    weights = a_weighting(hz) / (window * hann.double().square().sum() / 4)  # a sine of amplitude 1 is 1
+    hz = torch.arange(window // 2 + 1, dtype=torch.float64, device=wide_device(padded.device)) * (
+        sample_rate / window
+    )
+    weights = a_weighting(hz) / (window * wide(hann).square().sum() / 4)  # a sine of amplitude 1 is 1
     spectrum = torch.fft.rfft(padded.unfold(1, window, 1)[:, starts] * hann)
-    power = (spectrum.real.square() + spectrum.imag.square()) * weights.to(padded.dtype)
-    total = power.sum(-1).double().clamp(min=LEAST_POWER)  # log10 in double: alike however rows are batched
-    level: Tensor = (10 * total.log10()).to(padded.dtype)
+    power = (spectrum.real.square() + spectrum.imag.square()) * narrow(weights, padded)
+    total = wide(power.sum(-1)).clamp(min=LEAST_POWER)  # log10 in double: alike however rows are batched
+    level: Tensor = narrow(10 * total.log10(), padded)
     return level

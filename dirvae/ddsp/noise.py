@@ -9,13 +9,14 @@ from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dirvae.ddsp.block import Block, RowPositions
 from dirvae.ddsp.curve import Curve, at_least_single, check_tensor, exact_rate
 from dirvae.ddsp.envelopes import hann_rise
 from dirvae.ddsp.fft_lengths import fast_length
 from dirvae.ddsp.frames import overlap_add, overlap_add_evenly, stretch
+from dirvae.float64 import KeepsFloat64, narrow, wide, wide_device
 
 __all__ = ["FilteredNoise", "draw_uniform", "filter_bands", "filter_responses", "filtered_noise", "uniform_noise"]
 
@@ -146,9 +147,9 @@ def filtered_noise(magnitudes: Curve, seeds: Tensor, block: Block, *, bands: Ten
     heard = Block(block.num_samples + 2 * reach, block.sample_rate, block.first_sample - reach)
     places = _RowPlaces(heard.rows_of(magnitudes), values.device)
     noise = uniform_noise(seeds.to(values.device), heard).to(values.dtype)
-    frames = places.cut_out(noise) * places.windows().to(values.dtype)
+    frames = places.cut_out(noise) * narrow(places.windows(), values)
     size = fast_length(places.length + 2 * reach)
-    responses = filter_responses(bands.to(values.device), size).to(values.dtype)
+    responses = narrow(filter_responses(bands.to(wide_device(values.device)), size), values)
     row_values = values.index_select(1, places.rows().clamp(0, values.shape[1] - 1)) @ responses
     spectra = torch.fft.rfft(F.pad(frames, (reach, 0)), size)
     pieces = torch.fft.irfft(spectra * torch.unflatten(row_values, 1, spectra.shape[1:3]), size)
@@ -180,7 +181,7 @@ class _RowPlaces:
         """(row, sample) float64, the same for each group: Hann windows of two hops, which add up to 1."""
         p = self.positions
         units = torch.arange(self.group_size, device=self.device)[:, None] * p.unit
-        away = (self._samples() * p.step + p.remainder - units).double() / p.unit
+        away = wide(self._samples() * p.step + p.remainder - units) / p.unit
         return hann_rise((1 - away.abs()).clamp(min=0))
 
     def cut_out(self, signal: Tensor) -> Tensor:
@@ -229,7 +230,7 @@ def filter_responses(bands: Tensor, size: int) -> Tensor:
     return spectra.real
 
 
-class FilteredNoise(nn.Module):
+class FilteredNoise(KeepsFloat64):
     """Noise filtered by a network's magnitudes, at one sample rate; it has no weights.
 
     `centres_hz`: (band,) rising, where the bands lie; by default evenly from 0 Hz to half the sample rate.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.float64 import wide
 from dirvae.metrics import active_units, effective_components, is_simplex
 from dirvae.networks.audio import AudioVAE
 
@@ -54,7 +55,7 @@ def input_weight_norms(model: AutoEncoder | AudioVAE) -> Tensor:
     finally:
         for handle in handles:
             handle.remove()
-    response = seen[0].double().flatten(1)
+    response = wide(seen[0]).flatten(1)
     norms: Tensor = torch.linalg.vector_norm(response[1:] - response[0], dim=1)
     return norms.float()
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.float64 import wide, wide_device
 from dirvae.metrics import latent_usage, psnr
 from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.training.feed import to_device
@@ -61,7 +62,7 @@ class HeldOut:
         """
         device = next(model.parameters()).device
         mean = self._mean.to(device)
-        sums = torch.zeros(4 + len(self._measures), dtype=torch.float64, device=device)
+        sums = torch.zeros(4 + len(self._measures), dtype=torch.float64, device=wide_device(device))
         num_examples, latents, is_bound = 0, [], True
         model.eval()
         with torch.inference_mode():
@@ -75,7 +76,7 @@ class HeldOut:
                 ours = psnr(decoded, x).clamp(max=MAX_PSNR_DB).mean()
                 theirs = psnr(mean.expand_as(x), x).clamp(max=MAX_PSNR_DB).mean()
                 more = [measure(decoded, x).mean() for measure in self._measures.values()]
-                sums += len(x) * torch.stack([terms["reconstruction"], terms["kl"], ours, theirs, *more]).double()
+                sums += len(x) * wide(torch.stack([terms["reconstruction"], terms["kl"], ours, theirs, *more]))
                 num_examples += len(x)
                 latents.append(center.float().cpu())
         reconstruction, kl, ours_db, theirs_db, *more = (sums / num_examples).tolist()

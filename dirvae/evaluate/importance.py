@@ -18,6 +18,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.float64 import wide, wide_device
 from dirvae.latents import Posterior
 from dirvae.seeding import Purpose, derive_seed
 
@@ -33,6 +34,8 @@ NUM_PILOTS = 200
 @dataclass(frozen=True, eq=False)
 class ImportanceEstimate:
     """The importance sampling estimates of each example, in nats: (num,) float64 each.
+
+    They are on the model's device, or on the CPU if that device has no float64.
 
     `bound` (the ELBO) = -`reconstruction` - `kl`, always of the posterior; if that is the proposal, it uses the same
     draws as `log_likelihood`, which is then at least as large. `effective_samples` is (Σw)²/Σw², from 1 to the number
@@ -213,11 +216,11 @@ def _estimate_rows(
 
 
 def _draw(model: AutoEncoder, x: Tensor, proposal: Posterior, samples: int, generator: Generator) -> _Draws:
-    nothing = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    nothing = torch.zeros(len(x), dtype=torch.float64, device=wide_device(x.device))
     draws = _Draws(samples, nothing, nothing, nothing - math.inf, nothing - math.inf)
     for _ in range(samples):
         z, log_ratio = model.latent.weighted_draw(proposal, generator)
-        log_likelihood = model.likelihood.log_prob(x, model.decode_raw(z)).double()
+        log_likelihood = wide(model.likelihood.log_prob(x, model.decode_raw(z)))
         log_weight = log_likelihood + log_ratio
         draws.likelihoods = draws.likelihoods + log_likelihood
         draws.ratios = draws.ratios + log_ratio

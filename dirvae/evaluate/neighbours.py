@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dirvae.float64 import wide
+
 __all__ = ["neighbour_errors"]
 
 
@@ -35,7 +37,8 @@ def neighbour_errors(
             f"{len(train)} latents to compare with and {len(test)} to classify; {largest} neighbours need at least "
             f"{largest} and 1."
         )
-    train, test = train.flatten(1).double(), test.flatten(1).double()
+    train, test = wide(train.flatten(1)), wide(test.flatten(1))
+    train_labels, test_labels = train_labels.to(train.device), test_labels.to(test.device)
     center = train.mean(0)  # far from the origin, differences of squares would keep no digit of the distances
     train, test = train - center, test - center
     squares = train.square().sum(1)

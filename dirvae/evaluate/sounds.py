@@ -72,7 +72,7 @@ class HeldOutSounds:
                 latents.append(out.latent.movedim(1, 2)[is_real].cpu())
         if not rows:
             raise ValueError("no batch was given to evaluate.")
-        joined = {name: torch.cat([row[name].double().cpu() for row in rows]) for name in rows[0]}
+        joined = {name: torch.cat([row[name].cpu().double() for row in rows]) for name in rows[0]}
         used = latent_usage(torch.cat(latents)) if latents else {}
         return {**_means(joined, model.nats_per_unit), **used, "examples": len(joined["kl"])}
 

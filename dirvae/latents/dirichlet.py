@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from dirvae.float64 import narrow, wide
 from dirvae.latents.cells import along_components
 from dirvae.latents.dense import Dense, at_least_float32
 from dirvae.latents.dirichlet_density import (
@@ -69,7 +70,7 @@ class DirichletPosterior:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density at `z` (batch, K, *grid) in nats, summed over the grid: (batch,), in the dtype of `z`."""
-        return self.log_prob_of_log(z.double().log()).to(z.dtype)
+        return narrow(self.log_prob_of_log(wide(z).log()), z)
 
     def log_prob_of_log(self, log_z: Tensor) -> Tensor:
         """Log density at exp(`log_z`): what `log_prob` gives, also where z itself underflows to 0."""
@@ -179,7 +180,7 @@ class Dirichlet(SimplexLatent):
             concentration = read_concentration(self.head, features, self.scale, model_size=self.model_size)
             posterior = DirichletPosterior(concentration, self.estimator)
             if self.training and self.moment_prior is not None:
-                seen = concentration.detach().double()
+                seen = wide(concentration.detach())
                 self.moment_prior.update(seen / seen.sum(1, keepdim=True), dirichlet_mean_square(seen))
             return posterior
 

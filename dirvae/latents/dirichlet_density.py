@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from dirvae.float64 import narrow, wide
 from dirvae.latents.cells import limit_at_zero, sum_over_cells
 from dirvae.latents.estimators import Estimator, exact_log_gamma
 
@@ -40,9 +41,9 @@ def dirichlet_log_prob(log_z: Tensor, concentration: Tensor) -> Tensor:
 
     With respect to the first K - 1 components, as in SciPy. Where shares are 0: see `log_power`.
     """
-    a = concentration.double()
-    cells = torch.lgamma(a.sum(1)) + log_power(log_z.double(), a - 1) - torch.lgamma(a).sum(1)
-    return sum_over_cells(cells).to(log_z.dtype)
+    a = wide(concentration)
+    cells = torch.lgamma(a.sum(1)) + log_power(wide(log_z), a - 1) - torch.lgamma(a).sum(1)
+    return narrow(sum_over_cells(cells), log_z)
 
 
 def log_power(log_z: Tensor, power: Tensor) -> Tensor:
@@ -58,14 +59,14 @@ def dirichlet_kl(concentration: Tensor, prior_concentration: Tensor) -> Tensor:
     `concentration` is (batch, K, *grid), the prior's broadcasts to it. Returns (batch,) in the dtype of
     `concentration`.
     """
-    a, b = concentration.double(), prior_concentration.double()
+    a, b = wide(concentration), wide(prior_concentration)
     if b.dim() != a.dim() or b.shape[1] != a.shape[1]:
         b = b.expand_as(a)
     total_a, total_b = a.sum(1, keepdim=True), b.sum(1, keepdim=True)
     normaliser = torch.lgamma(total_a) - torch.lgamma(total_b)
     parts = torch.lgamma(b) - torch.lgamma(a) + (a - b) * (torch.digamma(a) - torch.digamma(total_a))
     cells = normaliser.squeeze(1) + parts.sum(1)
-    return sum_over_cells(cells).to(concentration.dtype)
+    return narrow(sum_over_cells(cells), concentration)
 
 
 def multigamma_kl(concentration: Tensor, prior_concentration: Tensor) -> Tensor:
@@ -75,8 +76,8 @@ def multigamma_kl(concentration: Tensor, prior_concentration: Tensor) -> Tensor:
     bounds the divergence on the simplex from above, and also counts the total, which normalising throws away
     (Joo et al. 2019, arXiv 1901.02739, equation 3).
     """
-    parts = gamma_kl(concentration.double(), prior_concentration.double())
-    return sum_over_cells(parts.sum(1)).to(concentration.dtype)
+    parts = gamma_kl(wide(concentration), wide(prior_concentration))
+    return narrow(sum_over_cells(parts.sum(1)), concentration)
 
 
 def gamma_kl(shape: Tensor, prior_shape: Tensor) -> Tensor:

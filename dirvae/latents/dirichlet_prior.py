@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from dirvae.float64 import KeepsFloat64, narrow, wide
 
 __all__ = ["MomentPrior", "check_prior", "concentration_from_moments", "prior_concentration"]
 
@@ -60,14 +62,15 @@ def concentration_from_moments(mean: Tensor, mean_square: Tensor) -> Tensor:
     return ((mean - mean_square) / variance).mean() * mean
 
 
-class MomentPrior(nn.Module):
+class MomentPrior(KeepsFloat64):
     """A Dirichlet prior's concentration, fitted by the method of moments to the posteriors that pass by.
 
     `start`: the concentration to begin with, as for `prior_concentration`; it stands during `burn_in` updates.
     `decay`: of the exponential moving averages of the two moments, which begin as plain averages.
     `minimum`, `maximum`: limits of every fitted concentration, within [1e-6, 1e6] themselves.
-    All state is in buffers, so a checkpoint holds it; an update waits for nothing on the device, and one whose
-    moments are not finite changes nothing. Raises ValueError for a setting out of range.
+    All state is in buffers, so a checkpoint holds it; an update waits for nothing on a device that has float64, and one
+    whose moments are not finite changes nothing. On a device without float64 the moments stay on the CPU.
+    Raises ValueError for a setting out of range.
     """
 
     concentration: Tensor
@@ -102,13 +105,14 @@ class MomentPrior(nn.Module):
     @torch.no_grad()
     def update(self, mean: Tensor, mean_square: Tensor) -> None:
         """Take in the E[z_k] and E[z_k²] of posteriors, each (batch, K, *grid); every grid cell counts."""
-        seen = torch.stack([value.double().movedim(1, -1).flatten(0, -2).mean(0) for value in (mean, mean_square)])
-        kept = (self.num_updates / (self.num_updates + 1.0)).clamp(max=self.decay)
+        seen = torch.stack([wide(value).movedim(1, -1).flatten(0, -2).mean(0) for value in (mean, mean_square)])
+        before, counted = (value.to(seen.device) for value in (self.concentration, self.num_updates))
+        kept = (counted / (counted + 1.0)).clamp(max=self.decay)
         moments = kept * self.moments + (1 - kept) * seen
         is_finite = seen.isfinite().all()
-        num_updates = self.num_updates + is_finite
+        num_updates = counted + is_finite
         fitted = concentration_from_moments(moments[0], moments[1]).clamp(self.minimum, self.maximum)
         is_ready = is_finite & (num_updates > self.burn_in)
-        self.concentration.copy_(torch.where(is_ready, fitted, self.concentration))
+        self.concentration.copy_(narrow(torch.where(is_ready, fitted, before), self.concentration))
         self.moments.copy_(torch.where(is_finite, moments, self.moments))
         self.num_updates.copy_(num_updates)

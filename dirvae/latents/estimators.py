@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+from dirvae.float64 import narrow, wide, wide_exponential
+
 __all__ = [
     "ESTIMATORS",
     "Estimator",
@@ -80,10 +82,10 @@ def weibull_log_gamma(concentration: Tensor, generator: Generator | None = None)
     1803.01328). The minimum keeps the gamma's mean, λ = a/Γ(1 + s), and has a s (ψ(1 + s) + γ) = 1.
     Exact at a = 1, close above, too narrow in its logarithm far below.
     """
-    a = concentration.double()
+    a = wide(concentration)
     power = _weibull_power(a)
     log_scale = a.log() - torch.lgamma(1 + power)
-    return (log_scale + power * _exponential(a, generator).log()).to(concentration.dtype)
+    return narrow(log_scale + power * wide_exponential(concentration, generator).log(), concentration)
 
 
 def _weibull_power(a: Tensor) -> Tensor:

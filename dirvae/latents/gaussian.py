@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from dirvae.float64 import narrow, wide, wide_here
 from dirvae.latents.cells import along_components, sum_over_cells
 from dirvae.latents.dense import Dense, at_least_float32
 from dirvae.latents.latent import Latent, Posterior
@@ -41,10 +42,10 @@ class GaussianPosterior:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density at `z` (batch, K, *grid) in nats, summed over the grid: (batch,), in the dtype of `z`."""
-        scale = self.scale.double()
-        standard = (z.double() - self.mean.double()) / scale
+        scale = wide(self.scale)
+        standard = (wide(z) - wide(self.mean)) / scale
         parts = -0.5 * standard.square() - scale.log() - 0.5 * math.log(2 * math.pi)
-        return sum_over_cells(parts.sum(1)).to(z.dtype)
+        return narrow(sum_over_cells(parts.sum(1)), z)
 
     def __repr__(self) -> str:
         return f"GaussianPosterior(mean={tuple(self.mean.shape)}, scale={tuple(self.scale.shape)})"
@@ -106,6 +107,6 @@ class Gaussian(Latent):
 
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence from the standard normal in nats, summed over the grid: (batch,) float32."""
-        mean, scale = (posterior.parameters[name].double() for name in ("mean", "scale"))
+        mean, scale = (wide_here(posterior.parameters[name]) for name in ("mean", "scale"))
         parts = 0.5 * (mean.square() + scale.square() - 1) - scale.log()
         return sum_over_cells(parts.sum(1)).float()

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from dirvae.float64 import wide, wide_exponential
+
 __all__ = [
     "beta_log_prob",
     "kumaraswamy_kl_from_beta",
@@ -41,7 +43,9 @@ def log_complement(log_p: Tensor) -> Tensor:
 
 def log_kumaraswamy_rsample(a: Tensor, b: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
     """One differentiable draw v as (log v, log(1 - v)): by the inverse CDF, log u = -E with E ~ Exp(1)."""
-    surprise = torch.empty_like(b).exponential_(generator=generator) / b  # 1 - v^a = exp(-surprise)
+    noise = wide_exponential(b, generator)
+    a, b = wide(a), wide(b)
+    surprise = noise / b  # 1 - v^a = exp(-surprise)
     log_v = log_complement(-surprise) / a
     is_tail = surprise > FAR_TAIL_NATS  # v = 1 - exp(-surprise)/a is 1 in float64
     log_rest = log_complement(torch.where(is_tail, -1.0, log_v))

@@ -7,6 +7,7 @@ from typing import Protocol, cast
 import torch
 from torch import Generator, Tensor, nn
 
+from dirvae.float64 import wide
 from dirvae.metrics import active_units, components_in_use
 
 __all__ = ["Latent", "Posterior", "Prior", "SimplexLatent", "SimplexPosterior", "SimplexPrior"]
@@ -109,10 +110,11 @@ class Latent(nn.Module):
     def weighted_draw(self, posterior: Posterior, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         """One draw z and its importance weight, log prior(z) - log posterior(z): what a sampled bound is made of.
 
-        (batch, model_size, *grid) and (batch,) float64, differentiable; the weights' mean is -kl.
+        (batch, model_size, *grid) and (batch,) float64, differentiable; the weights' mean is -kl. Weights are on the
+        CPU if the device has no float64.
         """
         z = posterior.rsample(generator)
-        return z, self.prior.log_prob(z.double()) - posterior.log_prob(z.double())
+        return z, self.prior.log_prob(wide(z)) - posterior.log_prob(wide(z))
 
     def components_in_use(self, latents: Tensor) -> Tensor:
         """Which components of `latents` (num, model_size, *grid), means of posteriors, tell anything: (K,) bool."""
@@ -129,7 +131,7 @@ class SimplexLatent(Latent):
     def weighted_draw(self, posterior: Posterior, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         on_simplex, prior = cast(SimplexPosterior, posterior), cast(SimplexPrior, self.prior)
         drawn = on_simplex.log_rsample(generator)
-        log_z = torch.log_softmax(drawn.double(), dim=1)
+        log_z = torch.log_softmax(wide(drawn), dim=1)
         return drawn.exp(), prior.log_prob_of_log(log_z) - on_simplex.log_prob_of_log(log_z)
 
     def components_in_use(self, latents: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from dirvae.float64 import narrow, wide
 from dirvae.latents.cells import along_components
 from dirvae.latents.dense import Dense, at_least_float32
 from dirvae.latents.dirichlet_prior import prior_concentration
@@ -60,7 +61,7 @@ class LogisticNormalPosterior:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density at `z` (batch, K, *grid) in nats, summed over the grid: (batch,), in the dtype of `z`."""
-        return self.log_prob_of_log(z.double().log()).to(z.dtype)
+        return narrow(self.log_prob_of_log(wide(z).log()), z)
 
     def log_prob_of_log(self, log_z: Tensor) -> Tensor:
         """Log density at exp(`log_z`): what `log_prob` gives, also where z itself underflows to 0."""
@@ -80,13 +81,13 @@ class LogisticNormalPrior:
     @property
     def mean(self) -> Tensor:
         """Expected share of each component, by quadrature: (K,), sums to 1."""
-        return self._moments()[0].to(self.location.dtype)
+        return self._moments()[0].to(self.location.dtype).to(self.location.device)
 
     @property
     def stddev(self) -> Tensor:
         """Standard deviation of each component, by quadrature: (K,)."""
         mean, mean_square = self._moments()
-        return (mean_square - mean.square()).clamp(min=0).sqrt().to(self.location.dtype)
+        return (mean_square - mean.square()).clamp(min=0).sqrt().to(self.location.dtype).to(self.location.device)
 
     def over(self, num: int, *grid: int) -> LogisticNormalPosterior:
         """The prior as a distribution over `num` examples on a grid."""
@@ -109,7 +110,7 @@ class LogisticNormalPrior:
 
     def _moments(self) -> tuple[Tensor, Tensor]:
         """E[z] and E[z²]: each (K,) float64."""
-        mean, mean_square = logistic_normal_moments(self.location[None].double(), self.scale[None].double())
+        mean, mean_square = logistic_normal_moments(wide(self.location[None]), wide(self.scale[None]))
         return mean[0], mean_square[0]
 
 

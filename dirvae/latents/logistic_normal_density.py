@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor
 
+from dirvae.float64 import narrow, wide, wide_here
 from dirvae.latents.cells import limit_at_zero, sum_over_cells
 
 __all__ = [
@@ -29,15 +30,16 @@ def logistic_normal_log_prob(log_z: Tensor, location: Tensor, scale: Tensor) -> 
     With respect to the first K - 1 components: the joint density of the logits log z + c, the shift c integrated
     out, over Π z_k. -inf where a share is 0: there the normal falls faster than any power rises.
     """
-    is_zero = log_z.isneginf()
-    log_share, precision = torch.where(is_zero, 0.0, log_z.double()), scale.double().pow(-2)
+    wide_log_z = wide(log_z)
+    is_zero = wide_log_z.isneginf()
+    log_share, precision = torch.where(is_zero, 0.0, wide_log_z), wide(scale).pow(-2)
     total = precision.sum(1, keepdim=True)
-    offset = log_share - location.double()
+    offset = log_share - wide(location)
     offset = offset - (precision * offset).sum(1, keepdim=True) / total
     size = log_z.shape[1]
     parts = 0.5 * precision.log() - 0.5 * precision * offset.square() - log_share
     cells = parts.sum(1) - 0.5 * total.squeeze(1).log() - 0.5 * (size - 1) * math.log(2 * math.pi)
-    return sum_over_cells(cells + limit_at_zero(is_zero.sum(1))).to(log_z.dtype)
+    return narrow(sum_over_cells(cells + limit_at_zero(is_zero.sum(1))), log_z)
 
 
 def logistic_normal_kl(location: Tensor, scale: Tensor, prior_location: Tensor, prior_scale: Tensor) -> Tensor:
@@ -46,9 +48,9 @@ def logistic_normal_kl(location: Tensor, scale: Tensor, prior_location: Tensor, 
     (batch, K, *grid), the prior's broadcast. With precisions w and v, shares of the total v/Σv, and the offset of the
     locations centred by them: ½ Σ [log w/v + v/w (1 - v/Σv) + v offset²] - ½ log Σw/Σv - ½ (K - 1).
     """
-    w, v = scale.double().pow(-2), prior_scale.double().pow(-2).expand_as(scale)
+    w, v = wide_here(scale).pow(-2), wide_here(prior_scale).pow(-2).expand_as(scale)
     total_w, total_v = w.sum(1, keepdim=True), v.sum(1, keepdim=True)
-    offset = location.double() - prior_location.double()
+    offset = wide_here(location) - wide_here(prior_location)
     offset = offset - (v * offset).sum(1, keepdim=True) / total_v
     parts = (w / v).log() + v / w * (1 - v / total_v) + v * offset.square()
     cells = 0.5 * (parts.sum(1) - (total_w / total_v).log().squeeze(1) - (location.shape[1] - 1))
@@ -57,8 +59,8 @@ def logistic_normal_kl(location: Tensor, scale: Tensor, prior_location: Tensor, 
 
 def logit_kl(location: Tensor, scale: Tensor, prior_location: Tensor, prior_scale: Tensor) -> Tensor:
     """KL divergence in nats of the K independent logits: shapes as for `logistic_normal_kl`, and never below it."""
-    ratio = (scale.double() / prior_scale.double()).square()
-    offset = (location.double() - prior_location.double()) / prior_scale.double()
+    ratio = (wide_here(scale) / wide_here(prior_scale)).square()
+    offset = (wide_here(location) - wide_here(prior_location)) / wide_here(prior_scale)
     cells = 0.5 * (ratio + offset.square() - 1 - ratio.log()).sum(1)
     return sum_over_cells(cells).to(location.dtype)
 
@@ -68,6 +70,6 @@ def dirichlet_to_logits(concentration: Tensor) -> tuple[Tensor, Tensor]:
 
     The Laplace approximation in the softmax basis: see `dirvae.latents.estimators.laplace_logits`.
     """
-    log_a = concentration.double().log()
+    log_a = wide(concentration).log()
     location, scale = log_a - log_a.mean(), (-0.5 * log_a).exp()
-    return location.to(concentration.dtype), scale.to(concentration.dtype)
+    return narrow(location, concentration), narrow(scale, concentration)

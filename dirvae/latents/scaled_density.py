@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dirvae.float64 import narrow, wide
 from dirvae.latents.cells import sum_over_cells
 from dirvae.latents.dirichlet_density import dirichlet_kl, log_power, multigamma_kl
 
@@ -40,10 +41,10 @@ def scaled_dirichlet_log_prob(log_z: Tensor, concentration: Tensor, log_rate: Te
     (Monti, Mateu-Figueras and Pawlowsky-Glahn 2011, "Notes on the scaled Dirichlet distribution"): the joint
     density of the gammas with their total integrated out.
     """
-    a, log_b, log_share = concentration.double(), log_rate.double(), log_z.double()
+    a, log_b, log_share = wide(concentration), wide(log_rate), wide(log_z)
     total = a.sum(1)
     cells = torch.lgamma(total) + (a * log_b - torch.lgamma(a)).sum(1) + log_power(log_share, a - 1)
-    return sum_over_cells(cells - total * torch.logsumexp(log_b + log_share, dim=1)).to(log_z.dtype)
+    return narrow(sum_over_cells(cells - total * torch.logsumexp(log_b + log_share, dim=1)), log_z)
 
 
 def scaled_dirichlet_kl(concentration: Tensor, log_rate: Tensor, prior_concentration: Tensor) -> Tensor:
@@ -52,10 +53,10 @@ def scaled_dirichlet_kl(concentration: Tensor, log_rate: Tensor, prior_concentra
     KL(Dir(a) ‖ Dir(prior)) + Σ prior_k log b_k + Σprior · E log Σ w_k/b_k, w ~ Dir(a): exact, by quadrature.
     Takes memory for 64 float64 numbers a concentration.
     """
-    a = concentration.double()
-    log_b = _centred(a, log_rate.double())
+    a = wide(concentration)
+    log_b = _centred(a, wide(log_rate))
     excess = _integral(_transform_gap(a, log_b))
-    return _kl(a, log_b, prior_concentration, excess).to(concentration.dtype)
+    return narrow(_kl(a, log_b, prior_concentration, excess), concentration)
 
 
 def scaled_dirichlet_jensen_kl(concentration: Tensor, log_rate: Tensor, prior_concentration: Tensor) -> Tensor:
@@ -64,9 +65,9 @@ def scaled_dirichlet_jensen_kl(concentration: Tensor, log_rate: Tensor, prior_co
     Tight where the rates are equal; otherwise looser by about Σprior/(2 (Σa + 1)) times the squared relative spread
     of 1/b, which is little for a sharp posterior.
     """
-    a = concentration.double()
-    log_b = _centred(a, log_rate.double())
-    return _kl(a, log_b, prior_concentration, _log_mean_scale(a, log_b)).to(concentration.dtype)
+    a = wide(concentration)
+    log_b = _centred(a, wide(log_rate))
+    return narrow(_kl(a, log_b, prior_concentration, _log_mean_scale(a, log_b)), concentration)
 
 
 def scaled_multigamma_kl(concentration: Tensor, log_rate: Tensor, prior_concentration: Tensor) -> Tensor:
@@ -75,13 +76,13 @@ def scaled_multigamma_kl(concentration: Tensor, log_rate: Tensor, prior_concentr
     The multi-gamma form. An upper bound of `scaled_dirichlet_kl` too, since normalising loses the total; looser
     than `scaled_dirichlet_jensen_kl` by KL(Gamma(Σa, 1) ‖ Gamma(Σprior, Σprior/Σa)).
     """
-    a = concentration.double()
-    log_b = _centred(a, log_rate.double())
-    prior = prior_concentration.double().expand_as(a)
+    a = wide(concentration)
+    log_b = _centred(a, wide(log_rate))
+    prior = wide(prior_concentration).expand_as(a)
     total, prior_total = a.sum(1), prior.sum(1)
     of_rates = (prior * log_b).sum(1) + prior_total * (_log_mean_scale(a, log_b) + (total / prior_total).log())
     cells = sum_over_cells(of_rates + prior_total - total) + multigamma_kl(a, prior)
-    return cells.to(concentration.dtype)
+    return narrow(cells, concentration)
 
 
 def scaled_dirichlet_mean(concentration: Tensor, log_rate: Tensor) -> Tensor:
@@ -89,18 +90,18 @@ def scaled_dirichlet_mean(concentration: Tensor, log_rate: Tensor) -> Tensor:
 
     E[x_k/Σx] = ∫ E[x_k exp(-t Σx)] dt = a_k ∫ σ(s - log b_k) Π_j (1 + e^s/b_j)^(-a_j) ds.
     """
-    a = concentration.double()
-    log_b = _centred(a, log_rate.double())
+    a = wide(concentration)
+    log_b = _centred(a, wide(log_rate))
     nodes, step = _nodes(a, log_b, *ENOUGH_FOR_MEAN)
     ours, reference = _transforms(a, log_b, nodes)
     density = torch.sigmoid(nodes - log_b.unsqueeze(-1)) * ours - torch.sigmoid(nodes) * reference
     share = a * (1 / a.sum(1, keepdim=True) + (density * step).sum(-1))
     share = share.clamp(min=0)
-    return (share / share.sum(1, keepdim=True)).to(concentration.dtype)
+    return narrow(share / share.sum(1, keepdim=True), concentration)
 
 
 def _kl(a: Tensor, log_b: Tensor, prior_concentration: Tensor, expected_log_scale: Tensor) -> Tensor:
-    prior = prior_concentration.double().expand_as(a)
+    prior = wide(prior_concentration).expand_as(a)
     cells = (prior * log_b).sum(1) + prior.sum(1) * expected_log_scale
     return dirichlet_kl(a, prior) + sum_over_cells(cells)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
+from dirvae.float64 import narrow, wide
 from dirvae.latents.cells import along_components
 from dirvae.latents.dense import Dense, at_least_float32
 from dirvae.latents.dirichlet import (
@@ -66,7 +67,7 @@ class ScaledDirichletPosterior:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density at `z` (batch, K, *grid) in nats, summed over the grid: (batch,), in the dtype of `z`."""
-        return self.log_prob_of_log(z.double().log()).to(z.dtype)
+        return narrow(self.log_prob_of_log(wide(z).log()), z)
 
     def log_prob_of_log(self, log_z: Tensor) -> Tensor:
         """Log density at exp(`log_z`): what `log_prob` gives, also where z itself underflows to 0."""

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from dirvae.float64 import narrow, wide
 from dirvae.latents.cells import limit_at_zero, sum_over_cells
 from dirvae.latents.dense import Dense, at_least_float32
 from dirvae.latents.dirichlet_prior import check_prior
@@ -86,8 +87,8 @@ class StickBreakingPosterior:
     @property
     def mean(self) -> Tensor:
         """Expected point of the simplex: (batch, K, *grid), sums to 1 over axis 1; the breaks are independent."""
-        log_v = log_kumaraswamy_moment(self.a.double(), self.b.double())
-        return log_sticks_to_shares(log_v, log_complement(log_v)).exp().to(self.a.dtype)
+        log_v = log_kumaraswamy_moment(wide(self.a), wide(self.b))
+        return narrow(log_sticks_to_shares(log_v, log_complement(log_v)).exp(), self.a)
 
     def widened(self, width: float) -> StickBreakingPosterior:
         """Breaks v of the same median and √width times the spread of log v, as long as a and b are within [1e-3, 1e4].
@@ -95,17 +96,17 @@ class StickBreakingPosterior:
         a over √width, and the b that keeps the median, 1 - 2^(-1/b) = median^a. Of small breaks, the variance of v
         itself grows by more.
         """
-        a, b, factor = self.a.double(), self.b.double(), math.sqrt(width)
+        a, b, factor = wide(self.a), wide(self.b), math.sqrt(width)
         log_power = log_complement(-math.log(2) / b) / factor
         wider = a / factor, -math.log(2) / log_complement(log_power)
         return StickBreakingPosterior(
-            *(value.clamp(MIN_PARAMETER, MAX_PARAMETER).to(self.a.dtype) for value in wider)
+            *(narrow(value.clamp(MIN_PARAMETER, MAX_PARAMETER), self.a) for value in wider)
         )
 
     def log_rsample(self, generator: Generator | None = None) -> Tensor:
         """Log of one differentiable draw: (batch, K, *grid), finite even where the draw underflows to 0."""
-        log_v, log_rest = log_kumaraswamy_rsample(self.a.double(), self.b.double(), generator)
-        return log_sticks_to_shares(log_v, log_rest).to(self.a.dtype)
+        log_v, log_rest = log_kumaraswamy_rsample(self.a, self.b, generator)
+        return narrow(log_sticks_to_shares(log_v, log_rest), self.a)
 
     def rsample(self, generator: Generator | None = None) -> Tensor:
         """One differentiable draw: (batch, K, *grid), sums to 1 over axis 1."""
@@ -116,15 +117,15 @@ class StickBreakingPosterior:
 
         With respect to the first K - 1 components.
         """
-        return self.log_prob_of_log(z.double().log()).to(z.dtype)
+        return narrow(self.log_prob_of_log(wide(z).log()), z)
 
     def log_prob_of_log(self, log_z: Tensor) -> Tensor:
         """Log density at exp(`log_z`): what `log_prob` gives, also where z itself underflows to 0."""
-        a, b = self.a.double(), self.b.double()
-        log_v, log_rest, log_left = log_shares_to_breaks(log_z.double().clamp(min=LOG_OF_ZERO))
+        a, b, log_share = wide(self.a), wide(self.b), wide(log_z)
+        log_v, log_rest, log_left = log_shares_to_breaks(log_share.clamp(min=LOG_OF_ZERO))
         breaks = kumaraswamy_log_prob(log_v, log_rest, a, b) - log_left
-        cells = breaks.sum(1) + limit_at_zero(order_at_zero(log_z, a, b))
-        return sum_over_cells(cells).to(log_z.dtype)
+        cells = breaks.sum(1) + limit_at_zero(order_at_zero(log_share, a, b))
+        return narrow(sum_over_cells(cells), log_z)
 
     def __repr__(self) -> str:
         return f"StickBreakingPosterior(a={tuple(self.a.shape)})"
@@ -139,14 +140,15 @@ class StickBreakingPrior:
     @property
     def mean(self) -> Tensor:
         """Expected share of each component: (K,), sums to 1."""
-        return self._mean().to(self.b.dtype)
+        return self._mean().to(self.b.dtype).to(self.b.device)
 
     @property
     def stddev(self) -> Tensor:
         """Standard deviation of each component: (K,)."""
-        b = self.b.double()
+        b = wide(self.b)
         mean_square = self._over_breaks(2 / ((1 + b) * (2 + b)), b / (2 + b))  # E v², E (1 - v)²
-        return (mean_square - self._mean().square()).clamp(min=0).sqrt().to(self.b.dtype)
+        stddev = (mean_square - self._mean().square()).clamp(min=0).sqrt()
+        return stddev.to(self.b.dtype).to(self.b.device)
 
     def over(self, num: int, *grid: int) -> StickBreakingPosterior:
         """The prior as a distribution over `num` examples on a grid: Beta(1, b) is Kumaraswamy(1, b)."""
@@ -160,19 +162,20 @@ class StickBreakingPrior:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density of `z` (batch, K, *grid) in nats, summed over the grid: (batch,), in the dtype of `z`."""
-        return self.log_prob_of_log(z.double().log()).to(z.dtype)
+        return narrow(self.log_prob_of_log(wide(z).log()), z)
 
     def log_prob_of_log(self, log_z: Tensor) -> Tensor:
         """Log density of exp(`log_z`), also where that underflows to 0."""
-        log_v, log_rest, log_left = log_shares_to_breaks(log_z.double().clamp(min=LOG_OF_ZERO))
-        b = self.b.double().view(1, -1, *(1,) * (log_z.dim() - 2))
+        log_share = wide(log_z)
+        log_v, log_rest, log_left = log_shares_to_breaks(log_share.clamp(min=LOG_OF_ZERO))
+        b = wide(self.b).view(1, -1, *(1,) * (log_z.dim() - 2))
         a = torch.ones_like(b)
         breaks = beta_log_prob(log_v, log_rest, a, b) - log_left
-        cells = breaks.sum(1) + limit_at_zero(order_at_zero(log_z, a, b))
-        return sum_over_cells(cells).to(log_z.dtype)
+        cells = breaks.sum(1) + limit_at_zero(order_at_zero(log_share, a, b))
+        return narrow(sum_over_cells(cells), log_z)
 
     def _mean(self) -> Tensor:
-        v = 1 / (1 + self.b.double())
+        v = 1 / (1 + wide(self.b))
         return self._over_breaks(v, 1 - v)
 
     def _over_breaks(self, of_v: Tensor, of_rest: Tensor) -> Tensor:
@@ -222,10 +225,11 @@ class StickBreaking(SimplexLatent):
 
     def kl(self, posterior: Posterior) -> Tensor:
         """KL divergence from the prior in nats, summed over breaks and grid: (batch,) float32."""
-        a, b = (posterior.parameters[name].double() for name in ("a", "b"))
-        prior_b = self.prior_b.double().view(1, -1, *(1,) * (a.dim() - 2)).expand_as(b)
+        of_a, of_b = (posterior.parameters[name] for name in ("a", "b"))
+        a, b = wide(of_a), wide(of_b)
+        prior_b = wide(self.prior_b).view(1, -1, *(1,) * (a.dim() - 2)).expand_as(b)
         breaks = kumaraswamy_kl_from_beta(a, b, torch.ones_like(b), prior_b)
-        return sum_over_cells(breaks.sum(1)).float()
+        return sum_over_cells(breaks.sum(1)).float().to(of_a.device)
 
 
 def _head(model_size: int, start: float) -> Dense:

@@ -294,8 +294,13 @@ def clips_of(settings: AudioData) -> Callable[[Any], SoundClips]:
 
 
 def _read_batch(settings: AudioData, batch: FeedBatch) -> SoundClips:
+    from dirvae.float64 import has_float64
     from dirvae.networks.audio.variation import equalised, varied
 
+    if not has_float64(batch.data.device):
+        raise ConfigError(
+            f"device {batch.data.device} has no float64, which gradients of sound need here. Give --device cpu."
+        )
     clips = clips_of(settings)(batch.source).to(batch.data.device)
     if settings.is_varied:
         clips = varied(

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from dirvae.float64 import wide
+
 __all__ = ["Meter"]
 
 
@@ -20,8 +22,8 @@ class Meter:
     def add(self, values: Mapping[str, Tensor], is_finite: Tensor) -> None:
         """Count one step: scalars by name, the same names every time, and whether the step counts."""
         self._names = tuple(values)
-        row = torch.stack([*(value.detach().float() for value in values.values()), is_finite.float()]).double()
-        row = torch.where(is_finite, row, torch.zeros_like(row))
+        row = torch.stack([*(value.detach().float() for value in values.values()), is_finite.float()])
+        row = wide(torch.where(is_finite, row, torch.zeros_like(row)))
         self._sums = row if self._sums is None else self._sums + row
 
     def take(self) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ def quick_reports() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("curves", "sound_charts", "spectrograms"):
+        for module in ("sound_charts", "spectrograms"):
             patch.setattr(f"dirvae.explore.{module}.draw_chart", lambda name, draw, **look: "<svg></svg>")
         yield
     torch.set_num_threads(before)

@@ -14,6 +14,7 @@ from dirvae.ddsp.curve import Curve, exact_rate
 from dirvae.ddsp.pitch.tracking import highest_pitch, track_f0
 from dirvae.ddsp.spectral_loss import MultiScaleSpectralLoss
 from dirvae.ddsp.synthesiser import Controls, SynthesisedSound, Synthesiser
+from dirvae.float64 import wide, wide_device
 from dirvae.latents import Latent, Posterior, named_latent
 from dirvae.latents.dense import Standardise
 from dirvae.losses import masked_mean
@@ -195,7 +196,8 @@ class AudioVAE(nn.Module):
     def track_f0(self, samples: Tensor) -> Tensor:
         """The pitch of sounds (batch, time) as the model reads it: (batch, row) Hz, by `dirvae.ddsp.track_f0`."""
         top = highest_pitch(self.sample_rate)
-        tracked = track_f0(samples, self.sample_rate, rate=self.control_rate, highest=top)
+        place = wide_device(samples.device)
+        tracked = track_f0(samples.to(place), self.sample_rate, rate=self.control_rate, highest=top)
         return tracked.f0.values.to(samples.device)
 
     def decode(self, latent: Tensor | None, f0: Tensor, loudness: Tensor) -> Controls:
@@ -292,8 +294,9 @@ class AudioVAE(nn.Module):
 
     def rows_within(self, lengths: Tensor, num_rows: int) -> Tensor:
         """Which of `num_rows` rows stand within the first `lengths` (batch,) samples: (batch, row) bool."""
-        rows = torch.arange(num_rows, device=lengths.device).double()
-        return rows * float(self.sample_rate / self.control_rate) < lengths[:, None]
+        rows = wide(torch.arange(num_rows, device=lengths.device))
+        is_within = rows * float(self.sample_rate / self.control_rate) < lengths.to(rows.device)[:, None]
+        return is_within.to(lengths.device)
 
     def _row_posterior(self, clips: SoundClips) -> Posterior | None:
         """The posterior of every row as an example of its own, (batch · row, component); None without a latent."""

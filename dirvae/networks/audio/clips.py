@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dirvae.ddsp.curve import check_tensor, exact_rate
+from dirvae.float64 import narrow, wide_device
 
 __all__ = ["SoundClips", "shifted_rows"]
 
@@ -118,7 +119,7 @@ def shifted_rows(values: Tensor, start_rows: Tensor) -> Tensor:
     """
     before = torch.cat((values[:, :1], values[:, :-1]), 1)
     behind = torch.cat((values[:, 1:], values[:, -1:]), 1)
-    shift = start_rows.to(values.dtype)[:, None]
+    shift = narrow(start_rows, values)[:, None]
     return torch.where(shift > 0, torch.lerp(values, before, shift), torch.lerp(values, behind, -shift))
 
 
@@ -131,5 +132,5 @@ def _curve(batch: Any, name: str, device: torch.device, rate: Fraction) -> Tenso
             f"with curves=({name!r}, …)."
         )
     values = torch.as_tensor(found).to(device).float()
-    starts = torch.as_tensor(batch.fields[f"{name}@start"]).to(device).double() * float(rate)
+    starts = torch.as_tensor(batch.fields[f"{name}@start"]).to(wide_device(device)).double() * float(rate)
     return shifted_rows(values, starts)

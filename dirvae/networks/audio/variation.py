@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 from dirvae.ddsp.curve import check_tensor
 from dirvae.ddsp.fft_lengths import fast_length
 from dirvae.ddsp.loudness import loudness_curve
+from dirvae.float64 import narrow, wide
 from dirvae.networks.audio.clips import SoundClips
 
 __all__ = ["equalised", "longest_source", "resampled", "varied"]
@@ -114,14 +115,15 @@ def resampled(samples: Tensor, speed: Tensor, num_samples: int) -> Tensor:
             f"samples has shape {tuple(samples.shape)}, speed {tuple(speed.shape)}; (batch, time) and (batch,) are "
             "needed."
         )
-    places = torch.arange(num_samples, device=samples.device, dtype=torch.float64) * speed.double()[:, None]
+    exact_speed = wide(speed)[:, None]
+    places = torch.arange(num_samples, device=exact_speed.device, dtype=torch.float64) * exact_speed
     first = places.floor()
     taps = torch.arange(1 - REACH, REACH + 1, device=samples.device)
-    away = ((places - first)[..., None] - taps).to(samples.dtype)
+    away = narrow((places - first)[..., None] - taps.to(places.device), samples)
     cutoff = (1 / speed).clamp(max=1).to(samples.dtype)[:, None, None]
     kernel = cutoff * torch.sinc(cutoff * away) * torch.cos(torch.pi / 2 * away / REACH).square()
     padded = F.pad(samples, (REACH, REACH + 1))
-    found = (first.long()[..., None] + taps + REACH).clamp(0, padded.shape[1] - 1)
+    found = (first.long().to(samples.device)[..., None] + taps + REACH).clamp(0, padded.shape[1] - 1)
     values = padded.gather(1, found.flatten(1)).view(found.shape)
     return (values * kernel).sum(2)
 
