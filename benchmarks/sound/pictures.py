@@ -29,6 +29,8 @@ from dirvae.run.config import read_config  # noqa: E402
 from dirvae.tasks.audio import AUDIO, clips_of  # noqa: E402
 from dirvae.tasks.data import divide_source  # noqa: E402
 
+MOST, GREY = 8, "#b8bcc4"
+"""Timbres that are drawn, the most used ones; all others together are grey."""
 SECONDS, LOUD_DB, F0_HZ, LOUDNESS_DB = 4.0, 40.0, 220.0, -20.0
 
 
@@ -60,35 +62,45 @@ def mean_shares(model: AudioVAE, notes: list[SoundClips]) -> torch.Tensor:
     return torch.stack(found)
 
 
+def most_used(shares: torch.Tensor) -> list[int]:
+    """The timbres with the largest mean shares (note, component), by their numbers."""
+    return sorted(shares.mean(0).argsort(descending=True)[:MOST].tolist())
+
+
+def with_others(shares: torch.Tensor, shown: list[int]) -> torch.Tensor:
+    """(component, …) → (shown + 1, …): the last one is the sum of the others."""
+    return torch.cat((shares[shown], (1 - shares[shown].sum(0, keepdim=True)).clamp(min=0)))
+
+
 def draw_timbres(path: Path, model: AudioVAE, names: list[str], shares: torch.Tensor) -> None:
     """Bars of shares on the left, the harmonics of each timbre on the right."""
     import matplotlib.pyplot as plt
 
     groups = sorted(set(names))
     means = torch.stack([shares[[at for at, one in enumerate(names) if one == name]].mean(0) for name in groups])
-    size = model.model_size
+    shown = most_used(shares)
+    size = len(shown)
     figure, axes = plt.subplot_mosaic(
-        [["bars", *(f"timbre {number}" for number in range(row, size, 2))] for row in range(2)],
+        [["bars", *(f"timbre {shown[at]}" for at in range(row, size, 2))] for row in range(2)],
         figsize=(11, 0.34 * len(groups) + 1.9),
         width_ratios=[3, *([1] * (size // 2))],
         layout="constrained",
     )
-    colours = plt.get_cmap("tab10").colors
+    colours = [*plt.get_cmap("tab10").colors[:size], GREY]
     left = torch.zeros(len(groups))
-    for number in range(size):
-        axes["bars"].barh(groups, 100 * means[:, number], left=100 * left, color=colours[number], label=str(number))
-        left = left + means[:, number]
+    for part, colour in zip(with_others(means.T, shown), colours, strict=True):
+        axes["bars"].barh(groups, 100 * part, left=100 * left, color=colour)
+        left = left + part
     axes["bars"].invert_yaxis()
     axes["bars"].set(xlabel="mean share of each timbre, %", xlim=(0, 100))
     rows = 50
-    alone = torch.eye(size)[:, :, None].expand(-1, -1, rows)
+    alone = torch.eye(model.model_size)[shown, :, None].expand(-1, -1, rows)
     controls = model.decode(alone, torch.full((size, rows), F0_HZ), torch.full((size, rows), LOUDNESS_DB))
     levels = controls.distribution.values / controls.distribution.values.sum(2, keepdim=True)
     decibels = 20 * torch.log10(levels[:, -1].clamp(min=1e-4))
-    for number in range(size):
+    for number, level, colour in zip(shown, decibels[:, :24], colours, strict=False):
         place = axes[f"timbre {number}"]
-        shown = decibels[number, :24]
-        place.bar(range(1, len(shown) + 1), shown + 60, bottom=-60, color=colours[number], width=0.9)
+        place.bar(range(1, len(level) + 1), level + 60, bottom=-60, color=colour, width=0.9)
         place.set(ylim=(-60, 0), xlim=(0, 25), xticks=(1, 12, 24), yticks=(-60, -30, 0))
         place.set_title(f"timbre {number}", fontsize=8)
         place.tick_params(labelsize=7)
@@ -98,7 +110,9 @@ def draw_timbres(path: Path, model: AudioVAE, names: list[str], shares: torch.Te
     plt.close(figure)
 
 
-def draw_notes(path: Path, model: AudioVAE, names: list[str], notes: list[SoundClips]) -> None:
+def draw_notes(
+    path: Path, model: AudioVAE, names: list[str], notes: list[SoundClips], shares: torch.Tensor
+) -> None:
     """Three notes in columns: the original, the reconstruction, the shares."""
     import matplotlib.pyplot as plt
 
@@ -121,7 +135,10 @@ def draw_notes(path: Path, model: AudioVAE, names: list[str], notes: list[SoundC
         assert latent is not None
         is_real = model.real_rows(clips)[0]
         times = torch.arange(int(is_real.sum())) / float(model.control_rate)
-        axes[2, column].stackplot(times, 100 * latent[0][:, is_real].numpy(), colors=plt.get_cmap("tab10").colors)
+        over_time = with_others(latent[0][:, is_real], most_used(shares))
+        axes[2, column].stackplot(
+            times, 100 * over_time.numpy(), colors=[*plt.get_cmap("tab10").colors[: len(over_time) - 1], GREY]
+        )
         axes[2, column].set(xlim=(0, seconds), ylim=(0, 100), xlabel="seconds")
     for place, text in zip(axes[:, 0], ("original", "reconstruction", "shares, %"), strict=True):
         place.set_ylabel(text)
@@ -143,8 +160,9 @@ def main() -> None:
     model: AudioVAE = load_model(options.run, which="last")
     names, notes = read_notes(options.run, options.source)
     with torch.inference_mode():
-        draw_timbres(options.out / f"{options.name}-timbres.png", model, names, mean_shares(model, notes))
-        draw_notes(options.out / f"{options.name}-notes.png", model, names, notes)
+        shares = mean_shares(model, notes)
+        draw_timbres(options.out / f"{options.name}-timbres.png", model, names, shares)
+        draw_notes(options.out / f"{options.name}-notes.png", model, names, notes, shares)
 
 
 if __name__ == "__main__":

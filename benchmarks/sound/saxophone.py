@@ -1,7 +1,9 @@
-"""How near a run on single notes comes to the best that its synthesiser can do, and what harmonics and noise add.
+r"""How near a run on single notes comes to the best that its synthesiser can do, and what harmonics and noise add.
 
     python tools/make_shards.py FOLDER --out shards/saxophone --features f0,loudness
-    python -m dirvae.train --shards shards/saxophone --type audio --sample-rate 16000 --clip-seconds 1 --steps 3600
+    python -m dirvae.train --shards shards/saxophone --type audio --sample-rate 16000 --clip-seconds 1 \
+        --model-size 24 --encoder-harmonics 40 --reads-latent-last --equaliser-db 18 --nats-per-unit 100000 \
+        --learning-rate 0.002 --steps 2800 --save-every 400
     python benchmarks/sound/saxophone.py runs/audio --name saxophone-16k
 
 Held-out notes, their first 4 s each, one by one. The numbers go to `results/NAME.json` beside this file.
@@ -9,7 +11,8 @@ Held-out notes, their first 4 s each, one by one. The numbers go to `results/NAM
 loss        of the run's model, of the same model before training, and of the oracle: `oracle.py` with the run's
             synthesiser, fitted by least squares and refined by 60 steps, with the same noise at every step ("same"),
             which learns that noise by heart, and with new noise at every step ("new")
-fraction    (model - oracle) / (untrained - oracle)
+fraction    (model - oracle) / (untrained - oracle); "untrained" begins with harmonics that follow the loudness, and
+            "untrained_plain" with the last layer as torch makes it and without that
 ratio       (rise of the loss without harmonics) / (rise without noise), rises added up over the notes; for the oracle
             by least squares in frames of 40 ms: with shorter ones, or refined, harmonics imitate the noise
 steepest    the largest first difference over the original's, at rows of the controls and elsewhere
@@ -19,6 +22,7 @@ harmonics   mean absolute difference of the levels of the first ten harmonics fr
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -45,6 +49,7 @@ from dirvae.run.session import build_model  # noqa: E402
 from dirvae.tasks.audio import AUDIO, clips_of  # noqa: E402
 from dirvae.tasks.data import divide_source  # noqa: E402
 
+ORACLES = ("oracle_same", "oracle_new", "oracle_fitted")
 RESULTS = Path(__file__).resolve().parent / "results"
 SECONDS = 4.0
 LOUD_DB = 30.0
@@ -127,22 +132,34 @@ def harmonic_difference_db(model: AudioVAE, sound: Tensor, clips: SoundClips) ->
     return sum(differences) / len(differences)
 
 
+def plain(fresh: AudioVAE) -> AudioVAE:
+    """An untrained model whose last layer begins as torch has it, and whose amplitudes do not follow the loudness."""
+    model = copy.deepcopy(fresh)
+    model.decoder.head.reset_parameters()
+    model.decoder.follows_level.zero_()
+    return model
+
+
 def measure(model: AudioVAE, fresh: AudioVAE, keys: list[str], notes: list[SoundClips]) -> dict[str, Any]:
     """The numbers of a trained model and of an untrained one, for these notes."""
+    untrained = {"untrained": fresh, "untrained_plain": plain(fresh)}
     rows = []
     for key, clips in zip(keys, notes, strict=True):
         with torch.inference_mode():
             out = model.reconstruct(clips)
             mine = losses_of(model, clips, out.parts)
-            untrained = float(
-                model.spectral_loss(fresh.reconstruct(clips).reconstruction, clips.samples, clips.lengths)
-            )
+            of_untrained = {
+                name: float(
+                    model.spectral_loss(one.reconstruct(clips).reconstruction, clips.samples, clips.lengths)
+                )
+                for name, one in untrained.items()
+            }
             is_real = model.real_rows(clips)
             pitch = pitch_error_semitones(model, out.reconstruction, clips, is_real)
             row = {
                 "note": key,
                 "loss": mine["whole"],
-                "untrained": untrained,
+                **of_untrained,
                 "loudness_error_db": float(loudness_error_db(model, out.reconstruction, clips, is_real)),
                 "pitch_error_semitones": float(pitch["pitch_error"] / pitch["both"].clamp(min=1)),
                 "rises": [mine["no_harmonics"] - mine["whole"], mine["no_noise"] - mine["whole"]],
@@ -164,8 +181,8 @@ def measure(model: AudioVAE, fresh: AudioVAE, keys: list[str], notes: list[Sound
 
     means = {name: mean(name) for name in rows[0] if isinstance(rows[0][name], float)}
     fractions = {
-        name: (means["loss"] - means[name]) / (means["untrained"] - means[name])
-        for name in ("oracle_same", "oracle_new", "oracle_fitted")
+        start: {name: (means["loss"] - means[name]) / (means[start] - means[name]) for name in ORACLES}
+        for start in untrained
     }
     return {
         "notes": len(rows),
