@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from dirvae.run.folder import CONFIG_NAME, write_json
-from dirvae.run.python_run import settings_of_checkpoint
 from dirvae.tasks import Task, find_task
 from dirvae.tasks.data import DataSettings
 from dirvae.training.config import FitConfig
@@ -103,8 +102,11 @@ def read_config(run: Path) -> RunConfig:
     Raises `ConfigError` if there are none or they cannot be read.
     """
     path = run / CONFIG_NAME
-    if not path.exists() and (found := settings_of_checkpoint(run)) is not None:
-        return RunConfig.of(*found)
+    if not path.exists():
+        from dirvae.run.python_run import settings_of_checkpoint
+
+        if (found := settings_of_checkpoint(run)) is not None:
+            return RunConfig.of(*found)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("version", None)

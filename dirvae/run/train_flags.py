@@ -159,7 +159,7 @@ def _add_objective_flags(add: AddFlag, task: Task) -> None:
 
 
 def _add_fit_flags(add: AddFlag, task: Task) -> None:
-    add("--steps", "updates to train for; no limit beside --epochs", type=int, metavar="UPDATES")
+    add("--steps", "updates to train for; 1,500 by default, without --epochs", type=int, metavar="UPDATES")
     add("--epochs", f"passes over the {task.plural} to train for; no limit by default", type=int, metavar="NUM")
     add("--learning-rate", "largest learning rate, of Adam", type=float, metavar="RATE")
     add("--learning-rate-warmup", "updates over which it rises", type=int, metavar="UPDATES")

@@ -94,16 +94,15 @@ def open_run_data(
         if held_out is not None:
             held_out = Selection(held_out, range(int(held_out.shard_counts[:num_shards].sum())))
 
-    def batches(part: Any) -> ReplayedBatches:
+    def batches(part: Any, *fields: str) -> ReplayedBatches:
         return ReplayedBatches(
-            part,
-            lambda: task.open_iterator(part, settings, shuffle=True, seed=seed, fields=(*FIELDS,), tail="keep"),
+            part, lambda: task.open_iterator(part, settings, shuffle=True, seed=seed, fields=fields, tail="keep")
         )
 
-    seen_part = _read_examples(batches(trained_on), limit)
+    seen_part = _read_examples(batches(trained_on, *FIELDS), limit)
     if held_out is None:
         return RunData(seen_part, None, appended, batches(trained_on))
-    return RunData(seen_part, _read_examples(batches(held_out), limit), appended, batches(held_out))
+    return RunData(seen_part, _read_examples(batches(held_out, *FIELDS), limit), appended, batches(held_out))
 
 
 def _count_seen(trained_on: Any, checkpoint: Checkpoint, task: Task) -> int:

@@ -31,8 +31,9 @@ class KeptBuffers:
         current = self._buffers()
         if not _are_alike(current, self._copies):
             self._copies = [torch.empty_like(value) for value in current]
-        if current:
-            torch._foreach_copy_(self._copies, current)
+        for device in {value.device for value in current}:  # some stay on the CPU where others have no float64
+            pairs = [pair for pair in zip(self._copies, current, strict=True) if pair[1].device == device]
+            torch._foreach_copy_([copy for copy, _ in pairs], [value for _, value in pairs])
 
     @torch.no_grad()
     def put_back(self, is_finite: Tensor) -> None:

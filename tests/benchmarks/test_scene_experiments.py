@@ -28,6 +28,7 @@ import scenes_jobs  # noqa: E402
 import scenes_pictures  # noqa: E402
 import scenes_tables  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:the run ends after")  # far too short, on purpose
 FACTORS = ["shape", "hue", "x", "y", "size", "turn", "background", "horizon"]
 
 

@@ -183,7 +183,8 @@ def test_each_kind_of_latent_has_the_sections_and_the_words_that_fit(tmp_path: P
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     common = ["Training", "Data", "Numbers", "Settings"]
     word = {None: None, "gaussian": "Components"}.get(latent, "Timbres")
-    of_latent = [] if word is None else [word, "Between two clips", "Samples from the prior"]
+    on_simplex = ["The simplex"] if word == "Timbres" else []
+    of_latent = [] if word is None else [word, *on_simplex, "Between two clips", "Samples from the prior"]
     assert headings == ["Held-out clips and their reconstructions", *of_latent, *common]
     assert ("KL, nats per second</span>" in page) == (latent is not None)
     assert ("without a latent, trained for 4 steps" in text) == (latent is None)

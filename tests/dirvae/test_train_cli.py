@@ -200,7 +200,7 @@ def test_init_from_begins_with_the_weights_of_another_run(home, capsys):
 
 
 def test_a_warm_start_says_where_held_out_images_may_have_been_trained_on(home, capsys):
-    split = ["--held-out", "0.25", "--steps", "2"]
+    split = ["--held-out", "0.25", "--steps", "2", "--kl-warmup", "0"]
     assert main([*SMALL, *split, "--out", "first"]) == 0
     assert main([*SMALL, *split, "--init-from", "first", "--out", "same"]) == 0
     assert "warning" not in capsys.readouterr().err
@@ -215,7 +215,24 @@ def test_a_warm_start_says_where_held_out_images_may_have_been_trained_on(home, 
     assert "which training never saw" not in page
     assert main([*SMALL, *split, "--seed", "1", "--init-from", "other", "--out", "third"]) == 0
     assert "the first weights came from other" in capsys.readouterr().err  # what one has seen, those after it know
-    assert main([*SMALL, "--held-out", "0", "--steps", "1", "--init-from", "first", "--out", "whole"]) == 0
+    assert (
+        main(
+            [
+                *SMALL,
+                "--held-out",
+                "0",
+                "--steps",
+                "1",
+                "--kl-warmup",
+                "0",
+                "--init-from",
+                "first",
+                "--out",
+                "whole",
+            ]
+        )
+        == 0
+    )
     assert "warning" not in capsys.readouterr().err
     assert json.loads(Path("whole/warm_start.json").read_text())["is_held_out_new"] is None
     (home / "again").mkdir()
@@ -253,7 +270,7 @@ def test_a_warm_start_without_a_readable_note_is_not_called_clean(home, capsys):
 
 def test_a_warm_start_from_before_shards_were_appended_is_clean(home, capsys):
     make_shards(home / "data/image", home / "shards")
-    split = ["--shards", "shards", "--held-out", "0.25", "--steps", "2"]
+    split = ["--shards", "shards", "--held-out", "0.25", "--steps", "2", "--kl-warmup", "0"]
     assert main([*SMALL, *split, "--out", "first"]) == 0
     make_images(home / "more", 12, seed=7)
     for number, path in enumerate(sorted((home / "more").iterdir())):

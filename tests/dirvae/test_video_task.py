@@ -166,7 +166,7 @@ def test_the_report_shows_film_strips_of_held_out_clips_beside_their_reconstruct
     assert {strip.size for strip in strips.values()} == {(6 * 16 + 5, 16)}
     pairs = [image for name, image in moving.items() if name.endswith("above its reconstruction, moving")]
     assert [(pair.size, pair.n_frames) for pair in pairs] == [((16, 33), 6)] * 6  # type: ignore[attr-defined]
-    assert len(moving) == 6 + 5 + 4 + 4 + 4
+    assert len(moving) == 6 + 5 + 2 * 4 + 4 + 4
     data = data_of(videos)
     try:
         first = first_examples(data.held_out, 6)
