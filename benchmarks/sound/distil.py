@@ -1,7 +1,7 @@
 """How near a small decoder comes to the large one that taught it: both losses on the same held-out clips.
 
     python -m dirvae.train --shards SHARDS --type audio --preset full --out runs/full
-    python benchmarks/sound/distil.py runs/full runs/tiny [--preset tiny] [--steps 1500] [--name distil]
+    python benchmarks/sound/distil.py runs/full runs/tiny [--preset tiny] [--steps 1500] [--learning-rate 0.001]
 
 Printed, and written to `results/NAME.json` beside this file, are what `dirvae.evaluate` finds of teacher and student,
 the ratio of their spectral losses, and that of a student before it was taught.
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("student", type=Path)
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--name", default="distil")
     options = parser.parse_args()
     import torch
@@ -43,7 +44,8 @@ def main() -> None:
 
     torch.set_num_threads(1)
     began = time.process_time()
-    distil_run(options.teacher, options.student, preset=options.preset, steps=options.steps)
+    rate = options.learning_rate
+    distil_run(options.teacher, options.student, preset=options.preset, steps=options.steps, learning_rate=rate)
     seconds = time.process_time() - began
     config = read_config(options.teacher)
     settings: Any = config.data
@@ -62,6 +64,7 @@ def main() -> None:
     content = {
         "preset": options.preset,
         "steps": options.steps,
+        "learning_rate": rate,
         "cpu_seconds": round(seconds),
         "ratio": losses["student"] / losses["teacher"],
         "ratio_untaught": losses["untaught"] / losses["teacher"],
