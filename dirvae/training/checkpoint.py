@@ -54,7 +54,7 @@ class Checkpoint:
         return _read_tensors(self.path / MODEL_NAME)
 
     def average_tensors(self) -> dict[str, Tensor] | None:
-        """The averaged weights by name, on the CPU; None where there are none. Raises `CheckpointError`."""
+        """The averaged weights by name, on the CPU; None if there are none. Raises `CheckpointError`."""
         return _read_tensors(self.path / AVERAGE_NAME) if AVERAGE_NAME in self.state["files"] else None
 
     def tensors(self, weights: str | None = None) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ class Compiler:
         self._model, self._device = model, device
         self._is_tried = False
 
-    def prepare(self, data: Tensor, rehearse: Callable[[], None]) -> None:
+    def prepare(self, data: Tensor, rehearse: Callable[[], object]) -> None:
         """Before a forward pass on `data` (batch, …). The first time the model is compiled, and tried by `rehearse`.
 
         `rehearse` goes forward and backward once and leaves no trace; generators are put back here. If it fails because
@@ -35,7 +35,7 @@ class Compiler:
             self._compile(data, rehearse)
         self._let_size_vary(data)
 
-    def _compile(self, data: Tensor, rehearse: Callable[[], None]) -> None:
+    def _compile(self, data: Tensor, rehearse: Callable[[], object]) -> None:
         from torch._dynamo.exc import TorchDynamoException
         from torch._inductor.exc import CppCompileError, InductorError
 

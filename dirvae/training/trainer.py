@@ -245,13 +245,11 @@ class Trainer:
             with seeded_everywhere(seed, self.device):
                 batch = self._feed.take(number, step=self.step)
                 self._check_data(batch)
-                with self.precision.autocast():
-                    terms, _ = split_terms(self._loss(self.model, batch))
-                terms["loss"].backward()  # type: ignore[no-untyped-call]
+                self._updater.prepare()
+                terms = self._rehearse(batch)
         finally:
-            self.optimizer.zero_grad(set_to_none=True)
             self._feed.close()
-        return {name: float(value.detach()) for name, value in terms.items()}
+        return {name: float(value) for name, value in terms.items()}
 
     def _update(self) -> None:
         config, self.evaluation = self.config, None
@@ -287,8 +285,7 @@ class Trainer:
             self._check_data(batch)
             if self._compiler is not None:
                 self._compiler.prepare(batch.data, partial(self._rehearse, batch))
-            with self.precision.autocast():
-                terms, numbers = split_terms(self._loss(self.model, batch))
+            terms, numbers = self._forward(batch)
             share = 1.0 if count == 1 else batch.num_examples / max(num_examples, 1)
             self._updater.add(terms["loss"], share=share)
             for name, value in terms.items():
@@ -296,12 +293,17 @@ class Trainer:
                 sums[name] = sums[name] + part if name in sums else part
         return sums, numbers, num_examples
 
-    def _rehearse(self, batch: FeedBatch) -> None:
-        """Go forward and backward without a trace."""
+    def _forward(self, batch: FeedBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """The loss terms of a batch, and the numbers beside them."""
+        with self.precision.autocast():
+            return split_terms(self._loss(self.model, batch))
+
+    def _rehearse(self, batch: FeedBatch) -> dict[str, Tensor]:
+        """Go forward and backward without a trace, after `prepare` of the updater; the terms."""
         try:
-            with self.precision.autocast():
-                terms, _ = split_terms(self._loss(self.model, batch))
+            terms, _ = self._forward(batch)
             self._updater.add(terms["loss"])
+            return {name: value.detach() for name, value in terms.items()}
         finally:
             self._updater.forget()
 

@@ -70,7 +70,7 @@ class PackingState:
             raise NotADirectoryError(errno.ENOTDIR, f"{self._folder.name} is not a folder; remove it")
 
     def saved_plan(self) -> dict[str, Any] | None:
-        """What an unfinished run was planned from; None where there is none, or its plan is damaged."""
+        """What an unfinished run was planned from; None if there is none, or its plan is damaged."""
         with contextlib.suppress(FileNotFoundError, ValueError):
             plan = parse_json(read_plain(self._plan, most=MOST_TEXT_BYTES).decode("utf-8"))
             if isinstance(plan, dict) and isinstance(plan.get("settings", {}), dict):

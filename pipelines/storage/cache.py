@@ -92,7 +92,7 @@ def is_own_file(path: Path) -> bool:
 
 
 def read_entry(name: str) -> memoryview | None:
-    """The content of an entry, mapped into memory; None where there is none, it is damaged, or somebody else's."""
+    """The content of an entry, mapped into memory; None if there is none, it is damaged, or somebody else's."""
     path = cache_folder() / name
     try:
         if not is_own_file(path):

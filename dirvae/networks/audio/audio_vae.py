@@ -99,20 +99,10 @@ class AudioVAE(nn.Module):
     ) -> None:
         super().__init__()
         size = find_preset(preset)
-        if not 0 < nats_per_unit < math.inf:
-            raise ValueError(f"nats_per_unit is {nats_per_unit}; it must be a finite number above 0.")
-        counts = {
-            "num_harmonics": num_harmonics,
-            "encoder_channels": encoder_channels,
-            "encoder_harmonics": encoder_harmonics,
-        }
-        for name, count in counts.items():
-            if count is not None and count < 1:
-                raise ValueError(f"{name} is {count}; it must be 1 or more, or None.")
-        if reverb_seconds is not None and not 0 < reverb_seconds <= LONGEST_REVERB:
-            raise ValueError(
-                f"reverb_seconds is {reverb_seconds}; it must be above 0 and at most {LONGEST_REVERB:g}, or None."
-            )
+        _refuse_values(nats_per_unit, reverb_seconds)
+        _refuse_counts(
+            num_harmonics=num_harmonics, encoder_channels=encoder_channels, encoder_harmonics=encoder_harmonics
+        )
         if num_harmonics is None:
             num_harmonics = math.ceil(float(sample_rate) / 2 / size.lowest_hz)
         self.sample_rate = exact_rate(sample_rate, "sample_rate")
@@ -304,6 +294,21 @@ class AudioVAE(nn.Module):
             return None
         features: Tensor = self.encoder(clips.samples, clips.num_rows, clips.f0)
         return self.latent.posterior(features.transpose(1, 2).flatten(0, 1))
+
+
+def _refuse_values(nats_per_unit: float, reverb_seconds: float | None) -> None:
+    if not 0 < nats_per_unit < math.inf:
+        raise ValueError(f"nats_per_unit is {nats_per_unit}; it must be a finite number above 0.")
+    if reverb_seconds is not None and not 0 < reverb_seconds <= LONGEST_REVERB:
+        raise ValueError(
+            f"reverb_seconds is {reverb_seconds}; it must be above 0 and at most {LONGEST_REVERB:g}, or None."
+        )
+
+
+def _refuse_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} is {count}; it must be 1 or more, or None.")
 
 
 def _of_clips(rows: Tensor, batch: int) -> Tensor:

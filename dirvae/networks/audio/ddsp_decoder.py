@@ -47,7 +47,7 @@ class ControlRows:
 class DDSPDecoder(nn.Module):
     """Controls from a latent, pitch and loudness.
 
-    latent_size    components of the latent; 0: there is none
+    latent_size    components of the latent; 0 for a decoder without one
     num_harmonics  harmonics of the distribution
     num_bands      bands of the noise
     preset         sizes of the networks

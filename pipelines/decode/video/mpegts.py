@@ -25,7 +25,7 @@ TABLE = re.compile(rb"G[\x40\x60][\x00\x11][\x10-\x1f\x30-\x3f]", re.DOTALL)
 
 
 def first_table(read: Read, size: int) -> int | None:
-    """The byte at which the first packet with a table of programmes begins; None where there is none near the start."""
+    """The byte at which the first packet with a table of programmes begins; None if there is none near the start."""
     content = read(0, min(size, SEARCHED))
     for stride, lead in PACKETS:
         start = _first_packet(content, stride)

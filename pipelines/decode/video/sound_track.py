@@ -1,9 +1,9 @@
 """The sound of a video: samples by their place in the file's own time, for clips that begin anywhere.
 
-Sample n is heard n / rate seconds from the file's time zero. What a decoder gives depends on where it began (some fill
-in random noise, none is at once as exact as it will be), and so does where sound is placed, being counted from a first
-time stamp. So that a clip has the same samples whatever was read before it, sound is decoded in blocks: a block always
-by a decoder that is new and begins at the same packet.
+Sample n is heard n / rate seconds after the file's time zero. What a decoder returns depends on the packet it started
+from: some add random noise, all need a few packets to become exact, and places are counted from the first time stamp.
+To give a clip the same samples whatever was read before it, sound is decoded in blocks, each by a new decoder that
+starts at the same packet every time.
 
     file     ├────────block 0────────┼────────block 1────────┼────────block 2────────┼───
     decoded                     ├╌╌╌╌┼──────────────┤          a clip of block 1: from half a second before the block
@@ -54,7 +54,7 @@ MOST_BYTES = 1 << 28
 class SoundTrack:
     """The first sound track of a video, open; `position` is the sample that is decoded next. For one thread at a time.
 
-    `rate` is in Hz, `channels` as stored. Raises `UndecodableError` where there is none that can be decoded.
+    `rate` is in Hz, `channels` as stored. Raises `UndecodableError` if no sound track can be decoded.
     """
 
     num_bytes = 1 << 20

@@ -130,7 +130,7 @@ class VideoReader:
     ) -> NDArray[np.float32] | None:
         """The sound from a second of the file's own time on: (1, num) float32, the mean of all channels.
 
-        None where there is none. Another rate than the track's is made by soxr.
+        None if there is none. Another rate than the track's is made by soxr.
         """
         if not self.table(located).flags & TableFlag.HAS_SOUND:
             return None
