@@ -34,7 +34,9 @@ GROUPS = {
     "run": "run and output",
 }
 OBJECTIVE = frozenset({"kl_weight", "kl_warmup", "kl_cycle", "free_nats"})
-RUN = frozenset({"out", "resume", "config", "dry_run", "device", "seed", "save_every", "log_every", "keep"})
+RUN = frozenset(
+    {"out", "resume", "config", "dry_run", "device", "seed", "save_every", "log_every", "tensorboard", "keep"}
+)
 
 
 @dataclass
