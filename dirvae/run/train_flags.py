@@ -191,6 +191,11 @@ def _add_fit_flags(add: AddFlag, task: Task) -> None:
         metavar="NUM",
     )
     add("--compile", "compile the model; not by default", action=argparse.BooleanOptionalAction)
+    add(
+        "--checkpoint-activations",
+        "take less memory and more time: compute again in the backward pass what the forward pass did; not by default",
+        action=argparse.BooleanOptionalAction,
+    )
     add("--precision", "arithmetic; auto is bf16 on a GPU that has it, otherwise fp32", choices=PRECISIONS)
 
 

@@ -26,9 +26,10 @@ class FitConfig(Settings):
     without the term, and below `free_nats` it costs nothing. An update is that of `accumulate` batches together.
     `clip` is the largest gradient norm. `ema` is the decay of an average of the weights, such as 0.999, which is
     evaluated, sampled from and loaded in their place. After `patience` evaluations in a row that are not better
-    than the best one, training ends. With `compile` the forward pass goes through `torch.compile`. `tensorboard`:
-    whether the metrics are written for TensorBoard as well. `seed` decides the order of the data and all noise; the
-    first weights are those of the model as it is given.
+    than the best one, training ends. With `compile` the forward pass goes through `torch.compile`. With
+    `checkpoint_activations` less memory is needed and more time: what a forward pass computes is computed again for
+    its gradients. `tensorboard`: whether the metrics are written for TensorBoard as well. `seed` decides the order
+    of the data and all noise; the first weights are those of the model as it is given.
     """
 
     steps: int | None = field(default=None, metadata=FREE)
@@ -47,6 +48,7 @@ class FitConfig(Settings):
     patience: int | None = field(default=None, metadata=FREE)
     precision: str = "auto"
     compile: bool = field(default=False, metadata=FREE)
+    checkpoint_activations: bool = field(default=False, metadata=FREE)
     seed: int = 0
     device: str = field(default="auto", metadata=FREE)
     save_every: int = field(default=500, metadata=FREE)
@@ -79,8 +81,8 @@ class FitConfig(Settings):
         self.check("ema", average, "None or a decay in (0, 1), such as 0.999")
         self.check_counts_or_none("patience")
         self.check("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
-        self.check("compile", isinstance(self.compile, bool), "True or False")
-        self.check("tensorboard", isinstance(self.tensorboard, bool), "True or False")
+        for name in ("compile", "checkpoint_activations", "tensorboard"):
+            self.check(name, isinstance(getattr(self, name), bool), "True or False")
         self.check("device", isinstance(self.device, str) and self.device != "", "a torch device or 'auto'")
 
     def _is_cycle(self) -> bool:

@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dirvae.seeding import Purpose, derive_seed, seed_all_generators, seeded_everywhere
+from dirvae.training.activations import CheckpointedActivations
 from dirvae.training.callbacks import Callback, Callbacks, Moment
 from dirvae.training.checkpoint import Checkpoint, CheckpointFolder
 from dirvae.training.compiling import Compiler
@@ -112,6 +113,7 @@ class Trainer:
             self.optimizer, self.config, total_steps=self.total_steps, scheduler=scheduler, schedule=schedule
         )
         self._has_checked_data = False
+        self._activations = CheckpointedActivations(self._module) if self.config.checkpoint_activations else None
         self._compiler = Compiler(self._module, self.device) if self.config.compile else None
         self.precision = Precision.choose(self.config.precision, self.device)
         self._updater = Updater(self._module, self.optimizer, self.precision, ranks=ranks)
@@ -295,7 +297,8 @@ class Trainer:
 
     def _forward(self, batch: FeedBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The loss terms of a batch, and the numbers beside them."""
-        with self.precision.autocast():
+        applied = nullcontext() if self._activations is None else self._activations.applied()
+        with applied, self.precision.autocast():
             return split_terms(self._loss(self.model, batch))
 
     def _rehearse(self, batch: FeedBatch) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,23 @@ def test_a_compiled_model_learns_what_it_does_without() -> None:
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=1e-5, rtol=0, msg=name)
     assert counter["stats"]["unique_graphs"] > 0
+
+
+@pytest.mark.heavy
+def test_a_compiled_run_that_is_resumed_ends_in_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+    torch._dynamo.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", TrainingWarning)
+        expected = trained(steps=7, compile=True)
+        for stop in (3, 7):
+            torch.manual_seed(0)
+            config = FitConfig(steps=7, kl_warmup=0, learning_rate=1e-3, device="cpu", compile=True)
+            trainer = Trainer(MLPVAE(model_size=4, widths=(16,)), pictures(), config=config, out=tmp_path)
+            assert trainer.resume() == (stop > 3)
+            trainer.fit(should_stop=lambda trainer=trainer, stop=stop: trainer.step >= stop)  # type: ignore[misc]
+    for name, value in expected.items():
+        assert torch.equal(trainer.model.state_dict()[name], value), name
 
 
 def test_training_goes_on_where_nothing_can_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

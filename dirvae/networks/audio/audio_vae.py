@@ -153,6 +153,11 @@ class AudioVAE(nn.Module):
         """The arguments as JSON values. ValueError if the latent was given as a module."""
         return arguments_to_json(self._config)
 
+    def activation_parts(self) -> list[nn.Module]:
+        """The parts that `checkpoint_activations` of a `Trainer` computes twice."""
+        parts = [self.encoder, self.decoder, self.synthesiser, self.spectral_loss]
+        return [part for part in parts if part is not None]
+
     def num_rows(self, num_samples: int) -> int:
         """How many control rows stand in a sound of so many samples."""
         return math.ceil(num_samples * self.control_rate / self.sample_rate)
