@@ -115,6 +115,7 @@ class AudioModel(Settings):
     encoder_channels: int | None = None
     encoder_harmonics: int | None = None
     reads_latent_last: bool = False
+    plays_loudness: bool = False
     nats_per_unit: float = 10_000.0
 
     def __post_init__(self) -> None:
@@ -130,7 +131,8 @@ class AudioModel(Settings):
         self.check_counts_or_none("num_harmonics", "encoder_channels", "encoder_harmonics")
         reverb = self.reverb_seconds is None or is_positive(self.reverb_seconds)
         self.check("reverb_seconds", reverb, "None or a finite number > 0")
-        self.check("reads_latent_last", isinstance(self.reads_latent_last, bool), "True or False")
+        for name in ("reads_latent_last", "plays_loudness"):
+            self.check(name, isinstance(getattr(self, name), bool), "True or False")
         self.check("nats_per_unit", is_positive(self.nats_per_unit), "a finite number > 0")
 
 
@@ -177,6 +179,11 @@ def _add_arguments(add: AddFlag) -> None:
     add(
         "--reads-latent-last",
         "let the decoder's last layer read the latent too; not by default",
+        action=argparse.BooleanOptionalAction,
+    )
+    add(
+        "--plays-loudness",
+        "scale what is played to exactly the loudness of the sound; not by default",
         action=argparse.BooleanOptionalAction,
     )
     add("--num-bands", "bands of the noise", type=int, metavar="NUM")

@@ -76,6 +76,7 @@ def make_case(
         reverb_seconds=reverb or None,
         preset=preset,
         reads_latent_last=core == "conv",
+        plays_loudness=core == "conv",
     ).eval()
     if model.synthesiser.reverb is not None:
         with torch.no_grad():

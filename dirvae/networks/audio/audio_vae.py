@@ -72,6 +72,7 @@ class AudioVAE(nn.Module):
     encoder_channels  of the encoder's convolutions; None: that of the preset
     encoder_harmonics  harmonics whose levels the encoder reads beside the mels, which needs f0; None: none
     reads_latent_last  whether the decoder's last layer reads the latent too, see `DDSPDecoder`
+    plays_loudness  whether each row sounds exactly as loud as asked, whatever the network makes of it
     nats_per_unit   how many nats per second one unit of the spectral loss is worth. This loss is not a likelihood, so
                     its weight beside the KL divergence is a choice
 
@@ -95,6 +96,7 @@ class AudioVAE(nn.Module):
         encoder_channels: int | None = None,
         encoder_harmonics: int | None = None,
         reads_latent_last: bool = False,
+        plays_loudness: bool = False,
         nats_per_unit: float = NATS_PER_UNIT,
     ) -> None:
         super().__init__()
@@ -128,6 +130,7 @@ class AudioVAE(nn.Module):
             size,
             core=core,
             reads_latent_last=reads_latent_last,
+            levelled_at=self.sample_rate if plays_loudness else None,
         )
         self.synthesiser = Synthesiser(self.sample_rate, num_bands=num_bands, reverb_seconds=reverb_seconds)
         self.spectral_loss = MultiScaleSpectralLoss(self.sample_rate)
@@ -145,6 +148,7 @@ class AudioVAE(nn.Module):
             "encoder_channels": encoder_channels,
             "encoder_harmonics": encoder_harmonics,
             "reads_latent_last": reads_latent_last,
+            "plays_loudness": plays_loudness,
             "nats_per_unit": nats_per_unit,
         }
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from dirvae.ddsp.units import exp_sigmoid, hz_to_midi
 from dirvae.latents.dense import at_least_float32
 from dirvae.networks.audio.cores import make_core
+from dirvae.networks.audio.levelling import Levelling
 from dirvae.networks.audio.presets import Preset
 
 __all__ = ["ControlRows", "DDSPDecoder", "scaled_inputs"]
@@ -53,6 +55,7 @@ class DDSPDecoder(nn.Module):
     preset         sizes of the networks
     core           "gru" or "conv"; None: that of the preset
     reads_latent_last  whether the last layer reads the latent too
+    levelled_at    the sample rate at which the controls have exactly the loudness asked for; None: not levelled
     """
 
     follows_level: Tensor
@@ -66,6 +69,7 @@ class DDSPDecoder(nn.Module):
         *,
         core: str | None = None,
         reads_latent_last: bool = False,
+        levelled_at: Fraction | float | None = None,
     ) -> None:
         super().__init__()
         width = preset.width
@@ -79,8 +83,10 @@ class DDSPDecoder(nn.Module):
         self.head = nn.Linear(width, sum(self.sizes))
         is_direct = reads_latent_last and latent_size > 0
         self.direct = nn.Linear(latent_size, sum(self.sizes), bias=False) if is_direct else None
+        self.levelling = None if levelled_at is None else Levelling(levelled_at, num_harmonics, num_bands)
         follows = [
-            torch.full((size,), float(is_level)) for size, is_level in zip(self.sizes, (1, 0, 1), strict=True)
+            torch.full((size,), float(is_level and levelled_at is None))
+            for size, is_level in zip(self.sizes, (1, 0, 1), strict=True)
         ]
         self.register_buffer("follows_level", torch.cat(follows), persistent=False)
         with torch.no_grad():
@@ -100,21 +106,23 @@ class DDSPDecoder(nn.Module):
         state     of the core after the row before; None before the first row
 
         Amplitudes follow the loudness, 10 dB for 10 dB, from the first step of training on; what is learned is how
-        they deviate. ValueError where a latent is missing or not expected.
+        they deviate, unless they are levelled. ValueError where a latent is missing or not expected.
         """
         inputs = self._read(latent, f0, loudness)
         remembered, state = self.core(inputs, state)
         made = self.output_stack(torch.cat((remembered, inputs), 2))
         with torch.autocast(made.device.type, enabled=False):
-            return self._controls(at_least_float32(made), latent, loudness), state
+            return self._controls(at_least_float32(made), latent, f0, loudness), state
 
-    def _controls(self, made: Tensor, latent: Tensor | None, loudness: Tensor) -> ControlRows:
+    def _controls(self, made: Tensor, latent: Tensor | None, f0: Tensor, loudness: Tensor) -> ControlRows:
         """Controls in float32: half precision steps from row to row by what can be heard."""
         level = loudness[..., None] / 20
         raw = self.head(made)
         if self.direct is not None and latent is not None:
             raw = raw + self.direct(latent.float())
         controls = exp_sigmoid(torch.addcmul(raw, level, self.follows_level))
+        if self.levelling is not None:
+            controls = self.levelling(controls, f0, loudness)
         amplitude, distribution, magnitudes = torch.split(controls, self.sizes, 2)
         return ControlRows(amplitude[..., 0], distribution, magnitudes)
 

@@ -46,7 +46,7 @@ class PlayingDecoder:
 
     def __init__(self, decoder: DDSPDecoder) -> None:
         stacks = [decoder.f0_stack, decoder.loudness_stack, decoder.latent_stack]
-        self.core, self.follows_level = decoder.core, decoder.follows_level
+        self.core, self.follows_level, self.levelling = decoder.core, decoder.follows_level, decoder.levelling
         self._inputs = _layers([stack for stack in stacks if stack is not None])
         self._outputs = _layers([decoder.output_stack])
         self._weight, self._bias = decoder.head.weight.detach().clone().T, decoder.head.bias.detach().clone()
@@ -74,6 +74,8 @@ class PlayingDecoder:
         if self._direct is not None and latent is not None:
             raw = raw + latent @ self._direct
         made = exp_sigmoid(torch.addcmul(raw, loudness[..., None] / 20, self.follows_level))
+        if self.levelling is not None:
+            made = self.levelling(made, f0, loudness)
         return torch.cat((f0[..., None], made), 2), state
 
 
