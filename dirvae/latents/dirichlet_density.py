@@ -6,6 +6,8 @@ lgamma terms cancel to nonsense, 31 nats for 0.1 at concentrations of 1e4 and K 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor
 
@@ -62,11 +64,42 @@ def dirichlet_kl(concentration: Tensor, prior_concentration: Tensor) -> Tensor:
     a, b = wide(concentration), wide(prior_concentration)
     if b.dim() != a.dim() or b.shape[1] != a.shape[1]:
         b = b.expand_as(a)
-    total_a, total_b = a.sum(1, keepdim=True), b.sum(1, keepdim=True)
-    normaliser = torch.lgamma(total_a) - torch.lgamma(total_b)
-    parts = torch.lgamma(b) - torch.lgamma(a) + (a - b) * (torch.digamma(a) - torch.digamma(total_a))
-    cells = normaliser.squeeze(1) + parts.sum(1)
+    cells: Tensor = _KLOfCells.apply(a, b)  # type: ignore[no-untyped-call]
     return narrow(sum_over_cells(cells), concentration)
+
+
+class _KLOfCells(torch.autograd.Function):
+    """The divergence of each cell, (batch, K, *grid) → (batch, *grid), with its gradient in closed form.
+
+    Its derivative by a_k is (a_k - b_k) ψ'(a_k) - (Σa - Σb) ψ'(Σa): half of the special functions that
+    differentiating term by term would call.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor) -> Tensor:
+        total_a, total_b = a.sum(1, keepdim=True), b.sum(1, keepdim=True)
+        normaliser = torch.lgamma(total_a) - torch.lgamma(total_b)
+        parts = torch.lgamma(b) - torch.lgamma(a) + (a - b) * (torch.digamma(a) - torch.digamma(total_a))
+        return normaliser.squeeze(1) + parts.sum(1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        a, b = ctx.saved_tensors
+        total_a, total_b = a.sum(1, keepdim=True), b.sum(1, keepdim=True)
+        gradient, of_a, of_b = gradients[0].unsqueeze(1), None, None
+        if ctx.needs_input_grad[0]:
+            of_a = (a - b) * torch.polygamma(1, a) - (total_a - total_b) * torch.polygamma(1, total_a)
+            of_a = gradient * of_a
+        if ctx.needs_input_grad[1]:
+            spread = torch.digamma(b) - torch.digamma(total_b) - torch.digamma(a) + torch.digamma(total_a)
+            of_b = (gradient * spread).sum_to_size(b.shape)
+        return of_a, of_b
 
 
 def multigamma_kl(concentration: Tensor, prior_concentration: Tensor) -> Tensor:

@@ -114,9 +114,21 @@ def test_kl_sums_over_grid_cells() -> None:
 
 
 def test_the_gradient_of_kl_is_its_finite_difference() -> None:
-    a = random_concentrations((5, 4), 4).clamp(0.05, 50).requires_grad_()
-    b = torch.tensor([0.3, 0.75, 1.0, 2.0], dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda value: dirichlet_kl(value, b), (a,))
+    a = torch.tensor([[0.3, 2.0, 11.0], [5.0, 0.02, 1.0]], dtype=torch.float64, requires_grad=True)
+    for b in (torch.tensor([[0.7, 1.0, 3.0]]), torch.tensor([[0.7, 1.0, 3.0], [2.0, 0.4, 9.0]])):
+        prior = b.double().requires_grad_()
+        assert torch.autograd.gradcheck(dirichlet_kl, (a, prior))
+        assert torch.autograd.gradgradcheck(dirichlet_kl, (a, prior))
+    grid = torch.rand(2, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda value: dirichlet_kl(value, torch.ones(1, 3, 1, 1)), (grid,))
+
+
+def test_kl_of_each_example_is_differentiated_by_functorch() -> None:
+    a, b = random_concentrations((4, 5), seed=1), torch.full((1, 5), 0.8, dtype=torch.float64)
+    by_vmap = torch.func.vmap(torch.func.grad(lambda row: dirichlet_kl(row[None], b).sum()))(a)
+    total = a.clone().requires_grad_()
+    dirichlet_kl(total, b).sum().backward()
+    torch.testing.assert_close(by_vmap, total.grad)
 
 
 @pytest.mark.parametrize("alpha", [1e-3, 1e4])
