@@ -146,10 +146,8 @@ def test_levels_of_single_harmonics_are_read_as_they_were_made() -> None:
     model = AudioVAE(encoder_harmonics=40, **SMALL)
     assert model.encoder is not None
     spectra = model.encoder.spectra(torch.stack((sound, sound / 8)), 250, torch.full((2, 250), hz))
-    assert spectra.shape == (2, 64 + 2 * 40, 250)
-    levels, between = 20 * spectra[:, 64:104, 20:-20], 20 * spectra[:, 104:, 20:-20]
-    assert between[:, :37].sub(levels[:, :1]).max() < -45, "there is no noise between the harmonics"
-    assert not between[:, 37:].any()
+    assert spectra.shape == (2, 64 + 40, 250)
+    levels = 20 * spectra[:, 64:, 20:-20]
     made = torch.cat((decibels, torch.full((37 - num,), -60.0)))  # 37 lie below half the sample rate
     torch.testing.assert_close(
         levels[:, :num] - levels[:, :1], (made - made[0])[None, :num, None].expand(2, -1, 210), atol=2.0, rtol=0
@@ -158,22 +156,6 @@ def test_levels_of_single_harmonics_are_read_as_they_were_made() -> None:
     assert not levels[:, 37:].any()
     with pytest.raises(ValueError, match="reads the levels of harmonics, so it needs f0"):
         model.encoder(sound[None], 250)
-
-
-def test_the_level_between_harmonics_is_that_of_the_noise() -> None:
-    time = torch.arange(16_000) / 16_000
-    tones_only = 0.1 * torch.sin(2 * torch.pi * 250.0 * torch.arange(1, 31)[:, None] * time).sum(0)
-    noise = torch.randn(16_000, generator=torch.Generator().manual_seed(0))
-    model, f0 = AudioVAE(encoder_harmonics=30, **SMALL), torch.full((1, 250), 250.0)
-    assert model.encoder is not None
-    found = []
-    for strength in (0.01, 0.1):
-        spectra = model.encoder.spectra((tones_only + strength * noise)[None], 250, f0)[0, 64:, 20:-20]
-        found.append(20 * (spectra[30:59] - spectra[:29]).mean())
-    bins = model.encoder.framing.frame_length
-    expected = 10 * math.log10(0.1**2 * bins * 0.375 / (0.1 * bins / 4) ** 2)
-    assert found[1] - found[0] == pytest.approx(20, abs=1)
-    assert found[1] == pytest.approx(expected, abs=1.5)
 
 
 def test_pitch_that_is_not_given_to_the_encoder_is_tracked() -> None:

@@ -64,7 +64,7 @@ class MelEncoder(nn.Module):
         filters = mel_filterbank(float(rate), self.framing.frame_length, num_mels, lowest_hz=20.0)
         self.register_buffer("filters", filters.float(), persistent=False)
         self.num_harmonics = num_harmonics
-        self.entry = nn.Conv1d(num_mels + 2 * num_harmonics, channels, 1)
+        self.entry = nn.Conv1d(num_mels + num_harmonics, channels, 1)
         self.blocks = nn.ModuleList(_RowBlock(channels, dilation) for dilation in DILATIONS)
         self.exit = nn.Conv1d(channels, features_size, 1)
 
@@ -74,7 +74,7 @@ class MelEncoder(nn.Module):
         return sum(DILATIONS) + math.ceil(self.framing.frame_length / 2 / self.framing.hop) + 1
 
     def spectra(self, samples: Tensor, num_rows: int, f0: Tensor | None = None) -> Tensor:
-        """What the convolutions read of each row: (batch, time) → (batch, mel + 2 · harmonic, row), in units of 20 dB.
+        """What the convolutions read of each row: (batch, time) → (batch, mel + harmonic, row), in units of 20 dB.
 
         f0 (batch, row) in Hz is needed where harmonics are read. One that has no bin of its own below half the sample
         rate counts as the mean of the others.
@@ -90,23 +90,16 @@ class MelEncoder(nn.Module):
         return torch.cat(parts, 2).transpose(1, 2)
 
     def _harmonics(self, power: Tensor, f0: Tensor) -> Tensor:
-        """Levels of the harmonics and halfway above each, above the harmonics' mean.
-
-        (batch, row, bin) and (batch, row) → (batch, row, 2 · harmonic). What is halfway says how much noise there is.
-        """
+        """The level of each harmonic above the mean: (batch, row, bin) and (batch, row) → (batch, row, harmonic)."""
         numbers = torch.arange(1, self.num_harmonics + 1, device=f0.device)
-        per_hz = self.framing.frame_length / float(self.framing.sample_rate)
-        places = torch.cat((numbers, numbers + 0.5))
-        bins = f0[..., None] * places * per_hz
+        bins = f0[..., None] * numbers * (self.framing.frame_length / float(self.framing.sample_rate))
         last = power.shape[2] - 1
         is_heard = bins + 1 < last
         nearest = bins.clamp(1, last - 1).round().long()
-        around = torch.stack([power.gather(2, nearest + step) for step in (-1, 0, 1)])
-        tones, between = around[..., : self.num_harmonics].amax(0), around[..., self.num_harmonics :].mean(0)
-        levels = _levels(torch.where(is_heard, torch.cat((tones, between), 2), 0))
-        counts = is_heard[..., : self.num_harmonics]
-        total = torch.where(counts, levels[..., : self.num_harmonics], 0).sum(2, keepdim=True)
-        mean = total / counts.sum(2, keepdim=True).clamp(min=1)
+        around = torch.stack([power.gather(2, nearest + step) for step in (-1, 0, 1)]).amax(0)
+        levels = _levels(torch.where(is_heard, around, 0))
+        count = is_heard.sum(2, keepdim=True).clamp(min=1)
+        mean = torch.where(is_heard, levels, 0).sum(2, keepdim=True) / count
         return torch.where(is_heard, levels - mean, 0)
 
     def _frames(self, samples: Tensor, num_rows: int) -> Tensor:
