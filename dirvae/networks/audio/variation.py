@@ -80,8 +80,7 @@ def equalised(
     """Clips through an equaliser, each through another one: without delay, at the power they had.
 
     equaliser_db  gains at every 200 Hz are even draws from -d to +d dB, where d of each clip is an even draw from 0 to
-                  this; besides, each clip is made brighter or duller, by an even draw from minus to plus this at half
-                  the sample rate
+                  this
     generator     of the draws, on the CPU; torch's own by default
 
     Pitch stays. Loudness changes by as much as that of the clips does; it stays above -80 dB.
@@ -89,9 +88,8 @@ def equalised(
     samples, device, num = clips.samples, clips.samples.device, clips.num_samples
     size = fast_length(num + round(RING_SECONDS * float(sample_rate)))
     num_places = math.ceil(float(sample_rate) / 2 / EQUALISER_HZ) + 1
-    drawn = torch.rand(len(clips), 2 + num_places, generator=generator)
-    tilt = (2 * drawn[:, 1:2] - 1) * torch.linspace(0, 1, num_places)
-    gains = equaliser_db * ((2 * drawn[:, 2:] - 1) * drawn[:, :1] + tilt)
+    drawn = torch.rand(len(clips), 1 + num_places, generator=generator)
+    gains = (2 * drawn[:, 1:] - 1) * drawn[:, :1] * equaliser_db
     response = F.interpolate(gains[:, None], size=size // 2 + 1, mode="linear", align_corners=True)[:, 0]
     spectra = torch.fft.rfft(samples, size) * (10 ** (response / 20)).to(device)
     played = torch.fft.irfft(spectra, size)[:, :num]
