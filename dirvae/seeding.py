@@ -13,10 +13,11 @@ from enum import IntEnum
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from pipelines.order.randomness import mix_word
+from pipelines.order.randomness import mix64, mix_word
 
-__all__ = ["Purpose", "derive_seed", "seed_all_generators", "seed_generators", "seeded", "seeded_everywhere"]
+__all__ = ["Purpose", "derive_seed", "example_seeds", "seed_all_generators", "seed_generators", "seeded", "seeded_everywhere"]
 
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -32,6 +33,7 @@ class Purpose(IntEnum):
     IMPORTANCE = 6
     PROPOSAL = 7
     CALLERS_EVALUATION = 8
+    EXAMPLE = 9
 
 
 def derive_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
@@ -43,6 +45,14 @@ def derive_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
     for part in (seed, int(purpose), index):
         word = mix_word((word ^ (part & _WORD)) + 0x9E37_79B9_7F4A_7C15)
     return word
+
+
+def example_seeds(seed: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The seed of each example: (num, parts) whole numbers that say where it stands → (num,)."""
+    words = np.full(len(places), derive_seed(seed, Purpose.EXAMPLE), np.uint64)
+    for column in places.T:
+        words = mix64((words ^ column.astype(np.uint64)) + np.uint64(0x9E37_79B9_7F4A_7C15))
+    return words.view(np.int64)
 
 
 @contextmanager

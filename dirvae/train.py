@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,26 +69,28 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
     task = find_task(run_type)
     given = vars(parse_flags(train_parser(task), argv))
     require_packages()
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
-        raise ConfigError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}; training in several processes is not supported yet. Start "
-            "one process, without torchrun."
-        )
     resume, is_dry = given.pop("resume", False), given.pop("dry_run", False)
     settings = joined(
         file.settings(task), flag_settings({**given, **({} if shards is None else {"shards": shards})})
     )
-    run = _choose_run(places.get("out"), run_type, resume=resume, is_dry=is_dry)
     if is_dry:
         from dirvae.run.dry_run import dry_run
 
+        run = _choose_run(places.get("out"), run_type, resume=resume, is_dry=True)
         dry_run(_config(run, run_type, settings, resume=resume), run, resume=resume)
         return None
     from dirvae.run.session import train_run
+    from dirvae.training.ranks import leave_processes, ranks_of_environment
 
-    with hold_run(run):
-        config = _config(run, run_type, settings, resume=resume)
-        return train_run(config, run, resume=resume, should_stop=stop, command=_command(argv))
+    ranks = ranks_of_environment()
+    try:
+        choose = partial(_choose_run, places.get("out"), run_type, resume=resume, is_dry=False)
+        run = Path(ranks.by_first(lambda: str(choose())))
+        with hold_run(run) if ranks.is_first else nullcontext():
+            config = _config(run, run_type, settings, resume=resume)
+            return train_run(config, run, resume=resume, should_stop=stop, command=_command(argv), ranks=ranks)
+    finally:
+        leave_processes()
 
 
 def _command(argv: Sequence[str]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -62,7 +63,23 @@ def concentration_from_moments(mean: Tensor, mean_square: Tensor) -> Tensor:
     return ((mean - mean_square) / variance).mean() * mean
 
 
-class MomentPrior(KeepsFloat64):
+class CollectsMoments(ABC):
+    """A module whose buffers follow the examples of an update as a whole, however it is divided into batches."""
+
+    @abstractmethod
+    def collect(self, mask: Tensor | None) -> None:
+        """Keep what is seen from now on apart, of examples where `mask` (batch,) is True, of all without one."""
+
+    @abstractmethod
+    def commit(self, summed: Callable[[Tensor], Tensor]) -> None:
+        """Follow what was collected, added up by `summed` over all processes, and collect no more."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Throw away what was collected."""
+
+
+class MomentPrior(KeepsFloat64, CollectsMoments):
     """A Dirichlet prior's concentration, fitted by the method of moments to the posteriors that pass by.
 
     `start`: the concentration to begin with, as for `prior_concentration`; it stands during `burn_in` updates.
@@ -98,14 +115,50 @@ class MomentPrior(KeepsFloat64):
             )
         self.decay, self.burn_in = decay, burn_in
         self.minimum, self.maximum = minimum, maximum
+        self._collected: tuple[Tensor | None, Tensor | None, Tensor | None] | None = None
         self.register_buffer("concentration", prior_concentration(start, model_size))
         self.register_buffer("moments", torch.zeros(2, model_size, dtype=torch.float64))
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def update(self, mean: Tensor, mean_square: Tensor) -> None:
-        """Take in the E[z_k] and E[z_k²] of posteriors, each (batch, K, *grid); every grid cell counts."""
-        seen = torch.stack([wide(value).movedim(1, -1).flatten(0, -2).mean(0) for value in (mean, mean_square)])
+        """Take in the E[z_k] and E[z_k²] of posteriors, each (batch, K, *grid); every grid cell counts.
+
+        After `collect` they are kept apart until `commit`.
+        """
+        cells = [wide(value).movedim(1, -1) for value in (mean, mean_square)]
+        if self._collected is None:
+            self._follow(torch.stack([value.flatten(0, -2).mean(0) for value in cells]))
+            return
+        total, count, mask = self._collected
+        is_real = torch.ones(len(mean), dtype=torch.bool, device=mean.device) if mask is None else mask
+        is_real = is_real.to(cells[0].device).repeat_interleave(len(mean) // len(is_real))
+        weights = is_real.to(cells[0].dtype).view(-1, *[1] * (mean.dim() - 1)).expand_as(cells[0][..., :1])
+        sums = torch.stack([torch.where(weights > 0, value, 0).flatten(0, -2).sum(0) for value in cells])
+        added = weights.sum()
+        self._collected = (
+            (sums, added, mask) if total is None or count is None else (total + sums, count + added, mask)
+        )
+
+    def collect(self, mask: Tensor | None) -> None:
+        """From now on keep moments apart, of examples where `mask` (batch,) is True, of all without one."""
+        total, count, _ = self._collected if self._collected is not None else (None, None, None)
+        self._collected = (total, count, mask)
+
+    def commit(self, summed: Callable[[Tensor], Tensor]) -> None:
+        """Follow what was collected, if anything was, `summed` over all processes; no more is collected."""
+        collected, self._collected = self._collected, None
+        if collected is not None and collected[0] is not None and collected[1] is not None:
+            whole = summed(torch.cat((collected[0].flatten(), collected[1][None])))
+            self._follow(whole[:-1].view(2, -1) / whole[-1])
+
+    def forget(self) -> None:
+        """Throw away what was collected."""
+        self._collected = None
+
+    @torch.no_grad()
+    def _follow(self, seen: Tensor) -> None:
+        """Move the averages towards the moments (2, K) of one update."""
         before, counted = (value.to(seen.device) for value in (self.concentration, self.num_updates))
         kept = (counted / (counted + 1.0)).clamp(max=self.decay)
         moments = kept * self.moments + (1 - kept) * seen

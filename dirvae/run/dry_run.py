@@ -28,7 +28,10 @@ def dry_run(config: RunConfig, run: Path, *, resume: bool = False, say: Callable
     if resume:
         refuse_changes(run, config)
     model = build_model(config)
-    data = open_data(config.task.open_iterator, config.data, modality=config.type, seed=config.fit.seed)
+    fit, task = config.fit, config.task
+    data = open_data(
+        task.open_iterator, config.data, modality=config.type, seed=fit.seed, accumulate=fit.accumulate
+    )
     try:
         evaluate = None if data.held_out is None else config.task.make_evaluation(data, config.fit.seed)
         loss = make_loss(config)
@@ -55,7 +58,7 @@ def _lines(
     task, facts = config.task, data.facts
     num_examples = facts.get("training_clips", facts["training_examples"])
     per_epoch = math.ceil(num_examples / config.data.batch_size)
-    epochs = trainer.total_steps * config.fit.accumulate / per_epoch if per_epoch else math.nan
+    epochs = trainer.total_steps / per_epoch if per_epoch else math.nan
     clips = f" ({task.count_examples(num_examples)})" if "training_clips" in facts else ""
     place = "a new run" if trainer.step == 0 else f"continues after step {trainer.step:,}"
     lines = [

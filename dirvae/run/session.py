@@ -21,6 +21,7 @@ from dirvae.tasks.data import TaskData, open_data
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.errors import ConfigError, TrainingWarning
 from dirvae.training.objective import Bound, Loss
+from dirvae.training.ranks import ONE_RANK, Ranks
 from dirvae.training.trainer import Trainer
 
 __all__ = [
@@ -86,12 +87,16 @@ def train_run(
     model: nn.Module | None = None,
     loss: Loss | None = None,
     command: str | None = None,
+    ranks: Ranks = ONE_RANK,
 ) -> Outcome:
     """Train, evaluate and report in a run folder. The errors of data, settings and checkpoints pass through.
 
     The report is written again at every checkpoint; where that fails, a warning says so. It names `command`.
-    `model` and `loss` are those of the config by default; a model that is given must be one that the config makes.
+    `model` and `loss` are those of the config by default; a model that is given must be one that the config makes. With
+    several `ranks` all call it alike; the first one writes and says what there is to say.
     """
+    if not ranks.is_first:
+        say = _nothing
     config = settled(config)
     if resume:
         refuse_changes(run, config)
@@ -103,10 +108,15 @@ def train_run(
         modality=config.type,
         seed=config.fit.seed,
         quarantine=run / "quarantine.jsonl",
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        accumulate=config.fit.accumulate,
     )
     try:
         evaluate = None if data.held_out is None else config.task.make_evaluation(data, config.fit.seed)
-        trainer = Trainer(model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run)
+        trainer = Trainer(
+            model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run, ranks=ranks
+        )
         page = LivePage(run, config, data, command=command)
 
         def follow(saved: Trainer) -> None:
@@ -118,7 +128,7 @@ def train_run(
             say(f"{run}: continuing after step {trainer.step}.")
         else:
             _prepare(model, config, data, run, say)
-        write_config(run, config)
+        ranks.by_first(partial(write_config, run, config))
         _describe(trainer, config, data, run, say)
         trainer.fit(should_stop=should_stop)
         if num := data.batches.stats.substituted:
@@ -130,13 +140,21 @@ def train_run(
             say(f"{run}: stopped and saved after step {trainer.step}; --resume continues from there.")
         if trainer.evaluation is None:
             trainer.evaluate()
-        summary = _summary(trainer, config, data, run)
-        write_json(run / "summary.json", summary)
-        with trainer.averaged():
-            report = page.finish(trainer, summary)
+        report = _finish(trainer, page, _summary(trainer, config, data, run)) if ranks.is_first else None
     finally:
         data.close()
     return Outcome(trainer.step, trainer.total_steps, report)
+
+
+def _finish(trainer: Trainer, page: LivePage, summary: dict[str, Any]) -> Path | None:
+    """Write the summary and the report; the report's path, None where it could not be written."""
+    write_json(page.run / "summary.json", summary)
+    with trainer.averaged():
+        return page.finish(trainer, summary)
+
+
+def _nothing(sentence: str) -> None:
+    pass
 
 
 def _early_stop(trainer: Trainer) -> str:

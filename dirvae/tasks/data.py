@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from dirvae.training.errors import ConfigError
 from dirvae.training.settings import FREE, Settings, is_positive
 
 if TYPE_CHECKING:
@@ -117,19 +118,33 @@ def open_data(
     modality: str,
     seed: int,
     quarantine: str | os.PathLike[str] | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+    accumulate: int = 1,
 ) -> TaskData:
     """Open and divide the data of a run. Raises `PipelineError` for bad data, or too little of it.
 
-    Examples that cannot be decoded during training are listed in the file `quarantine`. Held-out clips come in one
-    random order, so that the first of them are not all of the same video.
+    A batch of the settings is divided among `world_size` processes, of which this is number `rank`, and there into
+    `accumulate` parts; `ConfigError` where that cannot be done evenly. Examples that cannot be decoded during training
+    are listed in the file `quarantine`. Held-out clips come in one random order, so that the first of them are not all
+    of the same video.
     """
+    part = replace(settings, batch_size=_part(settings.batch_size, world_size, accumulate))
     whole, train, held_out = divide_source(settings, modality=modality, seed=seed)
 
     def replayed(source: Any, **order: Any) -> ReplayedBatches:
         return ReplayedBatches(source, lambda: open_iterator(source, settings, **order))
 
     batches = open_iterator(
-        train, settings, is_training=True, shuffle=True, seed=seed, tail="keep", quarantine=quarantine
+        train,
+        part,
+        is_training=True,
+        shuffle=True,
+        seed=seed,
+        tail="keep" if world_size == 1 else "pad",
+        rank=rank,
+        world_size=world_size,
+        quarantine=quarantine,
     )
     facts = {
         "source": settings.source,
@@ -147,6 +162,19 @@ def open_data(
         facts=facts,
         settings=settings,
     )
+
+
+def _part(batch_size: int, world_size: int, accumulate: int) -> int:
+    """Examples of a process in one of the parts that a batch is divided into."""
+    parts = world_size * accumulate
+    if batch_size % parts == 0:
+        return batch_size // parts
+    below = batch_size - batch_size % parts
+    fitting = f"{below} or {below + parts}" if below else str(parts)
+    among = " and ".join(
+        [f"{world_size} processes"] * (world_size > 1) + [f"{accumulate} parts in each (accumulate)"] * (accumulate > 1)
+    )
+    raise ConfigError(f"batch_size is {batch_size}, which {among} do not divide evenly; the nearest are {fitting}.")
 
 
 @dataclass(frozen=True, eq=False)

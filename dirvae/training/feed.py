@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dirvae.seeding import Purpose, derive_seed, seed_all_generators, seeded_everywhere
+from dirvae.seeding import Purpose, derive_seed, example_seeds, seed_all_generators, seeded_everywhere
 from dirvae.training.errors import TrainingError
 from dirvae.training.ranks import ONE_RANK, Ranks
 from pipelines.batching.iteration import BatchIterator
@@ -21,8 +21,13 @@ from pipelines.torch_bridge import DevicePrefetcher
 
 __all__ = ["NOISE_VERSION", "Feed", "FeedBatch", "data_of", "to_device"]
 
-NOISE_VERSION = 2
-"""How a run's noise is made. In version 1 the generator of a loader of the caller's was not seeded again per epoch."""
+NOISE_VERSION = 3
+"""How a run's noise is made.
+
+1   by the step; the generator of a loader of the caller's was not seeded again per epoch
+2   it is; noise is drawn for a batch as a whole
+3   noise is drawn for each example by its place in the run: the same however an update is divided into batches
+"""
 
 _END = object()
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -33,7 +38,8 @@ class FeedBatch:
     """A batch on the device. `data` is (batch, channel, *dims), uint8 data scaled to [0, 1], as float32 or, for a
     model of float64 weights, float64; `mask` (batch,) bool marks real examples, None if all are; `num_examples` counts
     them; `step` is the update it is for, from 0. `source` is the batch as it was given, with its keys, fields or
-    labels; the arrays of an iterator's batch are tensors on the device there.
+    labels; the arrays of an iterator's batch are tensors on the device there. `seeds` (batch,) int64 are those of the
+    examples' noise, on the device; None in a run whose noise is drawn for batches as a whole.
     """
 
     data: Tensor
@@ -41,6 +47,7 @@ class FeedBatch:
     num_examples: int
     step: int = 0
     source: Any = None
+    seeds: Tensor | None = None
 
 
 class Feed:
@@ -77,6 +84,7 @@ class Feed:
         self._noise_version = NOISE_VERSION
         self._epoch = 0
         self._count = 0
+        self._number = 0
         self._state: dict[str, Any] | None = None
         self._iterator: Iterator[Any] | None = None
         self._wait_seconds = 0.0
@@ -96,23 +104,61 @@ class Feed:
                 f"{self._kind} has no length, so the steps of an epoch are unknown. Give steps instead of epochs."
             ) from error
 
-    def take(self, number: int, *, step: int | None = None) -> FeedBatch:
-        """The next batch, the one of this number of all, for the update `step`, `number` by default.
+    @property
+    def number(self) -> int:
+        """How many batches were taken since the run began: the number of the next one."""
+        return self._number
 
-        Raises `TrainingError` if a whole epoch has no batch.
-        """
-        step = number if step is None else step
+    @property
+    def noise_version(self) -> int:
+        """How the noise of this run is made, see `NOISE_VERSION`."""
+        return self._noise_version
+
+    def take(self, step: int) -> FeedBatch:
+        """The next batch, for the update `step`. Raises `TrainingError` if a whole epoch has no batch."""
+        batch = self._timed(self._next)
+        if batch is _END:
+            raise TrainingError(
+                f"{self._kind} gave no batch in epoch {self._epoch}: it is empty, holds less than one batch, or is a "
+                "generator that is used up. Give batches that can be iterated again."
+            )
+        return self._taken(batch, step)
+
+    def take_more(self, step: int) -> FeedBatch | None:
+        """Another batch of the same epoch for the same update; None where the epoch is over."""
+        batch = _END if self._iterator is None else self._timed(lambda: next(self._iterator, _END))
+        if batch is _END:
+            self._epoch, self._count, self._iterator = self._epoch + 1, 0, None
+            return None
+        return self._taken(batch, step)
+
+    def _timed(self, next_one: Callable[[], Any]) -> Any:
         began = time.perf_counter()
-        batch = self._next(number)
+        batch = next_one()
         self._wait_seconds += time.perf_counter() - began
+        return batch
+
+    def _taken(self, batch: Any, step: int) -> FeedBatch:
         self._count += 1
+        self._number += 1
         self._state = getattr(batch, "state", None)
         mask = getattr(batch, "mask", None)
         data = to_device(data_of(batch), self._device, dtype=self._dtype)
+        seeds = self._example_seeds(batch, len(data), step)
         if mask is None:
-            return FeedBatch(data, None, len(data), step, batch)
+            return FeedBatch(data, None, len(data), step, batch, seeds)
         num_examples = int(torch.as_tensor(mask).sum())
-        return FeedBatch(data, torch.as_tensor(mask).to(self._device), num_examples, step, batch)
+        return FeedBatch(data, torch.as_tensor(mask).to(self._device), num_examples, step, batch, seeds)
+
+    def _example_seeds(self, batch: Any, num: int, step: int) -> Tensor | None:
+        """Seeds by stream, epoch and position; by the number of the batch and the place in it, where these are unknown."""
+        if self._noise_version < 3:
+            return None
+        places = getattr(batch, "places", None)
+        if places is None:
+            number = self._ranks.index(self._number - 1)
+            places = np.stack([np.full(num, -1), np.full(num, number), np.arange(num)], 1)
+        return torch.from_numpy(example_seeds(self._seed, places)).to(self._device)
 
     def take_wait_seconds(self) -> float:
         """Seconds spent waiting for batches since the last call."""
@@ -131,13 +177,17 @@ class Feed:
         state = self._state
         if state is None and hasattr(self._batches, "state_dict"):
             state = self._batches.state_dict()
-        position = {"epoch": self._epoch, "batches": self._count, "iterator": state}
+        position = {"epoch": self._epoch, "batches": self._count, "taken": self._number, "iterator": state}
         return {**position, "noise_version": self._noise_version}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue after the batch at which `state` was saved; the iterator's own errors pass through."""
+    def load_state_dict(self, state: dict[str, Any], *, step: int) -> None:
+        """Continue after the batch at which `state` was saved, after `step` updates.
+
+        The iterator's own errors pass through.
+        """
         self.close()
         self._epoch, self._count, self._state = state["epoch"], state["batches"], state["iterator"]
+        self._number = state.get("taken", step)
         self._noise_version = state.get("noise_version", 1)
         if self._state is None:
             if (self._epoch or self._count) and hasattr(self._batches, "state_dict"):
@@ -162,21 +212,16 @@ class Feed:
         if iterator is not None and isinstance(self._batches, DevicePrefetcher):
             self._batches.load_state_dict(self._batches.state_dict())
 
-    def _next(self, number: int) -> Any:
+    def _next(self) -> Any:
         if self._iterator is not None:
             batch = next(self._iterator, _END)
         elif self._count:
-            batch = self._go_on(number)
+            batch = self._go_on()
         else:
             batch = self._begin()
         if batch is _END:
             self._epoch, self._count = self._epoch + 1, 0
             batch = self._begin()
-        if batch is _END:
-            raise TrainingError(
-                f"{self._kind} gave no batch in epoch {self._epoch}: it is empty, holds less than one batch, or is a "
-                "generator that is used up. Give batches that can be iterated again."
-            )
         return batch
 
     def _begin(self) -> Any:
@@ -185,8 +230,8 @@ class Feed:
             self._iterator = iter(self._batches)
             return next(self._iterator, _END)
 
-    def _go_on(self, number: int) -> Any:
-        """Start in the middle of an epoch: the batch of a number, drawn as if the ones before had been trained on.
+    def _go_on(self) -> Any:
+        """Start in the middle of an epoch: the next batch, drawn as if the ones before had been trained on.
 
         Batches without a state are read from the first one of the epoch, each as at its own number.
         """
@@ -195,7 +240,7 @@ class Feed:
                 self._iterator = iter(self._batches)
             return next(self._iterator, _END)
         batch = self._begin()
-        for taken in range(number - self._count + 1, number + 1):
+        for taken in range(self._number - self._count + 1, self._number + 1):
             if batch is not _END and self._iterator is not None:
                 seed = derive_seed(self._seed, Purpose.STEP, self._ranks.index(taken))
                 seed_all_generators(seed, self._device)

@@ -50,7 +50,7 @@ class Recorder:
         has_events = tensorboard and out is not None and ranks.is_first
         self.events = EventFile(out / EVENTS_NAME) if out is not None and has_events else None
         self._progress = Progress(total_steps, is_silent=not ranks.is_first)
-        self._meter = Meter()
+        self._meter = Meter(ranks=ranks)
         self._examples = 0
         self._skipped = 0
         self._total_steps = total_steps
@@ -67,9 +67,14 @@ class Recorder:
         self._progress.start(step)
         self._began = time.perf_counter()
 
-    def count(self, values: Mapping[str, Tensor], is_finite: Tensor, *, num_examples: int) -> None:
-        """Count one update: its scalars, still on the device, and its number of examples."""
-        self._meter.add(values, is_finite)
+    def count(
+        self, values: Mapping[str, Tensor], is_finite: Tensor, *, num_examples: int, parts: frozenset[str] = frozenset()
+    ) -> None:
+        """Count one update: its scalars, still on the device, and its number of examples.
+
+        `parts`: the names of those of which each rank has a part of the sum.
+        """
+        self._meter.add(values, is_finite, parts=parts)
         self._examples += num_examples
         self._progress.advance()
 

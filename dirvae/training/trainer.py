@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from dirvae.latents.dirichlet_prior import CollectsMoments
+from dirvae.noise import example_noise
 from dirvae.seeding import Purpose, derive_seed, seed_all_generators, seeded_everywhere
 from dirvae.training.activations import CheckpointedActivations
 from dirvae.training.callbacks import Callback, Callbacks, Moment
@@ -49,6 +51,7 @@ from dirvae.training.states import (
 )
 from dirvae.training.update import Updater, refuse_misfit
 from dirvae.training.wrappers import unwrapped
+from pipelines.batching.iteration import BatchIterator
 
 __all__ = ["Evaluate", "Trainer"]
 
@@ -98,13 +101,14 @@ class Trainer:
         self.config = config if config is not None else FitConfig()
         self.device = choose_device(self.config.device)
         refuse_misfit(model, optimizer)
-        self.model = model.to(self.device)
-        self._module = unwrapped(self.model)
-        self.optimizer = optimizer if optimizer is not None else _adam(self.model, self.config, self.device)
+        _refuse_other_ranks(batches, ranks)
+        self._module = unwrapped(model.to(self.device))
+        self.optimizer = optimizer if optimizer is not None else _adam(self._module, self.config, self.device)
+        self.model = ranks.parallel(model)
         self.step = 0
         self.evaluation: dict[str, Any] | None = None
         self.best: dict[str, Any] | None = None
-        dtype = _dtype_of(self.model)
+        dtype = _dtype_of(self._module)
         self._feed = Feed(batches, self.device, seed=self.config.seed, dtype=dtype, ranks=ranks)
         self.total_steps = _count_steps(self.config, self._feed)
         self._loss = loss if loss is not None else Bound(self.config)
@@ -123,6 +127,7 @@ class Trainer:
         self._saved_step: int | None = None
         self._callbacks = callbacks if callbacks is not None else Callbacks()
         self._terms: Mapping[str, Tensor] = {}
+        self._moments = [part for part in self._module.modules() if isinstance(part, CollectsMoments)]
         self._average = None if self.config.ema is None else AveragedWeights(self._module, self.config.ema)
         self._patience = Patience(self.config.patience)
         if self.config.patience is not None and evaluate is None:
@@ -182,7 +187,7 @@ class Trainer:
         interrupt = InterruptAfterStep()
         try:
             with interrupt, seeded_everywhere(self.config.seed, self.device):
-                while self._is_unfinished and not should_stop() and not interrupt():
+                while self._is_unfinished and not self.ranks.agree(should_stop() or interrupt()):
                     self._update()
                     self._tell(self._callbacks.after_step)
                     self._log_and_save()
@@ -203,20 +208,24 @@ class Trainer:
         """
         if self._evaluate is None:
             return None
-        seed = derive_seed(self.config.seed, Purpose.CALLERS_EVALUATION, self.step)
-        with self.averaged(), seeded_everywhere(seed, self.device):
-            found = self._evaluate(self._module)
+        self.evaluation = self.ranks.by_first(self._evaluated)
         self.model.train()
-        try:
-            self.evaluation = finite_or_none(found)
-        except TypeError as error:
-            raise ConfigError(f"evaluate: {error}. Leave it out, or make it a number.") from error
         goal = "bound" if "bound" in self.evaluation else "objective"
         reached = self.evaluation.get(goal)
         if reached is not None and (self.best is None or reached > self.best.get(goal, -math.inf)):
             self.best = {"step": self.step, goal: reached}
         self._recorder.held_out(self.step, self.evaluation)
         return self.evaluation
+
+    def _evaluated(self) -> dict[str, Any]:
+        assert self._evaluate is not None
+        seed = derive_seed(self.config.seed, Purpose.CALLERS_EVALUATION, self.step)
+        with self.averaged(), seeded_everywhere(seed, self.device):
+            found = self._evaluate(self._module)
+        try:
+            return finite_or_none(found)
+        except TypeError as error:
+            raise ConfigError(f"evaluate: {error}. Leave it out, or make it a number.") from error
 
     def resume(self) -> bool:
         """Go back to the newest complete checkpoint in `out`; False if no checkpoint exists. Later metrics are removed.
@@ -242,10 +251,9 @@ class Trainer:
             self._load(checkpoint)
         self.model.train()
         try:
-            number = self.step * self.config.accumulate
-            seed = derive_seed(self.config.seed, Purpose.STEP, self.ranks.index(number))
+            seed = derive_seed(self.config.seed, Purpose.STEP, self.ranks.index(self._feed.number))
             with seeded_everywhere(seed, self.device):
-                batch = self._feed.take(number, step=self.step)
+                batch = self._feed.take(self.step)
                 self._check_data(batch)
                 self._updater.prepare()
                 terms = self._rehearse(batch)
@@ -265,35 +273,57 @@ class Trainer:
         self._numbers = {**numbers, "learning_rate": learning_rate, "epoch": self._feed.epoch}
         clipped = {} if config.clip is None else {CLIPPED: norm > config.clip}
         values = {**terms, "gradient_norm": norm, **clipped}
-        self._recorder.count(values, is_finite, num_examples=num_examples)
+        self._recorder.count(values, is_finite, parts=frozenset(terms), num_examples=num_examples)
         if self._callbacks.after_step is not None:
-            self._terms = terms
+            self._terms = {name: self.ranks.sum(value) for name, value in terms.items()}
         self.step += 1
 
     def _add_gradients(self) -> tuple[dict[str, Tensor], dict[str, float], int]:
         """The gradients of the batches of an update; their terms and numbers, and how many examples they hold.
 
-        Terms are means over the examples: a batch counts by its share of them.
+        Terms are means over the examples: a batch counts by its share of them. With several ranks the terms are this
+        rank's part of the sum over all.
         """
-        count, batches = self.config.accumulate, []
-        for number in range(self.step * count, (self.step + 1) * count):
-            seed_all_generators(derive_seed(self.config.seed, Purpose.STEP, self.ranks.index(number)), self.device)
-            batches.append(self._feed.take(number, step=self.step))
-        num_examples = sum(batch.num_examples for batch in batches)
+        batches = self._take_batches()
+        (num_examples,) = self.ranks.sums([sum(batch.num_examples for batch in batches)])
         self._updater.prepare()
         sums: dict[str, Tensor] = {}
         numbers: dict[str, float] = {}
-        for batch in batches:
+        for place, batch in enumerate(batches, start=1):
             self._check_data(batch)
             if self._compiler is not None:
                 self._compiler.prepare(batch.data, partial(self._rehearse, batch))
-            terms, numbers = self._forward(batch)
-            share = 1.0 if count == 1 else batch.num_examples / max(num_examples, 1)
-            self._updater.add(terms["loss"], share=share)
+            share = batch.num_examples / max(num_examples, 1)
+            context = nullcontext() if place == len(batches) else self.ranks.apart(self.model)
+            with context, self._noise(batch):
+                terms, numbers = self._forward(batch)
+                self._updater.add(terms["loss"], share=share * self.ranks.world_size)
             for name, value in terms.items():
                 part = value.detach() * share
                 sums[name] = sums[name] + part if name in sums else part
+        for moments in self._moments:
+            moments.commit(self.ranks.sum)
         return sums, numbers, num_examples
+
+    def _take_batches(self) -> list[FeedBatch]:
+        """The batches of an update: as many as are accumulated, or what is left of the epoch."""
+        batches: list[FeedBatch] = []
+        while len(batches) < self.config.accumulate:
+            seed = derive_seed(self.config.seed, Purpose.STEP, self.ranks.index(self._feed.number))
+            seed_all_generators(seed, self.device)
+            batch = self._feed.take_more(self.step) if batches else self._feed.take(self.step)
+            if batch is None:
+                break
+            batches.append(batch)
+        return batches
+
+    def _noise(self, batch: FeedBatch) -> AbstractContextManager[Any]:
+        """Within this context each example of a batch has noise of its own, and moments are collected."""
+        if batch.seeds is None:
+            return nullcontext()
+        for moments in self._moments:
+            moments.collect(batch.mask)
+        return example_noise(batch.seeds)
 
     def _forward(self, batch: FeedBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The loss terms of a batch, and the numbers beside them."""
@@ -304,10 +334,13 @@ class Trainer:
     def _rehearse(self, batch: FeedBatch) -> dict[str, Tensor]:
         """Go forward and backward without a trace, after `prepare` of the updater; the terms."""
         try:
-            terms, _ = self._forward(batch)
-            self._updater.add(terms["loss"])
+            with self._noise(batch):
+                terms, _ = self._forward(batch)
+                self._updater.add(terms["loss"])
             return {name: value.detach() for name, value in terms.items()}
         finally:
+            for moments in self._moments:
+                moments.forget()
             self._updater.forget()
 
     def _check_data(self, batch: FeedBatch) -> None:
@@ -317,7 +350,7 @@ class Trainer:
             self._has_checked_data = True
 
     def _tell(self, callback: Callback | None, checkpoint: Path | None = None) -> None:
-        if callback is not None:
+        if callback is not None and self.ranks.is_first:
             moment = Moment(
                 step=self.step,
                 total_steps=self.total_steps,
@@ -354,14 +387,14 @@ class Trainer:
                 self.best = best
                 warnings.warn(f"{error} Training continues.", TrainingWarning, stacklevel=3)
             else:
-                if self.on_save is not None and self.step < self.total_steps:
+                if self.on_save is not None and self.step < self.total_steps and self.ranks.is_first:
                     self.on_save(self)
-                    self.model.train()
+                self.model.train()
             self._recorder.open_window()
 
     def _save(self) -> None:
-        if self._checkpoints is not None and self.ranks.is_first:
-            self._write(self._checkpoints)
+        if self._checkpoints is not None:
+            self.ranks.by_first(partial(self._write, self._checkpoints))
         self._saved_step = self.step
 
     def _write(self, checkpoints: CheckpointFolder) -> None:
@@ -382,7 +415,7 @@ class Trainer:
         }
         path = checkpoints.save(
             self.step,
-            model=model_to_tensors(self.model),
+            model=model_to_tensors(self._module),
             optimizer=tensors,
             state=state,
             average=None if self._average is None else self._average.tensors(),
@@ -397,14 +430,14 @@ class Trainer:
                 f"{checkpoint.path}: the run was started with other settings ({'; '.join(changes)}). Resume with the "
                 "old values, or start a new run."
             )
-        load_model_tensors(self.model, checkpoint.model_tensors(), origin=str(checkpoint.path))
+        load_model_tensors(self._module, checkpoint.model_tensors(), origin=str(checkpoint.path))
         load_optimizer_state(self.optimizer, checkpoint.optimizer_tensors(), state["optimizer"])
         if self._average is not None:
             self._average.load(checkpoint.average_tensors(), origin=str(checkpoint.path))
         self._patience.load_state_dict(state.get("early_stopping"))
         self._load_learning_rates(checkpoint)
         self._updater.load_state_dict(state)
-        self._feed.load_state_dict(state["feed"])
+        self._feed.load_state_dict(state["feed"], step=checkpoint.step)
         self.step = self._saved_step = checkpoint.step
         self.evaluation, self.best = state["evaluation"], state["best"]
 
@@ -431,6 +464,18 @@ class Trainer:
                 TrainingWarning,
                 stacklevel=4,
             )
+
+
+def _refuse_other_ranks(batches: Any, ranks: Ranks) -> None:
+    """Raise `ConfigError` for an iterator of `pipelines` that reads for another process."""
+    if not isinstance(batches, BatchIterator):
+        return
+    found = (batches.rank, batches.world_size)
+    if found != (ranks.rank, ranks.world_size):
+        raise ConfigError(
+            f"the batches are those of rank {found[0]} of {found[1]}, but this is rank {ranks.rank} of "
+            f"{ranks.world_size}. Give the iterator rank={ranks.rank}, world_size={ranks.world_size}."
+        )
 
 
 def _changes(config: FitConfig, saved: Mapping[str, Any]) -> list[str]:
@@ -466,5 +511,5 @@ def _adam(model: nn.Module, config: FitConfig, device: torch.device) -> Optimize
 def _count_steps(config: FitConfig, feed: Feed) -> int:
     limits = [config.steps] if config.steps is not None else []
     if config.epochs is not None:
-        limits.append(-(-config.epochs * feed.batches_per_epoch() // config.accumulate))
+        limits.append(config.epochs * -(-feed.batches_per_epoch() // config.accumulate))
     return min(limits)

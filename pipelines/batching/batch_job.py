@@ -86,6 +86,12 @@ class Slots:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Stream, epoch and position of each slot: (slots, 3)."""
+        streams = np.zeros_like(self.positions) if self.streams is None else self.streams
+        return np.stack((streams, self.epochs, self.positions), 1)
+
     def part(self, start: int, stop: int) -> Slots:
         """Slots [start, stop)."""
         streams = None if self.streams is None else self.streams[start:stop]
@@ -266,6 +272,7 @@ class BatchJob:
             lengths=_lengths(lengths, data),
             substituted=self._substituted if self._substitute else None,
             transform=None if None in transforms else np.array(transforms, np.float32).reshape(-1, 2, 3),
+            places=self._slots.places,
         )
 
 

@@ -86,6 +86,16 @@ class BatchIterator(ABC):
         return self._split.batch_size
 
     @property
+    def rank(self) -> int:
+        """Which of `world_size` processes this one is."""
+        return self._split.rank
+
+    @property
+    def world_size(self) -> int:
+        """How many processes divide a batch."""
+        return self._split.world_size
+
+    @property
     def global_batch(self) -> int:
         """Examples of all ranks in a batch."""
         return self._split.global_batch
