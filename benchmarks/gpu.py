@@ -84,15 +84,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     def left() -> float:
         return end - time.monotonic()
 
+    _write(found)
     say(f"{found['device']}, torch {found['torch']}, batches of {BATCH_SIZE}")
     for part in parts(left):
         if left() < min(NEEDED_SECONDS[part.needed], options.seconds / 4):
             found["dropped"].append(part.name)
             continue
-        say(_done(part, found, left() if part.kind == "compiler" else min(left(), MOST_SECONDS)))
+        say(_told(part, found, left() if part.kind == "compiler" else min(left(), MOST_SECONDS)))
         _write(found)
-    _write(found)
-    print(json.dumps(found) if options.json else f"\n{markdown(found).rstrip()}", flush=True)
+    print(json.dumps(found) if options.json else f"\n{_page(found).rstrip()}", flush=True)
     has_failed = bool(found["errors"]) or any(one["passed"] is False for one in found["tests"].values())
     is_wrong = any(one["repeated_exactly"] and not one["resumed_exactly"] for one in found["resume"])
     return int(has_failed or is_wrong)
@@ -129,7 +129,9 @@ def parts(left: Callable[[], float]) -> list[Part]:
     found += eager(others) + [pictures(*place, "fp32 without TF32") for place in soon or first]
     if IS_CUDA:
         found += compiled([place for place in (*first, *others) if place not in soon])
-        found.append(Part("compiler", "tests of the compiler", lambda: tests("gpu and slow", left()), "compiler"))
+        found.append(
+            Part("compiler", "tests of the compiler", lambda: tests("gpu and slow", left() - 5), "compiler")
+        )
     return found
 
 
@@ -149,26 +151,32 @@ def _nothing_yet() -> dict[str, Any]:
     }
 
 
-def _done(part: Part, found: dict[str, Any], seconds: float) -> str:
+def _told(part: Part, found: dict[str, Any], seconds: float) -> str:
     """Run a part, keep what came out, and tell it in a line."""
     began = time.monotonic()
     try:
-        with warnings.catch_warnings(record=True) as caught, _alarm(seconds):
-            warnings.simplefilter("default")
-            result = part.run()
+        told = _done(part, found, seconds)
     except OutOfTime:
+        _silence()
         found["dropped"].append(part.name)
-        return f"{part.name:28} not finished after {seconds:.0f} s"
+        told = f"{part.name:28} not finished"
     except Exception as error:
         found["errors"][part.name] = f"{type(error).__name__}: {error}"
-        return f"{part.name:28} failed\n{traceback.format_exc()}"
+        told = f"{part.name:28} failed\n{traceback.format_exc()}"
+    return f"{told}  [{time.monotonic() - began:.0f} s]"
+
+
+def _done(part: Part, found: dict[str, Any], seconds: float) -> str:
+    with warnings.catch_warnings(record=True) as caught, _alarm(seconds):
+        warnings.simplefilter("default")
+        result = part.run()
     if told := list(dict.fromkeys(str(one.message).splitlines()[0][:300] for one in caught if str(one.message))):
         found["warnings"][part.name] = told[:5]
     if part.kind in KINDS:
         found[part.kind].append(result)
     else:
         found["tests"][part.name] = result
-    return f"{row(part.kind, part.name, result)}  [{time.monotonic() - began:.0f} s]"
+    return row(part.kind, part.name, result)
 
 
 @contextmanager
@@ -187,8 +195,21 @@ def _alarm(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _silence()
         signal.signal(signal.SIGALRM, before)
+
+
+def _silence() -> None:
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _page(found: dict[str, Any]) -> str:
+    """The page, or the numbers as they are where making it fails."""
+    try:
+        return markdown(found)
+    except Exception:
+        return f"{traceback.format_exc()}\n{json.dumps(found)}"
 
 
 def _write(found: dict[str, Any]) -> None:
@@ -197,7 +218,7 @@ def _write(found: dict[str, Any]) -> None:
         with suppress(OSError):
             Path(folder).mkdir(parents=True, exist_ok=True)
             Path(folder, "gpu.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-            Path(folder, "gpu.md").write_text(markdown(found), encoding="utf-8")
+            Path(folder, "gpu.md").write_text(_page(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

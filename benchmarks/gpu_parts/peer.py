@@ -21,9 +21,11 @@ def beside_pythae() -> dict[str, Any]:
     except Exception as error:  # one of a package that is half there, too
         return {"absent": f"pythae cannot be imported here ({type(error).__name__}: {error})"}
     folder = str(ROOT / "benchmarks" / "latents")
-    if folder not in sys.path:
-        sys.path.append(folder)
-    step = importlib.import_module("step")
+    sys.path.insert(0, folder)
+    try:
+        step = importlib.import_module("step")
+    finally:
+        sys.path.remove(folder)
     times = _times(step, is_compiled_too=IS_CUDA)
     theirs = times["pythae"]
     return {

@@ -211,6 +211,14 @@ def test_a_part_that_fails_is_named_and_the_others_go_on(
     assert "- fed by JPEG failed: RuntimeError: CUDA error" in page
 
 
+def test_numbers_that_no_page_can_be_made_of_are_printed(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_short_parts(gpu, monkeypatch, sound=lambda preset, precision: {"unforeseen": 7})
+    assert gpu.main([]) == 1
+    assert '"unforeseen": 7' in capsys.readouterr().out
+
+
 def test_a_part_that_takes_too_long_is_left(
     gpu: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

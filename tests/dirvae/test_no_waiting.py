@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,6 +78,22 @@ def padded_batches() -> Iterator[SimpleNamespace]:
     )
 
 
+class Letters(Source):
+    """Ten examples."""
+
+    name = "letters"
+
+    def __len__(self) -> int:
+        return 10
+
+    def read(self, indices: Any) -> list[Example]:
+        return [Example(int(index), str(index), b"") for index in indices]
+
+
+def grey(example: Example, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    return np.full((3, 16, 16), 99, np.uint8)
+
+
 @pytest.mark.parametrize("is_learned", [False, True])
 def test_steps_on_pictures_wait_for_nothing(place: tuple[torch.device, Refuse], is_learned: bool) -> None:
     device, refuse = place
@@ -94,16 +110,20 @@ def test_steps_on_pictures_wait_for_nothing(place: tuple[torch.device, Refuse], 
 
 def test_steps_on_sounds_wait_for_nothing(place: tuple[torch.device, Refuse]) -> None:
     device, refuse = place
-    model = AudioVAE(16_000, preset="tiny", model_size=3, num_harmonics=6, num_bands=5).to(device)
-    rng = torch.Generator().manual_seed(0)
-    samples = 0.1 * torch.randn(2, 640, generator=rng)
+    trainer = sound_trainer(device, core="conv")
+    fit_without_waiting(trainer, refuse)
+    assert trainer.skipped_updates == 0
+
+
+def sound_trainer(device: torch.device | str, *, core: str) -> Trainer:
+    """Clips go to the device at every step, as those of an iterator do."""
+    model = AudioVAE(16_000, preset="tiny", core=core, model_size=3, num_harmonics=6, num_bands=5).to(device)
+    samples = 0.1 * torch.randn(2, 640, generator=torch.Generator().manual_seed(0))
     clips = SoundClips(samples, torch.full((2, 10), 300.0), torch.full((2, 10), -20.0), torch.tensor([640, 320]))
     config = settings(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    bound = Bound(config, lambda batch: clips.to(device))
-    trainer = Trainer(model, [samples[:, None]] * STEPS, loss=bound, optimizer=optimizer, config=config)
-    fit_without_waiting(trainer, refuse)
-    assert trainer.skipped_updates == 0
+    bound = Bound(config, lambda batch: clips.to(batch.data.device))
+    return Trainer(model, [samples[:, None]] * STEPS, loss=bound, optimizer=optimizer, config=config)
 
 
 def test_the_device_refuses_what_waits(place: tuple[torch.device, Refuse]) -> None:
@@ -128,23 +148,8 @@ def test_the_device_refuses_what_waits(place: tuple[torch.device, Refuse]) -> No
         assert here.pin_memory().to(device, non_blocking=True).device == device
 
 
-class Letters(Source):
-    """Ten examples."""
-
-    name = "letters"
-
-    def __len__(self) -> int:
-        return 10
-
-    def read(self, indices: Any) -> list[Example]:
-        return [Example(int(index), str(index), b"") for index in indices]
-
-
 def test_examples_of_a_padded_batch_are_counted_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    def decode(example: Example, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-        return np.zeros((3, 4, 4), np.uint8)
-
-    iterator = DataIterator(Letters(), decode, batch_size=4, rank=0, world_size=1, tail="pad")
+    iterator = DataIterator(Letters(), grey, batch_size=4, rank=0, world_size=1, tail="pad")
     feed = Feed(iterator, torch.device("cpu"))
     sums: list[Tensor] = []
     monkeypatch.setattr(Tensor, "sum", lambda tensor: sums.append(tensor))
@@ -178,20 +183,40 @@ def test_a_step_seeds_the_generator_of_its_device_alone_with_the_same_numbers(
     torch.set_rng_state(state)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("has_masks", [False, True])
-def test_on_a_gpu_no_step_between_two_logs_waits(has_masks: bool) -> None:
+gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),
+]
+ON_A_GPU: dict[str, Callable[[], Any]] = {
+    "arrays": lambda: [np.full((4, 3, 16, 16), 99, np.uint8)] * (2 * STEPS),
+    "masks": padded_batches,
+    "an iterator": lambda: DataIterator(Letters(), grey, batch_size=4, rank=0, world_size=1, tail="pad"),
+}
+
+
+@pytest.mark.parametrize("batches", [pytest.param(make, id=name, marks=gpu) for name, make in ON_A_GPU.items()])
+def test_on_a_gpu_no_step_between_two_logs_waits(batches: Callable[[], Any]) -> None:
     torch.manual_seed(0)
-    device = torch.device("cuda", torch.cuda.current_device())
     model = ResNetVAE(size=16, preset="tiny", model_size=16)
-    batches = padded_batches() if has_masks else [np.full((4, 3, 16, 16), 99, np.uint8)] * (2 * STEPS)
-    config = settings(device, precision="bf16", ema=0.99, accumulate=2)
-    fit_without_waiting(Trainer(model, batches, config=config), _refusing_on_cuda)
+    config = settings("cuda", precision="bf16", ema=0.99, accumulate=2)
+    trainer = Trainer(model, batches(), config=config)
+    fit_without_waiting(trainer, refusing_on_cuda)
+    assert trainer.skipped_updates == 0
 
 
-def _refusing_on_cuda() -> AbstractContextManager[None]:
+@pytest.mark.parametrize("core", [pytest.param(core, marks=gpu) for core in ("gru", "conv")])
+def test_on_a_gpu_no_step_on_sounds_waits(core: str) -> None:
+    torch.manual_seed(0)
+    trainer = sound_trainer("cuda", core=core)
+    fit_without_waiting(trainer, refusing_on_cuda)
+    assert trainer.skipped_updates == 0
+
+
+@contextmanager
+def refusing_on_cuda() -> Iterator[None]:
     torch.cuda.set_sync_debug_mode("error")
-    stack = ExitStack()
-    stack.callback(torch.cuda.set_sync_debug_mode, "default")
-    return stack  # type: ignore[return-value]
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
