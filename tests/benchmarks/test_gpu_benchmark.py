@@ -245,7 +245,8 @@ def test_the_page_has_tables_and_targets(gpu: Any, monkeypatch: pytest.MonkeyPat
     found["speed"].append({**fast, "size": 64, "is_compiled": False})
     page = gpu.markdown(found)
     for line in (
-        "| the fastest way beside fp32 | ≥ 4 × | 4.2 × (tiny, 32 px) | 1 of 1 |",
+        "| the fastest way beside fp32, convolutions in fp32 | ≥ 4 × | 4.2 × (tiny, 32 px) | 1 of 1 |",
+        "| the fastest way beside fp32 without TF32 | ≥ 4 × | 4.2 × (tiny, 32 px) | 1 of 1 |",
         "| beside pythae | ≥ 3 × | 3.3 × (ours, gaussian) | yes |",
         "| synchronisations per step | 0 | 2.5 at most | no |",
         "| waiting for data | ≤ 2% | 1.0% at most | yes |",
