@@ -16,6 +16,7 @@ from torch import Tensor
 from dirvae.seeding import Purpose, derive_seed, seed_all_generators, seeded_everywhere
 from dirvae.training.errors import TrainingError
 from dirvae.training.ranks import ONE_RANK, Ranks
+from dirvae.transfer import send
 from pipelines.batching.iteration import BatchIterator
 from pipelines.torch_bridge import DevicePrefetcher
 
@@ -111,8 +112,10 @@ class Feed:
         data = to_device(data_of(batch), self._device, dtype=self._dtype)
         if mask is None:
             return FeedBatch(data, None, len(data), step, batch)
-        num_examples = int(torch.as_tensor(mask).sum())
-        return FeedBatch(data, torch.as_tensor(mask).to(self._device), num_examples, step, batch)
+        mask = torch.as_tensor(mask)
+        counted = self._batches.num_examples if isinstance(self._batches, DevicePrefetcher) else None
+        num_examples = int(mask.sum()) if counted is None else counted  # asking a GPU would wait for it
+        return FeedBatch(data, send(mask, self._device), num_examples, step, batch)
 
     def take_wait_seconds(self) -> float:
         """Seconds spent waiting for batches since the last call."""
@@ -219,9 +222,7 @@ def to_device(data: Tensor | NDArray[Any], device: torch.device, *, dtype: torch
         raise TypeError(f"a batch holds {kind}; give uint8, which is scaled from 0–255 to [0, 1], or floats.")
     if isinstance(data, np.ndarray):
         data = torch.from_numpy(data if data.flags.writeable else data.copy())
-    if device.type == "cuda" and data.device.type == "cpu":
-        data = data.pin_memory()  # a copy from pageable memory would wait for the earlier steps
-    moved = data.to(device, non_blocking=device.type == "cuda")
+    moved = send(data, device)
     scaled = moved.to(dtype) / 255 if moved.dtype == torch.uint8 else moved.to(dtype)
     layout = _LAYOUTS.get(scaled.ndim)
     return scaled if layout is None else scaled.contiguous(memory_format=layout)
