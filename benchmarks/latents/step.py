@@ -42,14 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     print(f"784-500-500-50, batches of {options.batch_size}, {options.threads} threads, torch {torch.__version__}")
     for title, contestants in (
-        ("step", _steps(options.batch_size, options.steps)),
+        ("step", step_rounds(options.batch_size, options.steps)),
         ("epoch", _epochs(options.batch_size, options.steps)),
     ):
-        _print_table(title, _interleaved(contestants, options.rounds))
+        _print_table(title, interleaved(contestants, options.rounds))
     return 0
 
 
-def _interleaved(contestants: dict[str, Round], rounds: int) -> dict[str, list[float]]:
+def interleaved(contestants: dict[str, Round], rounds: int) -> dict[str, list[float]]:
+    """Seconds per step of each, by round, after one round that does not count."""
     for once in contestants.values():
         once()
     times: dict[str, list[float]] = {name: [] for name in contestants}
@@ -68,14 +69,22 @@ def _print_table(title: str, times: dict[str, list[float]]) -> None:
         print(f"{name:<24}{shown[0]:>8.2f}{shown[1]:>8.2f}{shown[2]:>8.2f}{ratio:>14.2f}×")
 
 
-def _steps(batch_size: int, steps: int) -> dict[str, Round]:
-    x = (torch.rand(batch_size, 1, 28, 28, generator=torch.Generator().manual_seed(0)) > 0.8).float()
-    contestants = {f"ours, {name}": _our_steps(name, x, steps) for name in ("gaussian", "dirichlet")}
+def step_rounds(
+    batch_size: int, steps: int, *, device: str = "cpu", is_compiled_too: bool = False
+) -> dict[str, Round]:
+    """The contestants of "step" by name; with `is_compiled_too` ours through `torch.compile` as well."""
+    x = (torch.rand(batch_size, 1, 28, 28, generator=torch.Generator().manual_seed(0)) > 0.8).float().to(device)
+    names = ("gaussian", "dirichlet")
+    contestants = {f"ours, {name}": _our_steps(name, x, steps) for name in names}
+    if is_compiled_too:
+        contestants |= {f"ours, {name}, compiled": _our_steps(name, x, steps, is_compiled=True) for name in names}
     return {**contestants, "pythae": _their_steps(x, steps)}
 
 
-def _our_steps(name: str, x: torch.Tensor, steps: int) -> Round:
-    model = make_model(name, seed=0)
+def _our_steps(name: str, x: torch.Tensor, steps: int, *, is_compiled: bool = False) -> Round:
+    model = make_model(name, seed=0).to(x.device)
+    if is_compiled:
+        model.compile()
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-4, fused=True)
 
     def once() -> float:
@@ -84,6 +93,7 @@ def _our_steps(name: str, x: torch.Tensor, steps: int) -> Round:
             optimizer.zero_grad(set_to_none=True)
             model.loss(x, model(x))["loss"].backward()
             optimizer.step()
+        _wait_for(x.device)
         return (time.perf_counter() - began) / steps
 
     return once
@@ -91,7 +101,7 @@ def _our_steps(name: str, x: torch.Tensor, steps: int) -> Round:
 
 def _their_steps(x: torch.Tensor, steps: int) -> Round:
     """The body of pythae's `BaseTrainer.train_step`."""
-    model = _their_model()
+    model = _their_model().to(x.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-4)
 
     def once() -> float:
@@ -102,9 +112,15 @@ def _their_steps(x: torch.Tensor, steps: int) -> Round:
             loss.backward()
             optimizer.step()
             total += loss.item()
+        _wait_for(x.device)
         return (time.perf_counter() - began) / steps
 
     return once
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _epochs(batch_size: int, steps: int) -> dict[str, Round]:

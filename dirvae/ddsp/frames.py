@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dirvae.ddsp.curve import exact, exact_rate
 from dirvae.ddsp.rows import count_rows, row_samples
+from dirvae.transfer import send
 
 __all__ = [
     "Framing",
@@ -66,7 +67,9 @@ class Framing:
         """(frame,) int64: the first sample of each, below 0 where it begins before the signal."""
         rows = range(num_frames)
         middle = row_samples(rows, sample_rate=self.sample_rate, rate=self.frame_rate, start=self.start)
-        return middle.to(device) - (self.frame_length // 2 if self.is_centred else 0)
+        return (middle if device is None else send(middle, device)) - (
+            self.frame_length // 2 if self.is_centred else 0
+        )
 
 
 def frame_signal(signal: Tensor, framing: Framing, *, num_frames: int | None = None) -> Tensor:

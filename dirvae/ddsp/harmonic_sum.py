@@ -259,7 +259,8 @@ class _Layout:
             self.back = segments * self.longest + samples - starts[segments]
             rise = rise[self.places]
         self.rise = rise.view(self.num_segments, self.longest)
-        rows = torch.arange(self.num_segments + 1, device=device) + positions.first_row
+        self.first_row = positions.first_row
+        rows = torch.arange(self.num_segments + 1, device=device) + self.first_row
         self.rows = rows.clamp(0, self.num_rows - 1)
         self.num_before = min(max(-positions.first_row, 0), self.num_segments + 1)
         self.num_behind = min(max(positions.first_row + self.num_segments + 1 - self.num_rows, 0), len(self.rows))
@@ -301,9 +302,8 @@ class _Layout:
         of_rows[:, 0] += of_segments[:, : self.num_before].sum(1)
         of_rows[:, -1] += of_segments[:, stop:].sum(1)
         if self.num_before < stop:
-            of_rows[:, self.rows[self.num_before] : self.rows[stop - 1] + 1] += of_segments[
-                :, self.num_before : stop
-            ]
+            start = self.first_row + self.num_before  # not read from a tensor, which would wait for a GPU
+            of_rows[:, start : self.first_row + stop] += of_segments[:, self.num_before : stop]
         return of_rows
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from dirvae.seeding import Purpose, derive_seed, example_seeds, seed_all_generators, seeded_everywhere
 from dirvae.training.errors import TrainingError
 from dirvae.training.ranks import ONE_RANK, Ranks
+from dirvae.transfer import send
 from pipelines.batching.iteration import BatchIterator
 from pipelines.torch_bridge import DevicePrefetcher
 
@@ -85,6 +86,7 @@ class Feed:
         self._epoch = 0
         self._count = 0
         self._number = 0
+        self._in_update = 0
         self._state: dict[str, Any] | None = None
         self._iterator: Iterator[Any] | None = None
         self._wait_seconds = 0.0
@@ -116,6 +118,7 @@ class Feed:
 
     def take(self, step: int) -> FeedBatch:
         """The next batch, for the update `step`. Raises `TrainingError` if a whole epoch has no batch."""
+        self._in_update = 0
         batch = self._timed(self._next)
         if batch is _END:
             raise TrainingError(
@@ -147,18 +150,21 @@ class Feed:
         seeds = self._example_seeds(batch, len(data), step)
         if mask is None:
             return FeedBatch(data, None, len(data), step, batch, seeds)
-        num_examples = int(torch.as_tensor(mask).sum())
-        return FeedBatch(data, torch.as_tensor(mask).to(self._device), num_examples, step, batch, seeds)
+        mask = torch.as_tensor(mask)
+        counted = self._batches.num_examples if isinstance(self._batches, DevicePrefetcher) else None
+        num_examples = int(mask.sum()) if counted is None else counted  # asking a GPU would wait for it
+        return FeedBatch(data, send(mask, self._device), num_examples, step, batch, seeds)
 
     def _example_seeds(self, batch: Any, num: int, step: int) -> Tensor | None:
-        """Seeds by stream, epoch and position; by the number of the batch and the place in it, where these are unknown."""
+        """Seeds by stream, epoch and position; where these are unknown, by the update and the place in it."""
         if self._noise_version < 3:
             return None
         places = getattr(batch, "places", None)
         if places is None:
-            number = self._ranks.index(self._number - 1)
-            places = np.stack([np.full(num, -1), np.full(num, number), np.arange(num)], 1)
-        return torch.from_numpy(example_seeds(self._seed, places)).to(self._device)
+            first = (self._ranks.rank << 32) + self._in_update
+            places = np.stack([np.full(num, -1), np.full(num, step), np.arange(first, first + num)], 1)
+        self._in_update += num
+        return send(torch.from_numpy(example_seeds(self._seed, places)), self._device)
 
     def take_wait_seconds(self) -> float:
         """Seconds spent waiting for batches since the last call."""
@@ -264,9 +270,7 @@ def to_device(data: Tensor | NDArray[Any], device: torch.device, *, dtype: torch
         raise TypeError(f"a batch holds {kind}; give uint8, which is scaled from 0–255 to [0, 1], or floats.")
     if isinstance(data, np.ndarray):
         data = torch.from_numpy(data if data.flags.writeable else data.copy())
-    if device.type == "cuda" and data.device.type == "cpu":
-        data = data.pin_memory()  # a copy from pageable memory would wait for the earlier steps
-    moved = data.to(device, non_blocking=device.type == "cuda")
+    moved = send(data, device)
     scaled = moved.to(dtype) / 255 if moved.dtype == torch.uint8 else moved.to(dtype)
     layout = _LAYOUTS.get(scaled.ndim)
     return scaled if layout is None else scaled.contiguous(memory_format=layout)

@@ -24,6 +24,7 @@ class DevicePrefetcher:
     def __init__(self, batches: BatchIterator, device: str | torch.device) -> None:
         self.batches, self.device = batches, torch.device(device)
         self._state: dict[str, Any] | None = None
+        self.num_examples: int | None = None  # of the last batch handed over, without padding
 
     @property
     def num_batches(self) -> int:
@@ -57,25 +58,32 @@ class DevicePrefetcher:
 
     def _moved(self) -> Iterator[Batch]:
         for batch in self.batches:
+            self.num_examples = _num_examples(batch)
             yield batch_to_device(batch, self.device, non_blocking=False)
 
     def _on_cuda(self) -> Iterator[Batch]:
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        waiting: tuple[Batch, Any] | None = None
+        waiting: tuple[Batch, Any, int] | None = None
         for batch in self.batches:
             with torch.cuda.stream(stream):
                 copy = batch_to_device(batch, self.device, pin_memory=True)
                 ready = stream.record_event()
             if waiting is not None:
                 yield self._ready(*waiting)
-            waiting = (copy, ready)
+            waiting = (copy, ready, _num_examples(batch))
         if waiting is not None:
             yield self._ready(*waiting)
 
-    def _ready(self, batch: Batch, event: Any) -> Batch:
+    def _ready(self, batch: Batch, event: Any, num_examples: int) -> Batch:
         current = torch.cuda.current_stream(self.device)
         current.wait_event(event)
         for tensor in (batch.data, batch.mask, batch.lengths):
             if isinstance(tensor, torch.Tensor) and tensor.is_cuda:
                 tensor.record_stream(current)
+        self.num_examples = num_examples
         return batch
+
+
+def _num_examples(batch: Batch) -> int:
+    """Examples that are no padding, counted on the host."""
+    return len(batch) if batch.mask is None else int(batch.mask.sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 
@@ -84,6 +85,29 @@ def test_a_latent_traces_without_a_graph_break_forward_and_backward(name: str) -
         (draw.square().sum() + kl.sum()).backward()
         assert all(weight.grad.isfinite().all() and weight.grad.abs().sum() > 0 for weight in latent.parameters())
     torch.testing.assert_close(traced(latent.eval(), features)[1], terms(latent, features)[1])
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("grid", [(), (3, 2)])
+def test_a_dirichlet_traces_for_batches_of_any_size_with_the_draws_and_gradients_it_has(
+    grid: tuple[int, ...],
+) -> None:
+    """As `compile` traces it: torch's own gradient of a gamma draw would cut the graph into pieces."""
+    torch.manual_seed(0)
+    latent = Dirichlet(8)
+    traced = torch.compile(terms, fullgraph=True, backend="aot_eager")
+    found = []
+    for function, num in ((terms, 4), (traced, 4), (terms, 6), (traced, 6)):
+        features = torch.linspace(-1, 1, num * 8 * math.prod(grid)).view(num, 8, *grid)
+        torch._dynamo.maybe_mark_dynamic(features, 0)
+        latent.zero_grad()
+        torch.manual_seed(1)
+        draw, kl = function(latent, features)
+        (draw.square().sum() + kl.sum()).backward()
+        found.append([draw.detach(), kl.detach(), *(weight.grad for weight in latent.parameters())])
+    for outside, inside in (found[:2], found[2:]):
+        for expected, value in zip(outside, inside, strict=True):
+            torch.testing.assert_close(value, expected)
 
 
 def assert_compiles(latent: Latent, device: str, num: int = 20_000) -> None:

@@ -12,7 +12,7 @@ from tests.layers import Edge, circles, import_edges, upward
 
 ROOT = Path(dirvae.__file__).parent
 LAYERS = (
-    ("choices", "command_line", "float64", "losses", "metrics", "recordings", "schedules", "seeding"),
+    ("choices", "command_line", "float64", "losses", "metrics", "recordings", "schedules", "seeding", "transfer"),
     ("latents", "ddsp"),
     ("autoencoder",),
     ("networks",),

@@ -23,6 +23,7 @@ from dirvae.networks.audio.clips import SoundClips
 from dirvae.networks.audio.ddsp_decoder import DDSPDecoder
 from dirvae.networks.audio.mel_encoder import MelEncoder
 from dirvae.networks.audio.presets import find_preset
+from dirvae.transfer import send
 
 __all__ = ["AudioOutput", "AudioVAE"]
 
@@ -330,4 +331,4 @@ def draw_seeds(num: int, device: torch.device, generator: Generator | None = Non
     seeds = torch.randint(
         2**62, (num,), generator=generator, device="cpu" if generator is None else generator.device
     )
-    return seeds.to(device)
+    return send(seeds, device)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dirvae.ddsp.curve import check_tensor, exact_rate
 from dirvae.float64 import narrow, wide_device
+from dirvae.transfer import send
 
 __all__ = ["SoundClips", "shifted_rows"]
 
@@ -68,7 +69,7 @@ class SoundClips:
 
     def to(self, device: torch.device | str) -> SoundClips:
         """The same clips on a device."""
-        moved = {name: value.to(device) for name, value in vars(self).items() if value is not None}
+        moved = {name: send(value, device) for name, value in vars(self).items() if value is not None}
         return replace(self, **moved)
 
     def as_type(self, dtype: torch.dtype) -> SoundClips:
@@ -108,7 +109,7 @@ class SoundClips:
             raise ValueError(f"data has shape {tuple(samples.shape)}; it must be (batch, 1 channel, time).")
         curves = [_curve(batch, name, samples.device, exact_rate(rate, "rate")) for name in (f0, loudness)]
         lengths = getattr(batch, "lengths", None)
-        lengths = None if lengths is None else torch.as_tensor(lengths).to(samples.device)
+        lengths = None if lengths is None else send(torch.as_tensor(lengths), samples.device)
         return cls(samples[:, 0], curves[0], curves[1], lengths)
 
 
@@ -131,6 +132,6 @@ def _curve(batch: Any, name: str, device: torch.device, rate: Fraction) -> Tenso
             f"{missing or 'a clip'}: has no {name}. Pack the recordings with --features f0,loudness, and read them "
             f"with curves=({name!r}, …)."
         )
-    values = torch.as_tensor(found).to(device).float()
-    starts = torch.as_tensor(batch.fields[f"{name}@start"]).to(wide_device(device)).double() * float(rate)
+    values = send(torch.as_tensor(found), device).float()
+    starts = send(torch.as_tensor(batch.fields[f"{name}@start"]), wide_device(device)).double() * float(rate)
     return shifted_rows(values, starts)

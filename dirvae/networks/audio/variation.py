@@ -20,6 +20,7 @@ from dirvae.ddsp.fft_lengths import fast_length
 from dirvae.ddsp.loudness import loudness_curve
 from dirvae.float64 import narrow, wide
 from dirvae.networks.audio.clips import SoundClips
+from dirvae.transfer import send
 
 __all__ = ["equalised", "longest_source", "resampled", "varied"]
 
@@ -54,9 +55,11 @@ def varied(
     gain_db          levels are changed by decibels evenly from minus to plus this; loudness stays above -80 dB
     generator        of the draws, on the CPU; torch's own by default
     """
-    drawn = 2 * torch.rand(2, len(clips), generator=generator).to(clips.samples.device) - 1
+    drawn = 2 * send(torch.rand(2, len(clips), generator=generator), clips.samples.device) - 1
     speed, gain = torch.exp2(drawn[0] * (shift_semitones / 12)), drawn[1] * gain_db
-    lengths = torch.full((len(clips),), clips.num_samples) if clips.lengths is None else clips.lengths
+    lengths = clips.lengths
+    if lengths is None:
+        lengths = torch.full((len(clips),), clips.num_samples, device=speed.device)
     lengths = (lengths.to(speed.device) / speed).long().clamp(max=num_samples)
     samples = resampled(clips.samples, speed, num_samples) * 10 ** (gain[:, None] / 20)
     is_real = torch.arange(num_samples, device=speed.device) < lengths[:, None]
@@ -91,7 +94,7 @@ def equalised(
     drawn = torch.rand(len(clips), 1 + num_places, generator=generator)
     gains = (2 * drawn[:, 1:] - 1) * drawn[:, :1] * equaliser_db
     response = F.interpolate(gains[:, None], size=size // 2 + 1, mode="linear", align_corners=True)[:, 0]
-    spectra = torch.fft.rfft(samples, size) * (10 ** (response / 20)).to(device)
+    spectra = torch.fft.rfft(samples, size) * send(10 ** (response / 20), device)
     played = torch.fft.irfft(spectra, size)[:, :num]
     if clips.lengths is not None:
         played = torch.where(torch.arange(num, device=device) < clips.lengths[:, None], played, 0)
