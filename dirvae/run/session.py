@@ -113,7 +113,9 @@ def train_run(
         accumulate=config.fit.accumulate,
     )
     try:
-        evaluate = None if data.held_out is None else config.task.make_evaluation(data, config.fit.seed)
+        evaluate = None if data.held_out is None else _nothing_to_tell
+        if evaluate is not None and ranks.is_first:
+            evaluate = config.task.make_evaluation(data, config.fit.seed)
         trainer = Trainer(
             model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run, ranks=ranks
         )
@@ -155,6 +157,10 @@ def _finish(trainer: Trainer, page: LivePage, summary: dict[str, Any]) -> Path |
 
 def _nothing(sentence: str) -> None:
     pass
+
+
+def _nothing_to_tell(model: Any) -> dict[str, Any]:
+    raise AssertionError("only the first rank evaluates")
 
 
 def _early_stop(trainer: Trainer) -> str:

@@ -133,7 +133,7 @@ def open_data(
     whole, train, held_out = divide_source(settings, modality=modality, seed=seed)
 
     def replayed(source: Any, **order: Any) -> ReplayedBatches:
-        return ReplayedBatches(source, lambda: open_iterator(source, settings, **order))
+        return ReplayedBatches(source, lambda: open_iterator(source, settings, rank=0, world_size=1, **order))
 
     batches = open_iterator(
         train,

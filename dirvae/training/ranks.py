@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -109,7 +110,10 @@ class Ranks:
         """The model with gradients that are means over all ranks; the model itself where there is one rank."""
         if self.world_size == 1:
             return model
-        return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        known = signature(nn.parallel.DistributedDataParallel).parameters
+        no_buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        options: dict[str, Any] = {no_buffers: False, "gradient_as_bucket_view": True}
+        return nn.parallel.DistributedDataParallel(model, **options)
 
     def apart(self, model: nn.Module) -> AbstractContextManager[Any]:
         """A context whose backward passes leave the gradients of a `parallel` model to the next one outside of it."""

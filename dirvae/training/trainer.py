@@ -104,7 +104,7 @@ class Trainer:
         _refuse_other_ranks(batches, ranks)
         self._module = unwrapped(model.to(self.device))
         self.optimizer = optimizer if optimizer is not None else _adam(self._module, self.config, self.device)
-        self.model = ranks.parallel(model)
+        self.model, self._parallel = model, ranks.parallel(model)
         self.step = 0
         self.evaluation: dict[str, Any] | None = None
         self.best: dict[str, Any] | None = None
@@ -294,7 +294,7 @@ class Trainer:
             if self._compiler is not None:
                 self._compiler.prepare(batch.data, partial(self._rehearse, batch))
             share = batch.num_examples / max(num_examples, 1)
-            context = nullcontext() if place == len(batches) else self.ranks.apart(self.model)
+            context = nullcontext() if place == len(batches) else self.ranks.apart(self._parallel)
             with context, self._noise(batch):
                 terms, numbers = self._forward(batch)
                 self._updater.add(terms["loss"], share=share * self.ranks.world_size)
@@ -329,7 +329,7 @@ class Trainer:
         """The loss terms of a batch, and the numbers beside them."""
         applied = nullcontext() if self._activations is None else self._activations.applied()
         with applied, self.precision.autocast():
-            return split_terms(self._loss(self.model, batch))
+            return split_terms(self._loss(self._parallel, batch))
 
     def _rehearse(self, batch: FeedBatch) -> dict[str, Tensor]:
         """Go forward and backward without a trace, after `prepare` of the updater; the terms."""
