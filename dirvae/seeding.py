@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from pipelines.order.randomness import mix64, mix_word
 
-__all__ = ["Purpose", "derive_seed", "example_seeds", "seed_all_generators", "seed_generators", "seeded", "seeded_everywhere"]
+__all__ = [
+    "Purpose",
+    "derive_seed",
+    "example_seeds",
+    "seed_all_generators",
+    "seed_generators",
+    "seeded",
+    "seeded_everywhere",
+]
 
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
 

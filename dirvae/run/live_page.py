@@ -9,6 +9,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +19,7 @@ from dirvae.run.config import RunConfig
 from dirvae.tasks.data import TaskData
 from dirvae.tasks.task import Report, RunFacts
 from dirvae.training.errors import TrainingWarning
+from dirvae.training.signals import StopNow, interruptible
 from dirvae.training.trainer import Trainer
 
 __all__ = ["LivePage", "describe_origin"]
@@ -54,10 +56,15 @@ class LivePage:
         self._is_done(lambda: self._write(trainer, make_summary(), is_training=True), "Training continues.")
         self._spent += time.perf_counter() - began
 
-    def finish(self, trainer: Trainer, summary: Mapping[str, Any]) -> Path | None:
-        """Write the page at the end, with pictures of the last weights; its path, None where that failed."""
+    def finish(self, trainer: Trainer, summary: Mapping[str, Any], *, has_time: bool = True) -> Path | None:
+        """Write the page at the end, with pictures of the last weights; its path, None where that failed.
+
+        Without time, and where a stop comes while they are made, with those from before, if there are any.
+        """
         remedy = "The weights are saved; --resume writes it again."
-        self._is_done(lambda: self._make_pictures(trainer), remedy)
+        if has_time:
+            with suppress(StopNow), interruptible():
+                self._is_done(lambda: self._make_pictures(trainer), remedy)
         is_written = self._is_done(lambda: self._write(trainer, summary, is_training=False), remedy)
         return self._path if is_written else None
 

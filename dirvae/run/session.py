@@ -140,19 +140,21 @@ def train_run(
             say(f"{run}: {_early_stop(trainer)}")
         elif trainer.step < trainer.total_steps:
             say(f"{run}: stopped and saved after step {trainer.step}; --resume continues from there.")
-        if trainer.evaluation is None:
+        is_urgent = ranks.agree(bool(getattr(should_stop, "is_urgent", False)))
+        if trainer.evaluation is None and not is_urgent:
             trainer.evaluate()
-        report = _finish(trainer, page, _summary(trainer, config, data, run)) if ranks.is_first else None
+        summary = _summary(trainer, config, data, run)
+        report = _finish(trainer, page, summary, is_urgent=is_urgent) if ranks.is_first else None
     finally:
         data.close()
     return Outcome(trainer.step, trainer.total_steps, report)
 
 
-def _finish(trainer: Trainer, page: LivePage, summary: dict[str, Any]) -> Path | None:
+def _finish(trainer: Trainer, page: LivePage, summary: dict[str, Any], *, is_urgent: bool) -> Path | None:
     """Write the summary and the report; the report's path, None where it could not be written."""
     write_json(page.run / "summary.json", summary)
     with trainer.averaged():
-        return page.finish(trainer, summary)
+        return page.finish(trainer, summary, has_time=not is_urgent)
 
 
 def _nothing(sentence: str) -> None:

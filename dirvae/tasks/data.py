@@ -172,7 +172,8 @@ def _part(batch_size: int, world_size: int, accumulate: int) -> int:
     below = batch_size - batch_size % parts
     fitting = f"{below} or {below + parts}" if below else str(parts)
     among = " and ".join(
-        [f"{world_size} processes"] * (world_size > 1) + [f"{accumulate} parts in each (accumulate)"] * (accumulate > 1)
+        [f"{world_size} processes"] * (world_size > 1)
+        + [f"{accumulate} parts in each (accumulate)"] * (accumulate > 1)
     )
     raise ConfigError(f"batch_size is {batch_size}, which {among} do not divide evenly; the nearest are {fitting}.")
 

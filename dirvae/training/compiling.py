@@ -17,12 +17,12 @@ class Compiler:
     """Compiles the forward pass of a model in place: its weights keep their names, and whoever calls it is served fast.
 
     Random numbers are those of the model as it is, so that compiling does not change what a run learns but by rounding.
-    Batches of another size are not compiled again.
+    Batches of another size are not compiled again. `is_tried`: whether it was done, or found to fail.
     """
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self._model, self._device = model, device
-        self._is_tried = False
+        self.is_tried = False
 
     def prepare(self, data: Tensor, rehearse: Callable[[], object]) -> None:
         """Before a forward pass on `data` (batch, …). The first time the model is compiled, and tried by `rehearse`.
@@ -30,9 +30,9 @@ class Compiler:
         `rehearse` goes forward and backward once and leaves no trace; generators are put back here. If it fails because
         of the compiler, a `TrainingWarning` says so and the model is used as it is.
         """
-        if not self._is_tried:
-            self._is_tried = True
+        if not self.is_tried:
             self._compile(data, rehearse)
+            self.is_tried = True
         self._let_size_vary(data)
 
     def _compile(self, data: Tensor, rehearse: Callable[[], object]) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from dirvae.training.errors import ConfigError, TrainingError
+from dirvae.training.signals import StopNow
 
 __all__ = ["ONE_RANK", "Ranks", "leave_processes", "ranks_of_environment"]
 
@@ -90,7 +91,10 @@ class Ranks:
         return json.loads(bytes(sent.tolist()))
 
     def by_first(self, make: Callable[[], Any]) -> Any:
-        """What the first rank makes, as JSON. What it raises passes through there, and ends the others too."""
+        """What the first rank makes, as JSON. What it raises passes through there, and ends the others too.
+
+        `StopNow` is raised on all ranks.
+        """
         if self.world_size == 1:
             return make()
         if not self.is_first:
@@ -102,6 +106,8 @@ class Ranks:
                 self.of_first({"error": type(error).__name__})
                 raise
             self.of_first(found)
+        if found.get("error") == StopNow.__name__:
+            raise StopNow
         if "error" in found:
             raise TrainingError(f"rank 0 failed with {found['error']}; it says why.")
         return found["made"]

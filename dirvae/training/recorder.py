@@ -68,7 +68,12 @@ class Recorder:
         self._began = time.perf_counter()
 
     def count(
-        self, values: Mapping[str, Tensor], is_finite: Tensor, *, num_examples: int, parts: frozenset[str] = frozenset()
+        self,
+        values: Mapping[str, Tensor],
+        is_finite: Tensor,
+        *,
+        num_examples: int,
+        parts: frozenset[str] = frozenset(),
     ) -> None:
         """Count one update: its scalars, still on the device, and its number of examples.
 

@@ -11,7 +11,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from dirvae.training.objective import Bound, Loss, split_terms
 from dirvae.training.precision import Precision, choose_device
 from dirvae.training.ranks import ONE_RANK, Ranks
 from dirvae.training.recorder import CLIPPED, Recorder
-from dirvae.training.signals import InterruptAfterStep
+from dirvae.training.signals import InterruptAfterStep, StopNow, interruptible
 from dirvae.training.states import (
     load_model_tensors,
     load_optimizer_state,
@@ -127,6 +127,7 @@ class Trainer:
         self._saved_step: int | None = None
         self._callbacks = callbacks if callbacks is not None else Callbacks()
         self._terms: Mapping[str, Tensor] = {}
+        self._feed_before: dict[str, Any] = {}
         self._moments = [part for part in self._module.modules() if isinstance(part, CollectsMoments)]
         self._average = None if self.config.ema is None else AveragedWeights(self._module, self.config.ema)
         self._patience = Patience(self.config.patience)
@@ -188,7 +189,10 @@ class Trainer:
         try:
             with interrupt, seeded_everywhere(self.config.seed, self.device):
                 while self._is_unfinished and not self.ranks.agree(should_stop() or interrupt()):
-                    self._update()
+                    try:
+                        self._update()
+                    except StopNow:  # before anything was learned of this update
+                        break
                     self._tell(self._callbacks.after_step)
                     self._log_and_save()
                 if self._saved_step != self.step:
@@ -284,6 +288,8 @@ class Trainer:
         Terms are means over the examples: a batch counts by its share of them. With several ranks the terms are this
         rank's part of the sum over all.
         """
+        if self._compiler is not None and not self._compiler.is_tried:
+            self._feed_before = self._feed.state_dict()
         batches = self._take_batches()
         (num_examples,) = self.ranks.sums([sum(batch.num_examples for batch in batches)])
         self._updater.prepare()
@@ -292,7 +298,7 @@ class Trainer:
         for place, batch in enumerate(batches, start=1):
             self._check_data(batch)
             if self._compiler is not None:
-                self._compiler.prepare(batch.data, partial(self._rehearse, batch))
+                self._compile_for(batch)
             share = batch.num_examples / max(num_examples, 1)
             context = nullcontext() if place == len(batches) else self.ranks.apart(self._parallel)
             with context, self._noise(batch):
@@ -304,6 +310,16 @@ class Trainer:
         for moments in self._moments:
             moments.commit(self.ranks.sum)
         return sums, numbers, num_examples
+
+    def _compile_for(self, batch: FeedBatch) -> None:
+        """Compile before the first update, which a stop ends at once: no batch has been trained on then."""
+        assert self._compiler is not None
+        try:
+            with interruptible() if not self._compiler.is_tried else nullcontext():
+                self._compiler.prepare(batch.data, partial(self._rehearse, batch))
+        except StopNow:
+            self._feed.load_state_dict(self._feed_before, step=self.step)
+            raise
 
     def _take_batches(self) -> list[FeedBatch]:
         """The batches of an update: as many as are accumulated, or what is left of the epoch."""
@@ -371,7 +387,10 @@ class Trainer:
         if is_save:
             best = self.best
             try:
-                evaluation = self.evaluate()
+                with interruptible():
+                    evaluation = self.evaluate()
+            except StopNow:
+                evaluation, self.evaluation, self.best = None, None, best
             except BaseException:  # the weights outlive it, also where it is interrupted
                 self.evaluation, self.best = None, best
                 self._save()
@@ -388,14 +407,25 @@ class Trainer:
                 warnings.warn(f"{error} Training continues.", TrainingWarning, stacklevel=3)
             else:
                 if self.on_save is not None and self.step < self.total_steps and self.ranks.is_first:
-                    self.on_save(self)
+                    with suppress(StopNow), interruptible():
+                        self.on_save(self)
                 self.model.train()
             self._recorder.open_window()
 
     def _save(self) -> None:
         if self._checkpoints is not None:
-            self.ranks.by_first(partial(self._write, self._checkpoints))
+            failure = self.ranks.by_first(partial(self._write_or_tell, self._checkpoints))
+            if failure is not None:
+                raise SaveError(failure)
         self._saved_step = self.step
+
+    def _write_or_tell(self, checkpoints: CheckpointFolder) -> str | None:
+        """Write a checkpoint; why it could not be written, so that all ranks know."""
+        try:
+            self._write(checkpoints)
+        except SaveError as error:
+            return str(error)
+        return None
 
     def _write(self, checkpoints: CheckpointFolder) -> None:
         tensors, optimizer = optimizer_to_tensors(self.optimizer)

@@ -24,8 +24,8 @@ class Batch:
     lengths      (batch,) int64 valid steps of each example; None where all are whole
     substituted  (batch,) bool, True where another example stands in for one that could not be decoded; or None
     transform    (batch, 2, 3) float32: source pixels (x, y, 1) of the upright picture → output pixels; or None
-    places       (batch, 3) int64: stream, epoch and position of each example in the run, so that no two are alike, but for
-                 padding; None in a batch that no iterator made
+    places       (batch, 3) int64: stream, epoch and position of each example, alike for padding only; None in a batch
+                 that no iterator made
     state        the iterator's state after this batch: JSON, under 1 KB
     """
 
