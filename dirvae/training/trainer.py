@@ -210,9 +210,12 @@ class Trainer:
 
         Raises `ConfigError` for values that are not JSON; what `evaluate` itself raises passes through.
         """
+        return self._evaluate_by(self._evaluated)
+
+    def _evaluate_by(self, make: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
         if self._evaluate is None:
             return None
-        self.evaluation = self.ranks.by_first(self._evaluated)
+        self.evaluation = self.ranks.by_first(make)
         self.model.train()
         goal = "bound" if "bound" in self.evaluation else "objective"
         reached = self.evaluation.get(goal)
@@ -220,6 +223,10 @@ class Trainer:
             self.best = {"step": self.step, goal: reached}
         self._recorder.held_out(self.step, self.evaluation)
         return self.evaluation
+
+    def _evaluated_unless_stopped(self) -> dict[str, Any]:
+        with interruptible():
+            return self._evaluated()
 
     def _evaluated(self) -> dict[str, Any]:
         assert self._evaluate is not None
@@ -312,14 +319,17 @@ class Trainer:
         return sums, numbers, num_examples
 
     def _compile_for(self, batch: FeedBatch) -> None:
-        """Compile before the first update, which a stop ends at once: no batch has been trained on then."""
+        """Compile, which a stop ends at once on all ranks: no batch has been trained on before."""
         assert self._compiler is not None
+        is_first, is_stopped = not self._compiler.is_tried, False
         try:
-            with interruptible() if not self._compiler.is_tried else nullcontext():
+            with interruptible() if is_first else nullcontext():
                 self._compiler.prepare(batch.data, partial(self._rehearse, batch))
         except StopNow:
+            is_stopped = True
+        if is_first and self.ranks.agree(is_stopped):
             self._feed.load_state_dict(self._feed_before, step=self.step)
-            raise
+            raise StopNow
 
     def _take_batches(self) -> list[FeedBatch]:
         """The batches of an update: as many as are accumulated, or what is left of the epoch."""
@@ -350,7 +360,7 @@ class Trainer:
     def _rehearse(self, batch: FeedBatch) -> dict[str, Tensor]:
         """Go forward and backward without a trace, after `prepare` of the updater; the terms."""
         try:
-            with self._noise(batch):
+            with self.ranks.apart(self._parallel), self._noise(batch):
                 terms, _ = self._forward(batch)
                 self._updater.add(terms["loss"])
             return {name: value.detach() for name, value in terms.items()}
@@ -387,8 +397,7 @@ class Trainer:
         if is_save:
             best = self.best
             try:
-                with interruptible():
-                    evaluation = self.evaluate()
+                evaluation = self._evaluate_by(self._evaluated_unless_stopped)
             except StopNow:
                 evaluation, self.evaluation, self.best = None, None, best
             except BaseException:  # the weights outlive it, also where it is interrupted
