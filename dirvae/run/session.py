@@ -22,7 +22,7 @@ from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.errors import ConfigError, TrainingWarning
 from dirvae.training.objective import Bound, Loss
 from dirvae.training.ranks import ONE_RANK, Ranks
-from dirvae.training.trainer import Trainer
+from dirvae.training.trainer import Evaluate, Trainer
 
 __all__ = [
     "Outcome",
@@ -113,9 +113,10 @@ def train_run(
         accumulate=config.fit.accumulate,
     )
     try:
-        evaluate = None if data.held_out is None else _nothing_to_tell
-        if evaluate is not None and ranks.is_first:
-            evaluate = config.task.make_evaluation(data, config.fit.seed)
+        evaluate: Evaluate | None = None
+        if data.held_out is not None:
+            is_mine = ranks.is_first
+            evaluate = config.task.make_evaluation(data, config.fit.seed) if is_mine else _nothing_to_tell
         trainer = Trainer(
             model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run, ranks=ranks
         )

@@ -35,7 +35,10 @@ GROUPS = {
 }
 OBJECTIVE = frozenset({"kl_weight", "kl_warmup", "kl_cycle", "free_nats"})
 RUN = frozenset(
-    {"out", "resume", "config", "dry_run", "device", "seed", "save_every", "log_every", "tensorboard", "keep"}
+    {
+        *("out", "resume", "config", "dry_run", "device", "seed"),
+        *("save_every", "save_in_background", "log_every", "tensorboard", "keep"),
+    }
 )
 
 
@@ -133,7 +136,7 @@ def _add_data_flags(add: AddFlag, task: Task) -> None:
         metavar="PATH",
     )
     add("--data", f"train from a folder of {files}", metavar="PATH")
-    add("--batch-size", f"{task.examples} per batch", type=int, metavar="NUM")
+    add("--batch-size", f"{task.examples} per update, of all processes", type=int, metavar="NUM")
     add("--held-out", f"share of the {files} kept for evaluation, 0 for none", type=off_at_zero, metavar="SHARE")
     add("--on-error", "what to do with an example that cannot be decoded", choices=ON_ERROR)
     add("--threads", "threads that decode; one per core by default", type=int, metavar="NUM")
@@ -176,7 +179,7 @@ def _add_fit_flags(add: AddFlag, task: Task) -> None:
         type=off_at_zero,
         metavar="SHARE",
     )
-    add("--accumulate", "batches whose gradients make one update", type=int, metavar="NUM")
+    add("--accumulate", "parts that each process computes its share of a batch in", type=int, metavar="NUM")
     add("--clip", "largest norm of the gradients; 0 for none", type=off_at_zero, metavar="NORM")
     add(
         "--ema",
@@ -218,6 +221,11 @@ def _add_run_flags(add: AddFlag, task: Task) -> None:
     add("--device", "auto (the GPU if there is one), cpu, cuda or cuda:1", metavar="DEVICE")
     add("--seed", "number that the weights, the order and all noise follow from", type=int, metavar="NUM")
     add("--save-every", "updates between checkpoints and evaluations", type=int, metavar="UPDATES")
+    add(
+        "--save-in-background",
+        "go on while a copy is saved; not by default",
+        action=argparse.BooleanOptionalAction,
+    )
     add(
         "--tensorboard",
         "write metrics, pictures or sounds, and concentrations for TensorBoard too; not by default",

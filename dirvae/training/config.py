@@ -23,13 +23,14 @@ class FitConfig(Settings):
     With the `schedule` "constant" it falls linearly to zero over the last `cooldown` share of the run; with
     "linear" or "cosine" it falls over the whole run, without a `cooldown`. The KL term's weight rises linearly to
     `kl_weight` over `kl_warmup` steps, and again in every cycle of `kl_cycle` steps where that is given; 0 trains
-    without the term, and below `free_nats` it costs nothing. An update is that of `accumulate` batches together.
-    `clip` is the largest gradient norm. `ema` is the decay of an average of the weights, such as 0.999, which is
-    evaluated, sampled from and loaded in their place. After `patience` evaluations in a row that are not better
-    than the best one, training ends. With `compile` the forward pass goes through `torch.compile`. With
-    `checkpoint_activations` less memory is needed and more time: what a forward pass computes is computed again for
-    its gradients. `tensorboard`: whether the metrics are written for TensorBoard as well. `seed` decides the order
-    of the data and all noise; the first weights are those of the model as it is given.
+    without the term, and below `free_nats` it costs nothing. An update is that of `accumulate` batches together,
+    fewer at the end of an epoch. `clip` is the largest gradient norm. `ema` is the decay of an average of the
+    weights, such as 0.999, which is evaluated, sampled from and loaded in their place. After `patience` evaluations
+    in a row that are not better than the best one, training ends. With `compile` the forward pass goes through
+    `torch.compile`. With `checkpoint_activations` less memory is needed and more time: what a forward pass computes
+    is computed again for its gradients. With `save_in_background` training goes on while a copy is saved.
+    `tensorboard`: whether the metrics are written for TensorBoard as well. `seed` decides the order of the data and
+    all noise; the first weights are those of the model as it is given.
     """
 
     steps: int | None = field(default=None, metadata=FREE)
@@ -54,6 +55,7 @@ class FitConfig(Settings):
     save_every: int = field(default=500, metadata=FREE)
     log_every: int = field(default=50, metadata=FREE)
     keep: int = field(default=2, metadata=FREE)
+    save_in_background: bool = field(default=False, metadata=FREE)
     tensorboard: bool = field(default=False, metadata=FREE)
 
     def __post_init__(self) -> None:
@@ -81,7 +83,7 @@ class FitConfig(Settings):
         self.check("ema", average, "None or a decay in (0, 1), such as 0.999")
         self.check_counts_or_none("patience")
         self.check("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
-        for name in ("compile", "checkpoint_activations", "tensorboard"):
+        for name in ("compile", "checkpoint_activations", "save_in_background", "tensorboard"):
             self.check(name, isinstance(getattr(self, name), bool), "True or False")
         self.check("device", isinstance(self.device, str) and self.device != "", "a torch device or 'auto'")
 

@@ -129,7 +129,8 @@ class Feed:
 
     def take_more(self, step: int) -> FeedBatch | None:
         """Another batch of the same epoch for the same update; None where the epoch is over."""
-        batch = _END if self._iterator is None else self._timed(lambda: next(self._iterator, _END))
+        iterator = self._iterator
+        batch = _END if iterator is None else self._timed(lambda: next(iterator, _END))
         if batch is _END:
             self._epoch, self._count, self._iterator = self._epoch + 1, 0, None
             return None
@@ -186,8 +187,8 @@ class Feed:
         position = {"epoch": self._epoch, "batches": self._count, "taken": self._number, "iterator": state}
         return {**position, "noise_version": self._noise_version}
 
-    def load_state_dict(self, state: dict[str, Any], *, step: int) -> None:
-        """Continue after the batch at which `state` was saved, after `step` updates.
+    def load_state_dict(self, state: dict[str, Any], *, step: int = 0) -> None:
+        """Continue after the batch at which `state` was saved; `step`: batches before it, where the state does not say so.
 
         The iterator's own errors pass through.
         """

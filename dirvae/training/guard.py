@@ -73,6 +73,12 @@ class GradientGuard:
         any_bad = self._count(is_bad & ~is_overflow)
         return ~(any_bad | self._ranks.any(is_bad.any())), norm
 
+    @property
+    def culprit(self) -> str | None:
+        """The loss term or gradient that was the first to be not finite in the latest row, on this rank."""
+        index = int(self._culprit)
+        return self._names[index] if index >= 0 else None
+
     def read(self) -> GuardTally:
         """Fetch the tally from the device. Raises `NonFiniteError` after too many skipped updates in a row."""
         counts = torch.stack([self._skipped, self._in_a_row, self._longest_row, self._culprit])

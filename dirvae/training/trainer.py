@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,14 @@ from dirvae.latents.dirichlet_prior import CollectsMoments
 from dirvae.noise import example_noise
 from dirvae.seeding import Purpose, derive_seed, seed_all_generators, seeded_everywhere
 from dirvae.training.activations import CheckpointedActivations
+from dirvae.training.background import BackgroundSaves
 from dirvae.training.callbacks import Callback, Callbacks, Moment
 from dirvae.training.checkpoint import Checkpoint, CheckpointFolder
 from dirvae.training.compiling import Compiler
 from dirvae.training.config import FitConfig
 from dirvae.training.early_stopping import Patience
 from dirvae.training.ema import AveragedWeights
-from dirvae.training.errors import ConfigError, SaveError, TrainingWarning
+from dirvae.training.errors import ConfigError, NonFiniteError, SaveError, TrainingWarning
 from dirvae.training.event_file import EventFile
 from dirvae.training.feed import Feed, FeedBatch
 from dirvae.training.first_batch import check_first_batch
@@ -42,6 +44,7 @@ from dirvae.training.objective import Bound, Loss, split_terms
 from dirvae.training.precision import Precision, choose_device
 from dirvae.training.ranks import ONE_RANK, Ranks
 from dirvae.training.recorder import CLIPPED, Recorder
+from dirvae.training.replay import Bundle, Replayed, write_bundle, write_rank
 from dirvae.training.signals import InterruptAfterStep, StopNow, interruptible
 from dirvae.training.states import (
     load_model_tensors,
@@ -57,6 +60,18 @@ __all__ = ["Evaluate", "Trainer"]
 
 Evaluate = Callable[[Any], dict[str, Any]]
 """(model) → JSON values by name; the highest "bound", or "objective", marks the best checkpoint."""
+
+
+@dataclass(frozen=True)
+class _Latest:
+    """The latest update: its step, the position in the data before it, and its batches."""
+
+    step: int
+    feed: dict[str, Any]
+    batches: list[FeedBatch]
+
+    def keys(self) -> list[str]:
+        return [str(key) for batch in self.batches for key in getattr(batch.source, "keys", [])]
 
 
 class Trainer:
@@ -127,7 +142,12 @@ class Trainer:
         self._saved_step: int | None = None
         self._callbacks = callbacks if callbacks is not None else Callbacks()
         self._terms: Mapping[str, Tensor] = {}
-        self._feed_before: dict[str, Any] = {}
+        self._latest = _Latest(0, {}, [])
+        self._saves = (
+            BackgroundSaves(self._checkpoints)
+            if self._checkpoints is not None and self.config.save_in_background and ranks.is_first
+            else None
+        )
         self._moments = [part for part in self._module.modules() if isinstance(part, CollectsMoments)]
         self._average = None if self.config.ema is None else AveragedWeights(self._module, self.config.ema)
         self._patience = Patience(self.config.patience)
@@ -197,7 +217,12 @@ class Trainer:
                     self._log_and_save()
                 if self._saved_step != self.step:
                     self._save()
+                self._settle_save()
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error}{self._keep_for_replay()}") from error
         finally:
+            if self._saves is not None:
+                self._saves.close()
             self._recorder.close()
             self._feed.close()
         if interrupt():
@@ -295,9 +320,9 @@ class Trainer:
         Terms are means over the examples: a batch counts by its share of them. With several ranks the terms are this
         rank's part of the sum over all.
         """
-        if self._compiler is not None and not self._compiler.is_tried:
-            self._feed_before = self._feed.state_dict()
+        before = self._feed.state_dict()
         batches = self._take_batches()
+        self._latest = _Latest(self.step, before, batches)
         (num_examples,) = self.ranks.sums([sum(batch.num_examples for batch in batches)])
         self._updater.prepare()
         sums: dict[str, Tensor] = {}
@@ -328,7 +353,7 @@ class Trainer:
         except StopNow:
             is_stopped = True
         if is_first and self.ranks.agree(is_stopped):
-            self._feed.load_state_dict(self._feed_before, step=self.step)
+            self._feed.load_state_dict(self._latest.feed, step=self.step)
             raise StopNow
 
     def _take_batches(self) -> list[FeedBatch]:
@@ -429,12 +454,75 @@ class Trainer:
         self._saved_step = self.step
 
     def _write_or_tell(self, checkpoints: CheckpointFolder) -> str | None:
-        """Write a checkpoint; why it could not be written, so that all ranks know."""
+        """Write a checkpoint, or begin to; why that cannot be done, or the one before could not, so that all know."""
         try:
+            self._finish_save(wait=True)
             self._write(checkpoints)
         except SaveError as error:
             return str(error)
         return None
+
+    def _finish_save(self, *, wait: bool) -> None:
+        """Tell of a checkpoint that was written in the background. Raises `SaveError` if that failed."""
+        path = None if self._saves is None else self._saves.finished(wait=wait)
+        if path is not None:
+            self._tell(self._callbacks.after_checkpoint, path)
+
+    def _settle_save(self) -> None:
+        """Wait for the last checkpoint. Raises `SaveError` on all ranks if it cannot be written."""
+        if not self.config.save_in_background or self._checkpoints is None:
+            return
+
+        def settled() -> str | None:
+            try:
+                self._finish_save(wait=True)
+            except SaveError as error:
+                return str(error)
+            return None
+
+        if (failure := self.ranks.by_first(settled)) is not None:
+            raise SaveError(failure)
+
+    def _keep_for_replay(self) -> str:
+        """Save what the latest update needs to be gone through again; a sentence about it, if there is a run folder."""
+        if self._checkpoints is None:
+            return ""
+        latest = self._latest
+        path = self._checkpoints.folder.parent / "replay" / f"{latest.step:08d}"
+        try:
+            if self.ranks.is_first:
+                state = {"step": latest.step, "config": self.config.to_json(), "feed": latest.feed}
+                write_bundle(path, model_to_tensors(self._module), state)
+            path.mkdir(parents=True, exist_ok=True)
+            write_rank(path, self.ranks.rank, keys=latest.keys(), culprit=self._updater.culprit)
+        except SaveError as error:
+            return f" {error}"
+        return f" {path} holds the last of them: Trainer.replay goes through it once more."
+
+    def replay(self, bundle: str | os.PathLike[str]) -> Replayed:
+        """Go through an update that was not finite again, without doing it; the model has the weights of then.
+
+        `bundle` is a folder that a run wrote when it ended in `NonFiniteError`; the batches must be those of that run,
+        on any number of processes. Raises `CheckpointError` for another model, and the data's own errors.
+        """
+        found = Bundle.open(Path(bundle))
+        load_model_tensors(self._module, found.model_tensors(), origin=str(found.path))
+        self.step = found.state["step"]
+        self._feed.load_state_dict(found.state["feed"], step=self.step)
+        self.model.train()
+        try:
+            with seeded_everywhere(self.config.seed, self.device):
+                terms, _, _ = self._add_gradients()
+            bad = [name for name, value in terms.items() if not bool(value.isfinite())]
+            bad += [
+                f"the gradient of {name}"
+                for name, value in self._module.named_parameters()
+                if value.grad is not None and not bool(value.grad.isfinite().all())
+            ]
+        finally:
+            self._updater.forget()
+            self._feed.close()
+        return Replayed(self.step, {name: float(value) for name, value in terms.items()}, bad, self._latest.keys())
 
     def _write(self, checkpoints: CheckpointFolder) -> None:
         tensors, optimizer = optimizer_to_tensors(self.optimizer)
@@ -452,15 +540,17 @@ class Trainer:
             "early_stopping": self._patience.state_dict(),
             "torch": torch.__version__,
         }
-        path = checkpoints.save(
-            self.step,
-            model=model_to_tensors(self._module),
-            optimizer=tensors,
-            state=state,
-            average=None if self._average is None else self._average.tensors(),
-            best_step=self.best["step"] if self.best else None,
-        )
-        self._tell(self._callbacks.after_checkpoint, path)
+        groups: dict[str, Mapping[str, Tensor] | None] = {
+            "model": model_to_tensors(self._module),
+            "optimizer": tensors,
+            "average": None if self._average is None else self._average.tensors(),
+        }
+        best_step = self.best["step"] if self.best else None
+        if self._saves is not None:
+            self._saves.begin(self.step, tensors=groups, state=state, best_step=best_step)
+        else:
+            path = checkpoints.save(self.step, **groups, state=state, best_step=best_step)  # type: ignore[arg-type]
+            self._tell(self._callbacks.after_checkpoint, path)
 
     def _load(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state

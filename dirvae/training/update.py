@@ -77,6 +77,11 @@ class Updater:
         """How many updates were skipped. Waits for the device; raises `NonFiniteError` like `apply`."""
         return self._guard.read()
 
+    @property
+    def culprit(self) -> str | None:
+        """What was the first to be not finite in the latest row of skipped updates. Waits for the device."""
+        return self._guard.culprit
+
     def state_dict(self) -> dict[str, Any]:
         """The gradient scale and the guard's counts, as JSON."""
         return {"scaler": self._scaler.state_dict(), "guard": self._guard.state_dict()}

@@ -123,7 +123,7 @@ def trained(out: Path | None = None, *, stops: tuple[int, ...] = (), **changes: 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_noise_and_buffers_are_those_of_a_run_without_it(accumulate: int) -> None:
     expected, found = trained(accumulate=accumulate), trained(accumulate=accumulate, checkpoint_activations=True)
-    assert expected["layers.1.num_batches_tracked"] == 12 * accumulate
+    assert expected["layers.1.num_batches_tracked"] == {1: 12, 2: 20}[accumulate]  # 5 batches an epoch: 2, 2 and 1
     for name, value in expected.items():
         assert torch.equal(value, found[name]), name
 

@@ -105,7 +105,7 @@ def test_a_run_of_the_first_noise_keeps_the_order_of_its_loader(tmp_path):
     first.fit(should_stop=lambda: first.step >= 1)
     path = tmp_path / "checkpoints" / "00000001" / "state.json"
     state = json.loads(path.read_text())
-    assert state["feed"].pop("noise_version") == 2
+    assert state["feed"].pop("noise_version") == 3
     path.write_text(json.dumps(state))
     second = make()
     second.resume()
