@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dirvae import noise
 from dirvae.training.errors import ConfigError
 
 __all__ = ["CheckpointedActivations"]
@@ -32,8 +33,8 @@ class CheckpointedActivations:
 
     The parts are those that the model's `activation_parts()` names, each as a whole; in other models the layers of each
     `nn.Sequential` that is not inside another one, in about as many groups as a group has layers. Gradients are what
-    they were, to the bit on a CPU: parts draw the same noise again from torch's global generators, and their buffers
-    change once. Raises `ConfigError` for a model that has no such part.
+    they were, to the bit on a CPU: parts draw the same noise again, from torch's global generators or that of examples
+    (`dirvae.noise`), and their buffers change once. Raises `ConfigError` for a model that has no such part.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -96,35 +97,45 @@ def _one_by_one(layers: Sequence[nn.Module], x: Any) -> Any:
 def _again(run: Forward, modules: Sequence[nn.Module]) -> Forward:
     """`run`, with what it computes forgotten and computed again where a gradient is wanted."""
     holders = [holder for module in modules for holder in module.modules() if holder._buffers]
-    options: dict[str, Any] = {"context_fn": partial(_twice_from_the_same_buffers, holders)} if holders else {}
+    both_passes = partial(_twice_from_the_same, holders)
 
     def forward(*arguments: Any, **named: Any) -> Any:
         if not (torch.is_grad_enabled() and modules[0].training):
             return run(*arguments, **named)
+        is_noise_kept = (
+            noise.is_keyed() and not torch.compiler.is_compiling()
+        )  # compiled draws repeat by themselves
+        options: dict[str, Any] = {"context_fn": both_passes} if holders or is_noise_kept else {}
         return checkpoint(run, *arguments, use_reentrant=False, **options, **named)
 
     return forward
 
 
-def _twice_from_the_same_buffers(
+def _twice_from_the_same(
     holders: Sequence[nn.Module],
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of the first pass and of the second, which has the buffers of before the first, and leaves no trace."""
+    """Contexts of the first pass and of the second, which has the buffers and the place in the noise of before it.
+
+    The second leaves no trace.
+    """
     before = [
         (holder, {name: value.clone() for name, value in holder._buffers.items() if value is not None})
         for holder in holders
     ]
-    return nullcontext(), _lent(before)
+    return nullcontext(), _lent(before, noise.same_again())
 
 
 @contextmanager
-def _lent(lent: Sequence[tuple[nn.Module, dict[str, Tensor]]]) -> Iterator[None]:
-    """Modules have these buffers within this context, and their own again after it."""
+def _lent(
+    lent: Sequence[tuple[nn.Module, dict[str, Tensor]]], same_noise: AbstractContextManager[None]
+) -> Iterator[None]:
+    """Modules have these buffers within this context and that of the noise, and their own again after it."""
     own = [(holder, dict(holder._buffers)) for holder, _ in lent]
     try:
         for holder, copies in lent:
             holder._buffers.update(copies)
-        yield
+        with same_noise:
+            yield
     finally:
         for holder, kept in own:
             holder._buffers.update(kept)
