@@ -5,16 +5,17 @@
 
 Every draw in here is numbered, from 0 where the context begins, and is a function of (seed, number) for each example
 alone. So one process with a batch of 8, two with 4 each, and two batches of 4 whose gradients are added draw the same.
-Outside the context, and for whoever gives a generator, draws are torch's own.
-Other devices than the CPU draw other numbers of the same laws (`dirvae.example_draws`).
+Outside the context, and for whoever gives a generator, draws are torch's own. Other devices than the CPU draw other
+numbers of the same laws (`dirvae.example_draws`).
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -22,7 +23,7 @@ from torch import Generator, Tensor
 from dirvae.example_draws import draw_exponential, draw_gamma, draw_normal, draw_words
 from dirvae.splitmix import mixed, shifted_right
 
-__all__ = ["example_noise", "exponential", "is_keyed", "normal", "same_again", "seeds", "standard_gamma", "uniform"]
+__all__ = ["example_noise", "exponential", "normal", "repeatable", "seeds", "standard_gamma", "uniform"]
 
 SEED_BITS = 62
 UNIFORM_BITS = 23
@@ -47,7 +48,7 @@ def example_noise(seeds: Tensor) -> Iterator[None]:
 
     The first axis of a draw is num_examples · m, all rows of an example side by side; another length raises
     `ValueError`. Entered again with the same seeds, it repeats every draw; contexts within it have noise of their own.
-    It holds for all threads of the process. What is computed again in a backward pass needs `same_again`.
+    It holds for all threads of the process. What is computed again in a backward pass needs `repeatable`.
     Raises `ValueError` for seeds of another dtype or shape.
     """
     if seeds.dtype != torch.int64 or seeds.ndim != 1 or not len(seeds):
@@ -59,14 +60,23 @@ def example_noise(seeds: Tensor) -> Iterator[None]:
         yield
 
 
-def is_keyed() -> bool:
-    """Whether draws are made per example here."""
-    return _place.keys is not None
+def repeatable(call: Callable[..., Any], run: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """`call(run, *arguments, **named)`, for a `call` that may run it again later and must draw the same then.
+
+    Such is `torch.utils.checkpoint.checkpoint`, which computes again in the backward pass.
+    """
+    if _place.keys is None:
+        return call(run, *arguments, **named)
+    result, _place.number = call(_drawn_from, _place.keys, _place.number, run, *arguments, **named)
+    return result
 
 
-def same_again() -> AbstractContextManager[None]:
-    """A context, to be entered at any later time, in which the draws are those that follow now."""
-    return _placed(_place.keys, _place.number)
+def _drawn_from(
+    keys: Tensor, number: Tensor, run: Callable[..., Any], *arguments: Any, **named: Any
+) -> tuple[Any, Tensor | None]:
+    """The result of `run` from a place in the noise, and the number of the draw after it."""
+    with _placed(keys, number):
+        return run(*arguments, **named), _place.number
 
 
 @contextmanager

@@ -9,6 +9,7 @@ Chen et al. 2016, "Training deep nets with sublinear memory cost" (arXiv 1604.06
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -26,6 +27,8 @@ __all__ = ["CheckpointedActivations"]
 Forward = Callable[..., Any]
 FEWEST_LAYERS = 3
 """Of two, nothing would be forgotten that is worth the time."""
+COMPILED = {"skip_fwd_side_effects_in_bwd_under_checkpoint": True}
+"""What compiled parts compute again, they draw again by themselves: the place in the noise need not move twice."""
 
 
 class CheckpointedActivations:
@@ -54,6 +57,8 @@ class CheckpointedActivations:
     def applied(self) -> Iterator[None]:
         """Within this context a forward pass of the model in training keeps less."""
         with ExitStack() as stack:
+            if compiler := sys.modules.get("torch._dynamo"):
+                stack.enter_context(compiler.config.patch(**COMPILED))
             for part, forward in self._forwards:
                 part.forward = forward
                 stack.callback(vars(part).pop, "forward", None)
@@ -97,45 +102,36 @@ def _one_by_one(layers: Sequence[nn.Module], x: Any) -> Any:
 def _again(run: Forward, modules: Sequence[nn.Module]) -> Forward:
     """`run`, with what it computes forgotten and computed again where a gradient is wanted."""
     holders = [holder for module in modules for holder in module.modules() if holder._buffers]
-    both_passes = partial(_twice_from_the_same, holders)
+    options: dict[str, Any] = {"context_fn": partial(_twice_from_the_same_buffers, holders)} if holders else {}
+    twice = partial(checkpoint, use_reentrant=False, **options)
 
     def forward(*arguments: Any, **named: Any) -> Any:
         if not (torch.is_grad_enabled() and modules[0].training):
             return run(*arguments, **named)
-        is_noise_kept = (
-            noise.is_keyed() and not torch.compiler.is_compiling()
-        )  # compiled draws repeat by themselves
-        options: dict[str, Any] = {"context_fn": both_passes} if holders or is_noise_kept else {}
-        return checkpoint(run, *arguments, use_reentrant=False, **options, **named)
+        return noise.repeatable(twice, run, *arguments, **named)
 
     return forward
 
 
-def _twice_from_the_same(
+def _twice_from_the_same_buffers(
     holders: Sequence[nn.Module],
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts of the first pass and of the second, which has the buffers and the place in the noise of before it.
-
-    The second leaves no trace.
-    """
+    """Contexts of the first pass and of the second, which has the buffers of before the first, and leaves no trace."""
     before = [
         (holder, {name: value.clone() for name, value in holder._buffers.items() if value is not None})
         for holder in holders
     ]
-    return nullcontext(), _lent(before, noise.same_again())
+    return nullcontext(), _lent(before)
 
 
 @contextmanager
-def _lent(
-    lent: Sequence[tuple[nn.Module, dict[str, Tensor]]], same_noise: AbstractContextManager[None]
-) -> Iterator[None]:
-    """Modules have these buffers within this context and that of the noise, and their own again after it."""
+def _lent(lent: Sequence[tuple[nn.Module, dict[str, Tensor]]]) -> Iterator[None]:
+    """Modules have these buffers within this context, and their own again after it."""
     own = [(holder, dict(holder._buffers)) for holder, _ in lent]
     try:
         for holder, copies in lent:
             holder._buffers.update(copies)
-        with same_noise:
-            yield
+        yield
     finally:
         for holder, kept in own:
             holder._buffers.update(kept)

@@ -45,7 +45,7 @@ PUBLIC = {
     ),
     "dirvae.metrics": ("active_units", "components_in_use", "effective_components", "is_simplex", "psnr"),
     "dirvae.noise": (
-        *("example_noise", "exponential", "is_keyed", "normal", "same_again", "seeds", "standard_gamma", "uniform"),
+        *("example_noise", "exponential", "normal", "repeatable", "seeds", "standard_gamma", "uniform"),
     ),
     "dirvae.schedules": ("constant", "cyclical", "linear_warm_up"),
 }
