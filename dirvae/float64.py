@@ -14,6 +14,8 @@ from typing import Self
 import torch
 from torch import Generator, Tensor, nn
 
+from dirvae import noise
+
 __all__ = ["KeepsFloat64", "has_float64", "narrow", "wide", "wide_device", "wide_exponential", "wide_here"]
 
 _HAVE_FLOAT64 = ("cpu", "cuda", "meta")
@@ -50,8 +52,8 @@ def wide_exponential(like: Tensor, generator: Generator | None = None) -> Tensor
     `generator` is one of the device of `like`.
     """
     if has_float64(like.device):
-        return torch.empty_like(like.double()).exponential_(generator=generator)
-    drawn = torch.empty_like(like, dtype=torch.float32).exponential_(generator=generator)
+        return noise.exponential(like.double(), generator)
+    drawn = noise.exponential(like.float(), generator)
     return wide(drawn.clamp(min=torch.finfo(torch.float32).tiny))
 
 

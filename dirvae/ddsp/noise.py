@@ -17,12 +17,10 @@ from dirvae.ddsp.envelopes import hann_rise
 from dirvae.ddsp.fft_lengths import fast_length
 from dirvae.ddsp.frames import overlap_add, overlap_add_evenly, stretch
 from dirvae.float64 import KeepsFloat64, narrow, wide, wide_device
+from dirvae.splitmix import mixed, numbered_words, shifted_right
 
 __all__ = ["FilteredNoise", "draw_uniform", "filter_bands", "filter_responses", "filtered_noise", "uniform_noise"]
 
-WEYL = 0x9E37_79B9_7F4A_7C15 - 2**64
-MIX_1 = 0xBF58_476D_1CE4_E5B9 - 2**64
-MIX_2 = 0x94D0_49BB_1331_11EB - 2**64
 MANTISSA_BITS = 23
 MOST_BINS = 1 << 17
 """Between 0 Hz and half the sample rate, for centres that are given: a filter of several seconds."""
@@ -51,27 +49,14 @@ def _uniform_noise(seeds: Tensor, first_sample: int, num_samples: int) -> Tensor
 
 def draw_uniform(seeds: Tensor, first_sample: int, num_samples: int) -> Tensor:
     """`uniform_noise` without checks and without the cost of calling an operator: not for compiled code."""
-    numbers = torch.arange(first_sample, first_sample + num_samples, dtype=torch.int64, device=seeds.device)
-    words = _mixed(_mixed(seeds)[:, None] + numbers * WEYL)
-    top = _shifted(words, 64 - MANTISSA_BITS)
+    words = numbered_words(mixed(seeds), first_sample, num_samples)
+    top = shifted_right(words, 64 - MANTISSA_BITS)
     return (top.float() + 0.5).mul_(2.0 ** (1 - MANTISSA_BITS)).sub_(1)
 
 
 @_uniform_noise.register_fake
 def _(seeds: Tensor, first_sample: int, num_samples: int) -> Tensor:
     return seeds.new_empty((seeds.shape[0], num_samples), dtype=torch.float32)
-
-
-def _mixed(words: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 on 64-bit words held in int64."""
-    words = (words ^ _shifted(words, 30)) * MIX_1
-    words = (words ^ _shifted(words, 27)) * MIX_2
-    return words ^ _shifted(words, 31)
-
-
-def _shifted(words: Tensor, bits: int) -> Tensor:
-    """Shifted right with zeros coming in: `>>` alone repeats the sign."""
-    return (words >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def filter_bands(

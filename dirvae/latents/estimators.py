@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from dirvae import noise
 from dirvae.float64 import narrow, wide, wide_exponential
 
 __all__ = [
@@ -39,8 +39,8 @@ def exact_log_gamma(concentration: Tensor, generator: Generator | None = None) -
     in logs the second factor is -E/a with E ~ Exp(1), which cannot underflow. The gradient is implicit for
     the first factor (Figurnov et al. 2018, arXiv 1805.08498) and explicit for the second.
     """
-    boosted = _gamma_draw(concentration + 1, generator)
-    return boosted.log() - _exponential(concentration, generator) / concentration
+    boosted = noise.standard_gamma(concentration + 1, generator)
+    return boosted.log() - noise.exponential(concentration, generator) / concentration
 
 
 def paper_log_gamma(concentration: Tensor, generator: Generator | None = None) -> Tensor:
@@ -51,7 +51,7 @@ def paper_log_gamma(concentration: Tensor, generator: Generator | None = None) -
     where Exp(1) is due. Its mean is Γ(a + 1)^(1/a) · a/(a + 1), about half the true one for a ≤ 1, and its
     squared relative deviation is 1/(a (a + 2)) where 1/a is due.
     """
-    return (torch.lgamma(concentration + 1) - _exponential(concentration, generator)) / concentration
+    return (torch.lgamma(concentration + 1) - noise.exponential(concentration, generator)) / concentration
 
 
 def rsvi_log_gamma(
@@ -67,11 +67,11 @@ def rsvi_log_gamma(
     """
     c = concentration + shape_augmentation
     with torch.no_grad():
-        accepted = torch._standard_gamma(c.detach(), generator=generator)
-        noise = (9 * c - 3).sqrt() * ((accepted / (c - 1 / 3)).pow(1 / 3) - 1)
-    log_gamma = (c - 1 / 3).log() + 3 * torch.log1p(noise / (9 * c - 3).sqrt())
+        accepted = noise.standard_gamma(c.detach(), generator)
+        normals = (9 * c - 3).sqrt() * ((accepted / (c - 1 / 3)).pow(1 / 3) - 1)
+    log_gamma = (c - 1 / 3).log() + 3 * torch.log1p(normals / (9 * c - 3).sqrt())
     for i in range(shape_augmentation):
-        log_gamma = log_gamma - _exponential(concentration, generator) / (concentration + i)
+        log_gamma = log_gamma - noise.exponential(concentration, generator) / (concentration + i)
     return log_gamma
 
 
@@ -113,52 +113,7 @@ def laplace_logits(concentration: Tensor, generator: Generator | None = None) ->
     ProdLDA keeps the centred covariance's diagonal alone and is too narrow by 1 - 1/K. Good for large
     concentrations; below 1 the true logits spread like 1/a, these like 1/√a.
     """
-    noise = torch.empty_like(concentration).normal_(generator=generator)
-    return concentration.log() + noise * concentration.rsqrt()
-
-
-def _gamma_draw(shape: Tensor, generator: Generator | None) -> Tensor:
-    """Draws of Gamma(shape, 1) with implicit gradients: torch's own, but for a compiler, which cannot trace these.
-
-    It does not know what torch's gradient gives for batches of any size.
-    """
-    if not torch.compiler.is_compiling():
-        return torch._standard_gamma(shape, generator=generator)
-    with torch.no_grad():
-        drawn = torch._standard_gamma(shape.detach(), generator=generator)
-    found: Tensor = _implicit_gamma(shape, drawn)
-    return found
-
-
-@torch.library.custom_op("dirvae::implicit_gamma", mutates_args=())
-def _implicit_gamma(shape: Tensor, drawn: Tensor) -> Tensor:
-    return drawn.clone(memory_format=torch.contiguous_format)
-
-
-@torch.library.custom_op("dirvae::implicit_gamma_slope", mutates_args=())
-def _implicit_gamma_slope(shape: Tensor, drawn: Tensor) -> Tensor:
-    return torch._standard_gamma_grad(shape, drawn).contiguous()
-
-
-@_implicit_gamma.register_fake
-@_implicit_gamma_slope.register_fake
-def _(shape: Tensor, drawn: Tensor) -> Tensor:
-    return shape.new_empty(shape.shape)
-
-
-def _set_up(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-    return gradient * _implicit_gamma_slope(*ctx.saved_tensors), None
-
-
-_implicit_gamma.register_autograd(_backward, setup_context=_set_up)
-
-
-def _exponential(like: Tensor, generator: Generator | None) -> Tensor:
-    return torch.empty_like(like).exponential_(generator=generator)
+    return concentration.log() + noise.normal(concentration, generator) * concentration.rsqrt()
 
 
 ESTIMATORS: dict[str, Estimator] = {

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from dirvae import noise
 from dirvae.float64 import narrow, wide, wide_here
 from dirvae.latents.cells import along_components, sum_over_cells
 from dirvae.latents.dense import Dense, at_least_float32
@@ -37,8 +38,7 @@ class GaussianPosterior:
 
     def rsample(self, generator: Generator | None = None) -> Tensor:
         """One differentiable draw: (batch, K, *grid)."""
-        noise = torch.empty_like(self.mean).normal_(generator=generator)
-        return self.mean + self.scale * noise
+        return self.mean + self.scale * noise.normal(self.mean, generator)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density at `z` (batch, K, *grid) in nats, summed over the grid: (batch,), in the dtype of `z`."""

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from dirvae import noise
 from dirvae.float64 import narrow, wide
 from dirvae.latents.cells import along_components
 from dirvae.latents.dense import Dense, at_least_float32
@@ -52,8 +53,8 @@ class LogisticNormalPosterior:
 
     def log_rsample(self, generator: Generator | None = None) -> Tensor:
         """Log of one differentiable draw: (batch, K, *grid), finite even where the draw underflows to 0."""
-        noise = torch.empty_like(self.location).normal_(generator=generator)
-        return torch.log_softmax(self.location + self.scale * noise, dim=1)
+        logits = self.location + self.scale * noise.normal(self.location, generator)
+        return torch.log_softmax(logits, dim=1)
 
     def rsample(self, generator: Generator | None = None) -> Tensor:
         """One differentiable draw: (batch, K, *grid), sums to 1 over axis 1."""

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dirvae import noise
 from dirvae.ddsp.synthesiser import Controls
 from dirvae.losses import masked_mean
 from dirvae.networks.audio import AudioVAE, SoundClips
-from dirvae.networks.audio.audio_vae import draw_seeds
 from dirvae.run.config import RunConfig, read_config
 from dirvae.run.folder import TEACHER_NAME, hold_run, is_run, write_json
 from dirvae.run.loading import load_model
@@ -131,7 +131,9 @@ class Distillation:
             given = teacher.encode(clips.samples, f0=clips.f0).rsample() if teacher.latent else None
             wanted = teacher.decode(given, clips.f0, clips.loudness)
         controls = student.decode(given, clips.f0, clips.loudness)
-        sound = student.synthesiser(controls, draw_seeds(len(clips), clips.samples.device), clips.num_samples).sound
+        sound = student.synthesiser(
+            controls, noise.seeds(len(clips), clips.samples.device), clips.num_samples
+        ).sound
         spectral = student.spectral_loss(sound, clips.samples, clips.lengths)
         reconstruction = masked_mean(spectral, batch.mask)
         apart = _difference(controls, wanted, student.real_rows(clips), nyquist=float(student.sample_rate) / 2)

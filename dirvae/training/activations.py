@@ -9,6 +9,7 @@ Chen et al. 2016, "Training deep nets with sublinear memory cost" (arXiv 1604.06
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dirvae import noise
 from dirvae.training.errors import ConfigError
 
 __all__ = ["CheckpointedActivations"]
@@ -25,6 +27,8 @@ __all__ = ["CheckpointedActivations"]
 Forward = Callable[..., Any]
 FEWEST_LAYERS = 3
 """Of two, nothing would be forgotten that is worth the time."""
+COMPILED = {"skip_fwd_side_effects_in_bwd_under_checkpoint": True}
+"""What compiled parts compute again, they draw again by themselves: the place in the noise need not move twice."""
 
 
 class CheckpointedActivations:
@@ -32,8 +36,8 @@ class CheckpointedActivations:
 
     The parts are those that the model's `activation_parts()` names, each as a whole; in other models the layers of each
     `nn.Sequential` that is not inside another one, in about as many groups as a group has layers. Gradients are what
-    they were, to the bit on a CPU: parts draw the same noise again from torch's global generators, and their buffers
-    change once. Raises `ConfigError` for a model that has no such part.
+    they were, to the bit on a CPU: parts draw the same noise again, from torch's global generators or that of examples
+    (`dirvae.noise`), and their buffers change once. Raises `ConfigError` for a model that has no such part.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -53,6 +57,8 @@ class CheckpointedActivations:
     def applied(self) -> Iterator[None]:
         """Within this context a forward pass of the model in training keeps less."""
         with ExitStack() as stack:
+            if compiler := sys.modules.get("torch._dynamo"):
+                stack.enter_context(compiler.config.patch(**COMPILED))
             for part, forward in self._forwards:
                 part.forward = forward
                 stack.callback(vars(part).pop, "forward", None)
@@ -97,11 +103,12 @@ def _again(run: Forward, modules: Sequence[nn.Module]) -> Forward:
     """`run`, with what it computes forgotten and computed again where a gradient is wanted."""
     holders = [holder for module in modules for holder in module.modules() if holder._buffers]
     options: dict[str, Any] = {"context_fn": partial(_twice_from_the_same_buffers, holders)} if holders else {}
+    twice = partial(checkpoint, use_reentrant=False, **options)
 
     def forward(*arguments: Any, **named: Any) -> Any:
         if not (torch.is_grad_enabled() and modules[0].training):
             return run(*arguments, **named)
-        return checkpoint(run, *arguments, use_reentrant=False, **options, **named)
+        return noise.repeatable(twice, run, *arguments, **named)
 
     return forward
 

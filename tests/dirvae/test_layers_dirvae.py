@@ -12,7 +12,10 @@ from tests.layers import Edge, circles, import_edges, upward
 
 ROOT = Path(dirvae.__file__).parent
 LAYERS = (
-    ("choices", "command_line", "float64", "losses", "metrics", "recordings", "schedules", "seeding", "transfer"),
+    (
+        *("choices", "command_line", "example_draws", "float64", "gamma_draws", "losses", "metrics", "noise"),
+        *("recordings", "schedules", "seeding", "splitmix", "transfer"),
+    ),
     ("latents", "ddsp"),
     ("autoencoder",),
     ("networks",),

@@ -44,6 +44,9 @@ PUBLIC = {
         *("gaussian_log_prob", "laplace_log_prob", "make_likelihood", "masked_mean", "named_likelihood"),
     ),
     "dirvae.metrics": ("active_units", "components_in_use", "effective_components", "is_simplex", "psnr"),
+    "dirvae.noise": (
+        *("example_noise", "exponential", "normal", "repeatable", "seeds", "standard_gamma", "uniform"),
+    ),
     "dirvae.schedules": ("constant", "cyclical", "linear_warm_up"),
 }
 

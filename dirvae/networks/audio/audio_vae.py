@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from dirvae import noise
 from dirvae.ddsp.curve import Curve, exact_rate
 from dirvae.ddsp.pitch.tracking import highest_pitch, track_f0
 from dirvae.ddsp.spectral_loss import MultiScaleSpectralLoss
@@ -23,7 +24,6 @@ from dirvae.networks.audio.clips import SoundClips
 from dirvae.networks.audio.ddsp_decoder import DDSPDecoder
 from dirvae.networks.audio.mel_encoder import MelEncoder
 from dirvae.networks.audio.presets import find_preset
-from dirvae.transfer import send
 
 __all__ = ["AudioOutput", "AudioVAE"]
 
@@ -172,7 +172,7 @@ class AudioVAE(nn.Module):
         clips = self._in_own_type(clips)
         posterior = self._row_posterior(clips)
         latent = None if posterior is None else _of_clips(posterior.rsample(generator), len(clips))
-        seeds = draw_seeds(len(clips), clips.samples.device, generator)
+        seeds = noise.seeds(len(clips), clips.samples.device, generator)
         return self._play(clips, latent, posterior, seeds)
 
     def encode(self, samples: Tensor, *, f0: Tensor | None = None, num_rows: int | None = None) -> Posterior:
@@ -324,11 +324,3 @@ def _refuse_counts(**counts: int | None) -> None:
 def _of_clips(rows: Tensor, batch: int) -> Tensor:
     """(batch · row, component) → (batch, component, row)."""
     return torch.unflatten(rows, 0, (batch, -1)).transpose(1, 2)
-
-
-def draw_seeds(num: int, device: torch.device, generator: Generator | None = None) -> Tensor:
-    """Seeds of noise, (num,) int64, from a generator, or torch's own of the CPU."""
-    seeds = torch.randint(
-        2**62, (num,), generator=generator, device="cpu" if generator is None else generator.device
-    )
-    return send(seeds, device)

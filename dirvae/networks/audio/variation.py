@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from dirvae import noise
 from dirvae.ddsp.curve import check_tensor
 from dirvae.ddsp.fft_lengths import fast_length
 from dirvae.ddsp.loudness import loudness_curve
 from dirvae.float64 import narrow, wide
 from dirvae.networks.audio.clips import SoundClips
-from dirvae.transfer import send
 
 __all__ = ["equalised", "longest_source", "resampled", "varied"]
 
@@ -55,7 +55,7 @@ def varied(
     gain_db          levels are changed by decibels evenly from minus to plus this; loudness stays above -80 dB
     generator        of the draws, on the CPU; torch's own by default
     """
-    drawn = 2 * send(torch.rand(2, len(clips), generator=generator), clips.samples.device) - 1
+    drawn = 2 * noise.uniform((2, len(clips)), clips.samples.device, generator, axis=1) - 1
     speed, gain = torch.exp2(drawn[0] * (shift_semitones / 12)), drawn[1] * gain_db
     lengths = clips.lengths
     if lengths is None:
@@ -91,10 +91,11 @@ def equalised(
     samples, device, num = clips.samples, clips.samples.device, clips.num_samples
     size = fast_length(num + round(RING_SECONDS * float(sample_rate)))
     num_places = math.ceil(float(sample_rate) / 2 / EQUALISER_HZ) + 1
-    drawn = torch.rand(len(clips), 1 + num_places, generator=generator)
-    gains = (2 * drawn[:, 1:] - 1) * drawn[:, :1] * equaliser_db
+    drawn = noise.uniform((len(clips), 2 + num_places), device, generator)
+    tilt = (2 * drawn[:, 1:2] - 1) * torch.linspace(0, 1, num_places, device=device)
+    gains = equaliser_db * ((2 * drawn[:, 2:] - 1) * drawn[:, :1] + tilt)
     response = F.interpolate(gains[:, None], size=size // 2 + 1, mode="linear", align_corners=True)[:, 0]
-    spectra = torch.fft.rfft(samples, size) * send(10 ** (response / 20), device)
+    spectra = torch.fft.rfft(samples, size) * 10 ** (response / 20)
     played = torch.fft.irfft(spectra, size)[:, :num]
     if clips.lengths is not None:
         played = torch.where(torch.arange(num, device=device) < clips.lengths[:, None], played, 0)
