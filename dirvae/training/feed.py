@@ -188,9 +188,9 @@ class Feed:
         return {**position, "noise_version": self._noise_version}
 
     def load_state_dict(self, state: dict[str, Any], *, step: int = 0) -> None:
-        """Continue after the batch at which `state` was saved; `step`: batches before it, where the state does not say so.
+        """Continue after the batch at which `state` was saved; the iterator's own errors pass through.
 
-        The iterator's own errors pass through.
+        `step`: how many batches were before it, where the state does not say so.
         """
         self.close()
         self._epoch, self._count, self._state = state["epoch"], state["batches"], state["iterator"]

@@ -27,7 +27,7 @@ class _Section:
 def interruptible() -> Iterator[None]:
     """Within this block of the main thread a stop that `StopSignals` record raises `StopNow`, also one from before it.
 
-    For what may take long and can be left out: an evaluation, pictures, compiling.
+    For what may take long and can be left out, such as an evaluation.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
