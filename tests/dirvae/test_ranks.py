@@ -1,93 +1,183 @@
-"""`Ranks`: nothing changes for one process, and of two only the first writes, with noise of their own."""
+"""Training in several processes: the weights, losses and examples of one process, also through kills and restarts."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
-from dirvae.training.ranks import ONE_RANK, Ranks
+from dirvae.training import ConfigError, NonFiniteError
+from dirvae.training.checkpoint import CheckpointFolder
+from dirvae.training.ranks import Ranks, ranks_of_environment
+from tests.dirvae.ranks_program import make_trainer, train
 
-ROOT = Path(__file__).resolve().parents[2]
-
-PROGRAM = """
-import json, sys
-from datetime import timedelta
-from pathlib import Path
-import torch
-from torch import nn
-from dirvae.training import FitConfig, Trainer
-from dirvae.training.ranks import Ranks
-
-rank, home = int(sys.argv[1]), Path(sys.argv[2])
-store = torch.distributed.FileStore(str(home / "store"), 2)
-torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
-torch.manual_seed(0)
-model, noise = nn.Linear(3, 1), []
+PROGRAM = Path(__file__).parent / "ranks_program.py"
+ROOT = PROGRAM.parents[2]
+SETTINGS: list[dict[str, Any]] = [{}, {"accumulate": 2}, {"accumulate": 3}]
 
 
-def loss(model, batch):
-    noise.append(torch.rand(()).item())
-    value = model(batch.data).square().mean()
-    return {"loss": value * (float("nan") if (rank, batch.step) == (1, 2) else 1.0)}
+def torchrun(
+    world_size: int, folder: Path, settings: list[dict[str, Any]], *more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the program in `world_size` processes, as the documentation says."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    command += [f"--nproc-per-node={world_size}", *more, str(PROGRAM), str(folder), json.dumps(settings)]
+    return subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=500, check=False
+    )
 
 
-config = FitConfig(steps=4, device="cpu", log_every=1)
-ranks = Ranks(rank, 2)
-trainer = Trainer(model, [torch.ones(2, 3)], loss=loss, config=config, out=home / f"rank{rank}", ranks=ranks)
-trainer.fit()
-told = {"noise": noise, "skipped": trainer.skipped_updates, "step": trainer.step}
-(home / f"rank{rank}.json").write_text(json.dumps(told))
-torch.distributed.destroy_process_group()
-"""
+@pytest.fixture(scope="module", autouse=True)
+def _one_torch_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
-def test_one_rank_decides_alone_and_numbers_steps_as_they_are() -> None:
-    flag = torch.tensor(True)
-    assert ONE_RANK.any(flag) is flag
-    assert [ONE_RANK.index(step) for step in range(5)] == list(range(5))
-    assert ONE_RANK.is_first
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process, 40 updates."""
+    folder = tmp_path_factory.mktemp("alone")
+    train(folder)
+    return folder
 
 
-def test_steps_of_all_ranks_have_different_numbers() -> None:
-    numbers = [Ranks(rank, 3).index(step) for rank in range(3) for step in range(10)]
-    assert sorted(numbers) == list(range(30))
+def steps(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / "steps.safetensors")
 
 
-@pytest.mark.parametrize(("rank", "world_size"), [(-1, 1), (1, 1), (2, 2), (0, 0)])
-def test_a_rank_that_cannot_be_is_refused(rank: int, world_size: int) -> None:
-    with pytest.raises(ValueError, match=f"rank is {rank} of {world_size}"):
-        Ranks(rank, world_size)
+def ledger(folder: Path) -> dict[int, list[str]]:
+    """The examples of each update, over all processes: what was written last counts."""
+    found: dict[int, list[str]] = {}
+    for path in sorted(folder.glob("ledger-*.jsonl")):
+        mine: dict[tuple[int, int], list[str]] = {}
+        place: dict[int, int] = {}
+        previous = -1
+        for line in path.read_text().splitlines():
+            step, _, keys = json.loads(line)
+            if step != previous:
+                place[step], previous = 0, step
+                mine = {key: value for key, value in mine.items() if key[0] < step}
+            mine[step, place[step]] = keys
+            place[step] += 1
+        for (step, _), keys in mine.items():
+            found.setdefault(step, []).extend(keys)
+    return {step: sorted(keys) for step, keys in found.items()}
 
 
-def test_of_two_ranks_the_first_writes_and_both_skip_what_is_not_finite_on_one(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(PROGRAM)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    programs = [
-        subprocess.Popen(
-            [sys.executable, str(tmp_path / "program.py"), str(rank), str(tmp_path)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    errors = [program.communicate(timeout=120)[1] for program in programs]
-    assert [program.returncode for program in programs] == [0, 0], errors
-    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2))
-    assert (first["skipped"], second["skipped"]) == (1, 1)
-    assert (first["step"], second["step"]) == (4, 4)
-    assert not set(first["noise"]) & set(second["noise"])
-    assert not any(math.isnan(value) for value in first["noise"])
-    assert (tmp_path / "rank0" / "metrics.jsonl").exists()
-    assert (tmp_path / "rank0" / "checkpoints" / "00000004").is_dir()
-    assert not (tmp_path / "rank1").exists()
-    shown = [[line for line in error.splitlines() if line.startswith("step ")] for error in errors]
-    assert (len(shown[0]) >= 4, shown[1]) == (True, [])
+def check_equal(found: Path, expected: Path) -> None:
+    """Weights after every step and losses within 1e-5, and the same examples in every update."""
+    mine, theirs = steps(found), steps(expected)
+    assert mine.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert (mine[name][1:] - value[1:]).norm() <= 1e-5 * value[1:].norm(), f"weights after step {name}"
+        assert abs(mine[name][0] - value[0]) <= 1e-5 * abs(value[0]), f"loss of step {name}"
+    assert ledger(found) == ledger(expected)
+    buffers = [CheckpointFolder(folder / "checkpoints").newest().model_tensors() for folder in (found, expected)]  # type: ignore[union-attr]
+    for name, value in buffers[1].items():
+        torch.testing.assert_close(buffers[0][name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("settings", SETTINGS[1:])
+def test_an_update_in_parts_is_the_update(tmp_path: Path, alone: Path, settings: dict[str, Any]) -> None:
+    train(tmp_path, **settings)
+    check_equal(tmp_path, alone)
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(tmp_path: Path, alone: Path) -> None:
+    done = torchrun(2, tmp_path, SETTINGS)
+    assert done.returncode == 0, done.stderr
+    for number in range(len(SETTINGS)):
+        check_equal(tmp_path / str(number), alone)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("world_size", [3, 4])
+def test_more_processes_train_what_one_does(tmp_path: Path, alone: Path, world_size: int) -> None:
+    done = torchrun(world_size, tmp_path, [{}, {"accumulate": 2}])
+    assert done.returncode == 0, done.stderr
+    for number in range(2):
+        check_equal(tmp_path / str(number), alone)
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_nothing_and_another_number_continues(tmp_path: Path, alone: Path) -> None:
+    first = torchrun(2, tmp_path, [{"save_every": 7, "kill_at": 24}])
+    assert first.returncode != 0
+    assert CheckpointFolder(tmp_path / "0" / "checkpoints").steps()[-1] == 21
+    train(tmp_path / "0", save_every=7)
+    weights = [
+        CheckpointFolder(folder / "checkpoints").newest().model_tensors() for folder in (tmp_path / "0", alone)
+    ]  # type: ignore[union-attr]
+    for name, value in weights[1].items():
+        torch.testing.assert_close(weights[0][name], value, rtol=1e-4, atol=1e-5, msg=name)
+    lines = [json.loads(line) for line in (tmp_path / "0" / "metrics.jsonl").read_text().splitlines()]
+    seen = [line["step"] for line in lines if line["kind"] == "train"]
+    assert seen == sorted({*range(7, 41, 7), *range(10, 41, 10)})
+
+
+@pytest.mark.filterwarnings("ignore::dirvae.training.TrainingWarning")
+def test_what_is_not_finite_on_one_process_is_skipped_on_all_and_can_be_replayed(tmp_path: Path) -> None:
+    done = torchrun(2, tmp_path, [{"poison": "7", "steps": 12}])
+    assert done.returncode == 0, done.stderr
+    whole = train(None, poison="7", steps=12)
+    newest = CheckpointFolder(tmp_path / "0" / "checkpoints").newest()
+    assert newest is not None
+    assert newest.state["guard"]["skipped"] == whole.skipped_updates == 2
+    for name, value in newest.model_tensors().items():
+        torch.testing.assert_close(whole.model.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_run_that_ends_in_bad_updates_leaves_one_to_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dirvae.training.guard.MAX_SKIPPED_IN_A_ROW", 1)
+    with pytest.raises(NonFiniteError, match=r"replay/0000\d+ holds the last of them: Trainer.replay goes"):
+        train(tmp_path, poison="7")
+    (folder,) = (tmp_path / "replay").iterdir()
+    again = make_trainer(None, Ranks(), poison="7", accumulate=2)
+    found = again.replay(folder)
+    assert "7" in found.keys
+    assert len(found.keys) == 24
+    assert found.step == int(folder.name)
+    assert "loss" in found.bad
+    assert "the gradient of encoder.layers.0.weight" in found.bad
+    assert sorted(json.loads((folder / "rank-0.json").read_text())["keys"]) == sorted(found.keys)
+    assert not make_trainer(None, Ranks()).replay(folder).bad, "without the poison it is finite"
+
+
+def test_an_iterator_of_another_process_is_refused() -> None:
+    trainer = make_trainer(None, Ranks())
+    trainer._feed.close()
+    with pytest.raises(ConfigError, match=r"the batches are those of rank 0 of 1, but this is rank 1 of 2\. Give"):
+        type(trainer)(trainer.model, trainer._feed._batches.batches, config=trainer.config, ranks=Ranks(1, 2))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        (
+            {"WORLD_SIZE": "2"},
+            "WORLD_SIZE is 2, but RANK or MASTER_ADDR is missing. Start the processes with torchrun",
+        ),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two' in the environment; it must be a whole number of 1 or more"),
+    ],
+)
+def test_an_environment_that_does_not_fit_is_refused(environment: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        ranks_of_environment(environment)
+
+
+def test_without_torchrun_there_is_one_process() -> None:
+    assert ranks_of_environment({}) == Ranks() == ranks_of_environment({"WORLD_SIZE": "1", "RANK": "0"})
