@@ -67,16 +67,10 @@ def make_trainer(out: Path | None, ranks: Ranks, *, poison: str | None = None, *
         world_size=ranks.world_size,
         tail="keep" if ranks.world_size == 1 else "pad",
     )
-    values = {
-        "steps": 40,
-        "kl_warmup": 0,
-        "device": "cpu",
-        "log_every": 10,
-        "save_every": 100,
-        "ema": 0.9,
-        "clip": None,
-    }
-    config = FitConfig(**{**values, **changes})
+    every = {"log_every": 10, "save_every": 100}
+    config = FitConfig(
+        **{"steps": 40, "kl_warmup": 0, "device": "cpu", "ema": 0.9, "clip": None, **every, **changes}
+    )
     bound = Bound(config)
 
     def loss(given: Any, batch: FeedBatch) -> Mapping[str, torch.Tensor | float]:
