@@ -1,9 +1,9 @@
 r"""How near a run on single notes comes to the best that its synthesiser can do, and what harmonics and noise add.
 
     python tools/make_shards.py FOLDER --out shards/saxophone --features f0,loudness
-    python -m dirvae.train --shards shards/saxophone --type audio --sample-rate 16000 --clip-seconds 1 \
-        --model-size 24 --encoder-harmonics 40 --reads-latent-last --equaliser-db 18 --nats-per-unit 100000 \
-        --learning-rate 0.002 --steps 2800 --save-every 400
+    python -m dirvae.train --shards shards/saxophone --type audio --sample-rate 16000 --clip-seconds 0.25 \
+        --model-size 24 --encoder-harmonics 40 --reads-latent-last --plays-loudness --equaliser-db 18 \
+        --nats-per-unit 100000 --learning-rate 0.002 --steps 9000 --save-every 3000
     python benchmarks/sound/saxophone.py runs/audio --name saxophone-16k
 
 Held-out notes, their first 4 s each, one by one. The numbers go to `results/NAME.json` beside this file.
