@@ -349,7 +349,8 @@ EVERY_FLAG = """
     --epochs 8 --learning-rate 0.1 --learning-rate-warmup 4 --schedule linear --cooldown 0
     --ema 0.9 --patience 4 --kl-weight 2
     --kl-warmup 5 --kl-cycle 7 --free-nats 3
-    --channels 1 --accumulate 2 --compile --checkpoint-activations --save-in-background --tensorboard --clip 6 --precision bf16 --device cpu
+    --channels 1 --accumulate 2 --compile --checkpoint-activations --save-in-background
+    --tensorboard --clip 6 --precision bf16 --device cpu
     --seed 12
     --save-every 13 --log-every 14 --keep 15
 """
