@@ -6,8 +6,11 @@ through gloo, so that no host waits for a GPU.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -126,6 +129,7 @@ class Ranks:
         return model.no_sync() if isinstance(model, nn.parallel.DistributedDataParallel) else nullcontext()
 
 
+PR_SET_PDEATHSIG = 1
 ONE_RANK = Ranks()
 """A process that trains alone."""
 
@@ -145,6 +149,7 @@ def ranks_of_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
         raise ConfigError(
             f"WORLD_SIZE is {world_size}, but RANK or MASTER_ADDR is missing. Start the processes with torchrun."
         )
+    _end_with_parent()
     if torch.cuda.is_available():
         torch.cuda.set_device((local or 0) % torch.cuda.device_count())
     if _number(environment, "LOCAL_WORLD_SIZE") == world_size:
@@ -162,6 +167,12 @@ def leave_processes() -> None:
     """End what `ranks_of_environment` began, if it did."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """Let the kernel send SIGTERM when torchrun is gone, which would leave this process training; on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _number(environment: Mapping[str, str], name: str, *, least: int = 0) -> int | None:

@@ -50,8 +50,13 @@ def draw(example: Example, rng: np.random.Generator) -> np.ndarray[Any, Any]:
     return np.random.default_rng(example.index).integers(0, 256, (3, SIDE, SIDE), np.uint8)
 
 
-def make_trainer(out: Path | None, ranks: Ranks, *, poison: str | None = None, **changes: Any) -> Trainer:
-    """A trainer of `BATCH_SIZE` examples per update. The loss of the example called `poison` is NaN."""
+def make_trainer(
+    out: Path | None, ranks: Ranks, *, poison: str | None = None, session: int = 0, **changes: Any
+) -> Trainer:
+    """A trainer of `BATCH_SIZE` examples per update. The loss of the example called `poison` is NaN.
+
+    `session` is a number of the start, which stands in the ledger.
+    """
     torch.manual_seed(0)
     latent = Dirichlet(8, prior=MomentPrior(8, burn_in=0))
     model = ResNetVAE(SIDE, preset="tiny", model_size=8, latent=latent)
@@ -78,7 +83,7 @@ def make_trainer(out: Path | None, ranks: Ranks, *, poison: str | None = None, *
         real = [key for place, key in enumerate(keys) if mask is None or bool(mask[place])]
         if out is not None:
             with open(out / f"ledger-{ranks.rank}.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps([batch.step, batch.source.state["epoch"], real]) + "\n")
+                file.write(json.dumps([session, batch.step, real]) + "\n")
         terms = dict(bound(given, batch))
         return {**terms, "loss": terms["loss"] * float("nan")} if poison in real else terms
 
@@ -98,6 +103,9 @@ def train(
     def note(moment: Any) -> None:
         weights = torch.cat([value.detach().flatten() for value in trainer.model.parameters()])
         steps[f"{moment.step:04d}"] = torch.cat((moment.terms["loss"].detach()[None], weights))
+        if out is not None:
+            with open(out / "losses.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps([moment.step - 1, float(moment.terms["loss"])]) + "\n")
 
     trainer._callbacks = Callbacks(after_step=note)
     if out is not None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +27,26 @@ ROOT = PROGRAM.parents[2]
 SETTINGS: list[dict[str, Any]] = [{}, {"accumulate": 2}, {"accumulate": 3}]
 
 
-def torchrun(
-    world_size: int, folder: Path, settings: list[dict[str, Any]], *more: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the program in `world_size` processes, as the documentation says."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+
+
+def command_of(world_size: int, folder: Path, settings: list[dict[str, Any]]) -> list[str]:
+    """As the documentation says."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
-    command += [f"--nproc-per-node={world_size}", *more, str(PROGRAM), str(folder), json.dumps(settings)]
+    return [*command, f"--nproc-per-node={world_size}", str(PROGRAM), str(folder), json.dumps(settings)]
+
+
+def torchrun(world_size: int, folder: Path, settings: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+    """Run the program in `world_size` processes to its end."""
     return subprocess.run(
-        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=500, check=False
+        command_of(world_size, folder, settings),
+        env=environment(),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
     )
 
 
@@ -57,22 +71,18 @@ def steps(folder: Path) -> dict[str, Tensor]:
 
 
 def ledger(folder: Path) -> dict[int, list[str]]:
-    """The examples of each update, over all processes: what was written last counts."""
-    found: dict[int, list[str]] = {}
-    for path in sorted(folder.glob("ledger-*.jsonl")):
-        mine: dict[tuple[int, int], list[str]] = {}
-        place: dict[int, int] = {}
-        previous = -1
+    """The examples of each update, over all processes: what was written by the last start counts."""
+    found: dict[int, dict[int, list[str]]] = {}
+    for path in folder.glob("ledger-*.jsonl"):
         for line in path.read_text().splitlines():
-            step, _, keys = json.loads(line)
-            if step != previous:
-                place[step], previous = 0, step
-                mine = {key: value for key, value in mine.items() if key[0] < step}
-            mine[step, place[step]] = keys
-            place[step] += 1
-        for (step, _), keys in mine.items():
-            found.setdefault(step, []).extend(keys)
-    return {step: sorted(keys) for step, keys in found.items()}
+            session, step, keys = json.loads(line)
+            found.setdefault(step, {}).setdefault(session, []).extend(keys)
+    return {step: sorted(sessions[max(sessions)]) for step, sessions in found.items()}
+
+
+def losses(folder: Path) -> dict[int, float]:
+    """The loss of each update; what was written last counts."""
+    return dict(json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines())
 
 
 def check_equal(found: Path, expected: Path) -> None:
@@ -125,6 +135,78 @@ def test_a_killed_process_costs_nothing_and_another_number_continues(tmp_path: P
     lines = [json.loads(line) for line in (tmp_path / "0" / "metrics.jsonl").read_text().splitlines()]
     seen = [line["step"] for line in lines if line["kind"] == "train"]
     assert seen == sorted({*range(7, 41, 7), *range(10, 41, 10)})
+
+
+def torchrun_started(world_size: int, folder: Path, settings: list[dict[str, Any]]) -> subprocess.Popen[str]:
+    """The program in a process group of its own."""
+    return subprocess.Popen(
+        command_of(world_size, folder, settings),
+        env=environment(),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def workers_of(parent: int) -> list[int]:
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+    return [int(word) for word in children.read_text().split()] if children.exists() else []
+
+
+def interrupt(process: subprocess.Popen[str], way: str, rng: random.Random) -> None:
+    """End a job: one of its processes is killed, all are, or it is told to end, once or twice."""
+    workers = workers_of(process.pid)
+    if way == "a rank" and workers:
+        os.kill(rng.choice(workers), signal.SIGKILL)
+    elif way == "all":
+        for pid in (*workers, process.pid):
+            os.kill(pid, signal.SIGKILL)
+    elif way == "torchrun":
+        process.kill()  # its workers are told to end by the kernel
+    else:
+        process.send_signal(signal.SIGTERM)
+        if way == "twice":
+            time.sleep(0.3 * rng.random())
+            process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    deadline = time.monotonic() + 40
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < deadline, f"workers outlived torchrun by 40 s ({way})"
+        time.sleep(0.05)
+
+
+WAYS = ("a rank", "all", "torchrun", "once", "twice")
+
+
+@pytest.mark.parametrize(
+    "num_kills", [pytest.param(2, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.heavy)]
+)
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the processes of a job are found in /proc")
+def test_however_it_is_killed_nothing_is_lost_or_repeated(tmp_path: Path, num_kills: int) -> None:
+    rng = random.Random(num_kills)
+    out = tmp_path / "0"
+    same = {"save_every": 5, "cooldown": None, "log_every": 5}
+    for session in range(num_kills):
+        setting = {**same, "steps": 10**6, "session": session, "save_in_background": rng.random() < 0.5}
+        process = torchrun_started(rng.randint(1, 4), tmp_path, [setting])
+        before, deadline = (out / "losses.jsonl").exists() and len(losses(out)), time.monotonic() + 60
+        aim = before + rng.randint(0, 12)
+        while time.monotonic() < deadline and not ((out / "losses.jsonl").exists() and len(losses(out)) > aim):
+            time.sleep(0.05)
+        interrupt(process, rng.choice(WAYS), rng)
+    reached = len(losses(out)) + 3
+    train(out, session=num_kills, **same, steps=reached)
+    train(tmp_path / "alone", **same, steps=reached)
+    assert ledger(out) == ledger(tmp_path / "alone")
+    theirs = losses(tmp_path / "alone")
+    assert losses(out).keys() == theirs.keys()
+    for step, value in losses(out).items():
+        assert value == pytest.approx(theirs[step], rel=1e-4), step
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    seen = [line["step"] for line in lines if line["kind"] == "train"]
+    assert seen == sorted(set(seen))
 
 
 @pytest.mark.filterwarnings("ignore::dirvae.training.TrainingWarning")
