@@ -351,6 +351,20 @@ def test_a_device_without_float64_draws_what_the_cpu_does_by_formulas(name: str)
         assert drawn(lambda: noise.seeds(6, device), SEEDS.to(device)).device == device
 
 
+def test_other_devices_are_never_waited_for() -> None:
+    keys, number = SEEDS.to("meta"), torch.tensor(0, device="meta")  # there nothing has a value that could be read
+    concentration = torch.ones(6, 3, device="meta")
+    made = [
+        example_draws.draw_gamma._init_fn(concentration, keys, number),
+        example_draws.draw_normal._init_fn(keys, number, (6, 3), torch.float32),
+        example_draws.draw_exponential._init_fn(keys, number, (6, 3), torch.float32),
+        example_draws.draw_words._init_fn(keys, number, 3),
+        *drawn(lambda: (noise.seeds(6, keys.device), noise.uniform((2, 6), keys.device, axis=1)), keys),
+    ]
+    assert [tuple(value.shape) for value in made] == [(6, 3)] * 4 + [(6,), (2, 6)]
+    assert all(value.device == keys.device and value.is_contiguous() for value in made[:5])
+
+
 class Bare(nn.Module):
     """A layer that draws."""
 
