@@ -17,9 +17,10 @@ from dirvae.run.config import RunConfig, read_config
 from dirvae.run.folder import hold_run, is_run, new_run, newest_run, next_run
 from dirvae.run.settings_file import SettingsFile
 from dirvae.run.shard_sets import DEFAULT_TYPE, choose_set, find_sets, read_set, refuse_without_task
-from dirvae.run.train_flags import ANY_SET, RUNS, SHARDS, first_parser, train_parser
+from dirvae.run.train_flags import ANY_SET, RUNS, SHARDS, first_parser, off_at_zero_names, train_parser
 from dirvae.tasks import TASKS, find_task
 from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
+from dirvae.training.settings import SettingError
 from dirvae.training.signals import StopSignals
 from pipelines.errors import ExampleError, PipelineError, StateError
 from pipelines.terminal import escape_unencodable
@@ -99,9 +100,12 @@ def _command(argv: Sequence[str]) -> str:
 
 
 def _config(run: Path, run_type: str, settings: dict[str, Any], *, resume: bool) -> RunConfig:
-    if resume and is_run(run):
-        return _resumed_config(run, run_type, settings)
-    return RunConfig.of(run_type, settings)
+    try:
+        if resume and is_run(run):
+            return _resumed_config(run, run_type, settings)
+        return RunConfig.of(run_type, settings)
+    except SettingError as error:
+        raise ConfigError(error.typed(off_at_zero_names(find_task(run_type)))) from error
 
 
 def _choose_data(given: dict[str, Any]) -> tuple[str, str | None]:

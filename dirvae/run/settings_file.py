@@ -22,7 +22,7 @@ from dirvae.run.folder import CONFIG_NAME
 from dirvae.run.train_flags import off_at_zero_names
 from dirvae.tasks import TASKS, Task
 from dirvae.training.errors import ConfigError
-from dirvae.training.settings import refuse_unknown
+from dirvae.training.settings import SettingError, refuse_unknown
 
 __all__ = ["SettingsFile"]
 
@@ -76,6 +76,8 @@ class SettingsFile:
         try:
             refuse_unknown(settings, (*setting_names(task), *PLACES))
             RunConfig.of(task.name, settings)
+        except SettingError as error:
+            raise ConfigError(f"{self.path}: {error.typed(off, dashes='')}") from error
         except ConfigError as error:
             raise ConfigError(f"{self.path}: {error}") from error
         return settings
