@@ -80,6 +80,7 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
         run = _choose_run(places.get("out"), run_type, resume=resume, is_dry=True)
         dry_run(_config(run, run_type, settings, resume=resume), run, resume=resume)
         return None
+    from dirvae.run.python_run import is_from_python, other_data
     from dirvae.run.session import train_run
     from dirvae.training.ranks import leave_processes, ranks_of_environment
 
@@ -89,7 +90,13 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
         run = Path(ranks.by_first(lambda: str(choose())))
         with hold_run(run) if ranks.is_first else nullcontext():
             config = _config(run, run_type, settings, resume=resume)
-            return train_run(config, run, resume=resume, should_stop=stop, command=_command(argv), ranks=ranks)
+            try:
+                return train_run(config, run, resume=resume, should_stop=stop, command=_command(argv), ranks=ranks)
+            except StateError as error:
+                if not is_from_python(run):
+                    raise
+                remedy = "Name the data with --data or --shards, or continue it in Python with resume()."
+                raise ConfigError(f"{other_data(run, config.data)} {remedy}") from error
     finally:
         leave_processes()
 

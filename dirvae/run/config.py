@@ -103,10 +103,16 @@ def read_config(run: Path) -> RunConfig:
     """
     path = run / CONFIG_NAME
     if not path.exists():
-        from dirvae.run.python_run import settings_of_checkpoint
+        from dirvae.run.python_run import is_from_python, settings_of_checkpoint
 
         if (found := settings_of_checkpoint(run)) is not None:
             return RunConfig.of(*found)
+        if is_from_python(run):
+            raise ConfigError(
+                f"{run}: a Trainer in Python made this run, and its checkpoint cannot name its data or its model, so "
+                "that no command can open it. Continue it in Python with resume(), and load it with load_model(run, "
+                "model=...)."
+            )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("version", None)

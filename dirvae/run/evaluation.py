@@ -20,12 +20,14 @@ from dirvae.run.evaluate_config import EVALUATION_NAME, EvaluateConfig
 from dirvae.run.folder import write_json
 from dirvae.run.likelihood import chunk_rows, measure_likelihood
 from dirvae.run.loading import choose_checkpoint, load_model
+from dirvae.run.python_run import is_from_python, other_data
 from dirvae.run.warm_start import WarmStart, read_warm_start
 from dirvae.tasks import Task
 from dirvae.tasks.run_data import Examples, RunData, open_run_data
 from dirvae.training.checkpoint import Checkpoint
 from dirvae.training.errors import CheckpointError, ConfigError
 from dirvae.training.logging import finite_or_none
+from pipelines.errors import StateError
 
 __all__ = ["EvaluateConfig", "evaluate_run"]
 
@@ -48,15 +50,21 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     task = settings.task
     if not has_latent and (config.label or config.circular):
         raise ConfigError(f"{'label' if config.label else 'circular'} names a factor, but the model has no latent.")
-    data = open_run_data(
-        task,
-        settings.data,
-        checkpoint,
-        divided_by=settings.fit.seed,
-        source=config.source,
-        limit=config.limit,
-        seed=config.seed,
-    )
+    try:
+        data = open_run_data(
+            task,
+            settings.data,
+            checkpoint,
+            divided_by=settings.fit.seed,
+            source=config.source,
+            limit=config.limit,
+            seed=config.seed,
+        )
+    except StateError as error:
+        if not is_from_python(run):
+            raise
+        remedy = "Name the data with --source, or measure in Python with estimate_likelihood."
+        raise StateError(f"{other_data(run, settings.data)} {remedy}") from error
     notes = _notes(data, read_warm_start(run, settings), task)
     if not has_latent:
         notes.append("no usage, no factors and no neighbours: the model has no latent")
