@@ -23,7 +23,7 @@ from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
 from dirvae.training.settings import SettingError
 from dirvae.training.signals import StopSignals
 from pipelines.errors import ExampleError, PipelineError, StateError
-from pipelines.terminal import escape_unencodable
+from pipelines.terminal import escape_unencodable, print_to_nowhere
 
 if TYPE_CHECKING:
     from dirvae.run.session import Outcome
@@ -32,15 +32,21 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 1 for an error, 130 after Ctrl-C, 143 after SIGTERM."""
+    """Run the command line: 0, 1 for an error, 130 after Ctrl-C, 141 if not read, 143 after SIGTERM."""
     escape_unencodable()
     with StopSignals() as stop, warnings.catch_warnings():
         warnings.simplefilter("always", TrainingWarning)
         warnings.showwarning = _show_warning
         try:
             outcome = _train(argv, stop)
+            if outcome is not None and outcome.report is not None:
+                print(f"report: {outcome.report}")
+            sys.stdout.flush()
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
+        except BrokenPipeError:
+            print_to_nowhere()
+            return 128 + signal.SIGPIPE
         except ExampleError as error:
             return _fail(f"{error} Here: --on-error substitute." if "substitute" in error.remedy else str(error))
         except StateError as error:
@@ -55,8 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         except OSError as error:
             return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
-        if outcome is not None and outcome.report is not None:
-            print(f"report: {outcome.report}")
     return 128 + stop.received if stop.received is not None else 0
 
 

@@ -125,7 +125,7 @@ def train_run(
 
         trainer.on_save = follow
         if resume and trainer.resume():
-            say(f"{run}: continuing after step {trainer.step}.")
+            say(f"{run}: {_continuing(trainer)}")
         else:
             _prepare(model, config, data, run, say)
         ranks.by_first(partial(write_config, run, config))
@@ -155,6 +155,12 @@ def _finish(trainer: Trainer, page: LivePage, summary: dict[str, Any]) -> Path |
 
 def _nothing(sentence: str) -> None:
     pass
+
+
+def _continuing(trainer: Trainer) -> str:
+    if trainer.step < trainer.total_steps:
+        return f"continuing after step {trainer.step}."
+    return f"has done all its {trainer.step:,} steps; --resume with more --steps (or --epochs) goes on."
 
 
 def _early_stop(trainer: Trainer) -> str:

@@ -176,9 +176,7 @@ def _part(batch_size: int, world_size: int, accumulate: int) -> int:
         + [f"{accumulate} parts in each (accumulate)"] * (accumulate > 1)
     )
     raise ConfigError(
-        
         f"a batch of {batch_size} is not divided evenly by {among}; the nearest batch sizes are {fitting}."
-    
     )
 
 

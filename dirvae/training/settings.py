@@ -6,12 +6,12 @@ subclass. `None` means off.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+from dirvae.nearest import nearest_name
 from dirvae.training.errors import ConfigError
 
 __all__ = [
@@ -114,8 +114,8 @@ def refuse_unknown(content: Mapping[str, Any], known: tuple[str, ...]) -> None:
 
 
 def _with_nearest(name: str, known: tuple[str, ...]) -> str:
-    found = difflib.get_close_matches(name, known, n=1)
-    return f"{name!r} (did you mean {found[0]!r}?)" if found else repr(name)
+    found = nearest_name(name, known)
+    return repr(name) if found is None else f"{name!r} (did you mean {found!r}?)"
 
 
 def _typed(value: object) -> str:

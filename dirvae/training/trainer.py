@@ -452,8 +452,8 @@ class Trainer:
             )
         if checkpoint.step > self.total_steps:
             raise ConfigError(
-                f"{checkpoint.path}: the run has done {checkpoint.step:,} steps, which are more than the "
-                f"{self.total_steps:,} to do. Ask for at least {checkpoint.step:,} to resume it, or start a new run."
+                f"{checkpoint.path}: the run has done {checkpoint.step:,} steps, more than the {self.total_steps:,} "
+                f"asked for. Ask for {checkpoint.step:,} or more, by steps or epochs, to resume it, or start a new run."
             )
         load_model_tensors(self._module, checkpoint.model_tensors(), origin=str(checkpoint.path))
         load_optimizer_state(self.optimizer, checkpoint.optimizer_tensors(), state["optimizer"])

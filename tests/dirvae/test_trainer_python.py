@@ -312,7 +312,7 @@ def test_the_caller_s_scheduler_decides_and_is_resumed(tmp_path):
     second.fit()
     assert rates == pytest.approx(cosine[2:])
     model = small()
-    without = {"optimizer": torch.optim.AdamW(model.parameters()), "config": settings(), "out": tmp_path}
+    without = {"optimizer": torch.optim.AdamW(model.parameters()), "config": settings(steps=6), "out": tmp_path}
     with pytest.raises(CheckpointError, match="the checkpoint has a scheduler and this Trainer has none"):
         Trainer(model, [BITS], **without).resume()
 
@@ -426,7 +426,7 @@ def test_a_run_from_python_is_evaluated_and_reported(tmp_path):
     torch.manual_seed(0)
     nothing = tmp_path / "nothing"
     Trainer(small(), [BITS], config=settings(steps=1), out=nothing).fit()
-    with pytest.raises(ConfigError, match="nothing: a Trainer in Python made this run.* Continue it in Python"):
+    with pytest.raises(ConfigError, match=r"nothing: a Trainer in Python made this run.* Continue it in Python"):
         read_config(nothing)
 
 
@@ -451,7 +451,9 @@ def test_a_run_from_python_over_a_selection_is_not_blamed_on_the_data(tmp_path, 
     make_sample_data("data", num=12, size=16)
     images = ImageIterator("data", size=8, batch_size=4, shuffle=True, threads=1, limit=8)
     Trainer(ResNetVAE(size=8, model_size=4), images, config=settings(steps=1), out="some").fit()
-    sentence = "some: a Trainer in Python made this run, by its checkpoint over all examples of data, but these are not"
+    sentence = (
+        "some: a Trainer in Python made this run, by its checkpoint over all examples of data, but these are not"
+    )
     assert evaluate(["some", "--samples", "2"]) == 1
     assert sentence in capsys.readouterr().err
     assert train(["--resume", "--out", "some", "--steps", "2"]) == 1
