@@ -12,8 +12,10 @@ from tests.layers import Edge, circles, import_edges, upward
 
 ROOT = Path(dirvae.__file__).parent
 LAYERS = (
-    ("choices", "command_line", "float64", "losses", "metrics", "nearest", "recordings", "schedules", "seeding"),
-    ("transfer",),
+    (
+        *("choices", "command_line", "float64", "losses", "metrics", "nearest", "recordings", "schedules"),
+        *("seeding", "transfer"),
+    ),
     ("latents", "ddsp"),
     ("autoencoder",),
     ("networks",),
