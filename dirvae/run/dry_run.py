@@ -79,7 +79,7 @@ def _lines(
 def _left_warning(trainer: Trainer) -> str | None:
     if trainer.step < trainer.total_steps:
         return None
-    return f"the run has done all its {trainer.total_steps:,} steps; more --steps (or --epochs) go on."
+    return f"the run has done all its {trainer.total_steps:,} steps. Raise --steps to train on."
 
 
 def _finite_warning(terms: Mapping[str, Any]) -> str | None:

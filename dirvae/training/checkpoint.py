@@ -70,7 +70,9 @@ class Checkpoint:
             raise CheckpointError(f"weights is {weights!r}; it must be 'ema', 'raw' or None.")
         average = None if weights == "raw" else self.average_tensors()
         if weights == "ema" and average is None:
-            raise CheckpointError(f"{self.path}: has no averaged weights. Take weights='raw', or train with --ema.")
+            raise CheckpointError(
+                f"{self.path}: has no averaged weights. Take the 'raw' ones, or train with --ema."
+            )
         return {**self.model_tensors(), **(average or {})}
 
     def optimizer_tensors(self) -> dict[str, Tensor]:

@@ -101,6 +101,8 @@ class Trainer:
         refuse_wrong_kinds(
             config=config,
             callbacks=callbacks,
+            optimizer=optimizer,
+            scheduler=scheduler,
             functions={"loss": loss, "evaluate": evaluate, "schedule": schedule, "on_save": on_save},
         )
         self.ranks = ranks

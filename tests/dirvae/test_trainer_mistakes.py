@@ -97,6 +97,8 @@ def test_parts_of_the_wrong_kind_are_refused_when_they_are_given() -> None:
         ({"callbacks": print}, r"it must be a Callbacks, such as Callbacks\(after_evaluation=function\)"),
         ({"config": {"steps": 3}}, r"it must be a FitConfig; write FitConfig\(\*\*config\)"),
         ({"evaluate": {"bound": 1.0}}, "it must be a function"),
+        ({"optimizer": "adam"}, r"it must be one of torch\.optim"),
+        ({"scheduler": "cosine"}, r"it must be one of torch\.optim\.lr_scheduler"),
         ({"on_save": [print]}, "it must be a function"),
     ]
     for parts, sentence in given:
