@@ -158,6 +158,8 @@ def _nothing(sentence: str) -> None:
 
 
 def _continuing(trainer: Trainer) -> str:
+    if trainer.stopped_early:
+        return f"is at step {trainer.step}, where it stopped early."
     if trainer.step < trainer.total_steps:
         return f"continuing after step {trainer.step}."
     return f"has done all its {trainer.step:,} steps; --resume with more --steps (or --epochs) goes on."

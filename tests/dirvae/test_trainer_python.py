@@ -445,6 +445,9 @@ def test_a_run_from_python_over_a_whole_set_of_shards_is_evaluated_and_resumed_b
     assert "12 images of the training, because none were held out" in capsys.readouterr().out
     assert train(["--resume", "--out", "whole", "--steps", "2"]) == 0
     assert read_metrics("whole/metrics.jsonl")[-1]["step"] == 2
+    Path("whole/config.json").unlink()  # as before --resume
+    assert train(["--config", "whole", "--out", "again", "--steps", "1"]) == 0
+    assert read_config(Path("again")).data == config.data
 
 
 def test_a_run_from_python_over_a_selection_is_not_blamed_on_the_data(tmp_path, monkeypatch, capsys):
