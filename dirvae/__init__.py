@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from dirvae.networks import MLPVAE, AudioVAE, ResNetVAE, VideoVAE
     from dirvae.run.loading import load_model
     from dirvae.training import Trainer
+    from pipelines.version import __version__ as __version__
 
 __all__ = [
     "AudioVAE",
@@ -29,6 +30,7 @@ __all__ = [
 lazy_names(
     __name__,
     {
+        "__version__": "pipelines.version",
         "AudioVAE": ".networks",
         "AutoEncoder": ".autoencoder",
         "Dirichlet": ".latents",

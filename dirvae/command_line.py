@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import NoReturn
 
-__all__ = ["MissingPackageError", "is_out_of_memory", "parse_flags", "require_packages", "spelled"]
+from dirvae.nearest import nearest_name
+
+__all__ = ["FlagParser", "MissingPackageError", "is_out_of_memory", "parse_flags", "require_packages", "spelled"]
 
 EXTRAS = {
     "train": ("torch", "safetensors", "jinja2", "matplotlib"),
@@ -18,6 +20,15 @@ EXTRAS = {
 
 class MissingPackageError(ImportError):
     """A package that a command needs is not installed; its text is the whole message."""
+
+
+class FlagParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, not the usage of all flags before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with the sentence, and exit code 2."""
+        stop = "" if message.endswith((".", "?")) else "."
+        self.exit(2, f"error: {message}{stop} --help lists the flags.\n")
 
 
 def require_packages(*, extra: str = "train", also: str = "") -> None:
@@ -52,7 +63,7 @@ def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argpars
     options, unknown = parser.parse_known_args(argv)
     if unknown:
         flag = unknown[0].partition("=")[0]
-        found = difflib.get_close_matches(flag, parser._option_string_actions, n=1) if flag[:1] == "-" else []
-        hint = f"; did you mean {found[0]}?" if found else ""
+        found = nearest_name(flag, parser._option_string_actions) if flag[:1] == "-" else None
+        hint = "" if found is None else f"; did you mean {found}?"
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return options

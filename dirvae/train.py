@@ -17,12 +17,13 @@ from dirvae.run.config import RunConfig, read_config
 from dirvae.run.folder import hold_run, is_run, new_run, newest_run, next_run
 from dirvae.run.settings_file import SettingsFile
 from dirvae.run.shard_sets import DEFAULT_TYPE, choose_set, find_sets, read_set, refuse_without_task
-from dirvae.run.train_flags import ANY_SET, RUNS, SHARDS, first_parser, train_parser
+from dirvae.run.train_flags import ANY_SET, RUNS, SHARDS, first_parser, off_at_zero_names, train_parser
 from dirvae.tasks import TASKS, find_task
 from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
+from dirvae.training.settings import SettingError
 from dirvae.training.signals import StopSignals
 from pipelines.errors import ExampleError, PipelineError, StateError
-from pipelines.terminal import escape_unencodable
+from pipelines.terminal import escape_unencodable, print_to_nowhere
 
 if TYPE_CHECKING:
     from dirvae.run.session import Outcome
@@ -31,15 +32,21 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 1 for an error, 130 after Ctrl-C, 143 after SIGTERM."""
+    """Run the command line: 0, 1 for an error, 130 after Ctrl-C, 141 if not read, 143 after SIGTERM."""
     escape_unencodable()
     with StopSignals() as stop, warnings.catch_warnings():
         warnings.simplefilter("always", TrainingWarning)
         warnings.showwarning = _show_warning
         try:
             outcome = _train(argv, stop)
+            if outcome is not None and outcome.report is not None:
+                print(f"report: {outcome.report}")
+            sys.stdout.flush()
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
+        except BrokenPipeError:
+            print_to_nowhere()
+            return 128 + signal.SIGPIPE
         except ExampleError as error:
             return _fail(f"{error} Here: --on-error substitute." if "substitute" in error.remedy else str(error))
         except StateError as error:
@@ -54,8 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         except OSError as error:
             return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
-        if outcome is not None and outcome.report is not None:
-            print(f"report: {outcome.report}")
     return 128 + stop.received if stop.received is not None else 0
 
 
@@ -79,6 +84,7 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
         run = _choose_run(places.get("out"), run_type, resume=resume, is_dry=True)
         dry_run(_config(run, run_type, settings, resume=resume), run, resume=resume)
         return None
+    from dirvae.run.python_run import is_from_python, other_data
     from dirvae.run.session import train_run
     from dirvae.training.ranks import leave_processes, ranks_of_environment
 
@@ -88,7 +94,13 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
         run = Path(ranks.by_first(lambda: str(choose())))
         with hold_run(run) if ranks.is_first else nullcontext():
             config = _config(run, run_type, settings, resume=resume)
-            return train_run(config, run, resume=resume, should_stop=stop, command=_command(argv), ranks=ranks)
+            try:
+                return train_run(config, run, resume=resume, should_stop=stop, command=_command(argv), ranks=ranks)
+            except StateError as error:
+                if not is_from_python(run):
+                    raise
+                remedy = "Name the data with --data or --shards, or continue it in Python with resume()."
+                raise ConfigError(f"{other_data(run, config.data)} {remedy}") from error
     finally:
         leave_processes()
 
@@ -99,9 +111,12 @@ def _command(argv: Sequence[str]) -> str:
 
 
 def _config(run: Path, run_type: str, settings: dict[str, Any], *, resume: bool) -> RunConfig:
-    if resume and is_run(run):
-        return _resumed_config(run, run_type, settings)
-    return RunConfig.of(run_type, settings)
+    try:
+        if resume and is_run(run):
+            return _resumed_config(run, run_type, settings)
+        return RunConfig.of(run_type, settings)
+    except SettingError as error:
+        raise ConfigError(error.typed(off_at_zero_names(find_task(run_type)))) from error
 
 
 def _choose_data(given: dict[str, Any]) -> tuple[str, str | None]:

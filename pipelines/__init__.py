@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .sharding import ShardWriter, make_shards
     from .sources import Example, FolderSource, ShardSource, Source, hold_out, open_source
     from .sources.arrays.array_source import ArraySource
+    from .version import __version__ as __version__
 
 __all__ = [
     "ArrayIterator",
@@ -59,6 +60,7 @@ __all__ = [
 lazy_names(
     __name__,
     {
+        "__version__": ".version",
         "ArrayIterator": ".iterators.array",
         "ArraySource": ".sources.arrays.array_source",
         "AudioIterator": ".iterators.audio",

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ __all__ = [
     "escape_unencodable",
     "find_modules_here",
     "import_named_modules",
+    "print_or_end",
     "print_to_nowhere",
 ]
 
@@ -30,6 +32,16 @@ def print_to_nowhere() -> None:
     """From now on, after nobody read what was printed: Python would fail again when it ends."""
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def print_or_end(text: str) -> int:
+    """Print a text: 0, or 141 if a reader such as `head` has closed the pipe before the end."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        print_to_nowhere()
+        return 128 + signal.SIGPIPE
+    return 0
 
 
 def find_modules_here() -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dirvae.command_line import MissingPackageError, is_out_of_memory, parse_flags, require_packages, spelled
-from dirvae.run.evaluate_config import EVALUATION_NAME, EvaluateConfig
+from dirvae.command_line import (
+    FlagParser,
+    MissingPackageError,
+    is_out_of_memory,
+    parse_flags,
+    require_packages,
+    spelled,
+)
+from dirvae.run.evaluate_config import EvaluateConfig, evaluation_name
 from dirvae.run.folder import is_run
 from dirvae.tasks import Task, find_task
 from dirvae.training.errors import TrainingError
 from pipelines.errors import PipelineError
-from pipelines.terminal import escape_unencodable, print_to_nowhere
+from pipelines.terminal import escape_unencodable, print_or_end
 
 __all__ = ["main"]
 
@@ -52,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
     except KeyboardInterrupt:
         return 130
-    return _print([*_table(content), f"written: {run / EVALUATION_NAME}"])
+    return print_or_end("\n".join([*_table(content), f"written: {run / evaluation_name(content)}"]))
 
 
 def _which(text: str) -> str | int:
@@ -69,20 +75,12 @@ def _width(text: str) -> float | None:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor 'auto'") from None
 
 
-def _print(lines: list[str]) -> int:
-    """Print all lines: 0, or 141 if a reader such as `head` has closed the pipe before the end."""
-    try:
-        print("\n".join(lines), flush=True)
-    except BrokenPipeError:
-        print_to_nowhere()
-        return 128 + signal.SIGPIPE
-    return 0
-
-
 def _table(content: dict[str, Any]) -> list[str]:
     part = "held out" if content["is_held_out"] else "of the training, because none were held out"
     task = find_task(content["type"])
-    lines = [f"step {content['step']}, {task.count_examples(content['examples'])} {part}"]
+    kinds = {"ema": ", averaged weights", "raw": ", the weights that were trained"}
+    weights = kinds[content["weights"]] if content["has_ema"] else ""
+    lines = [f"step {content['step']}{weights}, {task.count_examples(content['examples'])} {part}"]
     lines += [f"note: {note}" for note in content["notes"]]
     if "sound" in content:
         lines += _sound_lines(content["sound"])
@@ -180,7 +178,7 @@ def _fail(sentence: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     default = EvaluateConfig()
-    parser = argparse.ArgumentParser(prog="python -m dirvae.evaluate", description="Measure the model of a run.")
+    parser = FlagParser(prog="python -m dirvae.evaluate", description="Measure the model of a run.")
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/image")
     parser.add_argument(
         "--samples",
@@ -217,7 +215,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights",
         choices=("ema", "raw"),
-        help="averaged or trained weights; averaged by default, if there are any",
+        help="averaged weights (ema) or those that were trained (raw); averaged by default, if there are any, and then "
+        "raw is written to evaluation-raw.json",
     )
     parser.add_argument("--device", default=default.device, metavar="DEVICE", help="cpu (default), cuda or auto")
     parser.add_argument(

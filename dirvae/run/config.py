@@ -20,7 +20,7 @@ from dirvae.tasks import Task, find_task
 from dirvae.tasks.data import DataSettings
 from dirvae.training.config import FitConfig
 from dirvae.training.errors import ConfigError
-from dirvae.training.settings import Settings, refuse_unknown
+from dirvae.training.settings import SettingError, Settings, refuse_unknown
 
 __all__ = ["RunConfig", "read_config", "write_config"]
 
@@ -41,7 +41,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.init_from is not None and not isinstance(self.init_from, str):
-            raise ConfigError(f"init_from is {self.init_from!r}; it must be None or the folder of a run.")
+            raise SettingError("init_from", self.init_from, "the folder of a run", may_be_none=True)
 
     @classmethod
     def of(cls, run_type: str, settings: Mapping[str, Any]) -> RunConfig:
@@ -82,7 +82,7 @@ class RunConfig:
         changes += self.data.changes_since(before.data)
         changes += self.model.changes_since(before.model)
         if self.init_from != before.init_from:
-            changes.append(f"init_from: {before.init_from} → {self.init_from}")
+            changes.append(f"init-from: {before.init_from or 'none'} → {self.init_from or 'none'}")
         return changes
 
 
@@ -103,10 +103,16 @@ def read_config(run: Path) -> RunConfig:
     """
     path = run / CONFIG_NAME
     if not path.exists():
-        from dirvae.run.python_run import settings_of_checkpoint
+        from dirvae.run.python_run import is_from_python, settings_of_checkpoint
 
         if (found := settings_of_checkpoint(run)) is not None:
             return RunConfig.of(*found)
+        if is_from_python(run):
+            raise ConfigError(
+                f"{run}: a Trainer in Python made this run, and its checkpoint cannot name its data or its model, so "
+                "that no command can open it. Continue it in Python with resume(), and load it with load_model(run, "
+                "model=...)."
+            )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("version", None)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dirvae.training.errors import ConfigError
 
-__all__ = ["EVALUATION_NAME", "EvaluateConfig"]
+__all__ = ["EvaluateConfig", "evaluation_name"]
 
 EVALUATION_NAME = "evaluation.json"
+RAW_EVALUATION_NAME = "evaluation-raw.json"
+"""Of the weights that were trained, in a run whose averaged weights are those that count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +50,9 @@ class EvaluateConfig:
                 raise ConfigError(str(error)) from error
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed is {self.seed}; it must be 0 or more and below 2⁶³.")
+
+
+def evaluation_name(content: Mapping[str, Any]) -> str:
+    """The name of the file of an evaluation."""
+    is_raw = content["weights"] == "raw" and content["has_ema"]
+    return RAW_EVALUATION_NAME if is_raw else EVALUATION_NAME

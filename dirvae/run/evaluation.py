@@ -16,16 +16,18 @@ from dirvae.evaluate.disentanglement import disentanglement
 from dirvae.evaluate.factors import Association, associate, associate_by_chance, categories_of, factors_of, left_out
 from dirvae.evaluate.neighbours import neighbour_errors
 from dirvae.run.config import read_config
-from dirvae.run.evaluate_config import EVALUATION_NAME, EvaluateConfig
+from dirvae.run.evaluate_config import EvaluateConfig, evaluation_name
 from dirvae.run.folder import write_json
 from dirvae.run.likelihood import chunk_rows, measure_likelihood
 from dirvae.run.loading import choose_checkpoint, load_model
+from dirvae.run.python_run import is_from_python, other_data
 from dirvae.run.warm_start import WarmStart, read_warm_start
 from dirvae.tasks import Task
 from dirvae.tasks.run_data import Examples, RunData, open_run_data
 from dirvae.training.checkpoint import Checkpoint
 from dirvae.training.errors import CheckpointError, ConfigError
 from dirvae.training.logging import finite_or_none
+from pipelines.errors import StateError
 
 __all__ = ["EvaluateConfig", "evaluate_run"]
 
@@ -36,6 +38,7 @@ NEIGHBOURS = (3, 5, 10)
 def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None = None) -> dict[str, Any]:
     """Measure the model of a run on the examples it did not train on, write `evaluation.json` and return its content.
 
+    The weights that were trained, of a run that has averaged ones, are measured into `evaluation-raw.json`.
     `model` takes the run's weights if its network is not one that a config can name, as in `load_model`. Factors and
     neighbours also use training examples, because no training saw their factors; "notes" are sentences about what
     could not be measured. `StateError` for other data than the run was trained on; the errors of run, checkpoint and
@@ -44,19 +47,26 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     settings = read_config(run)
     checkpoint = choose_checkpoint(run, config.which)
     model = load_model(run, device=config.device, which=checkpoint.step, weights=config.weights, model=model)
+    has_ema = checkpoint.has_average
     has_latent = getattr(model, "latent", None) is not None
     task = settings.task
     if not has_latent and (config.label or config.circular):
         raise ConfigError(f"{'label' if config.label else 'circular'} names a factor, but the model has no latent.")
-    data = open_run_data(
-        task,
-        settings.data,
-        checkpoint,
-        divided_by=settings.fit.seed,
-        source=config.source,
-        limit=config.limit,
-        seed=config.seed,
-    )
+    try:
+        data = open_run_data(
+            task,
+            settings.data,
+            checkpoint,
+            divided_by=settings.fit.seed,
+            source=config.source,
+            limit=config.limit,
+            seed=config.seed,
+        )
+    except StateError as error:
+        if not is_from_python(run):
+            raise
+        remedy = "Name the data with --source, or measure in Python with estimate_likelihood."
+        raise StateError(f"{other_data(run, settings.data)} {remedy}") from error
     notes = _notes(data, read_warm_start(run, settings), task)
     if not has_latent:
         notes.append("no usage, no factors and no neighbours: the model has no latent")
@@ -69,6 +79,8 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
         "version": EVALUATION_VERSION,
         "type": task.name,
         "step": checkpoint.step,
+        "weights": "ema" if has_ema and config.weights != "raw" else "raw",
+        "has_ema": has_ema,
         "is_held_out": data.held_out is not None,
         "examples": len(data.tested.data),
         "notes": notes + likelihood_notes,
@@ -89,7 +101,7 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
         content |= found
         if config.label is not None:
             content["neighbours"] = _neighbours(others, means, fields, config.label, task)
-    write_json(run / EVALUATION_NAME, content)
+    write_json(run / evaluation_name(content), content)
     return content
 
 

@@ -6,12 +6,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from dirvae.run.folder import CONFIG_NAME
 from dirvae.tasks import TASKS, find_task
+from dirvae.tasks.data import DataSettings
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.config import FitConfig
 from dirvae.training.errors import CheckpointError, TrainingWarning
 
-__all__ = ["settings_of_checkpoint"]
+__all__ = ["is_from_python", "other_data", "settings_of_checkpoint"]
 
 
 def settings_of_checkpoint(run: Path) -> tuple[str, dict[str, Any]] | None:
@@ -36,3 +38,17 @@ def settings_of_checkpoint(run: Path) -> tuple[str, dict[str, Any]] | None:
     settings = {name: value for name, value in {**arguments, **data}.items() if name in known}
     fit = FitConfig.from_joined(checkpoint.state["config"])
     return task.name, {**fit.to_json(), **settings}
+
+
+def is_from_python(run: Path) -> bool:
+    """Whether a folder holds the checkpoints of a `Trainer` in Python, and no settings of a command."""
+    return not (run / CONFIG_NAME).exists() and bool(CheckpointFolder(run / "checkpoints").steps())
+
+
+def other_data(run: Path, data: DataSettings) -> str:
+    """The sentence for a run from Python whose data cannot be opened by what its checkpoint says of it."""
+    part = "all examples" if data.held_out is None else f"all but {data.held_out:g} of the examples"
+    return (
+        f"{run}: a Trainer in Python made this run, by its checkpoint over {part} of {data.source}, but these are not "
+        "the examples that it read: a selection, a split by another seed, or data that has changed or moved since."
+    )

@@ -8,8 +8,10 @@ from pathlib import Path
 from dirvae.run.config import read_config
 from dirvae.run.live_page import describe_origin
 from dirvae.run.loading import choose_checkpoint, load_model
+from dirvae.run.python_run import is_from_python
 from dirvae.tasks.data import open_data
 from dirvae.tasks.task import RunFacts
+from dirvae.training.logging import finite_or_none
 
 __all__ = ["write_run_report"]
 
@@ -26,13 +28,17 @@ def write_run_report(run: str | os.PathLike[str], *, device: str = "cpu") -> Pat
     model = load_model(folder, device=device, which=checkpoint.step)
     data = open_data(config.task.open_iterator, config.data, modality=config.type, seed=config.fit.seed)
     try:
+        evaluation = checkpoint.state["evaluation"]
+        if is_from_python(folder):  # its numbers are the caller's, and the page shows those of its type
+            measure = None if data.held_out is None else config.task.make_evaluation(data, config.fit.seed)
+            evaluation = None if measure is None else finite_or_none(measure(model))
         summary = {
             "run": folder.name,
             "type": config.type,
             "step": checkpoint.step,
             "total_steps": checkpoint.state.get("total_steps", checkpoint.step),
             "parameters": sum(value.numel() for value in model.parameters()),
-            "evaluation": checkpoint.state["evaluation"],
+            "evaluation": evaluation,
             "data": data.facts,
         }
         report = config.task.open_report(data, config.fit.seed)

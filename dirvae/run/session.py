@@ -128,7 +128,7 @@ def train_run(
 
         trainer.on_save = follow
         if resume and trainer.resume():
-            say(f"{run}: continuing after step {trainer.step}.")
+            say(f"{run}: {_continuing(trainer)}")
         else:
             _prepare(model, config, data, run, say)
         ranks.by_first(partial(write_config, run, config))
@@ -164,6 +164,14 @@ def _nothing(sentence: str) -> None:
 
 def _nothing_to_tell(model: Any) -> dict[str, Any]:
     raise AssertionError("only the first rank evaluates")
+
+
+def _continuing(trainer: Trainer) -> str:
+    if trainer.stopped_early:
+        return f"is at step {trainer.step}, where it stopped early."
+    if trainer.step < trainer.total_steps:
+        return f"continuing after step {trainer.step}."
+    return f"has done all its {trainer.step:,} steps; --resume with more --steps (or --epochs) goes on."
 
 
 def _early_stop(trainer: Trainer) -> str:

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dirvae.run.config import CONFIG_VERSION, OLD_TYPE, RunConfig, setting_names
-from dirvae.run.folder import CONFIG_NAME
+from dirvae.run.config import CONFIG_VERSION, OLD_TYPE, RunConfig, read_config, setting_names
+from dirvae.run.folder import CONFIG_NAME, is_run
 from dirvae.run.train_flags import off_at_zero_names
 from dirvae.tasks import TASKS, Task
 from dirvae.training.errors import ConfigError
-from dirvae.training.settings import refuse_unknown
+from dirvae.training.settings import SettingError, refuse_unknown
 
 __all__ = ["SettingsFile"]
 
@@ -42,6 +42,8 @@ class SettingsFile:
         """Read a TOML file, a `config.json`, or that of a run folder. Raises `ConfigError`, naming the file."""
         if path is None:
             return cls()
+        if path.is_dir() and not (path / CONFIG_NAME).exists() and is_run(path):
+            return cls(path, read_config(path).to_json())  # a run from Python
         if path.is_dir():
             path = path / CONFIG_NAME
         content = _parse(path)
@@ -76,6 +78,8 @@ class SettingsFile:
         try:
             refuse_unknown(settings, (*setting_names(task), *PLACES))
             RunConfig.of(task.name, settings)
+        except SettingError as error:
+            raise ConfigError(f"{self.path}: {error.typed(off, dashes='')}") from error
         except ConfigError as error:
             raise ConfigError(f"{self.path}: {error}") from error
         return settings

@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dirvae.command_line import FlagParser
 from dirvae.run.shard_sets import DEFAULT_TYPE
 from dirvae.tasks import TASKS, Task
 from dirvae.tasks.data import ON_ERROR
@@ -54,7 +55,7 @@ class _Flags:
 
 def first_parser() -> argparse.ArgumentParser:
     """The flags that decide which type it is, and so which other flags there are."""
-    parser = argparse.ArgumentParser(prog="python -m dirvae.train", add_help=False, allow_abbrev=False)
+    parser = FlagParser(prog="python -m dirvae.train", add_help=False, allow_abbrev=False)
     parser.add_argument("--type", choices=TASKS)
     parser.add_argument("--shards", nargs="?", const=ANY_SET)
     parser.add_argument("--data")
@@ -67,7 +68,7 @@ def first_parser() -> argparse.ArgumentParser:
 def train_parser(task: Task) -> argparse.ArgumentParser:
     """All flags of a type."""
     defaults = _defaults(task)
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m dirvae.train",
         description="Train a variational autoencoder; writes a run folder with checkpoints and a report.",
         epilog="docs/training.md has examples.",

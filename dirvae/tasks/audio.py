@@ -62,15 +62,15 @@ class AudioData(DataSettings):
         self.check("clip_seconds", is_positive(self.clip_seconds), "a finite number > 0")
         lowest, highest = SAMPLE_RATES
         found = self.sample_rate is None or (is_count(self.sample_rate, lowest) and self.sample_rate <= highest)
-        self.check("sample_rate", found, f"None or a whole number of Hz from {lowest:,} to {highest:,}")
+        self.check("sample_rate", found, f"a whole number of Hz from {lowest:,} to {highest:,}")
         rate = self.control_rate is None or is_positive(self.control_rate)
-        self.check("control_rate", rate, "None or a finite number > 0")
+        self.check("control_rate", rate, "a finite number > 0")
         shift = self.shift_semitones is None or (is_positive(self.shift_semitones) and self.shift_semitones <= 12)
-        self.check("shift_semitones", shift, "None or a number of semitones in (0, 12]")
+        self.check("shift_semitones", shift, "a number of semitones in (0, 12]")
         gain = self.gain_db is None or (is_positive(self.gain_db) and self.gain_db <= 40)
-        self.check("gain_db", gain, "None or a number of decibels in (0, 40]")
+        self.check("gain_db", gain, "a number of decibels in (0, 40]")
         equaliser = self.equaliser_db is None or (is_positive(self.equaliser_db) and self.equaliser_db <= 40)
-        self.check("equaliser_db", equaliser, "None or a number of decibels in (0, 40]")
+        self.check("equaliser_db", equaliser, "a number of decibels in (0, 40]")
 
     @property
     def window(self) -> int:
@@ -121,18 +121,18 @@ class AudioModel(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check("preset", self.preset in AUDIO_PRESETS, f"one of {', '.join(AUDIO_PRESETS)}")
-        self.check("core", self.core is None or self.core in CORES, f"None or one of {', '.join(CORES)}")
+        self.check("core", self.core is None or self.core in CORES, f"one of {', '.join(CORES)}")
         self.check_counts("model_size", "num_bands", smallest=2)
         kinds = (*LATENT_NAMES, NO_LATENT)
         known = self.latent == NO_LATENT or is_latent(self.latent)
         self.check("latent", known, f"one of {', '.join(kinds)}")
         prior = self.prior is None or self.prior == "learned" or is_positive(self.prior)
-        self.check("prior", prior, "None, 'learned' or a finite number > 0")
+        self.check("prior", prior, "'learned' or a finite number > 0")
         self.check_counts_or_none("num_harmonics", "encoder_channels", "encoder_harmonics")
         reverb = self.reverb_seconds is None or is_positive(self.reverb_seconds)
-        self.check("reverb_seconds", reverb, "None or a finite number > 0")
+        self.check("reverb_seconds", reverb, "a finite number > 0")
         for name in ("reads_latent_last", "plays_loudness"):
-            self.check(name, isinstance(getattr(self, name), bool), "True or False")
+            self.check(name, isinstance(getattr(self, name), bool), "true or false")
         self.check("nats_per_unit", is_positive(self.nats_per_unit), "a finite number > 0")
 
 
@@ -211,7 +211,7 @@ def _settle(settings: AudioData) -> AudioData:
         control_rate = _control_rate(source)
         if settings.control_rate is not None and settings.control_rate != control_rate:
             raise ConfigError(
-                f"control_rate is {settings.control_rate:g}, but the curves of {source.name} have {control_rate:g} "
+                f"the control rate is {settings.control_rate:g}, but the curves of {source.name} have {control_rate:g} "
                 "rows per second. Leave it out, or pack the recordings again."
             )
         sample_rate = settings.sample_rate

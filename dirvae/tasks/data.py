@@ -49,7 +49,7 @@ class DataSettings(Settings):
         self.check_counts("batch_size", smallest=1)
         self.check_counts_or_none("threads")
         share = self.held_out is None or (is_positive(self.held_out) and self.held_out < 1)
-        self.check("held_out", share, "None or a share of the examples in (0, 1)")
+        self.check("held_out", share, "a share of the examples in (0, 1)")
         self.check("on_error", self.on_error in ON_ERROR, f"one of {', '.join(ON_ERROR)}")
 
 
@@ -175,7 +175,9 @@ def _part(batch_size: int, world_size: int, accumulate: int) -> int:
         [f"{world_size} processes"] * (world_size > 1)
         + [f"{accumulate} parts in each (accumulate)"] * (accumulate > 1)
     )
-    raise ConfigError(f"batch_size is {batch_size}, which {among} do not divide evenly; the nearest are {fitting}.")
+    raise ConfigError(
+        f"a batch of {batch_size} is not divided evenly by {among}; the nearest batch sizes are {fitting}."
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,7 +46,7 @@ class VideoData(VisualData):
         self.check("size", isinstance(self.size, int), "one whole number: clips are of square frames")
         self.check_counts("clip_frames", "every", smallest=1)
         fps = self.fps is None or (is_positive(self.fps) and self.every == 1)
-        self.check("fps", fps, "None or a finite number > 0, and None where every is above 1")
+        self.check("fps", fps, "a finite number > 0, and left out where every is above 1")
 
 
 @dataclass(frozen=True, kw_only=True)

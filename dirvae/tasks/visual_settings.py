@@ -34,7 +34,7 @@ class VisualData(DataSettings):
         is_size = len(sides) == 2 and all(is_count(side, 1) for side in sides)
         self.check("size", is_size, "a whole number ≥ 1, or two of them: height and width")
         self.check_counts_or_none("max_pixels")
-        self.check("flip", isinstance(self.flip, bool), "True or False")
+        self.check("flip", isinstance(self.flip, bool), "true or false")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +61,10 @@ class VisualModel(Settings):
         self.check_counts_or_none("grid")
         self.check("latent", is_latent(self.latent), f"one of {', '.join(LATENT_NAMES)}")
         prior = self.prior is None or self.prior == "learned" or is_positive(self.prior)
-        self.check("prior", prior, "None, 'learned' or a finite number > 0")
+        self.check("prior", prior, "'learned' or a finite number > 0")
         self.check("likelihood", is_likelihood(self.likelihood), f"one of {', '.join(LIKELIHOOD_NAMES)}")
         scale = self.fixed_scale is None or is_positive(self.fixed_scale)
-        self.check("fixed_scale", scale, "None or a finite number > 0")
+        self.check("fixed_scale", scale, "a finite number > 0")
 
 
 def add_data_flags(add: AddFlag, *, plural: str, max_pixels: str) -> None:

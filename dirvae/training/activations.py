@@ -48,7 +48,7 @@ class CheckpointedActivations:
             self._forwards = [(part, _in_groups(part)) for part in _outermost(model)]
         if not self._forwards:
             raise ConfigError(
-                f"checkpoint_activations is True, but {type(model).__name__} has no nn.Sequential of three layers "
+                f"activations cannot be checkpointed: {type(model).__name__} has no nn.Sequential of three layers "
                 "or more. Give it a method activation_parts() that returns the modules to compute twice, or leave "
                 "it out."
             )

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,9 +24,10 @@ _NONE: Mapping[str, Tensor] = MappingProxyType({})
 class Moment:
     """Where a training is, to read and not to change.
 
-    `step` updates of `total_steps` are done. `terms` are the scalars of the step, without gradients, on the device:
-    reading one makes the host wait for a GPU. `evaluation` is that of this step, None where there was none; `best` the
-    step and value of the best one so far. `checkpoint` is the folder that was written, None before that.
+    `step` updates of `total_steps` are done, the last one at `learning_rate`. `terms` are the scalars of the step,
+    without gradients, on the device: reading one makes the host wait for a GPU. `evaluation` is that of this step, None
+    where there was none; `best` the step and value of the best one so far. `checkpoint` is the folder that was written,
+    None before that.
     """
 
     step: int
@@ -53,3 +54,12 @@ class Callbacks:
     after_step: Callback | None = None
     after_evaluation: Callback | None = None
     after_checkpoint: Callback | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `TypeError` for what cannot be called."""
+        for entry in fields(self):
+            given = getattr(self, entry.name)
+            if given is not None and not callable(given):
+                raise TypeError(
+                    f"{entry.name} is {given!r}; it must be one function of a Moment, which can call several others."
+                )

@@ -53,9 +53,14 @@ class Checkpoint:
         """Weights and buffers by name, on the CPU. Raises `CheckpointError`."""
         return _read_tensors(self.path / MODEL_NAME)
 
+    @property
+    def has_average(self) -> bool:
+        """Whether there are averaged weights."""
+        return AVERAGE_NAME in self.state["files"]
+
     def average_tensors(self) -> dict[str, Tensor] | None:
         """The averaged weights by name, on the CPU; None if there are none. Raises `CheckpointError`."""
-        return _read_tensors(self.path / AVERAGE_NAME) if AVERAGE_NAME in self.state["files"] else None
+        return _read_tensors(self.path / AVERAGE_NAME) if self.has_average else None
 
     def tensors(self, weights: str | None = None) -> dict[str, Tensor]:
         """Weights and buffers by name: the averaged weights ("ema"), those that were trained ("raw"), or by default
@@ -65,7 +70,9 @@ class Checkpoint:
             raise CheckpointError(f"weights is {weights!r}; it must be 'ema', 'raw' or None.")
         average = None if weights == "raw" else self.average_tensors()
         if weights == "ema" and average is None:
-            raise CheckpointError(f"{self.path}: has no averaged weights. Take weights='raw', or train with --ema.")
+            raise CheckpointError(
+                f"{self.path}: has no averaged weights. Take the 'raw' ones, or train with --ema."
+            )
         return {**self.model_tensors(), **(average or {})}
 
     def optimizer_tensors(self) -> dict[str, Tensor]:

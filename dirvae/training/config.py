@@ -70,21 +70,22 @@ class FitConfig(Settings):
         weight = is_number(self.kl_weight) and self.kl_weight >= 0
         self.check("kl_weight", weight, "a finite number ≥ 0")
         free = self.free_nats is None or is_positive(self.free_nats)
-        self.check("free_nats", free, "None or a finite number > 0")
-        cycle = f"None or ≥ 1, and no shorter than kl_warmup, {self.kl_warmup}"
+        self.check("free_nats", free, "a finite number > 0")
+        cycle = f"a whole number ≥ 1, and no shorter than the KL warm-up, {self.kl_warmup}"
         self.check("kl_cycle", self._is_cycle(), cycle)
-        self.check("clip", self.clip is None or is_positive(self.clip), "None or a finite number > 0")
+        self.check("clip", self.clip is None or is_positive(self.clip), "a finite number > 0")
         share = self.cooldown is None or (is_positive(self.cooldown) and self.cooldown <= 1)
-        self.check("cooldown", share, "None or a share of the run in (0, 1]")
-        self.check("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}")
+        self.check("cooldown", share, "a share of the run in (0, 1]")
+        own = ". A function of your own is Trainer(schedule=function)" if callable(self.schedule) else ""
+        self.check("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}{own}")
         unused = self.schedule != "constant" and self.cooldown not in (None, USUAL_COOLDOWN)
         self.check("cooldown", not unused, f"left out, because schedule {self.schedule} falls over the whole run")
         average = self.ema is None or (is_positive(self.ema) and self.ema < 1)
-        self.check("ema", average, "None or a decay in (0, 1), such as 0.999")
+        self.check("ema", average, "a decay in (0, 1), such as 0.999")
         self.check_counts_or_none("patience")
         self.check("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
         for name in ("compile", "checkpoint_activations", "save_in_background", "tensorboard"):
-            self.check(name, isinstance(getattr(self, name), bool), "True or False")
+            self.check(name, isinstance(getattr(self, name), bool), "true or false")
         self.check("device", isinstance(self.device, str) and self.device != "", "a torch device or 'auto'")
 
     def _is_cycle(self) -> bool:

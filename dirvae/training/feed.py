@@ -175,7 +175,7 @@ class Feed:
     def describe(self) -> dict[str, Any] | None:
         """What the batches are of, as JSON, if they are those of an iterator of `pipelines`; None for others.
 
-        Its modality, the name of the source, the share of it that is held out (None: none), and the batch size.
+        Its modality, where the source is, the share of it that is held out (None: none), and the batch size.
         """
         return self._description
 
@@ -303,7 +303,8 @@ def _describe(batches: Any) -> dict[str, Any] | None:
         held_out = getattr(source, "fraction", held_out)
         source = source.source
     batch_size = getattr(batches, "batch_size", None)
-    return {"modality": modality, "source": str(source.name), "held_out": held_out, "batch_size": batch_size}
+    place = getattr(source, "origin", None) or source.name
+    return {"modality": modality, "source": str(place), "held_out": held_out, "batch_size": batch_size}
 
 
 def _generators_of(batches: Any) -> list[tuple[torch.Generator, int]]:

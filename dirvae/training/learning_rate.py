@@ -43,8 +43,14 @@ class LearningRates:
             raise ConfigError(
                 "both scheduler and schedule are given, and both set the learning rate; give one of them."
             )
+        if schedule is not None and config.schedule != "constant":
+            raise ConfigError(
+                f"both a schedule function and FitConfig(schedule={config.schedule!r}) are given, and both set the "
+                "learning rate; give one of them."
+            )
         self._first = [float(group["lr"]) for group in optimizer.param_groups]
         self._set: list[float] | None = None
+        self._had_schedule: bool | None = None
         self.are_callers = scheduler is not None or any("initial_lr" in group for group in optimizer.param_groups)
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ConfigError(
@@ -61,6 +67,16 @@ class LearningRates:
     def misses_scheduler(self) -> bool:
         """Whether a scheduler was made for the optimiser that was not given, so that no checkpoint holds its state."""
         return self._scheduler is None and any("initial_lr" in group for group in self._optimizer.param_groups)
+
+    @property
+    def has_schedule(self) -> bool:
+        """Whether `schedule` gives the shares."""
+        return self._schedule is not None
+
+    @property
+    def changes_schedule(self) -> bool:
+        """Whether the loaded state is of a run with a `schedule` and this has none, or the other way round."""
+        return self._had_schedule is not None and self._had_schedule != self.has_schedule
 
     @property
     def first_group(self) -> float:
@@ -111,9 +127,11 @@ class LearningRates:
             self._scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Whose the rates are, and the scheduler's state without what its constructor gave it, as JSON."""
+        """Whose the rates are, the scheduler's state without what its constructor gave it, and whether there is a
+        `schedule`, as JSON.
+        """
         scheduler = None if self._scheduler is None else _json_part(self._scheduler.state_dict())
-        return {"are_callers": self.are_callers, "scheduler": scheduler}
+        return {"are_callers": self.are_callers, "scheduler": scheduler, "has_schedule": self.has_schedule}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict()`. Raises `CheckpointError` if one has a scheduler and the other has none."""
@@ -124,6 +142,7 @@ class LearningRates:
         if self._scheduler is not None:
             self._scheduler.load_state_dict({**self._scheduler.state_dict(), **saved})
         self.are_callers, self._set = state["are_callers"] or self.are_callers, None
+        self._had_schedule = state.get("has_schedule")  # older checkpoints do not say
 
 
 def _json_part(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Bound:
             return None
         return (
             f"the run ends after {total_steps:,} steps, before the KL weight reaches its full value at step "
-            f"{warmup:,}; set kl_warmup to 0 for the full weight from the start."
+            f"{warmup:,}; a KL warm-up of 0 (kl_warmup, --kl-warmup) gives the full weight from the start."
         )
 
     def __call__(self, model: Any, batch: FeedBatch) -> Mapping[str, Tensor | float]:

@@ -114,7 +114,7 @@ class Recorder:
             warnings.warn(
                 f"step {step}: the gradients of all {step - self._first:,} updates were larger than clip, by their "
                 f"norms, which are about {means['gradient_norm']:,.3g}; all were cut to the same length. Raise clip, "
-                "or set it to None, where their size should count.",
+                "or turn it off (None; on the command line 0), where their size should count.",
                 TrainingWarning,
                 stacklevel=4,
             )

@@ -6,18 +6,46 @@ subclass. `None` means off.
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+from dirvae.nearest import nearest_name
 from dirvae.training.errors import ConfigError
 
-__all__ = ["FREE", "Settings", "is_count", "is_number", "is_positive", "refuse_unknown"]
+__all__ = [
+    "FREE",
+    "SettingError",
+    "Settings",
+    "flag_name",
+    "is_count",
+    "is_number",
+    "is_positive",
+    "refuse_unknown",
+]
 
 FREE = {"may_change_on_resume": True}
 """Metadata of a field that may change when a run is resumed; the others may not."""
+
+
+class SettingError(ConfigError):
+    """A setting has a value that it may not have: said in the words of Python, and by `typed` in those of flags."""
+
+    def __init__(self, name: str, value: object, expected: str, *, may_be_none: bool = False) -> None:
+        super().__init__(f"{name} is {value!r}; it must be {'None or ' if may_be_none else ''}{expected}.")
+        self.name, self.value, self.expected = name, value, expected
+
+    def typed(self, off_at_zero: Collection[str], *, dashes: str = "--") -> str:
+        """The sentence for a flag, or without `dashes` for a file; 0 turns `off_at_zero` settings off."""
+        off = "0 for none, or " if self.name in off_at_zero else ""
+        value = str(self.value).lower() if isinstance(self.value, bool) else repr(self.value)
+        return f"{dashes}{flag_name(self.name)} is {value}; it must be {off}{self.expected}."
+
+
+def flag_name(name: str) -> str:
+    """The name of a setting as it is typed."""
+    return name.replace("_", "-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +81,18 @@ class Settings:
         return cls(**{name: content[name] for name in cls.names() if name in content})
 
     def changes_since(self, before: Self) -> list[str]:
-        """The differences from `before` that a resumed run may not have, each as `name: old → new`."""
+        """The differences from `before` that a resumed run may not have, as `flag: old → new`."""
         return [
-            f"{name}: {getattr(before, name)} → {getattr(self, name)}"
+            f"{flag_name(name)}: {_typed(getattr(before, name))} → {_typed(getattr(self, name))}"
             for name in self.fixed_names()
             if getattr(before, name) != getattr(self, name)
         ]
 
     def check(self, name: str, is_valid: bool, expected: str) -> None:
-        """Raise `ConfigError`, with the name and the value, unless the setting is valid."""
+        """Raise `SettingError` unless the setting is valid. `expected`: what it must be, apart from None."""
         if not is_valid:
-            raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be {expected}.")
+            may_be_none = any(entry.name == name and "None" in str(entry.type) for entry in fields(self))
+            raise SettingError(name, getattr(self, name), expected, may_be_none=may_be_none)
 
     def check_counts(self, *names: str, smallest: int) -> None:
         """Check that settings are whole numbers from `smallest` on."""
@@ -73,7 +102,7 @@ class Settings:
     def check_counts_or_none(self, *names: str) -> None:
         """Check that settings are None or whole numbers from 1 on."""
         for name in names:
-            self.check(name, getattr(self, name) is None or is_count(getattr(self, name), 1), "None or ≥ 1")
+            self.check(name, getattr(self, name) is None or is_count(getattr(self, name), 1), "a whole number ≥ 1")
 
 
 def refuse_unknown(content: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -85,8 +114,12 @@ def refuse_unknown(content: Mapping[str, Any], known: tuple[str, ...]) -> None:
 
 
 def _with_nearest(name: str, known: tuple[str, ...]) -> str:
-    found = difflib.get_close_matches(name, known, n=1)
-    return f"{name!r} (did you mean {found[0]!r}?)" if found else repr(name)
+    found = nearest_name(name, known)
+    return repr(name) if found is None else f"{name!r} (did you mean {found!r}?)"
+
+
+def _typed(value: object) -> str:
+    return {"None": "none", "False": "no", "True": "yes"}.get(str(value), str(value))
 
 
 def is_count(value: object, smallest: int) -> bool:

@@ -37,6 +37,7 @@ from dirvae.training.errors import ConfigError, NonFiniteError, SaveError, Train
 from dirvae.training.event_file import EventFile
 from dirvae.training.feed import Feed, FeedBatch
 from dirvae.training.first_batch import check_first_batch
+from dirvae.training.given_parts import refuse_wrong_kinds
 from dirvae.training.json_values import json_value
 from dirvae.training.learning_rate import LearningRates
 from dirvae.training.logging import finite_or_none
@@ -112,6 +113,13 @@ class Trainer:
         ranks: Ranks = ONE_RANK,
         on_save: Callable[[Trainer], None] | None = None,
     ) -> None:
+        refuse_wrong_kinds(
+            config=config,
+            callbacks=callbacks,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            functions={"loss": loss, "evaluate": evaluate, "schedule": schedule, "on_save": on_save},
+        )
         self.ranks = ranks
         self.config = config if config is not None else FitConfig()
         self.device = choose_device(self.config.device)
@@ -156,6 +164,12 @@ class Trainer:
                 f"patience is {self.config.patience}, but nothing is evaluated. Hold examples out, or leave it out."
             )
         folder = Path(out) if out is not None else None
+        if self.config.tensorboard and folder is None:
+            warnings.warn(
+                "tensorboard is on, but there is no run folder to write into; give the Trainer out=FOLDER.",
+                TrainingWarning,
+                stacklevel=2,
+            )
         self.on_save = on_save
         self._recorder = Recorder(
             folder, total_steps=self.total_steps, ranks=ranks, tensorboard=self.config.tensorboard
@@ -233,7 +247,8 @@ class Trainer:
     def evaluate(self) -> dict[str, Any] | None:
         """Evaluate the current model, keep and log the numbers; None without an `evaluate`.
 
-        Raises `ConfigError` for values that are not JSON; what `evaluate` itself raises passes through.
+        Raises `ConfigError` for values that are not JSON, and with a `patience` where there is neither "bound" nor
+        "objective"; what `evaluate` itself raises passes through.
         """
         return self._evaluate_by(self._evaluated)
 
@@ -243,6 +258,12 @@ class Trainer:
         self.evaluation = self.ranks.by_first(make)
         self.model.train()
         goal = "bound" if "bound" in self.evaluation else "objective"
+        if self.config.patience is not None and goal not in self.evaluation:
+            raise ConfigError(
+                f"patience is {self.config.patience}, but evaluate gave {', '.join(self.evaluation) or 'nothing'}, and "
+                "neither 'bound' nor 'objective', by which evaluations are compared. Add one of them, higher for "
+                "better, or leave patience out."
+            )
         reached = self.evaluation.get(goal)
         if reached is not None and (self.best is None or reached > self.best.get(goal, -math.inf)):
             self.best = {"step": self.step, goal: reached}
@@ -266,7 +287,8 @@ class Trainer:
     def resume(self) -> bool:
         """Go back to the newest complete checkpoint in `out`; False if no checkpoint exists. Later metrics are removed.
 
-        Raises `ConfigError` if a setting differs that may not change, `CheckpointError` if the model or optimiser
+        Raises `ConfigError` if a setting differs that may not change, or more steps are done than the config asks for,
+        `CheckpointError` if the model or optimiser
         does not fit, and the data's own error for other data.
         """
         if self._checkpoints is None:
@@ -406,7 +428,7 @@ class Trainer:
                 step=self.step,
                 total_steps=self.total_steps,
                 epoch=self._feed.epoch,
-                learning_rate=float(self.optimizer.param_groups[0]["lr"]),
+                learning_rate=self._numbers.get("learning_rate", self._learning_rates.first_group),
                 terms=self._terms,
                 evaluation=self.evaluation,
                 best=self.best,
@@ -559,6 +581,11 @@ class Trainer:
                 f"{checkpoint.path}: the run was started with other settings ({'; '.join(changes)}). Resume with the "
                 "old values, or start a new run."
             )
+        if checkpoint.step > self.total_steps:
+            raise ConfigError(
+                f"{checkpoint.path}: the run has done {checkpoint.step:,} steps, more than the {self.total_steps:,} "
+                f"asked for. Ask for {checkpoint.step:,} or more, by steps or epochs, to resume it, or start a new run."
+            )
         load_model_tensors(self._module, checkpoint.model_tensors(), origin=str(checkpoint.path))
         load_optimizer_state(self.optimizer, checkpoint.optimizer_tensors(), state["optimizer"])
         if self._average is not None:
@@ -578,6 +605,14 @@ class Trainer:
             warnings.warn(
                 "the optimiser has a scheduler whose state no checkpoint of this run holds, so that its learning rates "
                 "start again; give it to the Trainer as scheduler.",
+                TrainingWarning,
+                stacklevel=4,
+            )
+        if rates.changes_schedule:
+            had, is_now = ("no", "one") if rates.has_schedule else ("one", "none")
+            warnings.warn(
+                f"the run had {had} schedule function of its own, and now there is {is_now}, so that its learning rate "
+                f"jumps at step {checkpoint.step:,}; give the Trainer the same schedule to continue as before.",
                 TrainingWarning,
                 stacklevel=4,
             )

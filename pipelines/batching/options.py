@@ -142,7 +142,7 @@ def check_settings(iterator: type, given: Iterable[str]) -> None:
     names = [*own, *(setting.name for setting in fields(ReadOptions))]
     for name in given:
         if name not in names:
-            near = get_close_matches(name, names, 1)
+            near = get_close_matches(name, names, 1, cutoff=0.75)
             hint = f"Did you mean {near[0]}?" if near else f"It has {', '.join(names)}."
             raise TypeError(f"{iterator.__name__} has no setting {name!r}. {hint}")
 

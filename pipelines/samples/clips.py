@@ -30,10 +30,11 @@ def make_sample_clips(
     Every other clip has a quiet sound track, AAC, 16 kHz, mono. The `.json` beside each has its shapes with their
     colours (sRGB, 0 to 255), sizes and motions, and where the centre of each is in every frame: x and y in pixels
     from the top left corner. Later shapes are drawn over earlier ones. The same arguments give the same files on
-    one machine; those of an earlier call are replaced, or removed beyond `num`.
+    one machine; those of an earlier call are replaced.
 
-    Returns `num`. Raises `ShardingError` without PyAV, for a folder with files it did not make, unless `force` adds
-    to them, or that cannot be written; `ValueError` for numbers that make no sense.
+    Returns `num`. Raises `ShardingError` without PyAV, for a folder with files it did not make, or samples beyond
+    `num`, unless `force` adds to the former and removes the latter, and for one that cannot be written;
+    `ValueError` for numbers that make no sense.
     """
     if not 1 <= num <= 1_000_000 or not 16 <= size <= 2048 or size % 2:
         raise ValueError(

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 
 from ..errors import ShardingError
 from ..modality import Modality, find_modality, modalities
-from ..terminal import escape_unencodable
+from ..terminal import escape_unencodable, print_or_end
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the samples, and report it: 0 done, 2 not."""
+    """Make the samples, and report it: 0 done, 2 not, 141 if not read."""
     escape_unencodable()
     options = _parser().parse_args(argv)
     modality = find_modality(options.modality)
@@ -33,10 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     size = given.get("size", _default(modality, "size"))
     shape = f" of {size} × {size} pixels" if _has_size(modality) else ""
-    print(
-        f"{out}: {made:,} {modality.noun if made == 1 else modality.plural}{shape}, each with its factors beside it."
-    )
-    return 0
+    kind = modality.noun if made == 1 else modality.plural
+    return print_or_end(f"{out}: {made:,} {kind}{shape}, each with its factors beside it.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--num", type=int, help=f"how many (default: {nums})")
     add("--size", type=int, help=f"width and height in pixels (default: {sizes})")
     add("--seed", type=int, default=0, help="another seed, other samples (default: 0)")
-    add("--force", action="store_true", help="also into a folder that holds other files")
+    add(
+        "--force",
+        action="store_true",
+        help="also into a folder with other files, or more samples: those are removed",
+    )
     return parser
 
 

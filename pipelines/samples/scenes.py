@@ -29,9 +29,10 @@ def make_sample_data(
 ) -> int:
     """Write scenes as `scene-000000.jpg` of `size` × `size` pixels, each with its factors beside it as JSON.
 
-    The same arguments give the same files. Files of an earlier call are replaced, those beyond `num` removed.
-    Returns `num`. Raises `ShardingError` for a folder with files it did not make, unless `force` adds to them, or
-    that cannot be written; `ValueError` for numbers that make no sense.
+    The same arguments give the same files. Files of an earlier call are replaced.
+    Returns `num`. Raises `ShardingError` for a folder with files it did not make, or samples beyond `num`, unless
+    `force` adds to the former and removes the latter, and for one that cannot be written; `ValueError` for numbers that
+    make no sense.
     """
     if not 1 <= num <= 1_000_000 or not 8 <= size <= 4096:
         raise ValueError(f"num is {num} and size {size}; they must lie in 1 to 1,000,000 and 8 to 4096 pixels.")

@@ -28,10 +28,11 @@ def make_sample_sounds(
     `.f0.npy` is the pitch in Hz and `.loudness.npy` the A-weighted level in dB: (row,) float32, 250 rows per second.
     `.json` has the instrument, the notes, the noise, the reverb and the level. Six instruments take turns; pitches and
     levels, evenly over 18 dB, are drawn alike for all of them. The same arguments give the same files; those of an
-    earlier call are replaced, or removed beyond `num`.
+    earlier call are replaced.
 
-    Returns `num`. Raises `ShardingError` for a folder with files it did not make, unless `force` adds to them, or
-    that cannot be written; `ValueError` for a number that makes no sense.
+    Returns `num`. Raises `ShardingError` for a folder with files it did not make, or samples beyond `num`, unless
+    `force` adds to the former and removes the latter, and for one that cannot be written; `ValueError` for a number
+    that makes no sense.
     """
     if not 1 <= num <= 1_000_000:
         raise ValueError(f"num is {num}; it must lie in 1 to 1,000,000.")

@@ -47,10 +47,12 @@ def open_source(
         return data
     find_modality(modality)
     try:
-        return _opened(data, modality, allow_truncated=allow_truncated, verify=verify)
+        opened = _opened(data, modality, allow_truncated=allow_truncated, verify=verify)
     except OSError as error:
         name = error.filename if isinstance(error.filename, str) else data
         raise SourceError(f"{name}: cannot be read ({error.strerror or error}).") from error
+    opened.origin = os.fspath(data) if isinstance(data, str | os.PathLike) else None
+    return opened
 
 
 def _opened(

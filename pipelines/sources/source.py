@@ -57,6 +57,9 @@ class Source(ABC):
     name: str
     """Named in errors."""
 
+    origin: str | None = None
+    """The path or pattern that `open_source` opened it by, and opens it again by; None for what was made of parts."""
+
     modality: str | None = None
     """What the examples are ("image", "audio" …), None where it is not known."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PipelineError, SourceError
 from ..modality import HEAD_BYTES, find_modality, modalities
-from ..terminal import add_import_flag, escape_unencodable, import_named_modules
+from ..terminal import add_import_flag, escape_unencodable, import_named_modules, print_or_end
 
 if TYPE_CHECKING:
     from .checker import Loader, Make, Verdict
@@ -25,7 +25,7 @@ __all__ = ["describe", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Verify one loader and print the verdict: 0 exact, 1 not exact or failing, 2 nothing to verify."""
+    """Verify one loader, print the verdict: 0 exact, 1 not exact or failing, 2 nothing to verify, 141 if not read."""
     escape_unencodable()
     import_named_modules("verify_resume", argv)
     options = _parser().parse_args(argv)
@@ -47,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"verify_resume: {error}", file=sys.stderr)
         return 2
     if options.json:
-        print(json.dumps({**asdict(verdict), "exact": verdict.is_exact}))
+        said = json.dumps({**asdict(verdict), "exact": verdict.is_exact})
     else:
-        print(describe(verdict, time.perf_counter() - begun))
-    return 0 if verdict.is_exact else 1
+        said = describe(verdict, time.perf_counter() - begun)
+    return print_or_end(said) or (0 if verdict.is_exact else 1)
 
 
 def _parser() -> argparse.ArgumentParser:

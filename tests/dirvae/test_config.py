@@ -63,7 +63,7 @@ def test_unknown_settings_are_refused_by_name():
 def test_what_differs_is_told_readably_and_what_may_change_is_not_told():
     before = TrainConfig(batch_size=16, threads=1, steps=100, device="cpu")
     after = TrainConfig(batch_size=32, threads=4, steps=200, device="auto", grid=2, save_every=7, source="moved")
-    assert after.changes_since(before) == ["batch_size: 16 → 32", "grid: None → 2"]
+    assert after.changes_since(before) == ["batch-size: 16 → 32", "grid: none → 2"]
     assert before.changes_since(before) == []
 
 

@@ -87,7 +87,7 @@ def test_a_setting_that_may_not_change_is_compared_with_the_old_ones(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--resume", "--steps", "6", "--batch-size", "2", "--learning-rate", "0.1"]) == 1
-    assert "(learning_rate: 0.001 → 0.1; batch_size: 4 → 2)" in capsys.readouterr().err
+    assert "(learning-rate: 0.001 → 0.1; batch-size: 4 → 2)" in capsys.readouterr().err
 
 
 def test_a_trainer_with_flat_settings_resumes_it_and_compares_all_of_them(home: Path) -> None:

@@ -13,8 +13,18 @@ from tests.layers import Edge, circles, import_edges, upward
 ROOT = Path(dirvae.__file__).parent
 LAYERS = (
     (
-        *("choices", "command_line", "example_draws", "float64", "gamma_draws", "losses", "metrics", "noise"),
-        *("recordings", "schedules", "seeding", "splitmix", "transfer"),
+        *(
+            "choices",
+            "command_line",
+            "example_draws",
+            "float64",
+            "gamma_draws",
+            "losses",
+            "metrics",
+            "nearest",
+            "noise",
+        ),
+        *("noise", "recordings", "schedules", "seeding", "splitmix", "transfer"),
     ),
     ("latents", "ddsp"),
     ("autoencoder",),

@@ -34,7 +34,7 @@ def test_in_cycles_the_weight_rises_anew() -> None:
     [
         (
             {"kl_cycle": 3, "kl_warmup": 4},
-            "kl_cycle is 3; it must be None or ≥ 1, and no shorter than kl_warmup, 4",
+            "kl_cycle is 3; it must be None or a whole number ≥ 1, and no shorter than the KL warm-up, 4",
         ),
         ({"kl_cycle": 3, "kl_warmup": 0}, "kl_cycle is 3"),
         ({"kl_cycle": 0}, "kl_cycle is 0"),

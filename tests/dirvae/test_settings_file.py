@@ -100,9 +100,11 @@ def test_the_file_names_data_and_folder_and_flags_name_others(home: Path) -> Non
             "model_sise = 4",
             "train.toml: unknown setting 'model_sise' (did you mean 'model_size'?); the settings are",
         ),
-        ('steps = "many"', "train.toml: steps is 'many'; it must be None or"),
-        ("batch-size = 2.5", "train.toml: batch_size is 2.5; it must be a whole number ≥ 1."),
-        ("flip = 1", "train.toml: flip is 1; it must be True or False."),
+        ('steps = "many"', "train.toml: steps is 'many'; it must be a whole number ≥ 1."),
+        ("steps = 60.5", "train.toml: steps is 60.5; it must be a whole number ≥ 1."),
+        ("free_nats = false", "train.toml: free-nats is false; it must be 0 for none, or a finite number > 0."),
+        ("batch-size = 2.5", "train.toml: batch-size is 2.5; it must be a whole number ≥ 1."),
+        ("flip = 1", "train.toml: flip is 1; it must be true or false."),
         ("latent = [1]", "train.toml: latent is [1]; it must be one of dirichlet"),
         ("device = 3", "train.toml: device is 3; it must be a torch device"),
         ('type = "smell"', "train.toml: type is 'smell'; it must be one of audio, image, video."),
@@ -183,6 +185,6 @@ def test_averaged_weights_early_stopping_and_a_schedule_from_the_command_line(
     assert (content["ema"], content["patience"], content["schedule"]) == (0.9, 1, "cosine")
     assert main(["--resume", "--patience", "3"]) == 0
     assert "stopped early and saved after step 4" in capsys.readouterr().out
-    fails_with(capsys, ["--resume", "--ema", "0"], "ema: 0.9 → None")
+    fails_with(capsys, ["--resume", "--ema", "0"], "ema: 0.9 → none")
     fails_with(capsys, [*argv, "--held-out", "0", "--out", "other"], "patience is 1, but nothing is evaluated.")
     assert evaluate(["runs/image", "--samples", "2", "--weights", "ema"]) == 0

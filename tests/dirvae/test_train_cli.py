@@ -145,7 +145,7 @@ def test_a_changed_setting_is_refused_with_the_difference(home, capsys):
     fails_with(
         capsys,
         [*SHORT, "--resume", "--batch-size", "4", "--flip"],
-        r"started with other settings \(batch_size: 8 → 4; flip: False → True\)",
+        r"started with other settings \(batch-size: 8 → 4; flip: no → yes\)",
     )
     assert main([*SHORT, "--resume", "--threads", "1", "--save-every", "1"]) == 0
 
@@ -319,8 +319,10 @@ def test_bad_input_ends_in_one_sentence_and_leaves_no_checkpoint(home, capsys, m
     fails_with(capsys, [*SHORT, "--steps", "0"], "steps is 0; it must be")
     fails_with(capsys, [*SHORT, "--likelihood", "bernoulli", "--fixed-scale", "0.1"], "has no scale to fix at 0.1")
     fails_with(capsys, [*SHORT, "--latent", "gaussian", "--prior", "3"], "is the standard normal; leave it out")
-    fails_with(capsys, [*SHORT, "--prior", "-1"], "prior is -1.0; it must be None, 'learned' or")
-    fails_with(capsys, [*SHORT, "--kl-cycle", "3"], "kl_cycle is 3; it must be None or ≥ 1, and no shorter than")
+    fails_with(capsys, [*SHORT, "--prior", "-1"], "--prior is -1.0; it must be 'learned' or a finite")
+    fails_with(capsys, [*SHORT, "--kl-cycle", "3"], "--kl-cycle is 3; it must be a whole number ≥ 1, and no")
+    fails_with(capsys, [*SHORT, "--ema", "1.5"], r"--ema is 1.5; it must be 0 for none, or a decay in \(0, 1\)")
+    fails_with(capsys, [*SHORT, "--held-out", "1"], r"--held-out is 1.0; it must be 0 for none, or a share")
     fails_with(capsys, [*SHORT, "--device", "cuda:99"], "device 'cuda:99' cannot be used")
     fails_with(capsys, [*SHORT, "--shards", "nothing.tar"], "nothing.tar")
     monkeypatch.setenv("WORLD_SIZE", "4")

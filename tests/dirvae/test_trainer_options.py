@@ -218,7 +218,9 @@ def test_averaged_weights_are_evaluated_saved_and_loaded(tmp_path: Path) -> None
 def test_without_averaged_weights_there_are_none_to_load_and_none_to_resume(tmp_path: Path) -> None:
     make(tmp_path).fit()
     load_model(tmp_path, model=Small())
-    with pytest.raises(CheckpointError, match=r"has no averaged weights\. Take weights='raw', or train with --ema"):
+    with pytest.raises(
+        CheckpointError, match=r"has no averaged weights\. Take the 'raw' ones, or train with --ema"
+    ):
         load_model(tmp_path, weights="ema", model=Small())
     with pytest.raises(ConfigError, match=r"ema: None → 0.9"):
         make(tmp_path, ema=0.9).resume()

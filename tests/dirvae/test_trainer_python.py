@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,19 +16,22 @@ from torch.utils.data import DataLoader, Dataset
 
 from dirvae import MLPVAE, AudioVAE, AutoEncoder, ResNetVAE, load_model
 from dirvae.evaluate import estimate_likelihood
+from dirvae.evaluate.__main__ import main as evaluate
 from dirvae.latents import LATENTS, Dirichlet, MomentPrior
 from dirvae.losses import LIKELIHOODS, make_likelihood
 from dirvae.networks.audio import SoundClips
 from dirvae.run.config import read_config
 from dirvae.run.evaluation import EvaluateConfig, evaluate_run
 from dirvae.run.report import write_run_report
+from dirvae.train import main as train
 from dirvae.training import CheckpointError, ConfigError, FitConfig, Trainer, TrainingWarning
 from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.json_values import json_value
 from dirvae.training.logging import read_metrics
 from dirvae.training.states import model_to_tensors
 from dirvae.training.wrappers import unwrapped
-from pipelines import ImageIterator, hold_out, open_source
+from pipelines import ImageIterator, hold_out, make_shards, open_source
+from pipelines.samples.scenes import make_sample_data
 
 BITS = (torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0)) > 0.5).float()
 
@@ -308,7 +312,7 @@ def test_the_caller_s_scheduler_decides_and_is_resumed(tmp_path):
     second.fit()
     assert rates == pytest.approx(cosine[2:])
     model = small()
-    without = {"optimizer": torch.optim.AdamW(model.parameters()), "config": settings(), "out": tmp_path}
+    without = {"optimizer": torch.optim.AdamW(model.parameters()), "config": settings(steps=6), "out": tmp_path}
     with pytest.raises(CheckpointError, match="the checkpoint has a scheduler and this Trainer has none"):
         Trainer(model, [BITS], **without).resume()
 
@@ -408,7 +412,8 @@ def test_a_run_from_python_is_evaluated_and_reported(tmp_path):
     training, _ = hold_out(open_source(tmp_path, modality="image"), 0.25)
     images = ImageIterator(training, size=8, batch_size=4, shuffle=True, grayscale=True, threads=1)
     run = tmp_path / "run"
-    Trainer(ResNetVAE(size=8, channels=1, model_size=4), images, config=settings(steps=1), out=run).fit()
+    model, own = ResNetVAE(size=8, channels=1, model_size=4), {"evaluate": lambda model: {"bound": 1.0}}
+    Trainer(model, images, config=settings(steps=1), out=run, **own).fit()
     config = read_config(run)
     assert (config.type, config.data.channels, config.data.held_out, config.model.model_size) == (
         "image",
@@ -418,12 +423,48 @@ def test_a_run_from_python_is_evaluated_and_reported(tmp_path):
     )
     content = evaluate_run(run, EvaluateConfig(samples=2))
     assert (content["examples"], content["is_held_out"]) == (3, True)
-    assert write_run_report(run).stat().st_size > 1000
+    assert "<span>held-out PSNR</span>" in write_run_report(run).read_text()
     torch.manual_seed(0)
     nothing = tmp_path / "nothing"
     Trainer(small(), [BITS], config=settings(steps=1), out=nothing).fit()
-    with pytest.raises(ConfigError, match="no readable settings"):
+    with pytest.raises(ConfigError, match=r"nothing: a Trainer in Python made this run.* Continue it in Python"):
         read_config(nothing)
+
+
+def test_a_run_from_python_over_a_whole_set_of_shards_is_evaluated_and_resumed_by_the_commands(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    make_sample_data("data", num=12, size=16)
+    make_shards("data", "shards")
+    images = ImageIterator("shards", size=8, batch_size=4, shuffle=True, threads=1)
+    Trainer(ResNetVAE(size=8, model_size=4), images, config=settings(steps=1), out="whole").fit()
+    config = read_config(Path("whole"))
+    assert (config.data.source, config.data.held_out) == ("shards", None)
+    assert evaluate(["whole", "--samples", "2"]) == 0
+    assert "12 images of the training, because none were held out" in capsys.readouterr().out
+    assert train(["--resume", "--out", "whole", "--steps", "2"]) == 0
+    assert read_metrics("whole/metrics.jsonl")[-1]["step"] == 2
+    Path("whole/config.json").unlink()  # as before --resume
+    assert train(["--config", "whole", "--out", "again", "--steps", "1"]) == 0
+    assert read_config(Path("again")).data == config.data
+
+
+def test_a_run_from_python_over_a_selection_is_not_blamed_on_the_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make_sample_data("data", num=12, size=16)
+    images = ImageIterator("data", size=8, batch_size=4, shuffle=True, threads=1, limit=8)
+    Trainer(ResNetVAE(size=8, model_size=4), images, config=settings(steps=1), out="some").fit()
+    sentence = (
+        "some: a Trainer in Python made this run, by its checkpoint over all examples of data, but these are not"
+    )
+    assert evaluate(["some", "--samples", "2"]) == 1
+    assert sentence in capsys.readouterr().err
+    assert train(["--resume", "--out", "some", "--steps", "2"]) == 1
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert "continue it in Python with resume()" in err
+    assert not Path("some/config.json").exists()
 
 
 @pytest.mark.parametrize("is_default", [True, False])

@@ -271,7 +271,7 @@ def test_shards_of_videos_are_found_by_the_type(home: Path) -> None:
         ({"clip_frames": 0}, "clip_frames is 0"),
         ({"every": 1.5}, "every is 1.5"),
         ({"fps": 0}, "fps is 0; it must be None or a finite number > 0"),
-        ({"fps": 10, "every": 2}, "None where every is above 1"),
+        ({"fps": 10, "every": 2}, "left out where every is above 1"),
         ({"size": 0}, "size is 0"),
         ({"grid": 0}, "grid is 0"),
     ],

@@ -107,10 +107,13 @@ def test_a_folder_with_other_files_is_refused_unless_forced(
     assert len(list(tmp_path.iterdir())) == 5
 
 
-def test_a_smaller_number_leaves_no_scenes_of_before(tmp_path: Path) -> None:
+def test_a_smaller_number_removes_scenes_of_before_only_if_forced(tmp_path: Path) -> None:
     make_sample_data(tmp_path, num=4, size=16)
     (tmp_path / ".gitkeep").write_bytes(b"")
-    make_sample_data(tmp_path, num=2, size=16)
+    with pytest.raises(ShardingError, match="holds 4 samples, 2 of them beyond the 2 to make"):
+        make_sample_data(tmp_path, num=2, size=16)
+    assert len(list(tmp_path.glob("scene-*"))) == 8
+    make_sample_data(tmp_path, num=2, size=16, force=True)
     assert len(list(tmp_path.glob("scene-*"))) == 4
 
 
