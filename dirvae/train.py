@@ -6,8 +6,8 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,14 @@ from dirvae.run.settings_file import SettingsFile
 from dirvae.run.shard_sets import DEFAULT_TYPE, choose_set, find_sets, read_set, refuse_without_task
 from dirvae.run.train_flags import ANY_SET, RUNS, SHARDS, first_parser, off_at_zero_names, train_parser
 from dirvae.tasks import TASKS, find_task
-from dirvae.training.errors import ConfigError, TrainingError, TrainingWarning
+from dirvae.training.errors import (
+    ConfigError,
+    FirstRankError,
+    NonFiniteError,
+    SaveError,
+    TrainingError,
+    TrainingWarning,
+)
 from dirvae.training.settings import SettingError
 from dirvae.training.signals import StopSignals
 from pipelines.errors import ExampleError, PipelineError, StateError
@@ -86,7 +93,7 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
         return None
     from dirvae.run.python_run import is_from_python, other_data
     from dirvae.run.session import train_run
-    from dirvae.training.ranks import leave_processes, ranks_of_environment
+    from dirvae.training.ranks import leave_processes, lost_process_told, ranks_of_environment
 
     ranks = ranks_of_environment()
     try:
@@ -95,7 +102,10 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
         with hold_run(run) if ranks.is_first else nullcontext():
             config = _config(run, run_type, settings, resume=resume)
             try:
-                return train_run(config, run, resume=resume, should_stop=stop, command=_command(argv), ranks=ranks)
+                with lost_process_told(ranks), _told_once(ranks.is_first):
+                    return train_run(
+                        config, run, resume=resume, should_stop=stop, command=_command(argv), ranks=ranks
+                    )
             except StateError as error:
                 if not is_from_python(run):
                     raise
@@ -103,6 +113,20 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
                 raise ConfigError(f"{other_data(run, config.data)} {remedy}") from error
     finally:
         leave_processes()
+
+
+@contextmanager
+def _told_once(is_first: bool) -> Iterator[None]:
+    """Within this block what all processes find alike is told by the first one only."""
+    if is_first:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        try:
+            yield
+        except (SaveError, NonFiniteError, FirstRankError) as error:
+            raise SystemExit(1) from error
 
 
 def _command(argv: Sequence[str]) -> str:

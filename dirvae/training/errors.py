@@ -11,7 +11,15 @@ TrainingWarning       something went wrong and training continues: a failed save
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "ConfigError", "NonFiniteError", "SaveError", "TrainingError", "TrainingWarning"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "FirstRankError",
+    "NonFiniteError",
+    "SaveError",
+    "TrainingError",
+    "TrainingWarning",
+]
 
 
 class TrainingError(Exception):
@@ -32,6 +40,10 @@ class SaveError(CheckpointError):
 
 class NonFiniteError(TrainingError):
     """Losses or gradients were NaN or infinite in too many steps in a row."""
+
+
+class FirstRankError(TrainingError):
+    """The first of several processes failed, and says why itself."""
 
 
 class TrainingWarning(UserWarning):

@@ -11,8 +11,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dirvae.training.errors import ConfigError, TrainingError
+from dirvae.training.errors import ConfigError, FirstRankError, TrainingError
 from dirvae.training.signals import StopNow
 
-__all__ = ["ONE_RANK", "Ranks", "leave_processes", "ranks_of_environment"]
+__all__ = ["ONE_RANK", "Ranks", "leave_processes", "lost_process_told", "ranks_of_environment"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Ranks:
         if found.get("error") == StopNow.__name__:
             raise StopNow
         if "error" in found:
-            raise TrainingError(f"rank 0 failed with {found['error']}; it says why.")
+            raise FirstRankError(f"rank 0 failed with {found['error']}; it says why.")
         return found["made"]
 
     def parallel(self, model: nn.Module) -> nn.Module:
@@ -161,6 +161,21 @@ def ranks_of_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"the {world_size} processes cannot be joined ({reason}).") from error
     return Ranks(rank, world_size)
+
+
+@contextmanager
+def lost_process_told(ranks: Ranks) -> Iterator[None]:
+    """Within this block an error of talking to another process, which is gone, becomes a `TrainingError` in words."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if ranks.world_size == 1 or not any(word in text for word in ("gloo", "NCCL", "Connection", "peer")):
+            raise
+        raise TrainingError(
+            f"rank {ranks.rank} lost another process, which ended or was killed; the run continues from its last "
+            "checkpoint with --resume."
+        ) from error
 
 
 def leave_processes() -> None:

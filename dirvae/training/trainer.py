@@ -151,6 +151,8 @@ class Trainer:
         self._callbacks = callbacks if callbacks is not None else Callbacks()
         self._terms: Mapping[str, Tensor] = {}
         self._latest = _Latest(0, {}, [])
+        self._best_before: dict[str, Any] | None = None
+        self._begun: tuple[int, dict[str, Any] | None] = (0, None)
         self._saves = (
             BackgroundSaves(self._checkpoints)
             if self._checkpoints is not None and self.config.save_in_background and ranks.is_first
@@ -442,7 +444,7 @@ class Trainer:
             waited = self._feed.take_wait_seconds()
             self._recorder.log(self.step, self._updater.tally(), numbers=self._numbers, wait_seconds=waited)
         if is_save:
-            best = self.best
+            best = self._best_before = self.best
             try:
                 evaluation = self._evaluate_by(self._evaluated_unless_stopped)
             except StopNow:
@@ -470,19 +472,33 @@ class Trainer:
 
     def _save(self) -> None:
         if self._checkpoints is not None:
-            failure = self.ranks.by_first(partial(self._write_or_tell, self._checkpoints))
+            late, failure = self.ranks.by_first(partial(self._write_or_tell, self._checkpoints))
+            if late is not None:
+                self._tell_of_failure(late)
             if failure is not None:
                 raise SaveError(failure)
+        self._begun = (self.step, self._best_before)
         self._saved_step = self.step
 
-    def _write_or_tell(self, checkpoints: CheckpointFolder) -> str | None:
-        """Write a checkpoint, or begin to; why that cannot be done, or the one before could not, so that all know."""
+    def _write_or_tell(self, checkpoints: CheckpointFolder) -> list[str | None]:
+        """Write a checkpoint, or begin to; why the one before, and this one, could not be written: all ranks know."""
+        late = None
         try:
             self._finish_save(wait=True)
+        except SaveError as error:
+            late = str(error)
+        try:
             self._write(checkpoints)
         except SaveError as error:
-            return str(error)
-        return None
+            return [late, str(error)]
+        return [late, None]
+
+    def _tell_of_failure(self, late: str) -> None:
+        """Warn of a checkpoint that could not be written in the background: it cannot be the best one."""
+        step, best_before = self._begun
+        if self.best is not None and self.best["step"] == step:
+            self.best = best_before
+        warnings.warn(f"{late} Training continues.", TrainingWarning, stacklevel=4)
 
     def _finish_save(self, *, wait: bool) -> None:
         """Tell of a checkpoint that was written in the background. Raises `SaveError` if that failed."""
