@@ -149,7 +149,7 @@ def ranks_of_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
         raise ConfigError(
             f"WORLD_SIZE is {world_size}, but RANK or MASTER_ADDR is missing. Start the processes with torchrun."
         )
-    _end_with_parent()
+    _end_with_parent(signal.SIGKILL)  # while it waits for the others it hears nothing
     if torch.cuda.is_available():
         torch.cuda.set_device((local or 0) % torch.cuda.device_count())
     if _number(environment, "LOCAL_WORLD_SIZE") == world_size:
@@ -160,6 +160,7 @@ def ranks_of_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"the {world_size} processes cannot be joined ({reason}).") from error
+    _end_with_parent(signal.SIGTERM)
     return Ranks(rank, world_size)
 
 
@@ -184,10 +185,13 @@ def leave_processes() -> None:
         torch.distributed.destroy_process_group()
 
 
-def _end_with_parent() -> None:
-    """Let the kernel send SIGTERM when torchrun is gone, which would leave this process training; on Linux."""
+def _end_with_parent(number: signal.Signals) -> None:
+    """Let the kernel send a signal when torchrun is gone, which would leave this process training; on Linux."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it ended before
+            os.kill(os.getpid(), number)
 
 
 def _number(environment: Mapping[str, str], name: str, *, least: int = 0) -> int | None:
