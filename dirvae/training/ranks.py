@@ -143,6 +143,8 @@ def ranks_of_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
     """
     world_size = _number(environment, "WORLD_SIZE", least=1)
     if world_size in (None, 1):
+        if environment.get("TORCHELASTIC_RUN_ID"):
+            _end_with_parent(signal.SIGTERM)
         return ONE_RANK
     rank, local = _number(environment, "RANK"), _number(environment, "LOCAL_RANK")
     if rank is None or not environment.get("MASTER_ADDR"):
