@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from dirvae import ResNetVAE
 from dirvae.latents import Dirichlet
 from dirvae.latents.dirichlet_prior import MomentPrior
+from dirvae.losses import masked_mean
 from dirvae.training import Callbacks, FitConfig, Trainer
 from dirvae.training.feed import FeedBatch
 from dirvae.training.objective import Bound
@@ -122,12 +123,44 @@ def train(
     return trainer
 
 
+def train_toy(out: Path, ranks: Ranks, *, accumulate: int = 1) -> None:
+    """A linear model in float64 with plain gradient descent, over an epoch whose last batch is a short one."""
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 1).double()
+    batches = DataIterator(
+        Pictures(),
+        lambda example, rng: np.random.default_rng(example.index).normal(size=4),
+        batch_size=BATCH_SIZE // (accumulate * ranks.world_size),
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        tail="keep" if ranks.world_size == 1 else "pad",
+    )
+
+    def loss(given: Any, batch: FeedBatch) -> Mapping[str, torch.Tensor]:
+        error = (given(batch.data) - batch.data.sum(1, keepdim=True)).square().sum(1)
+        return {"loss": masked_mean(error, batch.mask)}
+
+    steps: dict[str, torch.Tensor] = {}
+    config = FitConfig(
+        steps=5, accumulate=accumulate, clip=None, learning_rate_warmup=0, cooldown=None, device="cpu"
+    )
+    callbacks = Callbacks(after_step=lambda moment: steps.update({str(moment.step): model.weight.detach().clone()}))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    Trainer(model, batches, loss=loss, optimizer=optimizer, config=config, ranks=ranks, callbacks=callbacks).fit()
+    if ranks.is_first:
+        save_file(steps, out / "steps.safetensors")
+
+
 def main(folder: str, settings: str) -> None:
     torch.set_num_threads(1)
     with StopSignals() as stop:
         ranks = ranks_of_environment()
         for number, one in enumerate(json.loads(settings)):
-            train(Path(folder, str(number)), ranks, stop=stop, **one)
+            if one.pop("toy", False):
+                train_toy(Path(folder, str(number)), ranks, **one)
+            else:
+                train(Path(folder, str(number)), ranks, stop=stop, **one)
         leave_processes()
 
 
