@@ -12,7 +12,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,26 +21,22 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from dirvae.latents.dirichlet_prior import CollectsMoments
-from dirvae.noise import example_noise
-from dirvae.seeding import Purpose, derive_seed, seed_all_generators, seeded_everywhere
-from dirvae.training.activations import CheckpointedActivations
+from dirvae.seeding import Purpose, derive_seed, seeded_everywhere
 from dirvae.training.background import BackgroundSaves
 from dirvae.training.callbacks import Callback, Callbacks, Moment
 from dirvae.training.checkpoint import Checkpoint, CheckpointFolder
-from dirvae.training.compiling import Compiler
 from dirvae.training.config import FitConfig
 from dirvae.training.early_stopping import Patience
 from dirvae.training.ema import AveragedWeights
 from dirvae.training.errors import ConfigError, NonFiniteError, SaveError, TrainingWarning
 from dirvae.training.event_file import EventFile
-from dirvae.training.feed import Feed, FeedBatch
-from dirvae.training.first_batch import check_first_batch
+from dirvae.training.feed import Feed
 from dirvae.training.given_parts import refuse_wrong_kinds
+from dirvae.training.gradients import Gradients
 from dirvae.training.json_values import json_value
 from dirvae.training.learning_rate import LearningRates
 from dirvae.training.logging import finite_or_none
-from dirvae.training.objective import Bound, Loss, split_terms
+from dirvae.training.objective import Bound, Loss
 from dirvae.training.precision import Precision, choose_device
 from dirvae.training.ranks import ONE_RANK, Ranks
 from dirvae.training.recorder import CLIPPED, Recorder
@@ -61,18 +56,6 @@ __all__ = ["Evaluate", "Trainer"]
 
 Evaluate = Callable[[Any], dict[str, Any]]
 """(model) → JSON values by name; the highest "bound", or "objective", marks the best checkpoint."""
-
-
-@dataclass(frozen=True)
-class _Latest:
-    """The latest update: its step, the position in the data before it, and its batches."""
-
-    step: int
-    feed: dict[str, Any]
-    batches: list[FeedBatch]
-
-    def keys(self) -> list[str]:
-        return [str(key) for batch in self.batches for key in getattr(batch.source, "keys", [])]
 
 
 class Trainer:
@@ -127,7 +110,7 @@ class Trainer:
         _refuse_other_ranks(batches, ranks)
         self._module = unwrapped(model.to(self.device))
         self.optimizer = optimizer if optimizer is not None else _adam(self._module, self.config, self.device)
-        self.model, self._parallel = model, ranks.parallel(model)
+        self.model = model
         self.step = 0
         self.evaluation: dict[str, Any] | None = None
         self.best: dict[str, Any] | None = None
@@ -139,18 +122,23 @@ class Trainer:
         self._learning_rates = LearningRates(
             self.optimizer, self.config, total_steps=self.total_steps, scheduler=scheduler, schedule=schedule
         )
-        self._has_checked_data = False
-        self._activations = CheckpointedActivations(self._module) if self.config.checkpoint_activations else None
-        self._compiler = Compiler(self._module, self.device) if self.config.compile else None
         self.precision = Precision.choose(self.config.precision, self.device)
         self._updater = Updater(self._module, self.optimizer, self.precision, ranks=ranks)
+        self._gradients = Gradients(
+            self._module,
+            self._feed,
+            self._updater,
+            self._loss,
+            config=self.config,
+            precision=self.precision,
+            ranks=ranks,
+        )
         self._checkpoints = (
             CheckpointFolder(Path(out) / "checkpoints", keep=self.config.keep) if out is not None else None
         )
         self._saved_step: int | None = None
         self._callbacks = callbacks if callbacks is not None else Callbacks()
         self._terms: Mapping[str, Tensor] = {}
-        self._latest = _Latest(0, {}, [])
         self._best_before: dict[str, Any] | None = None
         self._begun: tuple[int, dict[str, Any] | None] = (0, None)
         self._saves = (
@@ -158,7 +146,6 @@ class Trainer:
             if self._checkpoints is not None and self.config.save_in_background and ranks.is_first
             else None
         )
-        self._moments = [part for part in self._module.modules() if isinstance(part, CollectsMoments)]
         self._average = None if self.config.ema is None else AveragedWeights(self._module, self.config.ema)
         self._patience = Patience(self.config.patience)
         if self.config.patience is not None and evaluate is None:
@@ -313,10 +300,7 @@ class Trainer:
         try:
             seed = derive_seed(self.config.seed, Purpose.STEP, self.ranks.index(self._feed.number))
             with seeded_everywhere(seed, self.device):
-                batch = self._feed.take(self.step)
-                self._check_data(batch)
-                self._updater.prepare()
-                terms = self._rehearse(batch)
+                terms = self._gradients.rehearse(self.step)
         finally:
             self._feed.close()
         return {name: float(value) for name, value in terms.items()}
@@ -325,104 +309,19 @@ class Trainer:
         config, self.evaluation = self.config, None
         self._learning_rates.set(self.step)
         learning_rate = self._learning_rates.first_group
-        terms, numbers, num_examples = self._add_gradients()
+        summed = self._gradients.add(self.step)
+        terms = summed.terms
         is_finite, norm = self._updater.apply(terms, clip=config.clip)
         self._learning_rates.advance()
         if self._average is not None:
             self._average.update(self.step, is_finite)
-        self._numbers = {**numbers, "learning_rate": learning_rate, "epoch": self._feed.epoch}
+        self._numbers = {**summed.numbers, "learning_rate": learning_rate, "epoch": self._feed.epoch}
         clipped = {} if config.clip is None else {CLIPPED: norm > config.clip}
         values = {**terms, "gradient_norm": norm, **clipped}
-        self._recorder.count(values, is_finite, parts=frozenset(terms), num_examples=num_examples)
+        self._recorder.count(values, is_finite, parts=frozenset(terms), num_examples=summed.num_examples)
         if self._callbacks.after_step is not None:
             self._terms = {name: self.ranks.sum(value) for name, value in terms.items()}
         self.step += 1
-
-    def _add_gradients(self) -> tuple[dict[str, Tensor], dict[str, float], int]:
-        """The gradients of the batches of an update; their terms and numbers, and how many examples they hold.
-
-        Terms are means over the examples: a batch counts by its share of them. With several ranks the terms are this
-        rank's part of the sum over all.
-        """
-        before = self._feed.state_dict()
-        batches = self._take_batches()
-        self._latest = _Latest(self.step, before, batches)
-        (num_examples,) = self.ranks.sums([sum(batch.num_examples for batch in batches)])
-        self._updater.prepare()
-        sums: dict[str, Tensor] = {}
-        numbers: dict[str, float] = {}
-        for place, batch in enumerate(batches, start=1):
-            self._check_data(batch)
-            if self._compiler is not None:
-                self._compile_for(batch)
-            share = batch.num_examples / max(num_examples, 1)
-            context = nullcontext() if place == len(batches) else self.ranks.apart(self._parallel)
-            with context, self._noise(batch):
-                terms, numbers = self._forward(batch)
-                self._updater.add(terms["loss"], share=share * self.ranks.world_size)
-            for name, value in terms.items():
-                part = value.detach() * share
-                sums[name] = sums[name] + part if name in sums else part
-        for moments in self._moments:
-            moments.commit(self.ranks.sum)
-        return sums, numbers, num_examples
-
-    def _compile_for(self, batch: FeedBatch) -> None:
-        """Compile, which a stop ends at once on all ranks: no batch has been trained on before."""
-        assert self._compiler is not None
-        is_first, is_stopped = not self._compiler.is_tried, False
-        try:
-            with interruptible() if is_first else nullcontext():
-                self._compiler.prepare(batch.data, partial(self._rehearse, batch))
-        except StopNow:
-            is_stopped = True
-        if is_first and self.ranks.agree(is_stopped):
-            self._feed.load_state_dict(self._latest.feed, step=self.step)
-            raise StopNow
-
-    def _take_batches(self) -> list[FeedBatch]:
-        """The batches of an update: as many as are accumulated, or what is left of the epoch."""
-        batches: list[FeedBatch] = []
-        while len(batches) < self.config.accumulate:
-            seed = derive_seed(self.config.seed, Purpose.STEP, self.ranks.index(self._feed.number))
-            seed_all_generators(seed, self.device)
-            batch = self._feed.take_more(self.step) if batches else self._feed.take(self.step)
-            if batch is None:
-                break
-            batches.append(batch)
-        return batches
-
-    def _noise(self, batch: FeedBatch) -> AbstractContextManager[Any]:
-        """Within this context each example of a batch has noise of its own, and moments are collected."""
-        if batch.seeds is None:
-            return nullcontext()
-        for moments in self._moments:
-            moments.collect(batch.mask)
-        return example_noise(batch.seeds)
-
-    def _forward(self, batch: FeedBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """The loss terms of a batch, and the numbers beside them."""
-        applied = nullcontext() if self._activations is None else self._activations.applied()
-        with applied, self.precision.autocast():
-            return split_terms(self._loss(self._parallel, batch))
-
-    def _rehearse(self, batch: FeedBatch) -> dict[str, Tensor]:
-        """Go forward and backward without a trace, after `prepare` of the updater; the terms."""
-        try:
-            with self.ranks.apart(self._parallel), self._noise(batch):
-                terms, _ = self._forward(batch)
-                self._updater.add(terms["loss"])
-            return {name: value.detach() for name, value in terms.items()}
-        finally:
-            for moments in self._moments:
-                moments.forget()
-            self._updater.forget()
-
-    def _check_data(self, batch: FeedBatch) -> None:
-        if not self._has_checked_data:
-            is_own_loss = isinstance(self._loss, Bound) and self._loss.reads_data
-            check_first_batch(self._module, batch, is_own_loss=is_own_loss)
-            self._has_checked_data = True
 
     def _tell(self, callback: Callback | None, checkpoint: Path | None = None) -> None:
         if callback is not None and self.ranks.is_first:
@@ -525,7 +424,7 @@ class Trainer:
         """Save what the latest update needs to be gone through again; a sentence about it, if there is a run folder."""
         if self._checkpoints is None:
             return ""
-        latest = self._latest
+        latest = self._gradients.latest
         path = self._checkpoints.folder.parent / "replay" / f"{latest.step:08d}"
         try:
             if self.ranks.is_first:
@@ -550,17 +449,13 @@ class Trainer:
         self.model.train()
         try:
             with seeded_everywhere(self.config.seed, self.device):
-                terms, _, _ = self._add_gradients()
-            bad = [name for name, value in terms.items() if not bool(value.isfinite())]
-            bad += [
-                f"the gradient of {name}"
-                for name, value in self._module.named_parameters()
-                if value.grad is not None and not bool(value.grad.isfinite().all())
-            ]
+                summed = self._gradients.add(self.step)
+            bad = self._gradients.bad(summed)
         finally:
-            self._updater.forget()
+            self._gradients.forget()
             self._feed.close()
-        return Replayed(self.step, {name: float(value) for name, value in terms.items()}, bad, self._latest.keys())
+        terms = {name: float(value) for name, value in summed.terms.items()}
+        return Replayed(self.step, terms, bad, self._gradients.latest.keys())
 
     def _write(self, checkpoints: CheckpointFolder) -> None:
         tensors, optimizer = optimizer_to_tensors(self.optimizer)
