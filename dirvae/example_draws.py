@@ -1,9 +1,9 @@
 """The draws of `dirvae.noise`: operators that draw for examples, each from its key and the number of the draw.
 
-On a CPU an example's draw is torch's own sampler after `manual_seed`, whose generator (mt19937) takes 32 bits of a
-seed. Elsewhere it is made of the words of SplitMix64 with element numbers, by formulas, so that nothing waits for the
-device. The two give different numbers of the same laws. They are operators because a compiler must neither look into
-whole numbers that wrap around nor into Python's generators.
+They are made of the words of SplitMix64 with element numbers, by formulas, so that nothing waits for the device. Gammas
+on a CPU are torch's own sampler after `manual_seed` for each example, which is several times as fast there; its
+generator (mt19937) takes 32 bits of a seed. They are operators because a compiler must neither look into whole numbers
+that wrap around nor into Python's generators.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from dirvae.splitmix import WEYL, mixed, numbered_words, shifted_right
 
-__all__ = ["draw_exponential", "draw_gamma", "draw_normal", "draw_words"]
+__all__ = ["draw_exponential", "draw_gamma", "draw_normal", "draw_words", "gamma_gradient"]
 
 ROUNDS = 8
 """Proposals per gamma. One is refused in 4.8 % of cases at most, all of them in 3e-11: then the draw is α - 1/3."""
@@ -51,12 +51,12 @@ def _(concentration: Tensor, keys: Tensor, number: Tensor) -> Tensor:
 @torch.library.custom_op(
     "dirvae::gamma_gradient", mutates_args=(), schema="(Tensor concentration, Tensor drawn) -> Tensor"
 )
-def _gamma_gradient(concentration: Tensor, drawn: Tensor) -> Tensor:
+def gamma_gradient(concentration: Tensor, drawn: Tensor) -> Tensor:
     """Of a draw by its concentration (Figurnov et al. 2018, arXiv 1805.08498); torch's own is not for varying sizes."""
     return torch._standard_gamma_grad(concentration, drawn).contiguous()
 
 
-@_gamma_gradient.register_fake
+@gamma_gradient.register_fake
 def _(concentration: Tensor, drawn: Tensor) -> Tensor:
     return drawn.new_empty(drawn.shape)
 
@@ -66,7 +66,7 @@ def _keep_gamma(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor)
 
 
 def _gamma_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-    return gradient * _gamma_gradient(*ctx.saved_tensors), None, None
+    return gradient * gamma_gradient(*ctx.saved_tensors), None, None
 
 
 draw_gamma.register_autograd(_gamma_backward, setup_context=_keep_gamma)
@@ -77,13 +77,13 @@ _LIKE = "(Tensor keys, Tensor number, SymInt[] shape, ScalarType dtype) -> Tenso
 @torch.library.custom_op("dirvae::example_exponential", mutates_args=(), schema=_LIKE)
 def draw_exponential(keys: Tensor, number: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Draws of Exp(1)."""
-    return _draw(keys, number, shape, dtype, torch.Tensor.exponential_, _to_exponential)
+    return _draw(keys, number, shape, dtype, _to_exponential)
 
 
 @torch.library.custom_op("dirvae::example_normal", mutates_args=(), schema=_LIKE)
 def draw_normal(keys: Tensor, number: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Draws of the standard normal."""
-    return _draw(keys, number, shape, dtype, torch.Tensor.normal_, _to_normal)
+    return _draw(keys, number, shape, dtype, _to_normal)
 
 
 @draw_exponential.register_fake
@@ -110,16 +110,10 @@ def _draw(
     number: Tensor,
     shape: Sequence[int],
     dtype: torch.dtype,
-    fill: Callable[..., Tensor],
     formula: Callable[[Tensor, torch.dtype], Tensor],
 ) -> Tensor:
-    if _is_counted(keys):
-        words = numbered_words(_keys_of_draw(keys, number), 0, math.prod(shape) // len(keys))
-        return formula(words, _type_of_formulas(dtype)).to(dtype).view(*shape)
-    drawn = torch.empty(*shape, dtype=dtype, device=keys.device)
-    for part, generator in zip(drawn.view(len(keys), -1).unbind(), _generators(keys, number), strict=True):
-        fill(part, generator=generator)
-    return drawn
+    words = numbered_words(_keys_of_draw(keys, number), 0, math.prod(shape) // len(keys))
+    return formula(words, _type_of_formulas(dtype)).to(dtype).view(*shape)
 
 
 def _is_counted(keys: Tensor) -> bool:

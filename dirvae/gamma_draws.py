@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from dirvae.example_draws import gamma_gradient
+
 __all__ = ["gamma_draw"]
 
 
@@ -28,13 +30,7 @@ def _implicit_gamma(shape: Tensor, drawn: Tensor) -> Tensor:
     return drawn.clone(memory_format=torch.contiguous_format)
 
 
-@torch.library.custom_op("dirvae::implicit_gamma_slope", mutates_args=())
-def _implicit_gamma_slope(shape: Tensor, drawn: Tensor) -> Tensor:
-    return torch._standard_gamma_grad(shape, drawn).contiguous()
-
-
 @_implicit_gamma.register_fake
-@_implicit_gamma_slope.register_fake
 def _(shape: Tensor, drawn: Tensor) -> Tensor:
     return shape.new_empty(shape.shape)
 
@@ -44,7 +40,7 @@ def _set_up(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-    return gradient * _implicit_gamma_slope(*ctx.saved_tensors), None
+    return gradient * gamma_gradient(*ctx.saved_tensors), None
 
 
 _implicit_gamma.register_autograd(_backward, setup_context=_set_up)

@@ -5,8 +5,8 @@
 
 Every draw in here is numbered, from 0 where the context begins, and is a function of (seed, number) for each example
 alone. So one process with a batch of 8, two with 4 each, and two batches of 4 whose gradients are added draw the same.
-Outside the context, and for whoever gives a generator, draws are torch's own. Other devices than the CPU draw other
-numbers of the same laws (`dirvae.example_draws`).
+Outside the context, and for whoever gives a generator, draws are torch's own. Gammas of other
+devices than the CPU are other numbers of the same law (`dirvae.example_draws`).
 """
 
 from __future__ import annotations
