@@ -119,12 +119,13 @@ def _logged(shards: str, options: argparse.Namespace) -> str:
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.redirect_stderr(io.StringIO()),
+        contextlib.redirect_stdout(io.StringIO()),
         counted(LivePage, "follow"),
         counted(LivePage, "finish"),
         counted(EventFile, "append"),
     ):
         began = time.process_time()
-        train_run(config, Path(folder), say=lambda sentence: None)
+        train_run(config, Path(folder))
         whole = time.process_time() - began
     during = spent["LivePage.follow"] + spent["EventFile.append"]
     rest = whole - during - spent["LivePage.finish"]

@@ -21,7 +21,7 @@ PUBLIC = {
     "dirvae.AutoEncoder.__init__": 10,
     "dirvae.ResNetVAE.__init__": 9,
     "dirvae.VideoVAE.__init__": 10,
-    "dirvae.AudioVAE.__init__": 14,
+    "dirvae.AudioVAE.__init__": 15,
     "dirvae.Trainer.__init__": 12,
 }
 """Public functions and how many parameters they may have: all but the first are settings, given by name."""

@@ -58,11 +58,6 @@ def train(
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
     trainer = Trainer(model, batches, optimizer=optimizer, config=config, out=run)
     trainer.resume()
-    if trainer.step > trainer.total_steps:
-        raise SystemExit(
-            f"{run}: has {trainer.step} steps, more than the {trainer.total_steps} of {job.name}; remove the folder to "
-            "train again."
-        )
     trainer.fit(should_stop=should_stop)
     return model.eval() if trainer.step == trainer.total_steps else None
 

@@ -49,7 +49,7 @@ def main() -> None:
         return bound(model, batch)
 
     with tempfile.TemporaryDirectory() as folder:
-        train_run(config, Path(folder), loss=timed, say=lambda sentence: None)
+        train_run(config, Path(folder), loss=timed)
     spent = [1000 * (after - before) for before, after in itertools.pairwise(began)]
     part = len(spent) // 10
     middles = [

@@ -83,7 +83,6 @@ def train_run(
     *,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
-    say: Callable[[str], None] = print,
     model: nn.Module | None = None,
     loss: Loss | None = None,
     command: str | None = None,
@@ -95,8 +94,7 @@ def train_run(
     `model` and `loss` are those of the config by default; a model that is given must be one that the config makes. With
     several `ranks` all call it alike; the first one writes and says what there is to say.
     """
-    if not ranks.is_first:
-        say = _nothing
+    say = print if ranks.is_first else _nothing
     config = settled(config)
     if resume:
         refuse_changes(run, config)

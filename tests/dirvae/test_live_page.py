@@ -52,7 +52,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def train(run: str, *, command: str | None = None, **changes: Any) -> Any:
     config = RunConfig.of("image", {**SETTINGS, **changes})
     Path(run).mkdir()
-    return train_run(config, Path(run), say=lambda line: None, command=command)
+    return train_run(config, Path(run), command=command)
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, share: float) -> list[tuple[bool, str]]:
@@ -133,7 +133,7 @@ def test_tensorboard_shows_pictures_and_concentrations_of_the_last_step() -> Non
     [histogram] = found.Histograms("posterior/log10 concentration")
     assert histogram.step == 9
     assert histogram.histogram_value.num == 6 * 4
-    train_run(RunConfig.of("image", SETTINGS), Path("run"), resume=True, say=lambda line: None)
+    train_run(RunConfig.of("image", SETTINGS), Path("run"), resume=True)
     again = accumulators.EventAccumulator("run/tensorboard").Reload()
     assert [event.step for event in again.Images("originals, reconstructions")] == [9]
     assert again.Tags() == found.Tags()

@@ -125,7 +125,7 @@ def test_the_help_of_a_type_has_its_flags_and_words_and_not_those_of_another(
         assert ended.value.code == 0
         assert there in text
         assert absent not in text
-        assert f"{run_type}s per batch" in text
+        assert f"{run_type}s per update" in text
 
 
 def test_settings_of_no_part_are_refused_and_no_name_is_in_two_parts() -> None:
