@@ -26,7 +26,7 @@ RADIUS_BITS = 40
 EXPONENTIAL_BITS = 52
 
 _is_counted_on_cpu = False
-"""For tests: the way of other devices on the CPU."""
+"""For tests: gammas on the CPU as other devices draw them."""
 
 
 @torch.library.custom_op(

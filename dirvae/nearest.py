@@ -10,11 +10,11 @@ __all__ = ["nearest_name"]
 ALIASES = {"lr": "learning-rate"}
 """What others call a setting, too far from its name here to be found by its letters."""
 NEAR = 0.75
-"""How alike two names are of which one is a slip of the other, by `difflib`'s ratio."""
+"""The least similarity, by `difflib`'s ratio, at which one name passes for a misspelling of another."""
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is nearest, whatever its dashes and underscores; None where none is near.
+    """The known name most like `name`, dashes and underscores aside; None if no name is similar.
 
     >>> nearest_name("--stepz", ["--steps", "--seed"])
     '--steps'

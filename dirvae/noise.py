@@ -5,8 +5,8 @@
 
 Every draw in here is numbered, from 0 where the context begins, and is a function of (seed, number) for each example
 alone. So one process with a batch of 8, two with 4 each, and two batches of 4 whose gradients are added draw the same.
-Outside the context, and for whoever gives a generator, draws are torch's own. Gammas of other
-devices than the CPU are other numbers of the same law (`dirvae.example_draws`).
+Outside the context, and where a generator is given, draws are torch's own. Gammas differ between a CPU and other
+devices; all other draws are the same on all, within rounding (`dirvae.example_draws`).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def standard_gamma(concentration: Tensor, generator: Generator | None = None) ->
 
 
 def exponential(like: Tensor, generator: Generator | None = None) -> Tensor:
-    """Draws of Exp(1), of the shape and dtype of `like`; never 0 within `example_noise` but on a CPU."""
+    """Draws of Exp(1), of the shape and dtype of `like`; never 0 within `example_noise`."""
     if generator is not None or _place.keys is None:
         return torch.empty_like(like).exponential_(generator=generator)
     drawn: Tensor = draw_exponential(*_next_keys(like.shape, like.device), like.shape, like.dtype)

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
+_GOLDEN = 0x9E37_79B9_7F4A_7C15
 
 
 class Purpose(IntEnum):
@@ -51,15 +52,15 @@ def derive_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
     """
     word = 0
     for part in (seed, int(purpose), index):
-        word = mix_word((word ^ (part & _WORD)) + 0x9E37_79B9_7F4A_7C15)
+        word = mix_word((word ^ (part & _WORD)) + _GOLDEN)
     return word
 
 
 def example_seeds(seed: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The seed of each example: (num, parts) whole numbers that say where it stands → (num,)."""
+    """The seed of each example: where it stands, (num, parts) int64, such as epoch and position → (num,) int64."""
     words = np.full(len(places), derive_seed(seed, Purpose.EXAMPLE), np.uint64)
     for column in places.T:
-        words = mix64((words ^ column.astype(np.uint64)) + np.uint64(0x9E37_79B9_7F4A_7C15))
+        words = mix64((words ^ column.astype(np.uint64)) + np.uint64(_GOLDEN))
     return words.view(np.int64)
 
 

@@ -93,7 +93,7 @@ def ratios(found: Found, *, beside: str = "fp32") -> dict[tuple[str, int], dict[
     """Speed by preset and size: how many times that of the way `beside` each other way is."""
     speeds: dict[tuple[str, int], dict[str, float]] = {}
     for one in found["speed"]:
-        if one["is_compiled"] is not False:  # what fell back to running uncompiled is no speed of compiled code
+        if one["is_compiled"] is not False:  # a run that fell back to uncompiled code does not count as compiled
             speeds.setdefault((one["preset"], one["size"]), {})[one["way"]] = one["examples_per_second"]
     return {
         key: {way: value / ways[beside] for way, value in ways.items() if way != beside}

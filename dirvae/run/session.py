@@ -15,7 +15,7 @@ from torch import nn
 from dirvae.run.config import RunConfig, read_config, write_config
 from dirvae.run.folder import CONFIG_NAME, TEACHER_NAME, write_json
 from dirvae.run.live_page import LivePage
-from dirvae.run.warm_start import forget_warm_start, read_warm_start, start_from
+from dirvae.run.warm_start import WarmStart, note_start, read_warm_start, start_from
 from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.tasks.data import TaskData, open_data
 from dirvae.training.checkpoint import CheckpointFolder
@@ -114,7 +114,7 @@ def train_run(
         evaluate: Evaluate | None = None
         if data.held_out is not None:
             is_mine = ranks.is_first
-            evaluate = config.task.make_evaluation(data, config.fit.seed) if is_mine else _nothing_to_tell
+            evaluate = config.task.make_evaluation(data, config.fit.seed) if is_mine else _evaluated_by_the_first
         trainer = Trainer(
             model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run, ranks=ranks
         )
@@ -128,11 +128,13 @@ def train_run(
         if resume and trainer.resume():
             say(f"{run}: {_continuing(trainer)}")
         else:
-            _prepare(model, config, data, run, say)
+            warm = _prepare(model, config, data, run, say)
+            ranks.by_first(partial(note_start, run, warm))
         ranks.by_first(partial(write_config, run, config))
         _describe(trainer, config, data, run, say)
         trainer.fit(should_stop=should_stop)
-        if num := data.batches.stats.substituted:
+        (num,) = ranks.sums([data.batches.stats.substituted])
+        if num:
             examples = "1 damaged example was" if num == 1 else f"{num:,} damaged examples were"
             say(f"{examples} replaced; see {run / 'quarantine.jsonl'}.")
         if trainer.stopped_early:
@@ -160,7 +162,7 @@ def _nothing(sentence: str) -> None:
     pass
 
 
-def _nothing_to_tell(model: Any) -> dict[str, Any]:
+def _evaluated_by_the_first(model: Any) -> dict[str, Any]:
     raise AssertionError("only the first rank evaluates")
 
 
@@ -182,16 +184,18 @@ def _early_stop(trainer: Trainer) -> str:
     )
 
 
-def _prepare(model: nn.Module, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:
-    """Give a new run its first weights, and note in its folder where they came from."""
-    forget_warm_start(run)
+def _prepare(
+    model: nn.Module, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]
+) -> WarmStart | None:
+    """Give a new run its first weights; where they came from, None where they are fresh."""
     if config.init_from is None:
-        return
+        return None
     holds_out = data.held_out is not None
-    warm, start = start_from(model, Path(config.init_from), run, data.training.source, holds_out=holds_out)
+    warm, start = start_from(model, Path(config.init_from), data.training.source, holds_out=holds_out)
     say(f"{run}: starting from the weights of {start.path}.")
     if (warning := warm.warning(config.task.plural)) is not None:
         warnings.warn(f"{warning}.", TrainingWarning, stacklevel=2)
+    return warm
 
 
 def _describe(trainer: Trainer, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]) -> None:

@@ -180,7 +180,7 @@ def _add_fit_flags(add: AddFlag, task: Task) -> None:
         type=off_at_zero,
         metavar="SHARE",
     )
-    add("--accumulate", "parts that each process computes its share of a batch in", type=int, metavar="NUM")
+    add("--accumulate", "parts in which each process computes its share of a batch", type=int, metavar="NUM")
     add("--clip", "largest norm of the gradients; 0 for none", type=off_at_zero, metavar="NORM")
     add(
         "--ema",

@@ -22,7 +22,7 @@ from dirvae.training.checkpoint import Checkpoint
 from dirvae.training.errors import ConfigError, TrainingWarning
 from dirvae.training.states import load_model_tensors
 
-__all__ = ["WarmStart", "forget_warm_start", "read_warm_start", "start_from"]
+__all__ = ["WarmStart", "note_start", "read_warm_start", "start_from"]
 
 WARM_START_NAME = "warm_start.json"
 WARM_START_VERSION = 1
@@ -50,10 +50,8 @@ class WarmStart:
         )
 
 
-def start_from(
-    model: nn.Module, origin: Path, run: Path, source: Any, *, holds_out: bool
-) -> tuple[WarmStart, Checkpoint]:
-    """Give `model` the best weights of the run `origin`, and note in the folder `run` where they came from.
+def start_from(model: nn.Module, origin: Path, source: Any, *, holds_out: bool) -> tuple[WarmStart, Checkpoint]:
+    """Give `model` the best weights of the run `origin`; `note_start` keeps in a run's folder where they came from.
 
     `source`: the examples that the new run trains on. `holds_out`: whether it holds others out. Raises
     `CheckpointError`.
@@ -62,9 +60,15 @@ def start_from(
     load_model_tensors(model, start.tensors(), origin=str(start.path))
     before = _origin_of(origin)
     is_new = _has_seen_only(start, source) and (before is None or before.is_held_out_new is True)
-    warm = WarmStart(str(origin), start.step, is_new if holds_out else None)
-    write_json(run / WARM_START_NAME, {"version": WARM_START_VERSION, **asdict(warm)})
-    return warm, start
+    return WarmStart(str(origin), start.step, is_new if holds_out else None), start
+
+
+def note_start(run: Path, warm: WarmStart | None) -> None:
+    """Note in the folder of a new run where its first weights came from; None for fresh ones."""
+    if warm is None:
+        (run / WARM_START_NAME).unlink(missing_ok=True)
+    else:
+        write_json(run / WARM_START_NAME, {"version": WARM_START_VERSION, **asdict(warm)})
 
 
 def read_warm_start(run: Path, config: RunConfig) -> WarmStart | None:
@@ -92,11 +96,6 @@ def read_warm_start(run: Path, config: RunConfig) -> WarmStart | None:
             stacklevel=2,
         )
     return WarmStart(config.init_from, None, None if config.data.held_out is None else False)
-
-
-def forget_warm_start(run: Path) -> None:
-    """Remove the note of an earlier start from the folder of a run that has no checkpoint yet."""
-    (run / WARM_START_NAME).unlink(missing_ok=True)
 
 
 def _origin_of(run: Path) -> WarmStart | None:

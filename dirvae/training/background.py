@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dirvae.training.checkpoint import CheckpointFolder
@@ -34,16 +33,13 @@ class BackgroundSaves:
         }
         self._saving = self._thread.submit(self._folder.save, step, **copies, **parts)
 
-    def finished(self, *, wait: bool) -> Path | None:
-        """The checkpoint that was saved since the last call; None if there is none, or it is not there yet.
+    def finish(self) -> Path | None:
+        """Wait for the save in progress: the folder of its checkpoint, or None without one.
 
         Raises what saving raised, once.
         """
-        saving = self._saving
-        if saving is None or not (wait or saving.done()):
-            return None
-        self._saving = None
-        return saving.result()
+        saving, self._saving = self._saving, None
+        return None if saving is None else saving.result()
 
     def close(self) -> None:
         """End the thread after the save in progress."""
@@ -52,5 +48,4 @@ class BackgroundSaves:
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies on the CPU, in memory that nothing else writes to."""
-    with torch.no_grad():
-        return {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
+    return {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}

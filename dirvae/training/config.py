@@ -28,9 +28,10 @@ class FitConfig(Settings):
     weights, such as 0.999, which is evaluated, sampled from and loaded in their place. After `patience` evaluations
     in a row that are not better than the best one, training ends. With `compile` the forward pass goes through
     `torch.compile`. With `checkpoint_activations` less memory is needed and more time: what a forward pass computes
-    is computed again for its gradients. With `save_in_background` training goes on while a copy is saved.
-    `tensorboard`: whether the metrics are written for TensorBoard as well. `seed` decides the order of the data and
-    all noise; the first weights are those of the model as it is given.
+    is computed again for its gradients. With `save_in_background` training goes on while a copy is saved, and
+    `after_checkpoint` is called at the next save. `tensorboard`: whether the metrics are written for TensorBoard as
+    well. `seed` decides the order of the data and all noise; the first weights are those of the model as it is
+    given.
     """
 
     steps: int | None = field(default=None, metadata=FREE)

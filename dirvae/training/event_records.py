@@ -69,7 +69,7 @@ def scalar(tag: str, value: float) -> bytes:
 
 
 def histogram(tag: str, values: ArrayLike) -> bytes | None:
-    """The distribution of finite numbers of any shape as a value of a summary; None if there is none."""
+    """A histogram of the finite numbers among `values`, of any shape, as a summary value; None without any."""
     numbers = np.asarray(values, np.float64).ravel()
     numbers = numbers[np.isfinite(numbers)]
     if not len(numbers):

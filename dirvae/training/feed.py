@@ -111,11 +111,6 @@ class Feed:
         """How many batches were taken since the run began: the number of the next one."""
         return self._number
 
-    @property
-    def noise_version(self) -> int:
-        """How the noise of this run is made, see `NOISE_VERSION`."""
-        return self._noise_version
-
     def take(self, step: int) -> FeedBatch:
         """The next batch, for the update `step`. Raises `TrainingError` if a whole epoch has no batch."""
         self._in_update = 0

@@ -34,15 +34,18 @@ __all__ = ["Gradients", "Latest", "Summed"]
 
 @dataclass(frozen=True)
 class Latest:
-    """The latest update: its step, the position in the data before it, and its batches."""
+    """The latest update: its step, the position in the data before it, and the keys of its batches.
+
+    Batches themselves are not kept: they would fill the device until the next ones come.
+    """
 
     step: int
     feed: dict[str, Any]
-    batches: list[FeedBatch]
+    keys_of_batches: list[Any]
 
     def keys(self) -> list[str]:
         """The keys of its examples on this process, as far as batches have keys."""
-        return [str(key) for batch in self.batches for key in getattr(batch.source, "keys", [])]
+        return [str(key) for keys in self.keys_of_batches if isinstance(keys, list) for key in keys]
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Gradients:
         """The gradients of the next update, `step`. Raises `StopNow` where a stop ends compiling before it."""
         before = self._feed.state_dict()
         batches = self._take(step)
-        self.latest = Latest(step, before, batches)
+        self.latest = Latest(step, before, [getattr(batch.source, "keys", None) for batch in batches])
         (num_examples,) = self._ranks.sums([sum(batch.num_examples for batch in batches)])
         self._updater.prepare()
         sums: dict[str, Tensor] = {}

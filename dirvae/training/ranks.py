@@ -25,6 +25,9 @@ from dirvae.training.signals import StopNow
 
 __all__ = ["ONE_RANK", "Ranks", "leave_processes", "lost_process_told", "ranks_of_environment"]
 
+PR_SET_PDEATHSIG = 1
+"""Of `prctl` in Linux: which signal a process gets when its parent ends."""
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -80,7 +83,7 @@ class Ranks:
         """Whether a flag of the host is True on some rank."""
         return flag if self.world_size == 1 else self.sums([int(flag)])[0] > 0
 
-    def of_first(self, value: Any) -> Any:
+    def _of_first(self, value: Any) -> Any:
         """The first rank's value, which must be JSON; what the other ranks give does not count."""
         if self.world_size == 1:
             return value
@@ -101,14 +104,14 @@ class Ranks:
         if self.world_size == 1:
             return make()
         if not self.is_first:
-            found = self.of_first(None)
+            found = self._of_first(None)
         else:
             try:
                 found = {"made": make()}
             except BaseException as error:
-                self.of_first({"error": type(error).__name__})
+                self._of_first({"error": type(error).__name__})
                 raise
-            self.of_first(found)
+            self._of_first(found)
         if found.get("error") == StopNow.__name__:
             raise StopNow
         if "error" in found:
@@ -129,7 +132,6 @@ class Ranks:
         return model.no_sync() if isinstance(model, nn.parallel.DistributedDataParallel) else nullcontext()
 
 
-PR_SET_PDEATHSIG = 1
 ONE_RANK = Ranks()
 """A process that trains alone."""
 

@@ -277,8 +277,7 @@ class Trainer:
         """Go back to the newest complete checkpoint in `out`; False if no checkpoint exists. Later metrics are removed.
 
         Raises `ConfigError` if a setting differs that may not change, or more steps are done than the config asks for,
-        `CheckpointError` if the model or optimiser
-        does not fit, and the data's own error for other data.
+        `CheckpointError` if the model or optimiser does not fit, and the data's own error for other data.
         """
         if self._checkpoints is None:
             raise ConfigError("there is no run folder to resume from; give the Trainer out=FOLDER.")
@@ -383,7 +382,7 @@ class Trainer:
         """Write a checkpoint, or begin to; why the one before, and this one, could not be written: all ranks know."""
         late = None
         try:
-            self._finish_save(wait=True)
+            self._finish_save()
         except SaveError as error:
             late = str(error)
         try:
@@ -399,9 +398,9 @@ class Trainer:
             self.best = best_before
         warnings.warn(f"{late} Training continues.", TrainingWarning, stacklevel=4)
 
-    def _finish_save(self, *, wait: bool) -> None:
+    def _finish_save(self) -> None:
         """Tell of a checkpoint that was written in the background. Raises `SaveError` if that failed."""
-        path = None if self._saves is None else self._saves.finished(wait=wait)
+        path = None if self._saves is None else self._saves.finish()
         if path is not None:
             self._tell(self._callbacks.after_checkpoint, path)
 
@@ -412,7 +411,7 @@ class Trainer:
 
         def settled() -> str | None:
             try:
-                self._finish_save(wait=True)
+                self._finish_save()
             except SaveError as error:
                 return str(error)
             return None

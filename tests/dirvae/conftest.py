@@ -9,6 +9,15 @@ import torch
 
 
 @pytest.fixture(scope="module")
+def one_torch_thread() -> Iterator[None]:
+    """Networks as small as those of tests are slower on several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
 def quick_reports() -> Iterator[None]:
     """One thread of torch, and no charts: they take longer than all the rest; tests of reports draw them."""
     before = torch.get_num_threads()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,7 @@ from dirvae.training import Callbacks, ConfigError, FitConfig, Moment, Trainer, 
 from dirvae.training.logging import read_metrics
 from tests.dirvae.test_trainer_options import Small, batches, loss
 
-
-@pytest.fixture(autouse=True)
-def _one_torch_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def make(out: Path | None = None, **given: Any) -> Trainer:

@@ -146,7 +146,7 @@ def scan_mp3(read: Read, size: int) -> Mp3Frames | None:
 
 
 def first_frame(read: Read, size: int) -> int | None:
-    """Where the first frame of an mp3 begins, behind tags and up to 64 KiB of anything else; None if there is none.
+    """The offset of the first frame of an mp3, after tags and up to 64 KiB of other bytes; None if no frame is found.
 
     A piece of a stream may begin in the middle of a frame. Frames count where `CHAIN` of them follow each other.
     """
