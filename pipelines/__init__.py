@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .sharding import ShardWriter, make_shards
     from .sources import Example, FolderSource, ShardSource, Source, hold_out, open_source
     from .sources.arrays.array_source import ArraySource
+    from .sources.label_tables import labels
+    from .storage.label_table import Label, LabelTable
     from .version import __version__ as __version__
 
 __all__ = [
@@ -38,6 +40,8 @@ __all__ = [
     "ExampleError",
     "FolderSource",
     "ImageIterator",
+    "Label",
+    "LabelTable",
     "MixedIterator",
     "PipelineError",
     "RepeatedEpoch",
@@ -52,6 +56,7 @@ __all__ = [
     "VideoIterator",
     "curve_start",
     "hold_out",
+    "labels",
     "make_shards",
     "mix",
     "open_source",
@@ -72,6 +77,8 @@ lazy_names(
         "ExampleError": ".errors",
         "FolderSource": ".sources",
         "ImageIterator": ".iterators.image",
+        "Label": ".storage.label_table",
+        "LabelTable": ".storage.label_table",
         "MixedIterator": ".iterators.mixture",
         "PipelineError": ".errors",
         "RepeatedEpoch": ".batching.framework_loaders",
@@ -86,6 +93,7 @@ lazy_names(
         "VideoIterator": ".iterators.video",
         "curve_start": ".decode.audio.curves",
         "hold_out": ".sources",
+        "labels": ".sources.label_tables",
         "make_shards": ".sharding",
         "mix": ".iterators.mixture",
         "open_source": ".sources",

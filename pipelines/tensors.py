@@ -24,6 +24,9 @@ class Movable(Protocol):
     @property
     def lengths(self) -> Any: ...
 
+    @property
+    def fields(self) -> Any: ...
+
     def replace(self, **changes: Any) -> Self: ...
 
 
@@ -55,7 +58,9 @@ def torch_resize(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
 def batch_to_device(
     batch: B, device: str | torch.device = "cpu", *, non_blocking: bool = True, pin_memory: bool = False
 ) -> B:
-    """The same batch with `data`, `mask` and `lengths` as tensors on a device; channels-last memory stays so.
+    """The same batch with `data`, `mask`, `lengths` and ragged fields as tensors on a device.
+
+    Channels-last memory stays so. Ragged fields are `Packed` and `Masks`; others stay as they are.
 
     Numbers become tensors, complex ones too; text, dates and records stay NumPy arrays. With `pin_memory` the copy goes
     through page-locked memory, so that it can overlap with computation. Raises `TypeError` for numbers that torch has
@@ -69,4 +74,5 @@ def batch_to_device(
             return array
         return (array.pin_memory() if pin_memory else array).to(device, non_blocking=non_blocking)
 
-    return batch.replace(data=move(batch.data), mask=move(batch.mask), lengths=move(batch.lengths))
+    fields = {name: field.map(move) if hasattr(field, "map") else field for name, field in batch.fields.items()}
+    return batch.replace(data=move(batch.data), mask=move(batch.mask), lengths=move(batch.lengths), fields=fields)

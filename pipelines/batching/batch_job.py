@@ -18,7 +18,7 @@ from ..order.randomness import Place, Purpose, derive_key
 from ..sources.located import READ_CLOCK
 from ..sources.source import Example, Source
 from .batch import Batch
-from .fields import gather_field, parse_field
+from .fields import FieldReader, gather_field
 from .stats import Counters
 
 __all__ = ["BatchJob", "ExampleSpec", "Slots", "Transform"]
@@ -237,8 +237,10 @@ class BatchJob:
                 self._arrays[slot] = array if transform is None else _transformed(transform, array, place, example)
             self._details[slot] = details
             self._keys[slot], self._indices[slot] = details.key or example.key, example.index
-            for name, values in self._fields.items():
-                values[slot] = details.fields[name] if name in details.fields else parse_field(name, example)
+            if self._fields:
+                reader = FieldReader(example)
+                for name, values in self._fields.items():
+                    values[slot] = details.fields[name] if name in details.fields else reader.value(name)
         except ExampleError as error:
             explained = spec.source.explain(error)
             if explained is error:

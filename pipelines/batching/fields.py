@@ -3,57 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..boxes import Packed, is_record
 from ..sources.source import Example
 from ..storage.json_text import parse_json
 from ..storage.media_types import media_suffix
 from ..storage.npy import load_npy
+from .record_fields import RECORD_FIELDS
 
-__all__ = ["Packed", "absent_fields", "gather_field", "parse_field"]
+__all__ = ["FieldReader", "Packed", "absent_fields", "gather_field"]
 
 
-@dataclass(frozen=True, eq=False)
-class Packed:
-    """Arrays of different lengths in one: example i is `values[offsets[i] : offsets[i + 1]]`.
+class FieldReader:
+    """The fields of one example, by name; its annotations are parsed once, however many fields they become.
 
-    values: (sum of lengths, ...) · offsets: (batch + 1,) int64
+    A name is the suffix of a member: json → an object; cls → an int of 64 bits; txt → str; npy → an array; anything
+    else → bytes. The names of `RECORD_FIELDS`, where there is no member of that name, come from the annotations in the
+    member `json`. None where an example has no such field.
     """
 
-    values: NDArray[Any]
-    offsets: NDArray[np.int64]
+    def __init__(self, example: Example) -> None:
+        self._example = example
+        self._json: Any = _NOT_READ
 
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
+    def value(self, name: str) -> Any:
+        """One field. Raises `ExampleError` for a member that cannot be read."""
+        fields = self._example.fields
+        try:
+            if name == "json":
+                return self._parsed()
+            content = fields.get(name)
+            if content is not None:
+                return _parser(name)(content)
+            return self._of_record(name) if name in RECORD_FIELDS else None
+        except Exception as error:  # NumPy evaluates an array's header as Python, and raises whatever that provokes
+            member = "json" if name in RECORD_FIELDS and name not in fields else name
+            raise self._example.error(f"its field {member!r} is damaged ({error})") from error
 
-    def __getitem__(self, index: int) -> NDArray[Any]:
-        return self.values[self.offsets[index] : self.offsets[index + 1]]
+    def _parsed(self) -> Any:
+        if self._json is _NOT_READ:
+            content = self._example.fields.get("json")
+            self._json = None if content is None else parse_json(content)
+        return self._json
 
-
-def parse_field(name: str, example: Example) -> Any:
-    """The member `name` (a suffix, such as "json") of an example, None where it has none.
-
-    json → an object; cls → an int of 64 bits; txt → str; npy → an array; anything else → bytes. Raises
-    `ExampleError` for a member that cannot be read.
-    """
-    try:
-        content = example.fields.get(name)
-        return None if content is None else _parser(name)(content)
-    except Exception as error:  # NumPy evaluates an array's header as Python, and raises whatever that provokes
-        raise example.error(f"its field {name!r} is damaged ({error})") from error
+    def _of_record(self, name: str) -> Any:
+        record = self._parsed()
+        return RECORD_FIELDS[name].read(record) if is_record(record) else None
 
 
 def gather_field(name: str, values: list[Any]) -> Any:
-    """What `parse_field` gave for the examples of a batch, as one thing.
+    """What `FieldReader` gave for the examples of a batch, as one thing.
 
     arrays (npy) → one array (batch, ...) where the shapes agree, `Packed` where only the first axis differs;
-    cls → (batch,) int64; anything else, and where an example has no such member, the list as it is, with None in
-    its place.
+    cls → (batch,) int64; boxes, classes, crowd, keypoints → `Packed`, masks → `Masks`, with no objects for an example
+    without annotations; anything else, and where an example has no such member, the list as it is, with None in its
+    place.
     """
+    if name in RECORD_FIELDS and not any(isinstance(value, bytes) for value in values):
+        return RECORD_FIELDS[name].gather(values)
     if all(isinstance(value, np.ndarray) for value in values):
         return _stack(values)
     if _parser(name) is _parse_cls and all(value is not None for value in values):
@@ -68,6 +79,9 @@ def absent_fields(fields: Mapping[str, Any]) -> list[str]:
         for name, values in fields.items()
         if isinstance(values, list) and all(value is None for value in values)
     ]
+
+
+_NOT_READ = object()
 
 
 def _parser(name: str) -> Callable[[bytes], Any]:
@@ -100,6 +114,5 @@ def _stack(arrays: list[NDArray[Any]]) -> Any:
     if len({(array.shape, array.dtype) for array in arrays}) == 1:
         return np.stack(arrays)
     if len({(array.shape[1:], array.dtype) for array in arrays if array.ndim}) == 1 and all(a.ndim for a in arrays):
-        offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int64)
-        return Packed(np.concatenate(arrays), offsets)
+        return Packed.of(arrays)
     return arrays

@@ -106,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--shard-examples", type=int, metavar="NUM", help="most source files in a shard (default: 10000)")
     add("--workers", type=int, metavar="NUM", help="processes (default: one per core; 0: none but this one)")
     add("--classes", action="store_true", help="number the sub-folders: the field cls, and classes.json")
+    add("--labels", metavar="TABLE", help="CSV or JSON Lines: the row of each file goes into its field json")
+    add("--label-key", metavar="COLUMN", help="column of the table that names the files (default: file_name)")
     add("--decode", action="store_true", help="decode every file whole, to find damaged ones")
     add("--strict", action="store_true", help="any file that cannot be packed is an error")
     add(

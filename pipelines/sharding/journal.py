@@ -9,6 +9,7 @@ from typing import Any
 from ..order.curve_rates import rates_from_json, rates_to_json
 from ..storage.json_text import parse_json
 from ..storage.walk import Failure
+from .findings import Findings
 from .plan import PlannedShard
 from .settings import PackSettings
 from .shard_file import ShardSummary
@@ -29,6 +30,7 @@ def journal_line(result: ShardResult) -> bytes:
         "failures": result.failures,
         "parts": result.pieces,
         "curve_rates": rates_to_json(result.curve_rates),
+        **result.findings.to_json(),
     }
     return json.dumps(record).encode("ascii") + b"\n"
 
@@ -44,7 +46,8 @@ def read_journal_line(
         digests = {name: record.get(name, "") for name in ("index_hash", "frames_hash")}
         summary = ShardSummary(**record["summary"], **digests)
         rates = rates_from_json(record.get("curve_rates", {}))
-        result = ShardResult(shard.number, summary, failures, tuple(record.get("parts", ())), rates)
+        pieces, findings = tuple(record.get("parts", ())), Findings.of_json(record)
+        result = ShardResult(shard.number, summary, failures, pieces, rates, findings)
         return result if _is_of(result, shard, settings) else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from ..storage.frame_table import FrameTable
 from ..storage.index import Record
 from ..storage.listing import SourceFile
+from .findings import Findings
 from .source_reader import SourceReader
 
 __all__ = ["MediaSettings", "NamesFunctions", "Prepared", "example_key", "file_key"]
@@ -31,7 +32,8 @@ class Prepared:
 
     The columns of `record` that say where the example lies are filled in when it is written. `piece` numbers the
     examples that one file is cut into from 0; None where a file is one example. `table` has the frames of a video;
-    `curve_rates` the rows per second of the fields that were computed.
+    `curve_rates` the rows per second of the fields that were computed; `findings` what there is to say of its
+    annotations.
     """
 
     media: bytes | Iterable[bytes]
@@ -42,6 +44,7 @@ class Prepared:
     piece: int | None = None
     table: FrameTable | None = None
     curve_rates: Mapping[str, Fraction] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
 
 
 class MediaSettings(Protocol):

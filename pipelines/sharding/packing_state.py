@@ -21,7 +21,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain, islice
@@ -34,9 +34,12 @@ from ..storage.durable_files import fsync_folder
 from ..storage.frame_table import FRAME_DTYPE, frames_path
 from ..storage.index import INDEX_DTYPE, index_digest, index_path, load_index
 from ..storage.json_text import parse_json
+from ..storage.label_table import LABELS_NAME, LabelTable
 from ..storage.locked_folder import hold_folder
 from ..storage.manifest import MANIFEST_NAME, NAMES_NAME, Manifest
 from ..storage.plain_files import MOST_TEXT_BYTES, create_plain, map_plain, open_plain, read_plain, refuse_link
+from .attached_records import AttachedRecords, attach_records
+from .attachments import Attachments
 from .classes import CLASSES_NAME, known_classes
 from .journal import journal_line, read_journal_line
 from .packing import file_key
@@ -233,10 +236,17 @@ class PackingState:
         """Write the names, after the first `kept` of the old, the classes, the manifest; clear the rest away."""
         self._write_names(kept, new_names)
         self._write_classes(manifest)
+        self._write_labels(manifest)
         _write(self._folder / MANIFEST_NAME, [manifest.to_json().rstrip("\n")])
         (self._folder / MANIFEST_NAME).replace(self.out / MANIFEST_NAME)
         fsync_folder(self.out)
         _remove_tree(self._folder)
+
+    def attach_records(
+        self, attachments: Attachments, files: Sequence[str], known_classes: Mapping[int, int], *, noun: str
+    ) -> AttachedRecords:
+        """What annotations and tables say of these files; made once for the run in progress."""
+        return attach_records(self._folder, attachments, files, known_classes, noun=noun)
 
     def _write_names(self, kept: int, new_names: Iterable[tuple[str, str]] = ()) -> None:
         with contextlib.ExitStack() as stack:
@@ -248,15 +258,24 @@ class PackingState:
             _write(self._folder / NAMES_NAME, chain(old, new))
         (self._folder / NAMES_NAME).replace(self.out / NAMES_NAME)
 
-    def lacks_classes(self, manifest: Manifest) -> bool:
-        """Whether the classes of a finished set are not where readers look for them."""
-        return bool(known_classes(manifest.settings)) and not (self.out / CLASSES_NAME).exists()
+    def lacks_tables(self, manifest: Manifest) -> bool:
+        """Whether the classes or labels of a finished set are not where readers look for them."""
+        has_classes, has_labels = bool(known_classes(manifest.settings)), manifest.labels is not None
+        return (has_classes and not (self.out / CLASSES_NAME).exists()) or (
+            has_labels and not (self.out / LABELS_NAME).exists()
+        )
 
     def _write_classes(self, manifest: Manifest) -> None:
         """A copy of the manifest's classes for readers; a set without any leaves such a file alone."""
         if classes := known_classes(manifest.settings):
             _write(self._folder / CLASSES_NAME, [json.dumps(classes, ensure_ascii=False, indent=1)])
             (self._folder / CLASSES_NAME).replace(self.out / CLASSES_NAME)
+
+    def _write_labels(self, manifest: Manifest) -> None:
+        """A copy of the manifest's labels for readers."""
+        if manifest.labels is not None:
+            _write(self._folder / LABELS_NAME, [manifest.labels.text()])
+            (self._folder / LABELS_NAME).replace(self.out / LABELS_NAME)
 
     def strays(self) -> list[Path]:
         """Files in the folder that are named like the shards of a modality."""
@@ -266,7 +285,7 @@ class PackingState:
 
     def discard_unfinished(self, manifest: Manifest) -> None:
         """Forget a run in progress, and remove its shards, names and classes; those of the manifest stay."""
-        if self._folder.exists() or self.lacks_classes(manifest):
+        if self._folder.exists() or self.lacks_tables(manifest):
             self._folder.mkdir(exist_ok=True)
             keep = {self.out / name for name in manifest.shards.name}
             keep |= {path(tar) for tar in keep for path in (index_path, frames_path)}
@@ -275,15 +294,19 @@ class PackingState:
                     stray.unlink()
             self._write_names(manifest.examples)
             self._write_classes(manifest)
+            self._write_labels(manifest)
             _remove_tree(self._folder)
 
     def wipe(self) -> None:
         """Remove the whole set, finished or not: the manifest first, so that no half of it passes for a set.
 
-        Its copy of the classes goes before that, because only the manifest says whose it is.
+        Its copies of classes and labels go before that, because only the manifest says whose the classes are.
         """
         if self._has_classes():
             (self.out / CLASSES_NAME).unlink(missing_ok=True)
+        with contextlib.suppress(ShardError, OSError):  # others may have a file of this name
+            LabelTable.load(self.out)
+            (self.out / LABELS_NAME).unlink(missing_ok=True)
         (self.out / MANIFEST_NAME).unlink(missing_ok=True)
         (self.out / NAMES_NAME).unlink(missing_ok=True)
         _remove_tree(self._folder)

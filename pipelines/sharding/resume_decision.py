@@ -29,6 +29,8 @@ from .wording import counted, printable
 
 __all__ = ["Decision", "complete_manifest", "decide"]
 
+ATTACHED = ("annotations", "labels")
+"""Settings that may change where files are added: what annotations say of files that are packed stays as it is."""
 AGAIN = "make all shards again with --overwrite"
 
 
@@ -50,7 +52,7 @@ def complete_manifest(out: Path, listing: Listing, settings: PackSettings) -> Ma
     manifest = state.manifest()
     if manifest is None or state.has_unfinished() or not _is_same(manifest, listing, settings):
         return None
-    if state.lacks_classes(manifest):
+    if state.lacks_tables(manifest):
         return None
     state.check_present(manifest)
     return manifest
@@ -98,7 +100,8 @@ def _plan_of_addition(
     out = state.out
     if manifest.modality != settings.modality:
         raise ShardingError(f"{out}: holds shards of {manifest.modality}. Name another folder with --out.")
-    if differences := settings.differences(manifest.settings):
+    ignored = ATTACHED if append else ()
+    if differences := settings.differences(manifest.settings, ignored=ignored):
         raise ShardingError(
             f"{out}: was packed with other settings ({', '.join(differences)}). Use those, or {AGAIN}."
         )

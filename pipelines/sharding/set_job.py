@@ -11,10 +11,14 @@ from typing import TextIO
 from ..errors import ShardingError
 from ..modality import find_modality
 from ..order.curve_rates import joined_rates
+from ..storage.label_table import LabelTable
 from ..storage.listing import Listing
 from ..storage.manifest import Manifest, ShardColumns
 from ..storage.walk import Failure
+from .attached_records import AttachedRecords
 from .engines import make_engine
+from .findings import Findings, joined_findings
+from .label_counting import class_labels, joined_labels
 from .packing import example_key
 from .packing_state import PackingState, hold_folder_of_shards
 from .plan import Plan
@@ -78,6 +82,7 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
                     gone = counted(decision.gone, f"packed {find_modality(found.modality).noun}")
                     notes = (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
                 job = _Job(found.source, state, found.listing, decision)
+                notes += job.attach(strict=manner.strict)
                 new_shards = job.pack(manner.workers, manner.stream)
                 manifest = job.finish(strict=manner.strict)
         except OSError as error:
@@ -89,6 +94,7 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
     if manner.strict and failures:
         raise strict_error(failures)
     media = find_modality(found.modality)
+    notes = (*manifest.remarks, *notes)
     notes += tuple(
         f"{name}: {joined([f'{float(rate):g}' for rate in rates], 'and')} rows per second; iterators take one rate: "
         f"give all {media.plural} one {media.rate_setting}."
@@ -116,19 +122,39 @@ class _Job:
     def __init__(self, source: Path, state: PackingState, listing: Listing, decision: Decision) -> None:
         self._source, self._state, self._listing = source, state, listing
         self._plan, self._base = decision.plan, decision.base
+        self._records: AttachedRecords | None = None
         self._results: dict[int, ShardResult] = {}
+
+    def attach(self, *, strict: bool) -> tuple[str, ...]:
+        """Read annotations and tables, if there are any; returns sentences on what is worth knowing.
+
+        With `strict`, raises `PackingStoppedError` where something is wrong with them.
+        """
+        if self._plan is None or not self._plan.settings.attachments:
+            return ()
+        known = {} if self._base is None or self._base.labels is None else self._base.labels
+        self._records = self._state.attach_records(
+            self._plan.settings.attachments,
+            [planned.file.path for planned in self._plan.files],
+            {label.id: label.number for label in known},
+            noun=find_modality(self._plan.settings.modality).noun,
+        )
+        if strict and self._records.faults:
+            raise annotations_error(self._records.faults)
+        return self._records.notes
 
     def pack(self, workers: int, stream: TextIO | None) -> int:
         """Make the shards that are not finished; returns how many that were."""
         if self._plan is None:
             return 0
+        store = None if self._records is None else self._records.store
         self._results = self._state.finished(self._plan)
         missing = [shard for shard in self._plan.shards if shard.number not in self._results]
         total, settings = len(self._plan.files), self._plan.settings
         counts = {shard.number: len(shard.files) for shard in missing}
         done, noun = total - sum(counts.values()), find_modality(settings.modality).plural
         with self._state.scratch() as scratch, Progress(total, done, stream=stream, noun=noun) as progress:
-            tasks = [ShardTask(shard, self._source, scratch, settings) for shard in missing]
+            tasks = [ShardTask(shard, self._source, scratch, settings, store) for shard in missing]
             for result in make_engine(workers).run(tasks, progress.on_file):
                 self._state.publish(result, scratch)
                 self._results[result.number] = result
@@ -144,7 +170,10 @@ class _Job:
         failures = tuple(sorted([*self._listing.failures, *found]))
         if strict and failures:
             raise strict_error(failures)
-        manifest = self._manifest(self._plan, failures)
+        findings = joined_findings(result.findings for _, result in sorted(self._results.items()))
+        if strict and findings.remarks:
+            raise annotations_error(tuple(remark.sentence() for remark in findings.remarks))
+        manifest = self._manifest(self._plan, failures, findings)
         if not manifest.examples:
             self._state.wipe()
             noun = find_modality(self._plan.settings.modality).noun
@@ -169,7 +198,24 @@ class _Job:
                 elif path not in unpacked:
                     yield planned.key, path
 
-    def _manifest(self, plan: Plan, failures: tuple[Failure, ...]) -> Manifest:
+    def _labels(self, plan: Plan, found: Findings) -> LabelTable | None:
+        """What labels mean: categories of objects, or else sub-folders."""
+        known = None if self._base is None else self._base.labels
+        defined = () if self._records is None else self._records.labels
+        if defined or found.labels or not plan.classes:
+            return joined_labels(known, defined, found.labels)
+        return class_labels(known, plan.classes, self._class_numbers(plan))
+
+    def _class_numbers(self, plan: Plan) -> Iterator[int | None]:
+        """The class of every new example."""
+        for shard in plan.shards:
+            result = self._results[shard.number]
+            unpacked = {failure.path for failure in result.failures}
+            for number, planned in enumerate(shard.files):
+                num = result.pieces[number] if plan.settings.media.cuts else planned.file.path not in unpacked
+                yield from [planned.label] * int(num)
+
+    def _manifest(self, plan: Plan, failures: tuple[Failure, ...], findings: Findings) -> Manifest:
         old = self._base.shards if self._base else ShardColumns()
         made = [result.summary for _, result in sorted(self._results.items()) if result.summary.examples]
         columns = ShardColumns(
@@ -189,7 +235,15 @@ class _Job:
             settings={**plan.settings.describe(), **classes},
             curve_rates=joined_rates([*kept, *(result.curve_rates for result in self._results.values())]),
             failures=[{"path": failure.path, "reason": failure.reason} for failure in failures],
+            labels=self._labels(plan, findings),
+            remarks=self._remarks(findings),
         )
+
+    def _remarks(self, findings: Findings) -> list[str]:
+        """Sentences on what is odd about annotations: of the set that stays, of the files of them, of what was packed."""
+        found = [] if self._base is None else list(self._base.remarks)
+        found += () if self._records is None else self._records.faults
+        return list(dict.fromkeys([*found, *(remark.sentence() for remark in findings.remarks)]))
 
 
 def _make_folder(out: Path) -> None:
@@ -197,6 +251,11 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ShardingError(f"{out}: cannot be made ({error.strerror}). Name another folder with --out.") from error
+
+
+def annotations_error(sentences: tuple[str, ...]) -> PackingStoppedError:
+    """What strict runs end with where something is wrong with annotations or a table."""
+    return PackingStoppedError("\n  ".join(("Repair this, or continue without --strict:", *sentences)))
 
 
 def strict_error(failures: tuple[Failure, ...]) -> PackingStoppedError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -10,6 +11,7 @@ from typing import Any, Literal, TypedDict
 from ..errors import SourceError
 from ..modality import Modality, find_modality, packed_modalities
 from ..order.checked_numbers import flag, whole_number
+from .attachments import Attachments
 from .features import Features
 from .packing import MediaSettings
 from .wording import joined, plurals
@@ -27,6 +29,10 @@ class PackOptions(TypedDict, total=False):
     shard_bytes: int | None
     shard_examples: int
     classes: bool
+    annotations: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+    annotation_frame: Literal["auto", "stored", "upright"]
+    labels: str | os.PathLike[str] | None
+    label_key: str | None
     decode: bool
     resize: int | None
     quality: int | None
@@ -57,6 +63,9 @@ class PackSettings:
                     between 16 and 256 MiB.
     shard_examples  most source files in a shard.
     classes         number the sub-folders of the source, and give each example the number as its field `cls`.
+    annotations     COCO files, of images: what they say of a file goes into its field `json`; see `Attachments`.
+    labels          a table, CSV or JSON Lines: the row of a file goes into its field `json`.
+    label_key       its column with the names of files; None: "file_name".
     """
 
     media: MediaSettings = field(default_factory=_default_media)
@@ -64,6 +73,10 @@ class PackSettings:
     shard_bytes: int | None = None
     shard_examples: int = 10_000
     classes: bool = False
+    annotations: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
+    labels: str | os.PathLike[str] | None = None
+    label_key: str | None = None
+    attachments: Attachments = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, least in (("shard_bytes", 1), ("shard_examples", 1), ("shuffle", None)):
@@ -71,6 +84,8 @@ class PackSettings:
             if value is not None or name == "shard_examples":
                 object.__setattr__(self, name, whole_number(name, value, least=least))
         object.__setattr__(self, "classes", flag("classes", self.classes))
+        attachments = Attachments.of(self.annotations, self.labels, self.label_key)
+        object.__setattr__(self, "attachments", attachments)
 
     @property
     def modality(self) -> str:
@@ -80,16 +95,17 @@ class PackSettings:
     def describe(self) -> dict[str, Any]:
         """The settings as they stand in the manifest, without the numbers of the classes."""
         common = {name: getattr(self, name) for name in ("shuffle", "shard_bytes", "shard_examples")}
-        return {**common, **self.media.describe(), **({"classes": True} if self.classes else {})}
+        classes = {"classes": True} if self.classes else {}
+        return {**common, **self.media.describe(), **classes, **self.attachments.describe()}
 
-    def differences(self, other: dict[str, Any]) -> list[str]:
-        """How other settings, as a manifest gives them, differ: "resize was 256 and is None"."""
+    def differences(self, other: dict[str, Any], *, ignored: Collection[str] = ()) -> list[str]:
+        """How other settings, as a manifest gives them, differ: "resize was 256 and is None"; `ignored` ones do not."""
         ours = {**self.describe(), "classes": self.classes}
         theirs = {**other, "classes": bool(other.get("classes"))}
         return [
             f"{name} was {theirs.get(name)} and is {ours.get(name)}"
             for name in {**ours, **theirs}
-            if theirs.get(name) != ours.get(name)
+            if theirs.get(name) != ours.get(name) and name not in ignored
         ]
 
 
@@ -140,7 +156,12 @@ def _all_said(refusals: Mapping[str, str]) -> str:
 
 def check_options(modalities: Collection[str], options: Mapping[str, Any], source: Path) -> None:
     """Raise `SourceError` for a setting that was given and that no modality to be packed reads, or each in its way."""
-    asked = [name for name, value in options.items() if value not in (None, False)]
+    asked = [name for name, value in options.items() if value not in (None, False, (), [])]
+    if "annotations" in asked and "image" not in modalities:
+        raise SourceError(
+            f"{source}: annotations is a setting for images, and none are packed. Leave it out; labels takes a table "
+            "for files of any kind."
+        )
     for name in asked:
         having = [one for one in packed_modalities() if name in options_of(one.name)]
         packed = [one for one in having if one.name in modalities]

@@ -6,34 +6,44 @@ anything wrong with the disk, or a source that changes meanwhile, stops the run.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 from ..order.curve_rates import CurveRates, joined_rates
+from ..storage.json_text import parse_json
 from ..storage.walk import Failure
+from .attached_records import open_store
+from .findings import Findings, Remark, joined_findings
 from .packing import example_key
 from .plan import PlannedFile, PlannedShard
 from .settings import PackSettings
 from .shard_file import ShardFile, ShardSummary, encode_example
 from .source_reader import PackingStoppedError, SourceReader, UnpackableError
+from .wording import printable
 from .writer import shard_name
 
 __all__ = ["ShardResult", "ShardTask", "pack_shard"]
+
+NO_OBJECT = "the .json file beside a file is not an object, so that annotations or a table cannot be added to it"
+IN_BOTH = "the .json file beside a file has a value that annotations or a table have too; its own is kept"
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
     """A planned shard, where its files are, and where it is to be written, complete with its index.
 
-    `crashed` has the numbers in the shard of files whose reader ends its process, each with how it ended.
+    `records` is the store of what annotations and tables say of the files, None without. `crashed` has the numbers in
+    the shard of files whose reader ends its process, each with how it ended.
     """
 
     shard: PlannedShard
     source: Path
     target: Path
     settings: PackSettings
+    records: Path | None = None
     crashed: dict[int, str] = field(default_factory=dict)
 
     def without(self, number: int, reason: str) -> ShardTask:
@@ -46,7 +56,7 @@ class ShardResult:
     """A shard in `ShardTask.target`, or none there if `summary.examples` is 0; and what was left out.
 
     `pieces` says for each file of the shard how many examples it became; empty where files are not cut.
-    `curve_rates` are those of the fields that were computed.
+    `curve_rates` are those of the fields that were computed; `findings` what there is to say of annotations.
     """
 
     number: int
@@ -54,6 +64,7 @@ class ShardResult:
     failures: tuple[Failure, ...]
     pieces: tuple[int, ...] = ()
     curve_rates: CurveRates = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
 
 
 def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
@@ -67,6 +78,7 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
     failures: list[Failure] = []
     pieces: list[int] = []
     rates: list[CurveRates] = []
+    findings: list[Findings] = []
     try:
         shard = ShardFile(task.target / name)
         try:
@@ -77,14 +89,16 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
                     if number in task.crashed:
                         raise UnpackableError(task.crashed[number])
                     with shard.all_or_none():
-                        found = _add(shard, planned, task)
+                        found, said = _add(shard, planned, task)
                     rates.append(found)
+                    findings.append(said)
                 except UnpackableError as error:
                     failures.append(Failure(planned.file.path, str(error)))
                 pieces.append(shard.examples - before)
             counts = tuple(pieces) if settings.media.cuts else ()
             if shard.examples:
-                return ShardResult(shard_number, shard.finish(), tuple(failures), counts, joined_rates(rates))
+                joined = joined_rates(rates), joined_findings(findings)
+                return ShardResult(shard_number, shard.finish(), tuple(failures), counts, *joined)
             shard.abort()
             return ShardResult(shard_number, ShardSummary(name, 0, 0, ""), tuple(failures), counts)
         except BaseException:
@@ -97,15 +111,17 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
         ) from error
 
 
-def _add(shard: ShardFile, planned: PlannedFile, task: ShardTask) -> CurveRates:
-    """All examples of one file, which stay in the shard unless an exception leaves; the rates of computed fields."""
+def _add(shard: ShardFile, planned: PlannedFile, task: ShardTask) -> tuple[CurveRates, Findings]:
+    """All examples of one file, which stay in the shard unless an exception leaves; what there is to say of them."""
     file, rates = planned.file, dict[str, tuple[Fraction, ...]]()
     fields = {suffix.lower(): _read(task.source, f"{file.stem}.{suffix}", size) for suffix, size in file.sidecars}
     if planned.label is not None:
         fields["cls"] = b"%d" % planned.label
+    said = [_add_record(fields, task.records, file.path)] if task.records else []
     with SourceReader(task.source, file.path, file.size) as reader:
         for made in task.settings.media.prepare(reader, file.suffix, fields):
             rates.update({name: (rate,) for name, rate in made.curve_rates.items()})
+            said.append(made.findings)
             shard.add(
                 encode_example(
                     example_key(planned.key, made.piece),
@@ -117,7 +133,27 @@ def _add(shard: ShardFile, planned: PlannedFile, task: ShardTask) -> CurveRates:
                     table=made.table,
                 )
             )
-    return rates
+    return rates, joined_findings(said)
+
+
+def _add_record(fields: dict[str, bytes], store: Path, path: str) -> Findings:
+    """Put what annotations and tables say of a file into its field `json`; what the file says itself stays as it is."""
+    record = open_store(store).record(path)
+    if record is None:
+        return Findings()
+    remarks: tuple[Remark, ...] = ()
+    if (own := fields.get("json")) is not None:
+        try:
+            known = parse_json(own)
+        except ValueError:
+            known = None
+        if not isinstance(known, dict):
+            return Findings(remarks=(Remark(NO_OBJECT, 1, printable(path)),))
+        if both := sorted(known.keys() & record.keys()):
+            remarks = (Remark(IN_BOTH, 1, f"{printable(path)}: {printable(both[0])}"),)
+        record = {**record, **known}
+    fields["json"] = json.dumps(record, separators=(",", ":")).encode("ascii")
+    return Findings(remarks=remarks)
 
 
 def _read(source: Path, path: str, size: int) -> bytes:

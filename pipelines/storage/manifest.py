@@ -10,7 +10,8 @@ Columnar, so that it stays small at 10⁵ shards:
 The names file holds one JSON array per line, `["key", "original/path.jpg"]`, example by example in shard order.
 `index_hash` has the digest of each shard's index, empty for shards that were packed before there were any;
 `frames_hash`, of videos, that of its frame table. `curve_rates` has the rows per second of fields that were computed in
-packing, {"f0.npy": ["250"]}; it is absent where there are none.
+packing, {"f0.npy": ["250"]}; it is absent where there are none. So are `labels`, the entries of `labels.json`, and
+`remarks`, sentences on what was odd about annotations and tables.
 Shards that are appended never change what is before them, so `data_hash` is a chain over the shards:
 h₀ = "", hₖ = SHA-256(hₖ₋₁ ‖ sha256ₖ ‖ examplesₖ), cut to 128 bits.
 """
@@ -30,6 +31,7 @@ from typing import Any
 from ..errors import ShardError
 from ..order.curve_rates import CurveRates, exact_rate, joined_rates, rates_from_json, rates_to_json
 from .json_text import parse_json
+from .label_table import LabelTable
 from .plain_files import MOST_TEXT_BYTES, read_plain
 
 __all__ = [
@@ -76,7 +78,8 @@ class ShardColumns:
 class Manifest:
     """What a folder of shards holds. `listing` is the fingerprint of what was packed, `settings` how.
 
-    `curve_rates` are those of the fields that were computed in packing.
+    `curve_rates` are those of the fields that were computed in packing. `labels` say what labels mean and how many
+    there are, None where there are none; `remarks` what was odd about annotations.
     """
 
     modality: str
@@ -85,6 +88,8 @@ class Manifest:
     settings: dict[str, Any] = field(default_factory=dict)
     failures: list[dict[str, str]] = field(default_factory=list)
     curve_rates: CurveRates = field(default_factory=dict)
+    labels: LabelTable | None = None
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def examples(self) -> int:
@@ -119,6 +124,8 @@ class Manifest:
             "listing": self.listing,
             "settings": self.settings,
             **({"curve_rates": rates_to_json(self.curve_rates)} if self.curve_rates else {}),
+            **({} if self.labels is None else {"labels": self.labels.to_json()}),
+            **({"remarks": self.remarks} if self.remarks else {}),
             "failures": self.failures,
         }
         return json.dumps({**head, **body}, ensure_ascii=False, separators=(",", ":")) + "\n"
@@ -164,6 +171,8 @@ class Manifest:
                 settings=dict(content["settings"]),
                 failures=list(content["failures"]),
                 curve_rates=rates_from_json(content.get("curve_rates", {})),
+                labels=LabelTable.of_json(content["labels"]) if "labels" in content else None,
+                remarks=list(content.get("remarks", ())),
             )
             _check(manifest, content)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -211,6 +220,8 @@ def _check(manifest: Manifest, content: dict[str, Any]) -> None:
         raise ValueError("it names a shard twice")
     if not isinstance(manifest.modality, str) or not isinstance(manifest.listing, str):
         raise ValueError("its modality or listing is not a text")
+    if not all(isinstance(remark, str) for remark in manifest.remarks):
+        raise ValueError("a remark is not a text")
     if not all(_is_failure(failure) for failure in manifest.failures):
         raise ValueError("a failure is not a path with a reason")
     if type(content["examples"]) is not int or content["examples"] != manifest.examples:

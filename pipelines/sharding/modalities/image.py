@@ -30,6 +30,8 @@ from ...storage.listing import SourceFile
 from ..packing import Prepared
 from ..shard_file import NO_FIELDS
 from ..source_reader import SourceReader, UnpackableError
+from ..wording import printable
+from .annotated_picture import Frame, annotated_fields, checked_frame
 
 __all__ = ["ImageSettings", "prepare_image"]
 
@@ -48,6 +50,9 @@ class ImageSettings:
     resize      shorter side in pixels of the JPEGs to make; None: pack the files as they are.
     quality     JPEG quality from 1 to 95 with `resize`; None without.
     max_pixels  larger images are refused; None: twice PIL.Image.MAX_IMAGE_PIXELS, which is 178,956,970.
+    annotation_frame   which pixels boxes, polygons, keypoints and masks count: "stored" ones of the file, "upright" ones
+                after its EXIF orientation; "auto": those that the annotated width and height fit, stored ones where
+                both do. What is packed is upright, and follows `resize`.
     """
 
     modality: ClassVar[str] = "image"
@@ -57,8 +62,10 @@ class ImageSettings:
     resize: int | None = None
     quality: int | None = field(default=None, metadata={"means": "a JPEG quality from 1 to 95"})
     max_pixels: int | None = None
+    annotation_frame: Frame = "auto"
 
     def __post_init__(self) -> None:
+        checked_frame(self.annotation_frame)
         object.__setattr__(self, "decode", flag("decode", self.decode))
         for name in ("resize", "quality", "max_pixels"):
             if (value := getattr(self, name)) is not None:
@@ -80,6 +87,8 @@ class ImageSettings:
         described = asdict(self)
         if self.max_pixels is None:  # as sets from before there was this setting have it
             del described["max_pixels"]
+        if self.annotation_frame == "auto":
+            del described["annotation_frame"]
         return described
 
     def check(self, files: Sequence[SourceFile]) -> tuple[str, ...]:
@@ -97,6 +106,8 @@ class ImageSettings:
                 quality=self.quality or 90,
                 max_pixels=self.max_pixels,
                 fields=fields,
+                name=printable(file.path),
+                frame=self.annotation_frame,
             )
         except UndecodableError as error:
             raise UnpackableError(str(error)) from error
@@ -111,11 +122,14 @@ def prepare_image(
     quality: int = 90,
     max_pixels: int | None = None,
     fields: Mapping[str, bytes] = NO_FIELDS,
+    name: str = "",
+    frame: Frame = "auto",
 ) -> Prepared:
     """Check the bytes of an image file.
 
     `decode` decodes all of it as the iterators do, to be sure. `resize` makes an upright RGB JPEG of `quality` whose
-    shorter side is `resize` pixels (smaller images keep their size); otherwise the bytes stay as they are.
+    shorter side is `resize` pixels (smaller images keep their size); otherwise the bytes stay as they are. What the
+    field `json` says of places in the picture follows, by `frame`; `name` is the file's, for remarks.
 
     Raises `UndecodableError`, with the reason, for anything that the iterators could not read either.
     """
@@ -123,16 +137,22 @@ def prepare_image(
         warnings.simplefilter("ignore")  # Pillow warns of odd EXIF blocks, which are fine
         try:
             with (open_image if resize is None else open_to_decode)(content, max_pixels) as image:
+                size, orientation = image.size, orientation_of(image)
                 if resize is not None:
-                    return Prepared(*_resized(image, resize, quality), fields)
-                record = _record(image)
-                if decode:
+                    media, suffix, record = _resized(image, resize, quality)
+                else:
+                    media, record = content, _record(image)
+                if decode and resize is None:
                     _decode_all(content, max_pixels)
-                return Prepared(content, suffix, record, fields)
         except UndecodableError:
             raise
         except Exception as error:  # damaged files make Pillow's readers raise almost anything
             raise UndecodableError(reason_of(error)) from error
+    stored = (record.width, record.height)
+    fields, findings = annotated_fields(
+        fields, name, file=size, orientation=orientation, stored=stored, frame=frame
+    )
+    return Prepared(media, suffix, record, fields, findings=findings)
 
 
 def _decode_all(content: bytes, max_pixels: int | None) -> None:

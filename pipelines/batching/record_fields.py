@@ -1,0 +1,54 @@
+"""Fields that come from the annotations of pictures: boxes, classes, crowd flags, keypoints, masks and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ..boxes import (
+    Masks,
+    Packed,
+    pack_keypoints,
+    record_boxes,
+    record_captions,
+    record_classes,
+    record_crowd,
+    record_keypoints,
+)
+
+__all__ = ["RECORD_FIELDS", "RecordField"]
+
+
+@dataclass(frozen=True)
+class RecordField:
+    """What an example's record gives, and how that of a batch's examples is joined.
+
+    read     record → value of one example
+    join     values → that of a batch
+    nothing  the value of an example without a record
+    """
+
+    read: Callable[[Any], Any]
+    join: Callable[[Sequence[Any]], Any]
+    nothing: Any
+
+    def gather(self, values: Sequence[Any]) -> Any:
+        """The values of a batch's examples in one; None is an example without a record."""
+        return self.join([self.nothing if value is None else value for value in values])
+
+
+RECORD_FIELDS: Mapping[str, RecordField] = MappingProxyType(
+    {
+        "boxes": RecordField(record_boxes, Packed.of, np.zeros((0, 4), np.float32)),
+        "classes": RecordField(record_classes, Packed.of, np.zeros(0, np.int64)),
+        "crowd": RecordField(record_crowd, Packed.of, np.zeros(0, np.bool_)),
+        "keypoints": RecordField(record_keypoints, pack_keypoints, np.zeros((0, 0, 3), np.float32)),
+        "masks": RecordField(lambda record: Masks.of([record]), Masks.join, Masks.of([None])),
+        "captions": RecordField(record_captions, list, []),
+    }
+)
+"""By the name that `fields` takes."""

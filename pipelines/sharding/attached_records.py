@@ -1,0 +1,97 @@
+"""What annotations and tables say of the files of a set, in a store that every process can read.
+
+    OUT/.make_shards/records.sqlite       the store, see `annotations.store`
+    OUT/.make_shards/records.json         written after it: what it was made from, and what was odd
+
+It is made once for a run, however often that is interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..storage.json_text import parse_json
+from ..storage.label_table import Label
+from ..storage.plain_files import MOST_TEXT_BYTES, read_plain
+from .annotations.store import AnnotationStore
+from .annotations.store_building import build_store
+from .attachments import Attachments
+
+__all__ = ["AttachedRecords", "attach_records", "open_store"]
+
+STORE_NAME, NOTES_NAME = "records.sqlite", "records.json"
+
+
+@dataclass(frozen=True)
+class AttachedRecords:
+    """A store, the labels that its annotations define, sentences on what is wrong, and on what is worth knowing."""
+
+    store: Path
+    labels: tuple[Label, ...]
+    faults: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def attach_records(
+    folder: Path, attachments: Attachments, files: Sequence[str], known_classes: Mapping[int, int], *, noun: str
+) -> AttachedRecords:
+    """The records of `files`, by their paths: those of an earlier part of this run, or made from the annotations.
+
+    `known_classes` are the classes of category ids that have theirs. Raises `SourceError` for annotations and tables
+    that cannot be used at all.
+    """
+    store, notes = folder / STORE_NAME, folder / NOTES_NAME
+    made_from = {**attachments.describe(), "known": sorted(known_classes.items()), "files": len(files)}
+    made_from = json.loads(json.dumps(made_from))
+    if store.exists():
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return _read(store, parse_json(read_plain(notes, most=MOST_TEXT_BYTES)), made_from)
+    notes.unlink(missing_ok=True)
+    report = build_store(
+        store,
+        annotations=attachments.annotations,
+        table=attachments.table,
+        key=attachments.key,
+        files=files,
+        known_classes=known_classes,
+        noun=noun,
+    )
+    content = {
+        "made_from": made_from,
+        "labels": [
+            Label(
+                one.class_number,
+                one.id,
+                one.name,
+                supercategory=one.supercategory,
+                keypoints=one.keypoints,
+                skeleton=one.skeleton,
+            ).to_json()
+            for one in report.categories
+        ],
+        "faults": [problem.sentence() for problem in report.problems],
+        "notes": list(report.remarks),
+    }
+    beside = notes.with_suffix(".part")
+    beside.write_text(json.dumps(content), encoding="ascii")
+    beside.replace(notes)
+    return _read(store, content, made_from)
+
+
+def _read(store: Path, content: Any, made_from: Mapping[str, Any]) -> AttachedRecords:
+    if content["made_from"] != made_from:
+        raise ValueError("made from others")
+    labels = tuple(Label.of_json(entry) for entry in content["labels"])
+    return AttachedRecords(store, labels, tuple(content["faults"]), tuple(content["notes"]))
+
+
+@lru_cache(maxsize=4)
+def open_store(path: Path) -> AnnotationStore:
+    """The store at a path, opened once in each process."""
+    return AnnotationStore(path)

@@ -1,0 +1,85 @@
+"""What is said of files in other files: COCO annotations, and the rows of a table."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import SourceError
+from ..storage.plain_files import open_plain, path_setting
+
+__all__ = ["NO_ATTACHMENTS", "Attachments"]
+
+DEFAULT_KEY = "file_name"
+CHUNK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Attachments:
+    """Annotation files of COCO's form, in the order in which they count; and a table with the column of its key."""
+
+    annotations: tuple[Path, ...] = ()
+    table: Path | None = None
+    key: str = DEFAULT_KEY
+
+    @classmethod
+    def of(cls, annotations: object, table: object, key: object) -> Attachments:
+        """From the settings `annotations`, `labels` and `label_key`. Raises `TypeError` or `ValueError`."""
+        is_one = isinstance(annotations, str | os.PathLike)
+        if not is_one and not isinstance(annotations, Sequence):
+            raise TypeError(f"annotations is {annotations!r}; it must be the path of a COCO file, or several.")
+        named: Any = (annotations,) if is_one else annotations
+        paths = tuple(path_setting("annotations", one) for one in named)
+        if twice := [path for number, path in enumerate(paths) if path in paths[:number]]:
+            raise ValueError(f"annotations names {twice[0]} twice.")
+        if key is not None and not isinstance(key, str):
+            raise TypeError(f"label_key is {key!r}; it must be the name of a column.")
+        if key is not None and table is None:
+            raise ValueError(f"label_key is {key!r}, but there is no table: it needs labels.")
+        found = None if table is None else path_setting("labels", table)
+        return cls(paths, found, DEFAULT_KEY if key is None else key)
+
+    def __bool__(self) -> bool:
+        return bool(self.annotations) or self.table is not None
+
+    def describe(self) -> dict[str, Any]:
+        """As they stand in the manifest: names and the beginnings of their SHA-256; empty where there are none.
+
+        Raises `SourceError` for a file that cannot be read.
+        """
+        found: dict[str, Any] = {}
+        if self.annotations:
+            found["annotations"] = [[path.name, digest_of(path)] for path in self.annotations]
+        if self.table is not None:
+            found["labels"] = [self.table.name, digest_of(self.table), self.key]
+        return found
+
+    def without(self) -> Attachments:
+        """Only the table: for files that are not pictures."""
+        return Attachments(table=self.table, key=self.key)
+
+
+NO_ATTACHMENTS = Attachments()
+
+
+def digest_of(path: Path) -> str:
+    """The first 32 hexadecimal digits of a file's SHA-256. Raises `SourceError` where it cannot be read."""
+    try:
+        status = path.stat()
+        return _digest(path, status.st_size, status.st_mtime_ns, status.st_ino)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror or error}). Name another file.") from error
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, size: int, changed: int, inode: int) -> str:
+    digest = hashlib.sha256()
+    with open(open_plain(path), "rb", buffering=0) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()[:32]

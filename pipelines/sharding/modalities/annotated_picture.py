@@ -1,0 +1,90 @@
+"""Boxes, polygons, keypoints and masks that follow a picture into a shard: through its EXIF orientation and a resize."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from ...boxes import compose, is_record, move_record, orientation_matrix
+from ...storage.json_text import parse_json
+from ..findings import Findings, LabelKey, Remark
+
+__all__ = ["Frame", "annotated_fields", "checked_frame"]
+
+Frame = Literal["auto", "stored", "upright"]
+"""Which pixels annotations count: those of the file, those that are seen, or whichever their width and height fit."""
+
+OTHER_SIZE = "a picture has another size than its annotations say, so that they may not fit it; they are kept"
+UNREADABLE = "the annotations beside a picture cannot be used; they are kept as they are"
+
+Size = tuple[int, int]
+"""(width, height) in pixels."""
+
+
+def checked_frame(frame: object) -> Frame:
+    """The setting `annotation_frame`. Raises `ValueError`."""
+    if frame not in get_args(Frame):
+        raise ValueError(
+            f"annotation_frame is {frame!r}; it must be one of {', '.join(map(repr, get_args(Frame)))}."
+        )
+    return frame  # type: ignore[return-value]
+
+
+def annotated_fields(
+    fields: Mapping[str, bytes], name: str, *, file: Size, orientation: int, stored: Size, frame: Frame
+) -> tuple[Mapping[str, bytes], Findings]:
+    """The fields of a picture with its annotations moved to the pixels that are stored, and what they hold.
+
+    file         (width, height) of the file's pixels, before its EXIF `orientation` (1 to 8)
+    stored       (width, height) of the upright picture that is packed, or of the upright file that is kept
+    """
+    content = fields.get("json")
+    if content is None or b'"annotations"' not in content:
+        return fields, Findings()
+    try:
+        record = parse_json(content)
+    except ValueError:
+        return fields, Findings()
+    if not is_record(record):
+        return fields, Findings()
+    try:
+        matrix, remarks = _matrix(record, name, file, orientation, stored, frame)
+        moved = move_record(record, matrix, (stored[1], stored[0]))
+    except ValueError as error:
+        return fields, Findings(remarks=(Remark(UNREADABLE, 1, f"{name}: {error}"),))
+    if moved is not record:
+        fields = {**fields, "json": json.dumps(moved, separators=(",", ":")).encode("ascii")}
+    return fields, Findings(_labels(record), remarks)
+
+
+def _matrix(
+    record: Mapping[str, Any], name: str, file: Size, orientation: int, stored: Size, frame: Frame
+) -> tuple[Any, tuple[Remark, ...]]:
+    """The (2, 3) map from annotated to stored pixels, and what is odd about the annotated size."""
+    annotated = (record["image"]["width"], record["image"]["height"])
+    upright = (file[1], file[0]) if orientation >= 5 else file
+    if annotated not in (file, upright):
+        said = f"{name}: {upright[0]} × {upright[1]} pixels, annotated as {annotated[0]} × {annotated[1]}"
+        return _scale(upright, stored), (Remark(OTHER_SIZE, 1, said),)
+    counts_stored = annotated == file and (frame != "upright" or annotated != upright)
+    turned = orientation_matrix(orientation, *file) if counts_stored else np.eye(2, 3)
+    return compose(_scale(upright, stored), turned), ()
+
+
+def _scale(source: Size, target: Size) -> Any:
+    """The map of a resize: (2, 3) float64."""
+    return np.array([[target[0] / source[0], 0, 0], [0, target[1] / source[1], 0]], np.float64)
+
+
+def _labels(record: Mapping[str, Any]) -> dict[LabelKey, tuple[int, int]]:
+    """How many objects of each category there are, and that this is one example."""
+    found = Counter[LabelKey]()
+    for entry in record["annotations"]:
+        number, identity, category = entry.get("class"), entry.get("category_id"), entry.get("category")
+        if type(number) is int and type(identity) is int and isinstance(category, str) and number >= 0:
+            found[LabelKey(number, identity, category)] += 1
+    return {key: (count, 1) for key, count in found.items()}
