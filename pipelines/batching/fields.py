@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..boxes.packed import Packed
 from ..sources.source import Example
 from ..storage.json_text import parse_json
 from ..storage.media_types import media_suffix
 from ..storage.npy import load_npy
 
 __all__ = ["Packed", "absent_fields", "gather_field", "parse_field"]
-
-
-@dataclass(frozen=True, eq=False)
-class Packed:
-    """Arrays of different lengths in one: example i is `values[offsets[i] : offsets[i + 1]]`.
-
-    values: (sum of lengths, ...) · offsets: (batch + 1,) int64
-    """
-
-    values: NDArray[Any]
-    offsets: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int) -> NDArray[Any]:
-        return self.values[self.offsets[index] : self.offsets[index + 1]]
 
 
 def parse_field(name: str, example: Example) -> Any:
@@ -100,6 +83,5 @@ def _stack(arrays: list[NDArray[Any]]) -> Any:
     if len({(array.shape, array.dtype) for array in arrays}) == 1:
         return np.stack(arrays)
     if len({(array.shape[1:], array.dtype) for array in arrays if array.ndim}) == 1 and all(a.ndim for a in arrays):
-        offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int64)
-        return Packed(np.concatenate(arrays), offsets)
+        return Packed.of(arrays)
     return arrays
