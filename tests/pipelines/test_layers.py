@@ -12,7 +12,7 @@ from tests.layers import circles, import_edges, upward
 ROOT = Path(pipelines.__file__).parent
 LAYERS = (
     ("child_process", "errors", "lazy_names", "terminal", "version"),
-    ("modality", "tensors", "order"),
+    ("modality", "tensors", "order", "boxes"),
     ("storage",),
     ("sources",),
     ("decode",),

@@ -66,6 +66,8 @@ def _matrix(
 ) -> tuple[Any, tuple[Remark, ...]]:
     """The (2, 3) map from annotated to stored pixels, and what is odd about the annotated size."""
     annotated = (record["image"]["width"], record["image"]["height"])
+    if "size" in record:  # of a set that was unpacked, and is packed again
+        annotated = tuple(record["size"][::-1])
     upright = (file[1], file[0]) if orientation >= 5 else file
     if annotated not in (file, upright):
         said = f"{name}: {upright[0]} × {upright[1]} pixels, annotated as {annotated[0]} × {annotated[1]}"

@@ -1,0 +1,162 @@
+"""Boxes, polygons, keypoints and masks of a source picture, placed in an output picture.
+
+Matrices are (2, 3), source → output pixels, as `batch.transform` gives them; their axes must stay axes (scale, shift,
+mirror, quarter turns). Sizes are (height, width) of the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .affine import apply, as_matrix, compose, determinant
+from .crossings import fill_crossings
+from .masks import Masks
+from .placed import PlacedBoxes, PlacedKeypoints, PlacedPolygons
+from .polygon_grid import polygon_crossings
+from .run_lengths import run_crossings
+from .sampling import Sampling
+
+__all__ = ["place_boxes", "place_keypoints", "place_masks", "place_polygons"]
+
+Size = tuple[int, int]
+Floats = NDArray[np.float64]
+
+
+def place_boxes(boxes: ArrayLike, matrix: ArrayLike, size: Size) -> PlacedBoxes:
+    """Boxes (objects, 4) of x, y, width, height, moved and clipped to the output.
+
+    >>> half = [[0.5, 0, 0], [0, 0.5, 0]]
+    >>> placed = place_boxes([[10, 10, 20, 20], [100, 0, 8, 8]], half, size=(10, 20))
+    >>> placed.boxes.tolist(), placed.visible.tolist()
+    ([[5.0, 5.0, 10.0, 5.0], [0.0, 0.0, 0.0, 0.0]], [0.5, 0.0])
+    """
+    given = np.asarray(boxes, np.float64).reshape(-1, 4)
+    low, high = move_boxes(given, matrix)
+    limits = np.array([size[1], size[0]], np.float64)
+    clipped_low, clipped_high = np.clip(low, 0, limits), np.clip(high, 0, limits)
+    area = (high - low).prod(axis=1)
+    left = (clipped_high - clipped_low).prod(axis=1)
+    visible = np.divide(left, area, out=np.zeros_like(area), where=area > 0)
+    placed = np.concatenate([clipped_low, clipped_high - clipped_low], axis=1)
+    placed[visible == 0] = 0
+    return PlacedBoxes(placed.astype(np.float32), np.minimum(visible, 1).astype(np.float32))
+
+
+def move_boxes(boxes: Floats, matrix: ArrayLike) -> tuple[Floats, Floats]:
+    """The corners (objects, 2) of boxes (objects, 4) after a move: least x and y, largest x and y."""
+    rows = as_matrix(matrix)
+    first = apply(rows, boxes[:, :2])
+    second = first + boxes[:, 2:] @ rows[:, :2].T
+    return np.minimum(first, second), np.maximum(first, second)
+
+
+def place_polygons(rings: Sequence[ArrayLike], matrix: ArrayLike, size: Size) -> PlacedPolygons:
+    """The rings of one object, moved and clipped to the output (Sutherland and Hodgman 1974).
+
+    rings: each (points, 2), or flat x, y, x, y, ... as in COCO. Where a ring is cut into several parts, they stay
+    connected by edges along the border.
+
+    >>> square = [[0, 0, 8, 0, 8, 8, 0, 8]]
+    >>> placed = place_polygons(square, [[1, 0, -4], [0, 1, 0]], size=(8, 8))
+    >>> placed.rings[0].tolist(), placed.visible
+    ([[0.0, 0.0], [4.0, 0.0], [4.0, 8.0], [0.0, 8.0]], 0.5)
+    """
+    moved = [apply(matrix, np.asarray(ring, np.float64).reshape(-1, 2)) for ring in rings]
+    clipped = [_clipped(ring, size) for ring in moved]
+    before, after = sum(map(_area, moved)), sum(map(_area, clipped))
+    kept = [ring for ring in clipped if len(ring) and _area(ring) > 0]
+    return PlacedPolygons(kept, min(after / before, 1.0) if before > 0 else 0.0)
+
+
+def place_keypoints(
+    points: ArrayLike, matrix: ArrayLike, size: Size, *, pairs: Sequence[tuple[int, int]] = ()
+) -> PlacedKeypoints:
+    """Keypoints (objects, K, 3) of x, y, visibility, moved; those outside the output get zeros.
+
+    pairs: numbers (left, right) of keypoints that change places where the matrix mirrors, such as left and right eye.
+    Raises `ValueError` for a pair that is not there.
+
+    >>> mirror = [[-1, 0, 10], [0, 1, 0]]
+    >>> place_keypoints([[[2, 5, 2], [6, 5, 2]]], mirror, size=(10, 10), pairs=[(0, 1)]).points.tolist()
+    [[[4.0, 5.0, 2.0], [8.0, 5.0, 2.0]]]
+    """
+    given = np.asarray(points, np.float64)
+    placed = given.copy()
+    placed[..., :2] = apply(matrix, given[..., :2])
+    x, y, visibility = np.moveaxis(placed, -1, 0)
+    inside = (visibility > 0) & (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
+    placed[~inside] = 0
+    num_points = placed.shape[1]
+    if num_points and pairs:
+        order = _exchange(pairs, num_points)
+        placed = placed[:, order] if determinant(matrix) < 0 else placed
+    return PlacedKeypoints(placed.astype(np.float32), inside.sum(axis=1))
+
+
+def place_masks(masks: Masks, matrix: ArrayLike, size: Size) -> NDArray[np.bool_]:
+    """The masks (objects, height, width) bool of one example in an output of (height, width).
+
+    An output pixel is set where its centre, taken back to the annotated picture, falls into a pixel that COCO's own
+    programs set in the mask of that picture. So the masks are exactly those that a nearest-neighbour resize of the full
+    mask gives, at the cost of the output's pixels only. Raises `ValueError` for masks of more than one example.
+    """
+    if len(masks) != 1:
+        raise ValueError(f"masks are those of {len(masks)} examples; choose one: masks[i].")
+    output = np.zeros((masks.num_objects, *size), np.bool_)
+    if masks.num_objects == 0:
+        return output
+    height, width = masks.sizes[0].tolist()
+    sampling = Sampling.of(compose(matrix, masks.transforms[0]), size, (height, width))
+    target = sampling.view(output)
+    if len(masks.points):
+        crossings = polygon_crossings(masks.points, masks.ring_offsets, sampling.columns, height)
+        owners = np.repeat(np.arange(masks.num_objects), np.diff(masks.object_rings))
+        fill_crossings(crossings, owners, sampling.rows, target)
+    for owner in np.flatnonzero(np.diff(masks.object_runs)).tolist():
+        runs = masks.runs[masks.object_runs[owner] : masks.object_runs[owner + 1]]
+        crossings = run_crossings(runs, sampling.columns, height)
+        fill_crossings(crossings, np.array([owner]), sampling.rows, target)
+    return output
+
+
+def _clipped(ring: Floats, size: Size) -> Floats:
+    for axis, sign, limit in ((0, 1, 0), (0, -1, size[1]), (1, 1, 0), (1, -1, size[0])):
+        if len(ring) == 0:
+            break
+        distance = sign * (ring[:, axis] - limit)
+        if (distance >= 0).all():
+            continue
+        ring = _cut(ring, distance, axis, limit)
+    return ring
+
+
+def _cut(ring: Floats, distance: Floats, axis: int, limit: float) -> Floats:
+    """What remains of a ring on the side of a border line where `distance` (points,) is not negative."""
+    following, next_distance = np.roll(ring, -1, axis=0), np.roll(distance, -1)
+    passes = (distance < 0) != (next_distance < 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = distance / (distance - next_distance)
+    borders = ring + np.where(passes, share, 0)[:, None] * (following - ring)
+    borders[:, axis] = limit
+    both = np.stack([ring, borders], axis=1).reshape(-1, 2)
+    kept: Floats = both[np.stack([distance >= 0, passes], axis=1).ravel()]
+    return kept
+
+
+def _area(ring: Floats) -> float:
+    if len(ring) < 3:
+        return 0.0
+    x, y = (ring - ring[0]).T
+    return 0.5 * abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
+
+
+def _exchange(pairs: Sequence[tuple[int, int]], num_points: int) -> NDArray[np.int64]:
+    order = np.arange(num_points)
+    for left, right in pairs:
+        if not (0 <= left < num_points and 0 <= right < num_points):
+            raise ValueError(f"pairs has ({left}, {right}); there are {num_points} keypoints, counted from 0.")
+        order[left], order[right] = right, left
+    return order

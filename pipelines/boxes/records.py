@@ -1,0 +1,173 @@
+"""The record of an annotated picture: its objects and captions as arrays and lists.
+
+A record is the JSON member of an example: `image` (with `height` and `width` in pixels), `annotations` as in COCO, and
+for a picture that was moved when it was packed `size` and `transform`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .json_numbers import joined
+from .packed import Packed
+
+__all__ = [
+    "annotation_error",
+    "annotations_of",
+    "is_record",
+    "pack_keypoints",
+    "record_boxes",
+    "record_captions",
+    "record_classes",
+    "record_crowd",
+    "record_keypoints",
+]
+
+
+def is_record(json: Any) -> bool:
+    """Whether a parsed JSON member describes an annotated picture.
+
+    It does where `image` is an object with `width` and `height`, and `annotations` a list of objects, some of them (or
+    none at all) with `bbox`; or where there are no annotations and `captions` is a list.
+
+    >>> is_record({"image": {"width": 4, "height": 3}, "annotations": [{"bbox": [0, 0, 1, 1]}]})
+    True
+    """
+    if not isinstance(json, dict) or not isinstance(image := json.get("image"), dict):
+        return False
+    if not all(type(image.get(side)) is int and image[side] > 0 for side in ("width", "height")):
+        return False
+    annotations = json.get("annotations")
+    if annotations is None:
+        return isinstance(json.get("captions"), list)
+    if not isinstance(annotations, list) or not all(type(annotation) is dict for annotation in annotations):
+        return False
+    return not annotations or any("bbox" in annotation for annotation in annotations)
+
+
+def annotations_of(record: Any) -> list[dict[str, Any]]:
+    """The annotations of a record; none where it is no record."""
+    found: list[dict[str, Any]] = (record.get("annotations") or []) if is_record(record) else []
+    return found
+
+
+def record_boxes(record: Any) -> NDArray[np.float32]:
+    """Boxes (objects, 4) float32: x, y, width, height in pixels of the stored upright picture.
+
+    Raises `ValueError` with the annotation's id for a box that is not four finite numbers, or of negative width or
+    height.
+    """
+    annotations = annotations_of(record)
+    try:
+        return _boxes(annotations)
+    except ValueError:
+        _blame(annotations, "bbox", _boxes)
+        raise
+
+
+def record_classes(record: Any) -> NDArray[np.int64]:
+    """Classes (objects,) int64: 0 to C - 1, and -1 where the category is unknown or there is none.
+
+    Raises `ValueError` with the annotation's id for a class that is no whole number from -1 on.
+    """
+    classes = []
+    for annotation in annotations_of(record):
+        number = annotation.get("class", -1)
+        if type(number) is not int or not -1 <= number < 1 << 31:
+            raise annotation_error(annotation, "class", "it must be a whole number from -1 on")
+        classes.append(number)
+    return np.array(classes, np.int64)
+
+
+def record_crowd(record: Any) -> NDArray[np.bool_]:
+    """Crowds (objects,) bool: True where one mask stands for many objects.
+
+    Raises `ValueError` with the annotation's id for an `iscrowd` that is not 0, 1, true or false.
+    """
+    crowd = []
+    for annotation in annotations_of(record):
+        flag = annotation.get("iscrowd", 0)
+        if type(flag) not in (int, bool) or flag not in (0, 1):
+            raise annotation_error(annotation, "iscrowd", "it must be 0 or 1")
+        crowd.append(flag)
+    return np.array(crowd, np.bool_)
+
+
+def record_keypoints(record: Any) -> NDArray[np.float32]:
+    """Keypoints (objects, K, 3) float32: x, y, visibility (0 not labelled, 1 hidden, 2 seen).
+
+    K is the most of any object; objects with fewer are filled up with zeros. Raises `ValueError` with the annotation's
+    id for keypoints that are not threes of finite numbers.
+    """
+    annotations = annotations_of(record)
+    try:
+        return _keypoints(annotations)
+    except ValueError:
+        _blame(annotations, "keypoints", _keypoints)
+        raise
+
+
+def record_captions(record: Any) -> list[str]:
+    """The captions. Raises `ValueError` with the caption's id for one that is no text."""
+    captions = (record.get("captions") or []) if is_record(record) else []
+    if not isinstance(captions, list):
+        raise ValueError(f"captions are {type(captions).__name__}; they must be a list.")
+    texts = []
+    for caption in captions:
+        text = caption.get("caption") if isinstance(caption, dict) else None
+        if not isinstance(text, str):
+            number = caption.get("id") if isinstance(caption, dict) else None
+            raise ValueError(f"caption {number!r} is {text!r}; it must be text.")
+        texts.append(text)
+    return texts
+
+
+def pack_keypoints(arrays: list[NDArray[np.float32]]) -> Packed:
+    """What `record_keypoints` gave for the examples of a batch in one: K is the most of the batch."""
+    most = max((array.shape[1] for array in arrays), default=0)
+    filled = [np.pad(array, ((0, 0), (0, most - array.shape[1]), (0, 0))) for array in arrays]
+    return Packed.of(filled or [np.zeros((0, 0, 3), np.float32)])
+
+
+def annotation_error(annotation: dict[str, Any], name: str, expected: str) -> ValueError:
+    """The error for a value of an annotation that cannot be used."""
+    shown = repr(annotation.get(name))
+    shown = shown if len(shown) <= 80 else shown[:79] + "…"
+    return ValueError(f"annotation {annotation.get('id')!r}: its {name} is {shown}; {expected.removesuffix('.')}.")
+
+
+def _boxes(annotations: list[dict[str, Any]]) -> NDArray[np.float32]:
+    if not annotations:
+        return np.zeros((0, 4), np.float32)
+    lists = [annotation.get("bbox") for annotation in annotations]
+    if not all(type(box) is list and len(box) == 4 for box in lists):
+        raise ValueError("it must be four numbers: x, y, width, height")
+    boxes = joined(lists).reshape(-1, 4)  # type: ignore[arg-type]
+    if boxes[:, 2:].min() < 0:
+        raise ValueError("its width and height must be 0 or more")
+    return boxes.astype(np.float32)
+
+
+def _keypoints(annotations: list[dict[str, Any]]) -> NDArray[np.float32]:
+    lists = [annotation.get("keypoints") or [] for annotation in annotations]
+    if not any(lists):
+        return np.zeros((len(lists), 0, 3), np.float32)
+    if not all(type(points) is list and len(points) % 3 == 0 for points in lists):
+        raise ValueError("it must be threes of numbers: x, y, visibility")
+    lengths = list(map(len, lists))
+    most = max(lengths)
+    keypoints = np.zeros((len(lists), most), np.float32)
+    keypoints[np.arange(most) < np.array(lengths)[:, None]] = joined(lists)
+    return keypoints.reshape(len(lists), -1, 3)
+
+
+def _blame(annotations: list[dict[str, Any]], name: str, read: Any) -> None:
+    """Raise for the one annotation that cannot be read."""
+    for annotation in annotations:
+        try:
+            read([annotation])
+        except ValueError as error:
+            raise annotation_error(annotation, name, str(error)) from error
