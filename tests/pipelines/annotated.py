@@ -24,7 +24,7 @@ def random_ring(rng: np.random.Generator, height: int, width: int, kind: int) ->
     elif kind == 4:
         points[1] = points[0]
     elif kind == 5:
-        points[:, int(rng.integers(2))] = rng.random()
+        points[:, int(rng.integers(2))] = rng.random() * 9 + rng.random(len(points)) * 2
     ring: list[float] = points.ravel().tolist()
     return ring
 
