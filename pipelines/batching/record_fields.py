@@ -47,7 +47,7 @@ RECORD_FIELDS: Mapping[str, RecordField] = MappingProxyType(
         "classes": RecordField(record_classes, Packed.of, np.zeros(0, np.int64)),
         "crowd": RecordField(record_crowd, Packed.of, np.zeros(0, np.bool_)),
         "keypoints": RecordField(record_keypoints, pack_keypoints, np.zeros((0, 0, 3), np.float32)),
-        "masks": RecordField(lambda record: Masks.of([record]), Masks.join, Masks.of([None])),
+        "masks": RecordField(lambda record: Masks.of([record]), Masks.concatenate, Masks.of([None])),
         "captions": RecordField(record_captions, list, []),
     }
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,6 @@ from .records import annotation_error, annotations_of
 from .run_lengths import MAX_PIXELS, checked_runs, decode_strings
 
 __all__ = ["Masks"]
-
-VALUES = ("points", "runs", "sizes", "transforms")
-"""What is joined as it is; the others are offsets."""
 
 Ints = NDArray[np.int64]
 _Pair = tuple[Any, list[dict[str, Any]]]
@@ -73,32 +71,33 @@ class Masks:
             _blame(pairs)
             raise
         masks = cls(*arrays, _offsets([len(objects) for _, objects in pairs]), sizes, transforms)
-        masks._take_points_back()
-        return masks
-
-    @classmethod
-    def join(cls, several: Sequence[Masks]) -> Masks:
-        """The masks of all examples of one or more others, in their order."""
-
-        def values(name: str) -> NDArray[Any]:
-            return np.concatenate([getattr(one, name) for one in several])
-
-        def offsets(name: str) -> Ints:
-            lengths = np.concatenate([np.diff(getattr(one, name)) for one in several])
-            return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-
-        names = [field.name for field in fields(cls)]
-        return cls(*((values if name in VALUES else offsets)(name) for name in names))
+        return masks._with_points_taken_back() if any(objects and "transform" in r for r, objects in pairs) else masks
 
     def map(self, move: Callable[[NDArray[Any]], Any]) -> Masks:
         """The same with all arrays as `move` gives them: on another device, as tensors."""
         return Masks(*(move(getattr(self, field.name)) for field in fields(self)))
 
-    def _take_points_back(self) -> None:
-        """Move the points of pictures that were moved back to the annotated picture, rounded to 1e-6 pixels."""
+    @classmethod
+    def concatenate(cls, parts: Sequence[Masks]) -> Masks:
+        """The masks of the examples of one or more parts, one after another."""
+        return cls(
+            np.concatenate([part.points for part in parts]),
+            _joined_offsets([part.ring_offsets for part in parts]),
+            _joined_offsets([part.object_rings for part in parts]),
+            np.concatenate([part.runs for part in parts]),
+            _joined_offsets([part.object_runs for part in parts]),
+            _joined_offsets([part.offsets for part in parts]),
+            np.concatenate([part.sizes for part in parts]),
+            np.concatenate([part.transforms for part in parts]),
+        )
+
+    def _with_points_taken_back(self) -> Masks:
+        """With the points of pictures that were moved in pixels of the annotated picture, rounded to 1e-6."""
+        points = self.points.copy()
         for index in np.flatnonzero((self.transforms != IDENTITY).any(axis=(1, 2))).tolist():
             first, last = self.ring_offsets[self.object_rings[self.offsets[index : index + 2]]].tolist()
-            self.points[first:last] = apply(invert(self.transforms[index]), self.points[first:last]).round(6)
+            points[first:last] = apply(invert(self.transforms[index]), points[first:last]).round(6)
+        return replace(self, points=points)
 
     @property
     def num_objects(self) -> int:
@@ -132,10 +131,13 @@ class Masks:
         )
 
 
-def _offsets(lengths: Sequence[int]) -> Ints:
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
+def _offsets(lengths: Iterable[int]) -> Ints:
+    return np.array([*accumulate(lengths, initial=0)], np.int64)
+
+
+def _joined_offsets(offsets: list[Ints]) -> Ints:
+    starts = accumulate((int(each[-1]) for each in offsets), initial=0)
+    return np.concatenate([[0], *(each[1:] + start for each, start in zip(offsets, starts, strict=False))])
 
 
 def _segmentation_arrays(
@@ -163,12 +165,12 @@ def _segmentation_arrays(
 
 
 def _ring_points(rings: list[list[float]]) -> tuple[NDArray[np.float64], Ints]:
-    if not all(type(ring) is list for ring in rings):
+    if not set(map(type, rings)) <= {list}:
         raise ValueError("it must be lists of numbers")
-    offsets = _offsets(list(map(len, rings)))
+    offsets = _offsets(map(len, rings))
     if (offsets & 1).any():
         raise ValueError("each of its polygons must have as many x as y")
-    return joined(rings).reshape(-1, 2).copy(), offsets >> 1
+    return joined(rings).reshape(-1, 2), offsets >> 1
 
 
 def _joined_runs(coded: list[_Coded], num_objects: int) -> tuple[NDArray[np.uint32], list[int]]:

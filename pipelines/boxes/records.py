@@ -38,12 +38,13 @@ def is_record(json: Any) -> bool:
     """
     if not isinstance(json, dict) or not isinstance(image := json.get("image"), dict):
         return False
-    if not all(type(image.get(side)) is int and image[side] > 0 for side in ("width", "height")):
+    height, width = image.get("height"), image.get("width")
+    if type(height) is not int or type(width) is not int or height < 1 or width < 1:
         return False
     annotations = json.get("annotations")
     if annotations is None:
         return isinstance(json.get("captions"), list)
-    if not isinstance(annotations, list) or not all(type(annotation) is dict for annotation in annotations):
+    if not isinstance(annotations, list) or not set(map(type, annotations)) <= {dict}:
         return False
     return not annotations or any("bbox" in annotation for annotation in annotations)
 

@@ -63,7 +63,9 @@ def decode_strings(texts: Sequence[str | bytes]) -> list[NDArray[np.int64]]:
 
     Raises `ValueError` for what is not of this form.
     """
-    encoded = [text.encode("ascii", "replace") if isinstance(text, str) else text for text in texts]
+    if not any(texts):
+        return [np.zeros(0, np.int64) for _ in texts]
+    encoded = [text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text for text in texts]
     codes = np.frombuffer(b"".join(encoded), np.uint8).astype(np.int64) - 48
     ends = np.cumsum([len(text) for text in encoded])
     last = codes & 32 == 0
@@ -72,8 +74,6 @@ def decode_strings(texts: Sequence[str | bytes]) -> list[NDArray[np.int64]]:
     stops = np.flatnonzero(last)
     starts = np.concatenate([[0], stops[:-1] + 1])[: len(stops)]
     lengths = stops - starts + 1
-    if len(stops) == 0:
-        return [np.zeros(0, np.int64) for _ in texts]
     if lengths.max() > _MAX_CHARACTERS:
         raise ValueError("compressed run lengths are damaged: a number has too many characters.")
     shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
