@@ -39,7 +39,7 @@ class AttachedRecords:
 
 
 def attach_records(
-    folder: Path, attachments: Attachments, files: Sequence[str], known_classes: Mapping[int, int], *, noun: str
+    folder: Path, attachments: Attachments, files: Sequence[str], known_classes: Mapping[int, int]
 ) -> AttachedRecords:
     """The records of `files`, by their paths: those of an earlier part of this run, or made from the annotations.
 
@@ -60,7 +60,6 @@ def attach_records(
         key=attachments.key,
         files=files,
         known_classes=known_classes,
-        noun=noun,
     )
     content = {
         "made_from": made_from,

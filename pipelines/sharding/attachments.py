@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SourceError
-from ..storage.plain_files import open_plain, path_setting
+from ..storage.plain_files import path_setting
+from .annotations.store_building import file_digest
 
 __all__ = ["NO_ATTACHMENTS", "Attachments"]
 
 DEFAULT_KEY = "file_name"
-CHUNK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,4 @@ def digest_of(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _digest(path: Path, size: int, changed: int, inode: int) -> str:
-    digest = hashlib.sha256()
-    with open(open_plain(path), "rb", buffering=0) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()[:32]
+    return file_digest(path)[:32]

@@ -243,10 +243,10 @@ class PackingState:
         _remove_tree(self._folder)
 
     def attach_records(
-        self, attachments: Attachments, files: Sequence[str], known_classes: Mapping[int, int], *, noun: str
+        self, attachments: Attachments, files: Sequence[str], known_classes: Mapping[int, int]
     ) -> AttachedRecords:
         """What annotations and tables say of these files; made once for the run in progress."""
-        return attach_records(self._folder, attachments, files, known_classes, noun=noun)
+        return attach_records(self._folder, attachments, files, known_classes)
 
     def _write_names(self, kept: int, new_names: Iterable[tuple[str, str]] = ()) -> None:
         with contextlib.ExitStack() as stack:

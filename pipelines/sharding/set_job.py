@@ -137,7 +137,6 @@ class _Job:
             self._plan.settings.attachments,
             [planned.file.path for planned in self._plan.files],
             {label.id: label.number for label in known},
-            noun=find_modality(self._plan.settings.modality).noun,
         )
         if strict and self._records.faults:
             raise annotations_error(self._records.faults)

@@ -1,0 +1,193 @@
+"""Reading an annotation file of the COCO form entry by entry, whatever the order of its sections and its size."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from ...errors import ShardingError, SourceError
+from ...storage.plain_files import open_plain
+from ..wording import printable
+from .json_chunks import UnreadableJsonError, json_chunks
+from .problems import ProblemLog
+
+__all__ = ["CocoEntry", "read_coco"]
+
+SECTIONS = ("images", "annotations", "categories", "licenses")
+MOST_ENTRY_BYTES = 1 << 26
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class CocoEntry(NamedTuple):
+    """One object of a section: images, annotations, categories or licenses."""
+
+    section: str
+    value: dict[str, Any]
+
+
+class _Sections(str):
+    """A prefix for ijson that stands for the entries of every section at once.
+
+    ijson compares it with the path of each value outside of the entries, and begins to build where they are equal.
+    Guarded by `test_one_pass_reads_every_section`.
+    """
+
+    __slots__ = ("compared", "current", "found", "unfit")
+    __hash__ = str.__hash__
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.current, self.compared = "", 0
+        self.found, self.unfit = set[str](), set[str]()
+
+    def __eq__(self, path: object) -> bool:
+        self.compared += 1
+        section, _, below = str(path).partition(".")
+        if section not in SECTIONS:
+            return False
+        self.found.add(section)
+        if below == "item":
+            self.current = section
+            return True
+        self.unfit.update([section] if below else [])
+        return False
+
+    def __ne__(self, path: object) -> bool:
+        return not self == path
+
+
+class _Built:
+    """Where ijson sends what it has built: the entries since the last look, each with its section."""
+
+    def __init__(self, sections: _Sections) -> None:
+        self.entries: list[tuple[str, Any]] = []
+        self._sections = sections
+
+    def send(self, value: Any) -> None:
+        """Take one entry."""
+        self.entries.append((self._sections.current, value))
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+def read_coco(path: Path, log: ProblemLog) -> Iterator[CocoEntry]:
+    """The entries of a file in the order in which they stand there, read once; `.json.gz` as well as `.json`.
+
+    What comes before a place where the file is damaged or ends too early is given, and the place is a problem. NaN and
+    Infinity become null. Memory is bounded by the largest entry.
+
+    Raises `SourceError` for a file that cannot be read, or is not of this form; `ShardingError` without ijson.
+    """
+    name, sections, entries = printable(path.name), _Sections(), 0
+    for section, value in _stream(path, name, sections, log):
+        entries += 1
+        if isinstance(value, dict):
+            yield CocoEntry(section, value)
+        else:
+            log.add("not an object", f"{name}: an entry of {section}")
+    if not sections.found & {"images", "annotations"} or (sections.unfit and not entries):
+        raise _of_another_form(path)
+
+
+def _stream(path: Path, name: str, sections: _Sections, log: ProblemLog) -> Iterator[tuple[str, Any]]:
+    """The entries as ijson builds them; raises `SourceError` for a file that is damaged before any section."""
+    parser = _Parser(sections)
+    damage = ""
+    try:
+        with _open(path) as file:
+            for chunk in json_chunks(file, name, log):
+                yield from parser.entries_of(chunk)
+                if parser.damage:
+                    break
+        damage = parser.damage or parser.finish()
+    except UnreadableJsonError as error:
+        raise SourceError(
+            f"{printable(str(path))}: {error}. It is not an annotation file; leave it out."
+        ) from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        damage = f"its compressed content is cut off or damaged ({error})"
+    except OSError as error:
+        raise SourceError(f"{printable(str(path))}: cannot be read ({error.strerror or error}).") from error
+    if damage and not sections.found & {"images", "annotations"}:
+        raise _of_another_form(path)
+    if damage:
+        log.add("damaged", f"{name}: {damage}")
+
+
+class _Parser:
+    """ijson over chunks of one text. `damage` says where it could not continue, once it could not."""
+
+    def __init__(self, sections: _Sections) -> None:
+        ijson = _ijson()
+        self._error: type[Exception] = ijson.JSONError
+        self._sections, self._built = sections, _Built(sections)
+        self._events = ijson.items_coro(self._built, sections, use_float=True)
+        self._read, self._compared, self._since = 0, 0, 0
+        self.damage = ""
+
+    def entries_of(self, chunk: bytes) -> list[tuple[str, Any]]:
+        """The entries that end in a chunk. Raises `UnreadableJsonError` for one of more than 64 MiB."""
+        try:
+            self._events.send(chunk)
+        except self._error:
+            self.damage = f"it is not JSON after byte {self._read:,}"
+        entries, self._built.entries = self._built.entries, []
+        moved = bool(entries) or self._sections.compared > self._compared
+        self._since = 0 if moved else self._since + len(chunk)
+        self._read, self._compared = self._read + len(chunk), self._sections.compared
+        if self._since > MOST_ENTRY_BYTES:
+            raise UnreadableJsonError(f"an entry in it has more than {MOST_ENTRY_BYTES >> 20} MiB")
+        return entries
+
+    def finish(self) -> str:
+        """What is wrong with the end of the text, if anything."""
+        try:
+            self._events.close()
+        except self._error:
+            return f"it ends after {self._read:,} bytes, before its last bracket"
+        return ""
+
+
+def _of_another_form(path: Path) -> SourceError:
+    return SourceError(
+        f'{printable(str(path))}: not an annotation file: it must be a JSON object with the lists "images" and '
+        '"annotations", as those of COCO. Name another file.'
+    )
+
+
+def _open(path: Path) -> BinaryIO:
+    """The text of a file, decompressed where it is compressed."""
+    file = open(open_plain(path), "rb")  # noqa: SIM115 (the caller closes it)
+    if file.peek(2)[:2] != GZIP_MAGIC:
+        return file
+    return io.BufferedReader(_Unzipped(file))
+
+
+class _Unzipped(gzip.GzipFile):
+    """A compressed file that closes the file below it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(fileobj=file, mode="rb")
+        self._file = file
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._file.close()
+
+
+def _ijson() -> Any:
+    """The streaming parser, in C where its wheel has it."""
+    try:
+        import ijson
+    except ImportError as error:
+        raise ShardingError(
+            "Annotation files are read with ijson. Install it: pip install 'dirvae[labels]'."
+        ) from error
+    return ijson

@@ -1,0 +1,86 @@
+"""Whether the parts of one annotation are what they must be, before any of them is stored."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any, NamedTuple
+
+from .problems import ProblemLog, shown
+from .run_lengths import fills_size, mask_size
+
+__all__ = ["Extent", "checked_annotation", "is_caption", "usable_id"]
+
+
+class Extent(NamedTuple):
+    """What an annotation covers, to be compared with its picture: pixels, and (height, width) of an RLE."""
+
+    least: float
+    right: float
+    bottom: float
+    mask_height: int | None
+    mask_width: int | None
+
+
+def usable_id(value: Any) -> int | float | str | None:
+    """An id as it can be compared: a number or a text; None for anything else."""
+    return value if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+
+
+def is_caption(entry: dict[str, Any]) -> bool:
+    """Whether an entry of the section "annotations" is a caption."""
+    return "caption" in entry and "bbox" not in entry and "category_id" not in entry
+
+
+def checked_annotation(entry: dict[str, Any], name: str, log: ProblemLog) -> Extent | None:
+    """What an annotation with a box covers; None for one that is left out.
+
+    A segmentation or keypoints that cannot be used become null in `entry`. What is wrong is counted in `log`, `name`
+    being that of the file.
+    """
+
+    def place(key: str) -> str:
+        return f"{name}: annotation {shown(entry.get('id'))}, {key} {shown(entry.get(key))}"
+
+    box = entry.get("bbox")
+    if box is None and "bbox" not in entry:
+        log.add("no box", lambda: f"{name}: annotation {shown(entry.get('id'))}")
+        return None
+    if not _is_box(box):
+        log.add("bad box", lambda: place("bbox"))
+        return None
+    if entry.get("keypoints") is not None and not _are_numbers(entry["keypoints"], groups=3, least=0):
+        log.add("bad keypoints", lambda: place("keypoints"))
+        entry["keypoints"] = None
+    segmentation = entry.get("segmentation")
+    problem, size = _segmentation(segmentation)
+    if problem:
+        log.add(problem, lambda: place("segmentation"))
+        entry["segmentation"] = None
+    x, y, width, height = entry["bbox"]
+    return Extent(min(x, y), x + width, y + height, *(size or (None, None)))
+
+
+def _is_box(box: Any) -> bool:
+    return _are_numbers(box, groups=4, least=4) and len(box) == 4 and box[2] >= 0 and box[3] >= 0
+
+
+def _segmentation(value: Any) -> tuple[str, tuple[int, int] | None]:
+    """The kind of problem with a segmentation, "" for none; and the (height, width) of an RLE."""
+    if value is None:
+        return "", None
+    if isinstance(value, list):
+        return ("" if all(_are_numbers(ring, groups=2, least=6) for ring in value) else "bad polygon"), None
+    if not isinstance(value, dict):
+        return "bad polygon", None
+    size = mask_size(value)
+    if size is None or not fills_size(value.get("counts"), size):
+        return "bad run lengths", None
+    return "", size
+
+
+def _are_numbers(values: Any, *, groups: int, least: int) -> bool:
+    """Whether these are at least so many finite numbers, in whole groups."""
+    if not isinstance(values, list) or len(values) % groups or len(values) < least:
+        return False
+    types = set(map(type, values))
+    return types <= {int, float} and (float not in types or isfinite(sum(values)) or all(map(isfinite, values)))

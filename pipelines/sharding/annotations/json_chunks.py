@@ -1,0 +1,97 @@
+"""Chunks of a JSON text that a streaming parser can take: tokens whole, nesting bounded, no numbers it refuses.
+
+Python writes NaN and Infinity into JSON, and integers of any size. yajl takes neither: they become null, and decimals.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from .problems import ProblemLog
+
+__all__ = ["UnreadableJsonError", "json_chunks"]
+
+CHUNK_BYTES = 1 << 18
+MOST_TOKEN_BYTES = 1 << 24
+MOST_DEPTH = 100
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STRINGS = re.compile(_STRING + rb'|("[^"\\]*+(?:\\.[^"\\]*+)*+\\?\Z)', re.DOTALL)
+_TOKENS = re.compile(_STRING + rb"|-?(?:NaN|Infinity)|-?\d[\d.eE+-]*", re.DOTALL)
+_WORD_BYTES = b"0123456789+-.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_NOT_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
+_STEPS = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")
+_DIGITS_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
+
+
+class UnreadableJsonError(Exception):
+    """A text that no parser should be given; `str()` of it says why, for a sentence."""
+
+
+def json_chunks(file: BinaryIO, name: str, log: ProblemLog) -> Iterator[bytes]:
+    """The text of a file in chunks that end between tokens, with what was changed in it counted in `log`.
+
+    Raises `UnreadableJsonError` for values nested more than 100 deep, and for a string or a number of more than
+    16 MiB; `OSError` and `EOFError` as reading does.
+    """
+    depth, rest, is_first = 0, b"", True
+    while True:
+        read = file.read(CHUNK_BYTES)
+        text = rest + (read.removeprefix(BYTE_ORDER_MARK) if is_first else read)
+        is_first = False
+        bare = _STRINGS.sub(rb"\1", text)
+        opened = bare.find(b'"')
+        outside = bare if opened < 0 else bare[:opened]
+        held = len(bare) - len(outside) or len(bare) - len(bare.rstrip(_WORD_BYTES))
+        if not read:
+            held = 0
+        if held > MOST_TOKEN_BYTES:
+            raise UnreadableJsonError(f"a text or a number in it has more than {MOST_TOKEN_BYTES >> 20} MiB")
+        chunk, rest = text[: len(text) - held], text[len(text) - held :]
+        depth = _depth_after(outside, depth)
+        if _has_refused(outside):
+            chunk = _TOKENS.sub(lambda found: _accepted(found[0], name, log), chunk)
+        if chunk:
+            yield chunk
+        if not read:
+            return
+
+
+def _depth_after(outside: bytes, depth: int) -> int:
+    """The depth of nesting after a text without its strings, from that before it."""
+    brackets = outside.translate(_STEPS, _NOT_BRACKETS)
+    if not brackets:
+        return depth
+    depths = np.cumsum(np.frombuffer(brackets, np.int8), dtype=np.int64)
+    if depth + int(depths.max()) > MOST_DEPTH:
+        raise UnreadableJsonError(f"its values are nested more than {MOST_DEPTH} deep")
+    return depth + int(depths[-1])
+
+
+def _has_refused(outside: bytes) -> bool:
+    """Whether a text without its strings may hold a number that yajl refuses."""
+    alike = outside.translate(_DIGITS_ALIKE)
+    return any(sign in alike for sign in (b"N", b"I", b"0" * 19, b"e000", b"e+000"))
+
+
+def _accepted(token: bytes, name: str, log: ProblemLog) -> bytes:
+    """A token as yajl takes it: strings and ordinary numbers are left as they are."""
+    if token.startswith(b'"'):
+        return token
+    try:
+        value = float(token)
+    except ValueError:
+        return token
+    if not math.isfinite(value):
+        log.add("not finite", lambda: f"{name}: {token[:40].decode()}")
+        return b"null"
+    if token.removeprefix(b"-").isdigit() and abs(value) >= 2**63 - 1024:
+        log.add("long integer", lambda: f"{name}: {token[:40].decode()}")
+        return repr(value).encode()
+    return token
