@@ -6,6 +6,7 @@ for a picture that was moved when it was packed `size` and `transform`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,7 @@ def record_captions(record: Any) -> list[str]:
     return texts
 
 
-def pack_keypoints(arrays: list[NDArray[np.float32]]) -> Packed:
+def pack_keypoints(arrays: Sequence[NDArray[np.float32]]) -> Packed:
     """What `record_keypoints` gave for the examples of a batch in one: K is the most of the batch."""
     most = max((array.shape[1] for array in arrays), default=0)
     filled = [np.pad(array, ((0, 0), (0, most - array.shape[1]), (0, 0))) for array in arrays]

@@ -141,6 +141,7 @@ def _settings(found: PackSettings | ValueError, workers: int) -> PackSettings:
     """The settings of a modality that is packed. Raises `ShardingError` for those that workers cannot import."""
     if isinstance(found, ValueError):
         raise found
+    found.attachments.describe()  # so that a file that cannot be read is found before anything is written
     media = type(found.media)
     if workers and media.__module__ == "__main__":
         raise ShardingError(

@@ -68,7 +68,7 @@ def attach_records(
                 one.class_number,
                 one.id,
                 one.name,
-                supercategory=one.supercategory,
+                supercategory=one.supercategory or "",
                 keypoints=one.keypoints,
                 skeleton=one.skeleton,
             ).to_json()
@@ -90,7 +90,12 @@ def _read(store: Path, content: Any, made_from: Mapping[str, Any]) -> AttachedRe
     return AttachedRecords(store, labels, tuple(content["faults"]), tuple(content["notes"]))
 
 
-@lru_cache(maxsize=4)
 def open_store(path: Path) -> AnnotationStore:
     """The store at a path, opened once in each process."""
+    status = path.stat()
+    return _open_store(path, status.st_ino, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _open_store(path: Path, inode: int, changed: int) -> AnnotationStore:
     return AnnotationStore(path)

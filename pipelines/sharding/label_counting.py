@@ -14,17 +14,17 @@ MOST_CLASSES = 1 << 20
 """A class beyond is not one: a table holds every class up to the largest."""
 
 
-def joined_labels(
-    known: LabelTable | None, defined: Iterable[Label], found: LabelCounts
-) -> LabelTable | None:
-    """The labels of a set: those `known` from before and newly `defined` ones, with what was `found` added to their counts.
+def joined_labels(known: LabelTable | None, defined: Iterable[Label], found: LabelCounts) -> LabelTable | None:
+    """The labels of a set: those `known` from before and newly `defined` ones, and how many of each were `found`.
 
     What was found without having been defined, in files that lie beside pictures, is defined by that: its first name
     counts. Classes that nothing names are called by their number. None where there are no labels at all.
     """
     labels = {label.number: label for label in known or ()}
     for label in defined:
-        labels[label.number] = replace(label, annotations=0, images=0) if label.number not in labels else labels[label.number]
+        labels[label.number] = (
+            replace(label, annotations=0, images=0) if label.number not in labels else labels[label.number]
+        )
     counts: dict[int, tuple[int, int]] = {}
     for key, (objects, examples) in sorted(found.items()):
         if not 0 <= key.number < MOST_CLASSES:

@@ -135,7 +135,7 @@ class _Job:
         known = {} if self._base is None or self._base.labels is None else self._base.labels
         self._records = self._state.attach_records(
             self._plan.settings.attachments,
-            [planned.file.path for planned in self._plan.files],
+            [file.path for file in self._listing.files],
             {label.id: label.number for label in known},
         )
         if strict and self._records.faults:
@@ -239,7 +239,7 @@ class _Job:
         )
 
     def _remarks(self, findings: Findings) -> list[str]:
-        """Sentences on what is odd about annotations: of the set that stays, of the files of them, of what was packed."""
+        """What is odd about annotations: in the set that stays, in the annotation files, and in what was packed."""
         found = [] if self._base is None else list(self._base.remarks)
         found += () if self._records is None else self._records.faults
         return list(dict.fromkeys([*found, *(remark.sentence() for remark in findings.remarks)]))

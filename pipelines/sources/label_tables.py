@@ -33,7 +33,8 @@ def labels(data: Any) -> LabelTable:
         if (found := _labels_in(place)) is not None:
             return found
     raise SourceError(
-        f"{folder}: has no table of labels. Pack the data with --annotations, or with --classes for labels by sub-folder."
+        f"{folder}: has no table of labels. Pack the data with --annotations, or with --classes for "
+        "labels by sub-folder."
     )
 
 

@@ -75,15 +75,17 @@ class Label:
     @classmethod
     def of_json(cls, content: Mapping[str, Any]) -> Label:
         """From an entry of the file. Raises `ValueError`, `KeyError` or `TypeError` for what is none."""
-        numbers = [content["class"], content["id"], *(content[name] for name in COUNTS)]
-        if any(type(number) is not int for number in numbers) or min(numbers[0], *numbers[2:]) < 0:
+        number, identity = content["class"], content["id"]
+        annotations, images = (content[name] for name in COUNTS)
+        numbers = (number, identity, annotations, images)
+        if any(type(one) is not int for one in numbers) or min(number, annotations, images) < 0:
             raise ValueError("a number in it is not a whole number from 0 up")
         keypoints, skeleton = tuple(content.get("keypoints", ())), content.get("skeleton", ())
         texts = (content["name"], content.get("supercategory", ""), *keypoints)
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("a name in it is not a text")
         pairs = tuple((int(first), int(second)) for first, second in skeleton)
-        return cls(*numbers[:2], texts[0], *numbers[2:], texts[1], keypoints, pairs)
+        return cls(number, identity, texts[0], annotations, images, texts[1], keypoints, pairs)
 
 
 class LabelTable(Sequence[Label]):

@@ -1,4 +1,4 @@
-"""Boxes, polygons, keypoints and masks that follow a picture into a shard: through its EXIF orientation and a resize."""
+"""Boxes, polygons, keypoints and masks that follow a picture into a shard: through EXIF orientation and resize."""
 
 from __future__ import annotations
 

@@ -50,9 +50,9 @@ class ImageSettings:
     resize      shorter side in pixels of the JPEGs to make; None: pack the files as they are.
     quality     JPEG quality from 1 to 95 with `resize`; None without.
     max_pixels  larger images are refused; None: twice PIL.Image.MAX_IMAGE_PIXELS, which is 178,956,970.
-    annotation_frame   which pixels boxes, polygons, keypoints and masks count: "stored" ones of the file, "upright" ones
-                after its EXIF orientation; "auto": those that the annotated width and height fit, stored ones where
-                both do. What is packed is upright, and follows `resize`.
+    annotation_frame   which pixels boxes, polygons, keypoints and masks count: "stored" ones of the file, or "upright"
+                ones, after its EXIF orientation; "auto": those that the annotated width and height fit, stored ones
+                where both do. What is packed is upright, and follows `resize`.
     """
 
     modality: ClassVar[str] = "image"
