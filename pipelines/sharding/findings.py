@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Findings", "LabelKey", "LabelCounts", "Remark", "joined_findings"]
+__all__ = ["Findings", "LabelCounts", "LabelKey", "Remark", "joined_findings"]
 
 
 class LabelKey(NamedTuple):

@@ -248,6 +248,11 @@ class PackingState:
         """What annotations and tables say of these files; made once for the run in progress."""
         return attach_records(self._folder, attachments, files, known_classes)
 
+    def forget_if_nothing_is_finished(self) -> None:
+        """Let go of a run that has not made a shard, so that the next one may have other settings."""
+        if not self._whole_lines():
+            _remove_tree(self._folder)
+
     def _write_names(self, kept: int, new_names: Iterable[tuple[str, str]] = ()) -> None:
         with contextlib.ExitStack() as stack:
             old: Iterable[str] = ()

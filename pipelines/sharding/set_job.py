@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from ..errors import ShardingError
+from ..errors import PipelineError, ShardingError
 from ..modality import find_modality
 from ..order.curve_rates import joined_rates
 from ..storage.label_table import LabelTable
@@ -132,14 +132,18 @@ class _Job:
         """
         if self._plan is None or not self._plan.settings.attachments:
             return ()
-        known = {} if self._base is None or self._base.labels is None else self._base.labels
-        self._records = self._state.attach_records(
-            self._plan.settings.attachments,
-            [file.path for file in self._listing.files],
-            {label.id: label.number for label in known},
-        )
-        if strict and self._records.faults:
-            raise annotations_error(self._records.faults)
+        known = () if self._base is None or self._base.labels is None else self._base.labels
+        try:
+            self._records = self._state.attach_records(
+                self._plan.settings.attachments,
+                [file.path for file in self._listing.files],
+                {label.id: label.number for label in known},
+            )
+            if strict and self._records.faults:
+                raise annotations_error(self._records.faults)
+        except PipelineError:
+            self._state.forget_if_nothing_is_finished()
+            raise
         return self._records.notes
 
     def pack(self, workers: int, stream: TextIO | None) -> int:

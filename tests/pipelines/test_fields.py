@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines import Example, ExampleError
-from pipelines.batching.fields import Packed, absent_fields, gather_field, parse_field
+from pipelines.batching.fields import FieldReader, Packed, absent_fields, gather_field
 
 
 def npy(array: Any) -> bytes:
@@ -24,7 +24,7 @@ def gather(name: str, *contents: bytes | None, suffix: str | None = None) -> Any
         Example(number, f"key{number}", b"", "x.tar", 512, {} if content is None else {suffix or name: content})
         for number, content in enumerate(contents)
     ]
-    return gather_field(name, [parse_field(name, example) for example in examples])
+    return gather_field(name, [FieldReader(example).value(name) for example in examples])
 
 
 def test_json_gives_a_list_of_objects() -> None:
