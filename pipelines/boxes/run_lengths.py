@@ -39,7 +39,10 @@ def checked_runs(runs: ArrayLike, size: tuple[int, int]) -> Runs:
     height, width = size
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise ValueError(f"a mask is {height} × {width} pixels; it may have 1 to {MAX_PIXELS:,}.")
-    numbers = np.asarray(runs)
+    try:
+        numbers = np.asarray(runs)
+    except ValueError:  # lists of different lengths
+        numbers = np.zeros((0, 0))
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise ValueError("run lengths must be a list of whole numbers.")
     if len(numbers) > 2 * MAX_PIXELS or (numbers < 0).any() or (numbers > MAX_PIXELS).any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def generated_record(seed: int, height: int = 90, width: int = 130) -> dict[str,
     shapes.append({"size": [height, width], "counts": coded["counts"].decode()})
     flat = (~blobs).ravel(order="F")
     edges = [0, *(np.flatnonzero(flat[1:] != flat[:-1]) + 1).tolist(), flat.size]
-    plain = [b - a for a, b in zip(edges, edges[1:], strict=False)]
+    plain = [b - a for a, b in pairwise(edges)]
     shapes.append({"size": [height, width], "counts": [0, *plain] if flat[0] else plain})
     annotations = [
         {
