@@ -19,7 +19,7 @@ LABEL_PAD = pixels(3)
 STROKE = pixels(1.5)
 DASH, DASH_GAP = pixels(4), pixels(3)
 HATCH = pixels(5)
-FILL, CROWD_FILL = 0.34, 0.60
+FILL, CROWD_FILL = 0.28, 0.60
 POINT_RADIUS = pixels(2.5)
 SMALL = 2.0
 """Objects below so many times the area of a label are not hidden by the labels of others."""

@@ -10,6 +10,7 @@ __all__ = ["coloured", "frequency_ticks", "height_of", "spectrogram"]
 RANGE_DB = 80.0
 BEND_HZ = 700.0
 WINDOW_SECONDS = 0.046
+SILENCE = 1e-12
 ANCHORS = np.array(
     [(18, 18, 38), (58, 30, 104), (138, 42, 112), (214, 76, 78), (248, 158, 72), (253, 244, 200)], np.float64
 )
@@ -17,24 +18,27 @@ ANCHORS = np.array(
 TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
 
 
-def spectrogram(
-    samples: NDArray[np.float32], sample_rate: float, size: tuple[int, int], length: int | None = None
-) -> NDArray[np.float64]:
+def spectrogram(samples: NDArray[np.float32], sample_rate: float, size: tuple[int, int]) -> NDArray[np.float64]:
     """Decibels below the loudest, -80 to 0, of (time,) samples: (height, width) `size`, low frequencies at the bottom.
 
-    Column i is a Hann window of 46 ms in the middle of its share of the time. Silence is -80 everywhere.
+    Column i is a Hann window of about 46 ms in the middle of its share of the time, moved so that it is within the
+    samples. Silence is -80 everywhere.
     """
     height, width = size
     num_fft = 1 << max(6, round(np.log2(WINDOW_SECONDS * sample_rate)))
-    fold = "reflect" if len(samples) > num_fft // 2 else "constant"  # a sudden end would be a click in its column
-    padded = np.pad(np.asarray(samples, np.float64), num_fft // 2, mode=fold)  # type: ignore[call-overload]
+    half = num_fft // 2
+    padded = np.pad(np.asarray(samples, np.float64), half)
     centres = ((np.arange(width) + 0.5) * (len(samples) / width)).astype(np.int64)
+    if len(samples) >= num_fft:
+        centres = centres.clip(half, len(samples) - half)  # a sudden end would be a click in its columns
     window = np.hanning(num_fft + 1)[:-1]
-    power = np.empty((width, num_fft // 2 + 1))
+    power = np.empty((width, half + 1))
     for column, centre in enumerate(centres.tolist()):  # one at a time: a batch of long windows stays small
         power[column] = np.abs(np.fft.rfft(padded[centre : centre + num_fft] * window)) ** 2
-    decibels = 10 * np.log10(np.maximum(power, 1e-12))
-    top = max(float(decibels.max()), -60.0)
+    decibels = 10 * np.log10(np.maximum(power, SILENCE))
+    top = float(decibels.max())
+    if top <= 10 * np.log10(SILENCE):
+        return np.full(size, -RANGE_DB)
     shares = 1 - (np.arange(height) + 0.5) / height
     bins = _hz_of(shares, sample_rate / 2) * num_fft / sample_rate
     below = np.minimum(bins.astype(np.int64), num_fft // 2 - 1)
