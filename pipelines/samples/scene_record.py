@@ -19,7 +19,7 @@ COLOURS = (  # up to which hue, in [0, 1), and how colours of the scenes' lightn
     (0.30, "yellow"),
     (0.47, "green"),
     (0.60, "turquoise"),
-    (0.735, "blue"),
+    (0.755, "blue"),
     (0.90, "purple"),
     (1.00, "pink"),
 )

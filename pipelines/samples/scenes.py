@@ -30,7 +30,8 @@ def make_sample_data(
 ) -> int:
     """Write scenes as `scene-000000.jpg` of `size` × `size` pixels, each with its factors beside it as JSON.
 
-    The JSON also has the shape's box and mask, and a caption, as COCO writes them: see `scene_record`. The same arguments give the same files. Files of an earlier call are replaced.
+    The JSON also has the shape's box and mask, and a caption, as COCO writes them: see `scene_record`. The same
+    arguments give the same files. Files of an earlier call are replaced.
     Returns `num`. Raises `ShardingError` for a folder with files it did not make, or samples beyond `num`, unless
     `force` adds to the former and removes the latter, and for one that cannot be written; `ValueError` for numbers that
     make no sense.

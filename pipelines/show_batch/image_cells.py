@@ -63,7 +63,9 @@ def _shapes(
     try:
         return shapes_of(record, matrix, (picture.height, picture.width), with_masks="masks" in drawn)
     except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise ValueError(f"{source.name}: the annotations of {key!r} are damaged ({error}).") from error
+        raise ValueError(
+            f"{source.origin or source.name}: the annotations of {key!r} are damaged ({error})."
+        ) from error
 
 
 def framed(values: NDArray[np.uint8], matrix: Matrix, *, is_padded: bool) -> tuple[Image.Image, Matrix]:

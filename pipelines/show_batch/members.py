@@ -48,7 +48,8 @@ class Chosen:
         if self.is_asked and missing:
             known = sorted({*_names_in(source), *there})
             have = f"they have {', '.join(known)}" if known else "they have none"
-            raise ValueError(f"{source.name}: no example of this batch has the field {missing[0]!r}; {have}.")
+            name = source.origin or source.name
+            raise ValueError(f"{name}: no example of this batch has the field {missing[0]!r}; {have}.")
         return tuple(name for name in self.of_record if name in there)
 
 
@@ -86,7 +87,7 @@ def lines_of(batch: Batch, number: int, members: Sequence[str], *, caption: bool
     """What is written below an example: its key, a caption, and its members."""
     lines = [Line(batch.keys[number], KEY_SIZE, keep_end=True)]
     if batch.substituted is not None and batch.substituted[number]:
-        lines.append(Line("in place of one that cannot be decoded", DETAIL_SIZE, RED))
+        lines.append(Line("in place of a damaged one", DETAIL_SIZE, RED))
     if details:
         lines.append(Line(details, DETAIL_SIZE, QUIET))
     if caption:

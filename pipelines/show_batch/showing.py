@@ -6,19 +6,18 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
 from ..batching.batch import Batch
 from ..decode.geometry import Crop, Fit
+from ..iterators.data import DataIterator, opened_as
 from ..modality import find_modality
-from ..sources.opening import SourceLike, open_source
+from ..sources.arrays.array_source import ArraySource
+from ..sources.opening import SourceLike
 from ..sources.source import Source
 from .sheet import Cell, Legend, columns_for, lay_out
-
-if TYPE_CHECKING:
-    from ..iterators.data import DataIterator
 
 __all__ = ["CellSet", "ShowOptions", "draw_batch", "first_batch"]
 
@@ -106,7 +105,9 @@ def draw_batch(data: SourceLike, modality: str, options: ShowOptions | None = No
     draw_cells = find_modality(modality).part("draw_cells")
     if draw_cells is None:
         raise ValueError(f"{find_modality(modality).plural} cannot be drawn: their modality has no draw_cells.")
-    with closing(open_source(data, modality=modality)) as source:
+    with closing(opened_as(data, modality)) as source:
+        if isinstance(source, ArraySource):
+            raise ValueError(f"{source.name}: an array is not drawn. Name a folder of files, or shards.")
         found: CellSet = draw_cells(source, options)
         columns = options.columns or columns_for(len(found.cells), found.most_columns)
         return lay_out(
@@ -128,10 +129,8 @@ def first_batch(make: Callable[..., DataIterator], source: Source, options: Show
         examples = make(source, batch_size=num, on_error="substitute", prefetch_bytes=0, **options.order)
         with closing(examples):
             if options.start >= len(examples.source):
-                raise ValueError(
-                    f"start is {options.start:,}, and {source.name} has {len(examples.source):,} examples: the last "
-                    f"position is {len(examples.source) - 1:,}."
-                )
+                name, last = source.origin or source.name, len(examples.source) - 1
+                raise ValueError(f"start is {options.start:,}; the last position in {name} is {last:,}.")
             examples.reset(0, options.start)
             return next(iter(examples))
 
