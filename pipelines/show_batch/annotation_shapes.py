@@ -18,6 +18,9 @@ __all__ = ["Shapes", "captions_of", "is_record", "shapes_of"]
 Matrix = NDArray[np.floating[Any]]
 Size = tuple[int, int]
 
+MOST_PIXELS = 1 << 28
+"""Of one mask, so that a damaged record cannot fill the memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class Shapes:
@@ -65,13 +68,14 @@ def shapes_of(record: Mapping[str, Any], matrix: Matrix, size: Size, *, with_mas
     """
     objects = [one for one in record["annotations"] if isinstance(one, Mapping) and "bbox" in one]
     boxes = np.array([one["bbox"] for one in objects], np.float64).reshape(-1, 4)
+    _check_finite(boxes)
     corners = np.stack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
     placed = _moved(corners, matrix)
     whole = np.concatenate([placed.min(1), placed.max(1)], 1)
     limits = np.array([size[1], size[0], size[1], size[0]], np.float64)
     clipped = np.clip(whole, 0, limits)
     areas = [np.prod(one[:, 2:] - one[:, :2], axis=1) for one in (whole, clipped)]
-    masks = [mask_of(one, record, matrix, size) for one in objects] if with_masks else None
+    masks = [_mask_of(one, record, matrix, size) for one in objects] if with_masks else None
     return Shapes(
         clipped.astype(np.float32),
         (areas[1] / np.maximum(areas[0], 1e-9)).astype(np.float32),
@@ -81,6 +85,11 @@ def shapes_of(record: Mapping[str, Any], matrix: Matrix, size: Size, *, with_mas
         _keypoints(objects, matrix, size),
         None if masks is None else np.array(masks, bool).reshape(-1, *size),
     )
+
+
+def _check_finite(values: NDArray[np.float64]) -> None:
+    if not np.isfinite(values).all():
+        raise ValueError("a coordinate is not a finite number")
 
 
 def _class_of(one: Mapping[str, Any]) -> int:
@@ -96,6 +105,8 @@ def _moved(points: NDArray[np.float64], matrix: Matrix) -> NDArray[np.float64]:
 
 def _keypoints(objects: Sequence[Mapping[str, Any]], matrix: Matrix, size: Size) -> NDArray[np.float32]:
     rows = [np.array(one.get("keypoints") or [], np.float64).reshape(-1, 3) for one in objects]
+    for row in rows:
+        _check_finite(row)
     most = max(map(len, rows), default=0)
     found = np.zeros((len(rows), most, 3), np.float32)
     for place, row in zip(found, rows, strict=True):
@@ -105,7 +116,7 @@ def _keypoints(objects: Sequence[Mapping[str, Any]], matrix: Matrix, size: Size)
     return found
 
 
-def mask_of(one: Mapping[str, Any], record: Mapping[str, Any], matrix: Matrix, size: Size) -> NDArray[np.bool_]:
+def _mask_of(one: Mapping[str, Any], record: Mapping[str, Any], matrix: Matrix, size: Size) -> NDArray[np.bool_]:
     """The mask of an object, (height, width) bool, all False where it has none."""
     shape, (height, width) = one.get("segmentation"), size
     if isinstance(shape, Mapping):
@@ -116,6 +127,7 @@ def mask_of(one: Mapping[str, Any], record: Mapping[str, Any], matrix: Matrix, s
         return _resampled(_decoded(counts, shape["size"]), matrix, size)
     canvas = Image.new("1", (width, height))
     for ring in shape or ():
+        _check_finite(np.array(ring, np.float64))
         points = _moved(np.array(ring, np.float64).reshape(-1, 2), matrix) - 0.5
         if len(points) >= 3:
             ImageDraw.Draw(canvas).polygon([tuple(point) for point in points.tolist()], fill=1)
@@ -125,6 +137,8 @@ def mask_of(one: Mapping[str, Any], record: Mapping[str, Any], matrix: Matrix, s
 def _decoded(counts: Sequence[int], size: Sequence[int]) -> NDArray[np.bool_]:
     """Run lengths, column by column, the first run of zeros → (height, width) bool."""
     height, width = int(size[0]), int(size[1])
+    if not 0 < height * width <= MOST_PIXELS:
+        raise ValueError(f"a mask has {height:,} by {width:,} pixels")
     if min(counts, default=0) < 0 or sum(counts) != height * width:
         raise ValueError(f"the run lengths of a mask add up to {sum(counts):,}, not to {height} x {width} pixels")
     runs = np.arange(len(counts)) % 2 == 1

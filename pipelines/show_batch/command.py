@@ -17,7 +17,7 @@ from ..terminal import add_import_flag, escape_unencodable, import_named_modules
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["main"]
+__all__ = ["main", "write_sheet"]
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 QUALITY = 90
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         _check_out(options.out)
-        _write(_draw(options), options.out)
+        write_sheet(_draw(options), options.out)
     except (PipelineError, ValueError, ImportError) as error:
         print(f"show_batch: {error}", file=sys.stderr)
         return 2
@@ -108,8 +108,8 @@ def _check_out(out: Path) -> None:
             raise ValueError(f"{out}: it holds something else than a picture and is kept. Name another file.")
 
 
-def _write(sheet: Image.Image, out: Path) -> None:
-    """Write the whole file at once, so that a failure leaves none."""
+def write_sheet(sheet: Image.Image, out: Path) -> None:
+    """Write the whole file at once, so that a failure leaves none. `ValueError` for one too large for its format."""
     kind, file = FORMATS[out.suffix.lower()], io.BytesIO()
     settings = {} if kind == "PNG" else {"quality": QUALITY}
     try:

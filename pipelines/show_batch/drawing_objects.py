@@ -19,6 +19,7 @@ LABEL_PAD = pixels(3)
 STROKE = pixels(1.5)
 DASH, DASH_GAP = pixels(4), pixels(3)
 HATCH = pixels(5)
+SHADE = 90
 FILL, CROWD_FILL = 0.28, 0.60
 POINT_RADIUS = pixels(2.5)
 SMALL = 2.0
@@ -55,24 +56,23 @@ def _rectangle(box: NDArray[np.float32]) -> Rectangle:
 def _draw_box(picture: Image.Image, box: Rectangle, colour: Colour, *, is_crowd: bool) -> None:
     """Lines on the inside of the box's edge, with a thin shade inside them; dashed lines for a crowd."""
     left, top, right, bottom = box
-    lines = Image.new("L", (right - left, bottom - top))
-    width, height = lines.size
+    width, height = right - left, bottom - top
+    lines = Image.new("L", (width, height))
     draw = ImageDraw.Draw(lines)
-    inset = STROKE
-    if min(width, height) > 2 * (STROKE + 1):
-        shade = Image.new("L", lines.size)
-        ImageDraw.Draw(shade).rectangle((inset, inset, width - 1 - inset, height - 1 - inset), outline=90)
-        if not is_crowd:
-            picture.paste(DARK, (left, top), shade)
-    if not is_crowd:
-        draw.rectangle((0, 0, width - 1, height - 1), outline=255, width=STROKE)
-    else:
+    if is_crowd:
         for start in range(0, max(width, height), DASH + DASH_GAP):
             stop = start + DASH - 1
-            for edge in ((start, 0, stop, STROKE - 1), (start, height - STROKE, stop, height - 1)):
-                draw.rectangle(edge, fill=255)
-            for edge in ((0, start, STROKE - 1, stop), (width - STROKE, start, width - 1, stop)):
-                draw.rectangle(edge, fill=255)
+            draw.rectangle((start, 0, stop, STROKE - 1), fill=255)
+            draw.rectangle((start, height - STROKE, stop, height - 1), fill=255)
+            draw.rectangle((0, start, STROKE - 1, stop), fill=255)
+            draw.rectangle((width - STROKE, start, width - 1, stop), fill=255)
+    else:
+        draw.rectangle((0, 0, width - 1, height - 1), outline=255, width=STROKE)
+        if min(width, height) > 2 * (STROKE + 1):
+            shade = Image.new("L", lines.size)
+            inside = (STROKE, STROKE, width - 1 - STROKE, height - 1 - STROKE)
+            ImageDraw.Draw(shade).rectangle(inside, outline=SHADE)
+            picture.paste(DARK, (left, top), shade)
     picture.paste(colour, (left, top), lines)
 
 

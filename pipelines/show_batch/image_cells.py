@@ -62,7 +62,7 @@ def _shapes(
 ) -> Shapes:
     try:
         return shapes_of(record, matrix, (picture.height, picture.width), with_masks="masks" in drawn)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise ValueError(
             f"{source.origin or source.name}: the annotations of {key!r} are damaged ({error})."
         ) from error
@@ -89,7 +89,7 @@ def _inner_box(rows: NDArray[np.uint8], matrix: Matrix) -> tuple[int, int, int, 
         if is_mirrored:
             first, last = bar - 1 if bar and lines[bar - 1].any() else bar, length - bar
         else:
-            first, last = bar, length - bar - 1 if bar and not lines[length - bar - 1].any() else length - bar
+            first, last = bar, length - bar - 1 if not lines[length - bar - 1].any() else length - bar
         edges.append((first, last))
     (left, right), (top, bottom) = edges
     return left, top, right, bottom

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from ..batching.batch import Batch
 from ..batching.fields import absent_fields
 from ..sources.source import Source
+from ..storage.json_text import parse_json
 from .annotation_shapes import captions_of, is_record
 from .sheet import Line
 from .style import QUIET, UNKNOWN, Colour
@@ -46,8 +48,8 @@ class Chosen:
         there = {name for value in batch.fields.get("json", ()) for name in _in_record(value)}
         missing += [name for name in self.of_record if name not in there]
         if self.is_asked and missing:
-            known = sorted({*_names_in(source), *there})
-            have = f"they have {', '.join(known)}" if known else "they have none"
+            known = sorted(_known_in(source))
+            have = f"fields in this source: {', '.join(known)}" if known else "its examples have none"
             name = source.origin or source.name
             raise ValueError(f"{name}: no example of this batch has the field {missing[0]!r}; {have}.")
         return tuple(name for name in self.of_record if name in there)
@@ -71,6 +73,16 @@ def _names_in(source: Source) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys(name for index in range(0, len(source), step) for name in source.locate(index).fields)
     )
+
+
+def _known_in(source: Source) -> set[str]:
+    """What can be asked for, of some examples."""
+    known = set(_names_in(source))
+    for index in range(0, len(source), max(1, len(source) // LOOKED_AT)) if "json" in known else ():
+        member = source.locate(index).fields.get("json")
+        with contextlib.suppress(ValueError):  # one that is damaged
+            known |= set() if member is None else _in_record(parse_json(member.read(0, member.size)))
+    return known
 
 
 def _in_record(value: Any) -> set[str]:
