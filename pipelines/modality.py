@@ -83,6 +83,7 @@ class Modality:
     trial_settings  settings of the iterator that make everything random that can be: what is checked for exact resume
     make_samples    (folder, num=, seed=, force=) → the number of files made; None where there are no samples
     sample_defaults defaults of `make_samples` by name: "num", and "size" where it has one
+    draw_cells      (source, `ShowOptions`) → `CellSet`: one batch, drawn for `show_batch`; None: it is not drawn
     """
 
     name: str
@@ -99,6 +100,7 @@ class Modality:
     trial_settings: Mapping[str, Any] = field(default_factory=dict)
     make_samples: str | Callable[..., int] | None = None
     sample_defaults: Mapping[str, int] = field(default_factory=dict)
+    draw_cells: str | Callable[..., Any] | None = None
 
     @property
     def plural(self) -> str:
@@ -233,6 +235,7 @@ register(
         trial_settings={"size": 32, "crop": "random", "flip": True},
         make_samples=".samples.scenes:make_sample_data",
         sample_defaults={"num": 600, "size": 128},
+        draw_cells=".show_batch.image_cells:image_cells",
     )
 )
 register(
@@ -266,6 +269,7 @@ register(
         trial_settings={"window": 4096, "random_offset": True},
         make_samples=".samples.sounds:make_sample_sounds",
         sample_defaults={"num": 60},
+        draw_cells=".show_batch.audio_cells:audio_cells",
     )
 )
 register(
@@ -306,5 +310,6 @@ register(
         trial_settings={"clip_frames": 4, "size": 32, "random_offset": True, "flip": True},
         make_samples=".samples.clips:make_sample_clips",
         sample_defaults={"num": 40, "size": 96},
+        draw_cells=".show_batch.video_cells:video_cells",
     )
 )

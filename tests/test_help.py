@@ -27,6 +27,7 @@ MODULES = (
     "dirvae.train",
     "pipelines.make_shards",
     "pipelines.samples",
+    "pipelines.show_batch",
     "pipelines.verify_resume",
 )
 TOOLS = sorted(path.name for path in (ROOT / "tools").glob("*.py"))

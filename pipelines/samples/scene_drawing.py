@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..order.randomness import derive_key, philox_words
 from .drawing import SHAPES, between, mix, oklch, rounded, shape_distance, squared, to_bytes
 
-__all__ = ["BACKGROUNDS", "SHAPES", "Scene", "draw_scene", "scene_of"]
+__all__ = ["BACKGROUNDS", "SHAPES", "Scene", "draw_scene", "scene_of", "shape_coverage"]
 
 Floats = NDArray[np.float64]
 
@@ -74,14 +74,21 @@ def draw_scene(scene: Scene, size: int) -> NDArray[np.uint8]:
     picture = _landscape(scene, x, y, 1.0 / size)
     shadow = squared((x - scene.x) / (scene.size * 1.1), (y - scene.y - scene.size * 1.05) / (scene.size * 0.22))
     picture = mix(picture, np.zeros(3), 0.30 * np.clip(1.0 - shadow, 0.0, 1.0))
+    u, v = (x - scene.x) / scene.size, (y - scene.y) / scene.size
+    bright, dark = oklch(0.84, 0.13, scene.hue * 360.0), oklch(0.56, 0.15, scene.hue * 360.0)
+    light = np.clip(0.5 - 0.38 * u - 0.5 * v, 0.0, 1.0)[..., None]
+    picture = mix(picture, dark + (bright - dark) * light, shape_coverage(scene, size))
+    return to_bytes(picture)
+
+
+def shape_coverage(scene: Scene, size: int) -> Floats:
+    """How much of each pixel the shape covers, about: (size, size), 0 to 1."""
+    axis = (np.arange(size) + 0.5) / size
+    x, y = np.broadcast_arrays(axis[None, :], axis[:, None])
     cosine, sine = rounded(math.cos(math.tau * scene.turn)), rounded(math.sin(math.tau * scene.turn))
     u, v = (x - scene.x) / scene.size, (y - scene.y) / scene.size
     distance = shape_distance(scene.shape, cosine * u + sine * v, cosine * v - sine * u)
-    bright, dark = oklch(0.84, 0.13, scene.hue * 360.0), oklch(0.56, 0.15, scene.hue * 360.0)
-    light = np.clip(0.5 - 0.38 * u - 0.5 * v, 0.0, 1.0)[..., None]
-    coverage = np.clip(0.5 - distance * scene.size * size, 0.0, 1.0)
-    picture = mix(picture, dark + (bright - dark) * light, coverage)
-    return to_bytes(picture)
+    return np.clip(0.5 - distance * scene.size * size, 0.0, 1.0)
 
 
 def _landscape(scene: Scene, x: Floats, y: Floats, pixel: float) -> Floats:

@@ -12,6 +12,7 @@ from PIL import Image
 from ..errors import ShardingError
 from .sample_files import clear_samples
 from .scene_drawing import draw_scene, scene_of
+from .scene_record import scene_record
 
 __all__ = ["make_sample_data"]
 
@@ -29,7 +30,8 @@ def make_sample_data(
 ) -> int:
     """Write scenes as `scene-000000.jpg` of `size` × `size` pixels, each with its factors beside it as JSON.
 
-    The same arguments give the same files. Files of an earlier call are replaced.
+    The JSON also has the shape's box and mask, and a caption, as COCO writes them: see `scene_record`. The same
+    arguments give the same files. Files of an earlier call are replaced.
     Returns `num`. Raises `ShardingError` for a folder with files it did not make, or samples beyond `num`, unless
     `force` adds to the former and removes the latter, and for one that cannot be written; `ValueError` for numbers that
     make no sense.
@@ -42,7 +44,8 @@ def make_sample_data(
         for index in range(num):
             scene = scene_of(seed, index)
             stem = folder / f"scene-{index:06d}"
-            stem.with_suffix(".json").write_text(json.dumps(scene.describe()) + "\n", encoding="utf-8")
+            described = {**scene.describe(), **scene_record(scene, index, size, f"{stem.name}.jpg")}
+            stem.with_suffix(".json").write_text(json.dumps(described) + "\n", encoding="utf-8")
             Image.fromarray(draw_scene(scene, size)).save(stem.with_suffix(".jpg"), quality=QUALITY)
     except OSError as error:
         raise ShardingError(f"{folder}: cannot be written to ({error.strerror}). Name another one.") from error

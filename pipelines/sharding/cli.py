@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +29,10 @@ if TYPE_CHECKING:
     from .api import PackReport
     from .set_job import SetReport
 
-__all__ = ["main"]
+__all__ = ["looking_command", "main"]
 
 SHOWN_FAILURES = 20
+MODULE_COMMAND = "python -m pipelines.show_batch"
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -169,6 +172,19 @@ def _print_report(report: PackReport) -> None:
         packed = ", ".join(find_modality(one.modality).with_article for one in report.sets)
         print(f"{counted(report.skipped, 'file')} passed over: neither {packed} nor a sidecar file of one.")
     _print_failures(report.failures, " All of them are in manifest.json.")
+    for one in report.sets:
+        if one.new_shards and find_modality(one.modality).draw_cells is not None:
+            print(f"Look at it: {looking_command(one.out, sys.argv[0])}")
+
+
+def looking_command(shards: Path, program: str) -> str:
+    """The command line that draws a batch of a set of shards, by the same way that `program`, this one, was started."""
+    started = Path(program)
+    if started.name == "make_shards.py" and started.parent.name == "tools":
+        command = f"python {shlex.quote(str(started.with_name('show_batch.py')))}"
+    else:
+        command = "show_batch" if started.stem == "make_shards" and started.suffix != ".py" else MODULE_COMMAND
+    return f"{command} {printable(shlex.quote(str(shards)))}"
 
 
 def _print_set(one: SetReport) -> None:

@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import PipelineError, SourceError
-from ..modality import HEAD_BYTES, find_modality, modalities
+from ..errors import PipelineError
+from ..modality import find_modality, modalities
 from ..terminal import add_import_flag, escape_unencodable, import_named_modules, print_or_end
 
 if TYPE_CHECKING:
@@ -128,23 +128,10 @@ def _own_loader(options: argparse.Namespace) -> tuple[Make, list[dict[str, Any]]
 
 
 def _modality(options: argparse.Namespace) -> str:
-    """What was asked for; else what the source says of itself, else how its first file begins."""
-    from ..sources.opening import open_source
-    from ..storage.media_types import sniff
+    """What was asked for, else what the source holds."""
+    from ..sources.detection import detect_modality
 
-    if options.modality is not None:
-        return str(options.modality)
-    refusal: SourceError | None = None
-    for name in _playable():
-        try:
-            source = open_source(options.source, modality=name)
-        except SourceError as error:
-            refusal = refusal or error
-            continue
-        begins_like = sniff(source[0].media[:HEAD_BYTES]) if source.modality is None and len(source) else None
-        return source.modality or (begins_like[0] if begins_like else name)
-    assert refusal is not None
-    raise refusal
+    return str(options.modality) if options.modality is not None else detect_modality(options.source, _playable())
 
 
 def _playable() -> list[str]:

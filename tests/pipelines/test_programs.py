@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = {
     "make_shards": "make_shards",
     "samples": "make_sample_data",
+    "show_batch": "show_batch",
     "verify_resume": "verify_resume",
 }
 """Module of `pipelines` → the launcher in tools/, and the console script, that do the same."""

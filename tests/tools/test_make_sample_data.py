@@ -7,8 +7,9 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from PIL import Image
 from pipelines.errors import ShardingError
 from pipelines.samples.command import main
 from pipelines.samples.scene_drawing import BACKGROUNDS, SHAPES, Scene, draw_scene, scene_of
+from pipelines.samples.scene_record import scene_record
 from pipelines.samples.scenes import make_sample_data
 from pipelines.sharding import make_shards
 
 GOLDEN = "cbe9fcd0178da188840cad6609693e61f3d326c525d3631905ce002294687bf3"
+GOLDEN_RECORDS = "17b340bdc0bcac0f751da99732449d64e1b672ded2727cf7a314dfbfe2555fda"
 LAUNCHER = Path(__file__).resolve().parents[2] / "tools" / "make_sample_data.py"
 SCENE = Scene("circle", 0.1, 0.5, 0.5, 0.25, 0.0, "day", 0.7)
 
@@ -88,11 +91,70 @@ def test_each_picture_is_a_jpeg_with_its_factors_beside_it(tmp_path: Path) -> No
     ]
     for index in range(3):
         factors = json.loads((tmp_path / f"scene-00000{index}.json").read_text())
-        assert Scene(**factors) == scene_of(0, index)
+        own = {field.name: factors.pop(field.name) for field in fields(Scene)}
+        assert Scene(**own) == scene_of(0, index)
+        assert sorted(factors) == ["annotations", "captions", "image"]
         with Image.open(tmp_path / f"scene-00000{index}.jpg") as image:
             assert (image.format, image.size) == ("JPEG", (40, 40))
             error = np.asarray(image, float) - draw_scene(scene_of(0, index), 40)
         assert np.sqrt(np.mean(error**2)) < 10
+
+
+def decoded(shape: dict[str, Any]) -> np.ndarray:
+    """The mask of run lengths, column by column, the first run of pixels outside."""
+    height, width = shape["size"]
+    flat = [value for number, count in enumerate(shape["counts"]) for value in [number % 2 == 1] * count]
+    return np.array(flat).reshape(width, height).T
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_mask_is_where_the_picture_changes_with_the_hue_of_its_shape(shape: str) -> None:
+    scene = replace(SCENE, shape=shape, x=0.6, y=0.4, turn=0.3)
+    here, there = (draw_scene(one, 96).astype(float) for one in (scene, replace(scene, hue=0.6)))
+    change = np.abs(here - there).sum(axis=-1)
+    (annotation,) = scene_record(scene, 7, 96, "a.jpg")["annotations"]
+    mask = decoded(annotation["segmentation"])
+    assert (change[mask] > 30).all()
+    assert (change[~mask] < change[mask].max() * 0.6).all()
+
+
+def test_box_area_and_class_are_those_of_the_mask() -> None:
+    for index in range(40):
+        scene = scene_of(0, index)
+        (annotation,) = scene_record(scene, index, 64, "a.jpg")["annotations"]
+        rows, columns = np.nonzero(decoded(annotation["segmentation"]))
+        left, top, width, height = annotation["bbox"]
+        assert (left, top) == (columns.min(), rows.min())
+        assert (left + width, top + height) == (columns.max() + 1, rows.max() + 1)
+        assert annotation["area"] == len(rows)
+        assert SHAPES[annotation["class"]] == annotation["category"] == scene.shape
+        assert annotation["category_id"] == annotation["class"]
+        assert (annotation["image_id"], annotation["id"], annotation["iscrowd"]) == (index, index + 1, 0)
+
+
+def test_a_shape_that_covers_half_of_no_pixel_has_no_annotation() -> None:
+    assert scene_record(replace(SCENE, size=0.001), 0, 8, "a.jpg")["annotations"] == []
+
+
+def test_captions_say_colour_shape_and_time_of_day() -> None:
+    said = {
+        (0.05, "star", "dusk"): "A red star at dusk.",
+        (0.15, "heart", "day"): "An orange heart by day.",
+        (0.25, "ring", "dawn"): "A yellow ring at dawn.",
+        (0.40, "square", "night"): "A green square at night.",
+        (0.55, "circle", "day"): "A turquoise circle by day.",
+        (0.70, "triangle", "day"): "A blue triangle by day.",
+        (0.85, "star", "day"): "A purple star by day.",
+        (0.999999, "star", "day"): "A pink star by day.",
+    }
+    for (hue, shape, background), caption in said.items():
+        scene = replace(SCENE, hue=hue, shape=shape, background=background)
+        assert scene_record(scene, 3, 16, "a.jpg")["captions"] == [{"id": 4, "image_id": 3, "caption": caption}]
+
+
+def test_records_of_a_seed_never_change() -> None:
+    said = json.dumps([scene_record(scene_of(0, index), index, 48, "a.jpg") for index in range(24)])
+    assert hashlib.sha256(said.encode()).hexdigest() == GOLDEN_RECORDS
 
 
 def test_a_folder_with_other_files_is_refused_unless_forced(
