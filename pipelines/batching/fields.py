@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..boxes import Packed, is_record
 from ..sources.source import Example
-from ..storage.json_text import parse_json
+from ..storage.json_text import parse_json, parse_json_quickly
 from ..storage.media_types import media_suffix
 from ..storage.npy import load_npy
 from .record_fields import RECORD_FIELDS
@@ -29,6 +29,7 @@ class FieldReader:
     def __init__(self, example: Example) -> None:
         self._example = example
         self._json: Any = _NOT_READ
+        self._record: Any = _NOT_READ
 
     def value(self, name: str) -> Any:
         """One field. Raises `ExampleError` for a member that cannot be read."""
@@ -51,8 +52,11 @@ class FieldReader:
         return self._json
 
     def _of_record(self, name: str) -> Any:
-        record = self._parsed()
-        return RECORD_FIELDS[name].read(record) if is_record(record) else None
+        if self._record is _NOT_READ:
+            content = self._example.fields.get("json") if self._json is _NOT_READ else None
+            found = self._parsed() if content is None else parse_json_quickly(content)
+            self._record = found if is_record(found) else None
+        return None if self._record is None else RECORD_FIELDS[name].read(self._record)
 
 
 def gather_field(name: str, values: list[Any]) -> Any:
