@@ -62,14 +62,15 @@ def audio_cells(source: Source, options: ShowOptions) -> CellSet:
     drawn = chosen.drawn(batch, source)
     width, clips = pixels(options.size or SIZE), made[0].source
     assert isinstance(clips, ClipSource)
-    stretches, recordings = [], clips.read(batch.indices.tolist())
-    for number, clip in enumerate(recordings):
+    stretches = []
+    for number, clip in enumerate(clips.read(batch.indices.tolist())):
         assert isinstance(clip, Clip)
         own_rate = float(clip.record.rate or rate)
         length = window if batch.lengths is None else int(batch.lengths[number])
         begin = int(batch.keys[number].rpartition("@")[2])
         whole = clip.record.frames / own_rate
         stretches.append(Stretch(batch.data[number].mean(0), own_rate, begin / own_rate, length, whole))
+    clips.close()
     shown_seconds = min(options.window, max(one.length / one.sample_rate for one in stretches))
     cells = []
     for number, stretch in enumerate(one.cut(shown_seconds) for one in stretches):

@@ -99,7 +99,7 @@ def lines_of(batch: Batch, number: int, members: Sequence[str], *, caption: bool
     """What is written below an example: its key, a caption, and its members."""
     lines = [Line(batch.keys[number], KEY_SIZE, keep_end=True)]
     if batch.substituted is not None and batch.substituted[number]:
-        lines.append(Line("in place of a damaged one", DETAIL_SIZE, RED))
+        lines.append(Line("in place of a damaged one", DETAIL_SIZE, RED, most_lines=2))
     if details:
         lines.append(Line(details, DETAIL_SIZE, QUIET))
     if caption:

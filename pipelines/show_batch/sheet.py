@@ -71,11 +71,12 @@ def lay_out(
         height + max(text_heights[number] for number in row) for height, row in zip(heights, rows, strict=True)
     ]
     legend_rows = _legend_rows(legend, inner)
-    top = MARGIN + line_height(TITLE_SIZE) + (line_height(NOTE_SIZE) + pixels(2) if note else 0) + pixels(16)
+    notes = wrap(note, NOTE_SIZE, inner, 3)
+    top = MARGIN + line_height(TITLE_SIZE) + pixels(2) + len(notes) * line_height(NOTE_SIZE) + pixels(14)
     bottom = pixels(20) + len(legend_rows) * pixels(17) if legend_rows else 0
     total = top + sum(row_heights) + (len(rows) - 1) * ROW_GAP + bottom + MARGIN
     sheet = Image.new("RGB", (inner + 2 * MARGIN, total), PAPER)
-    _draw_head(sheet, title, note, inner)
+    _draw_head(sheet, title, notes, inner)
     y = top
     for row, height, row_height in zip(rows, heights, row_heights, strict=True):
         for column, number in enumerate(row):
@@ -94,11 +95,11 @@ def columns_for(num: int, most: int) -> int:
     return best + 1 if num % best == 1 and best < most else best
 
 
-def _draw_head(sheet: Image.Image, title: str, note: str, inner: int) -> None:
+def _draw_head(sheet: Image.Image, title: str, notes: Sequence[str], inner: int) -> None:
     draw_text(sheet, (MARGIN, MARGIN), shorten(title, TITLE_SIZE, inner, keep_end=True), TITLE_SIZE)
-    if note:
-        place = (MARGIN, MARGIN + line_height(TITLE_SIZE) + pixels(2))
-        draw_text(sheet, place, shorten(note, NOTE_SIZE, inner), NOTE_SIZE, QUIET)
+    top = MARGIN + line_height(TITLE_SIZE) + pixels(2)
+    for number, note in enumerate(notes):
+        draw_text(sheet, (MARGIN, top + number * line_height(NOTE_SIZE)), note, NOTE_SIZE, QUIET)
 
 
 def _draw_cell(

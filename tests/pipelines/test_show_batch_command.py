@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,11 +26,19 @@ from tests.absent import run, without
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with six scenes in data/image and in shards/image."""
+    home = tmp_path_factory.mktemp("packed")
+    make_sample_data(home / "data" / "image", num=6, size=32)
+    make_shards(home / "data" / "image", home / "shards" / "image", workers=0)
+    return home
+
+
 @pytest.fixture
-def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shards(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Six scenes in shards/image of the working folder."""
-    make_sample_data(tmp_path / "data" / "image", num=6, size=32)
-    make_shards(tmp_path / "data" / "image", tmp_path / "shards" / "image", workers=0)
+    shutil.copytree(packed, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return Path("shards/image")
 
