@@ -71,7 +71,9 @@ class Masks:
             _blame(pairs)
             raise
         masks = cls(*arrays, _offsets([len(objects) for _, objects in pairs]), sizes, transforms)
-        return masks._with_points_taken_back() if any(objects and "transform" in r for r, objects in pairs) else masks
+        return (
+            masks._with_points_taken_back() if any(objects and "transform" in r for r, objects in pairs) else masks
+        )
 
     @classmethod
     def concatenate(cls, parts: Sequence[Masks]) -> Masks:
