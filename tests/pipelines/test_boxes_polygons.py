@@ -20,13 +20,13 @@ coco_mask = pytest.importorskip("pycocotools.mask")
 def test_a_polygon_covers_what_pycocotools_covers(kind: int) -> None:
     rng = np.random.default_rng(kind)
     num_inside = 0
-    for _ in range(700):
+    for _ in range(350):
         height, width = rng.integers(1, 70, 2).tolist()
         rings = [random_ring(rng, height, width, kind) for _ in range(rng.integers(1, 4))]
         found = polygon_mask(rings, (height, width))
         assert np.array_equal(found, pycocotools_mask(rings, height, width)), (rings, height, width)
         num_inside += int(found.sum())
-    assert num_inside > 1000, "the polygons must cover something"
+    assert num_inside > 500, "the polygons must cover something"
 
 
 def test_large_polygons_cover_what_pycocotools_covers() -> None:
