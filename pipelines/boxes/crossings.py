@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Crossings", "fill_crossings"]
+__all__ = ["Crossings", "fill_crossings", "join_crossings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,3 +59,13 @@ def fill_crossings(
         inside = changes[: (bottom - top) * width].reshape(-1, width) & 1
         np.bitwise_xor.accumulate(inside, axis=0, out=inside)
         target[owner, top:bottom, left:right] |= inside.view(np.bool_)
+
+
+def join_crossings(pieces: Sequence[Crossings], height: int) -> Crossings:
+    """The crossings of one part of which some are in each piece, without those that undo one another."""
+    column = np.concatenate([piece.column for piece in pieces])
+    row = np.concatenate([piece.row for piece in pieces])
+    places, counts = np.unique(column * (height + 1) + row, return_counts=True)
+    places = places[counts % 2 == 1]
+    part = max((int(piece.part[0]) for piece in pieces if len(piece.part)), default=0)
+    return Crossings(np.full(len(places), part), places // (height + 1), places % (height + 1))

@@ -112,9 +112,9 @@ def place_masks(masks: Masks, matrix: ArrayLike, size: Size) -> NDArray[np.bool_
     sampling = Sampling.of(compose(matrix, masks.transforms[0]), size, (height, width))
     target = sampling.view(output)
     if len(masks.points):
-        crossings = polygon_crossings(masks.points, masks.ring_offsets, sampling.columns, height)
         owners = np.repeat(np.arange(masks.num_objects), np.diff(masks.object_rings))
-        fill_crossings(crossings, owners, sampling.rows, target)
+        for crossings in polygon_crossings(masks.points, masks.ring_offsets, sampling.columns, height):
+            fill_crossings(crossings, owners, sampling.rows, target)
     for owner in np.flatnonzero(np.diff(masks.object_runs)).tolist():
         runs = masks.runs[masks.object_runs[owner] : masks.object_runs[owner + 1]]
         crossings = run_crossings(runs, sampling.columns, height)

@@ -10,12 +10,13 @@ Here no edge is followed: the fine row of each passage is computed, and only for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .crossings import Crossings, fill_crossings
+from .crossings import Crossings, fill_crossings, join_crossings
 
 __all__ = ["polygon_crossings", "polygon_mask"]
 
@@ -23,6 +24,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _FINER = 5
+_MOST = 1 << 20
+"""The crossings that are worked on at once."""
 
 
 def polygon_mask(
@@ -48,32 +51,68 @@ def polygon_mask(
     mask: NDArray[np.bool_] = np.zeros((1, len(chosen_rows), len(chosen_columns)), np.bool_)
     if arrays:
         offsets = np.cumsum([0, *map(len, arrays)])
-        crossings = polygon_crossings(np.concatenate(arrays), offsets, chosen_columns, height)
-        fill_crossings(crossings, np.zeros(len(arrays), np.int64), chosen_rows, mask)
+        for crossings in polygon_crossings(np.concatenate(arrays), offsets, chosen_columns, height):
+            fill_crossings(crossings, np.zeros(len(arrays), np.int64), chosen_rows, mask)
     covered: NDArray[np.bool_] = mask[0]
     return covered
 
 
-def polygon_crossings(points: Floats, ring_offsets: Ints, columns: Ints, height: int) -> Crossings:
+def polygon_crossings(points: Floats, ring_offsets: Ints, columns: Ints, height: int) -> Iterator[Crossings]:
     """Where rings change the sampled columns of a picture of `height` rows; the parts are the rings.
 
     points: (points, 2) of all rings · ring_offsets: (rings + 1,) · columns: (sampled,) ascending source columns, none
-    outside the picture
+    outside the picture. All crossings of a ring come together. They come at once, or ring by ring where they are many,
+    so that a ring that runs to and fro takes time and no memory.
     """
-    x, y = (_FINER * points.T + 0.5).astype(np.int64)
-    following = np.arange(1, len(points) + 1)
-    filled = ring_offsets[1:] > ring_offsets[:-1]
-    following[ring_offsets[1:][filled] - 1] = ring_offsets[:-1][filled]
-    next_x = x[following]
-    left, right = np.minimum(x, next_x), np.maximum(x, next_x)
-    first = np.searchsorted(columns, (left + 2) // _FINER)
-    num = np.maximum(np.searchsorted(columns, (right - 3) // _FINER, side="right") - first, 0)
-    edge = np.repeat(np.arange(len(points)), num)
-    column = np.arange(len(edge)) + np.repeat(first - np.cumsum(num) + num, num)
-    fine_column = _FINER * columns[column] + 2
-    row = _passed_row(x[edge], y[edge], next_x[edge], y[following][edge], fine_column)
-    part = np.searchsorted(ring_offsets, edge, side="right") - 1
-    return Crossings(part, column, np.clip((row + 2) // _FINER, 0, height))
+    edges = _Edges.of(points, ring_offsets, columns)
+    ends = np.cumsum(edges.num)
+    if not len(ends) or ends[-1] <= _MOST:
+        yield edges.crossings(0, len(points), height)
+        return
+    for first, last in zip(ring_offsets[:-1].tolist(), ring_offsets[1:].tolist(), strict=True):
+        pieces = [edges.crossings(first, first, height)]
+        while first < last:
+            begun = ends[first] - edges.num[first]
+            stop = max(first + 1, min(last, int(np.searchsorted(ends, begun + _MOST, side="right"))))
+            pieces.append(edges.crossings(first, stop, height))
+            pieces = [join_crossings(pieces, height)]
+            first = stop
+        yield pieces[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Edges:
+    """The edges of all rings on the fine grid, and which of the sampled columns each passes: `num` from `first` on."""
+
+    x: Ints
+    y: Ints
+    next_x: Ints
+    next_y: Ints
+    first: Ints
+    num: Ints
+    columns: Ints
+    ring_offsets: Ints
+
+    @classmethod
+    def of(cls, points: Floats, ring_offsets: Ints, columns: Ints) -> _Edges:
+        x, y = (_FINER * points.T + 0.5).astype(np.int64)
+        following = np.arange(1, len(points) + 1)
+        filled = ring_offsets[1:] > ring_offsets[:-1]
+        following[ring_offsets[1:][filled] - 1] = ring_offsets[:-1][filled]
+        next_x, next_y = x[following], y[following]
+        first = np.searchsorted(columns, (np.minimum(x, next_x) + 2) // _FINER)
+        stop = np.searchsorted(columns, (np.maximum(x, next_x) - 3) // _FINER, side="right")
+        return cls(x, y, next_x, next_y, first, np.maximum(stop - first, 0), columns, ring_offsets)
+
+    def crossings(self, begin: int, end: int, height: int) -> Crossings:
+        """Those of the edges from `begin` to before `end`."""
+        first, num = self.first[begin:end], self.num[begin:end]
+        edge = np.repeat(np.arange(begin, end), num)
+        column = np.arange(len(edge)) + np.repeat(first - np.cumsum(num) + num, num)
+        fine_column = _FINER * self.columns[column] + 2
+        row = _passed_row(self.x[edge], self.y[edge], self.next_x[edge], self.next_y[edge], fine_column)
+        part = np.searchsorted(self.ring_offsets, edge, side="right") - 1
+        return Crossings(part, column, np.clip((row + 2) // _FINER, 0, height))
 
 
 def _passed_row(x: Ints, y: Ints, next_x: Ints, next_y: Ints, fine_column: Ints) -> Ints:

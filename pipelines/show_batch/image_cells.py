@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..boxes import is_record
 from ..iterators.image import ImageIterator
 from ..sources.source import Source
-from .annotation_shapes import Shapes, is_record, shapes_of
+from .annotation_shapes import Shapes, shapes_of
 from .drawing_objects import draw_shapes
 from .members import chosen_members, lines_of
 from .sheet import Cell, Legend
@@ -62,7 +63,7 @@ def _shapes(
 ) -> Shapes:
     try:
         return shapes_of(record, matrix, (picture.height, picture.width), with_masks="masks" in drawn)
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+    except ValueError as error:
         raise ValueError(
             f"{source.origin or source.name}: the annotations of {key!r} are damaged ({error})."
         ) from error

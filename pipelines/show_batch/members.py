@@ -11,9 +11,9 @@ import numpy as np
 
 from ..batching.batch import Batch
 from ..batching.fields import absent_fields
+from ..boxes import is_record
 from ..sources.source import Source
 from ..storage.json_text import parse_json
-from .annotation_shapes import captions_of, is_record
 from .sheet import Line
 from .style import QUIET, UNKNOWN, Colour
 
@@ -89,7 +89,7 @@ def _in_record(value: Any) -> set[str]:
     """What a json member has of what a sheet can show."""
     found = {"captions"} if captions_of(value) else set()
     if is_record(value):
-        objects = [one for one in value["annotations"] if isinstance(one, Mapping)]
+        objects = value.get("annotations") or []
         for name, key in (("boxes", "bbox"), ("masks", "segmentation"), ("keypoints", "keypoints")):
             found |= {name} if any(one.get(key) for one in objects) else set()
     return found
@@ -132,3 +132,10 @@ def _described(value: Any) -> str:
 
 def _number(value: Any) -> Any:
     return f"{value:.4g}" if isinstance(value, float | np.floating) else value
+
+
+def captions_of(value: Any) -> list[str]:
+    """The captions in a json member, none where it has none."""
+    entries = value.get("captions") if isinstance(value, Mapping) else None
+    texts = [one.get("caption") for one in entries if isinstance(one, Mapping)] if isinstance(entries, list) else []
+    return [text for text in texts if isinstance(text, str)]
