@@ -16,6 +16,7 @@ from .records import (
     record_classes,
     record_crowd,
     record_keypoints,
+    transform_of,
 )
 from .run_lengths import mask_to_runs, runs_to_mask, runs_to_string, string_to_runs
 
@@ -47,4 +48,5 @@ __all__ = [
     "runs_to_mask",
     "runs_to_string",
     "string_to_runs",
+    "transform_of",
 ]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .affine import IDENTITY, apply, as_matrix, invert
+from .affine import IDENTITY, apply, invert
 from .json_numbers import joined
-from .records import annotation_error, annotations_of
+from .records import annotation_error, annotations_of, transform_of
 from .run_lengths import MAX_PIXELS, checked_runs, decode_strings
 
 __all__ = ["Masks"]
@@ -71,9 +71,7 @@ class Masks:
             _blame(pairs)
             raise
         masks = cls(*arrays, _offsets([len(objects) for _, objects in pairs]), sizes, transforms)
-        return (
-            masks._with_points_taken_back() if any(objects and "transform" in r for r, objects in pairs) else masks
-        )
+        return masks._with_points_taken_back() if any(objects and "stored" in r for r, objects in pairs) else masks
 
     def map(self, move: Callable[[NDArray[Any]], Any]) -> Masks:
         """The same with all arrays as `move` gives them: on another device, as tensors."""
@@ -150,7 +148,7 @@ def _segmentation_arrays(
     num_rings: list[int] = []
     coded: list[_Coded] = []
     for record, objects in pairs:
-        is_moved = "transform" in record if objects else False
+        is_moved = "stored" in record if objects else False
         for annotation in objects:
             shape = annotation.get("segmentation")
             if type(shape) is list:
@@ -206,14 +204,7 @@ def _size(record: Any, objects: list[dict[str, Any]]) -> tuple[int, int]:
 
 
 def _transform(record: Any, objects: list[dict[str, Any]]) -> NDArray[np.float64]:
-    if not objects or "transform" not in record:
-        return IDENTITY
-    try:
-        matrix = as_matrix(record["transform"])
-    except TypeError as error:
-        raise ValueError(f"the record's transform is {record['transform']!r}; it must be 2 rows of 3.") from error
-    invert(matrix)
-    return matrix
+    return transform_of(record) if objects else IDENTITY
 
 
 def _blame(pairs: Sequence[_Pair]) -> None:

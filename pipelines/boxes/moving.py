@@ -12,7 +12,7 @@ from .affine import IDENTITY, Matrix, apply, as_matrix, compose, determinant
 from .json_numbers import joined
 from .masks import Masks
 from .placing import move_boxes, place_masks
-from .records import annotation_error, annotations_of, is_record
+from .records import annotation_error, annotations_of, is_record, transform_of
 from .run_lengths import mask_to_runs, runs_to_string
 
 __all__ = ["move_record"]
@@ -22,29 +22,31 @@ def move_record(record: dict[str, Any], matrix: ArrayLike, size: tuple[int, int]
     """The record of the same picture after `matrix` (2, 3) took its pixels to a picture of `size` (height, width).
 
     Boxes, polygons, keypoints and areas are moved by exact arithmetic and not clipped. Run lengths are resampled, and
-    the untouched ones kept as `original_segmentation`. `size` and `transform` (from the annotated picture) are added.
+    the untouched ones kept as `original_segmentation`. `stored` is added: the new height, width and the transform from
+    the annotated picture.
     The record given is not changed; it is the result where nothing moves.
 
     Raises `ValueError` for what is no record, and with the annotation's id for what cannot be moved.
 
     >>> record = {"image": {"width": 4, "height": 2}, "annotations": [{"id": 1, "bbox": [1, 0, 2, 1], "area": 2}]}
     >>> moved = move_record(record, [[2, 0, 0], [0, 2, 0]], (4, 8))
-    >>> moved["annotations"], moved["size"]
-    ([{'id': 1, 'bbox': [2.0, 0.0, 4.0, 2.0], 'area': 8.0}], [4, 8])
+    >>> moved["annotations"], moved["stored"]["height"]
+    ([{'id': 1, 'bbox': [2.0, 0.0, 4.0, 2.0], 'area': 8.0}], 4)
     """
     if not is_record(record):
         raise ValueError("the JSON is no record of an annotated picture: it has no image with width and height.")
     rows, image = as_matrix(matrix), record["image"]
     height, width = size
-    if (rows == IDENTITY).all() and [height, width] == record.get("size", [image["height"], image["width"]]):
+    before = record.get("stored", image)
+    if (rows == IDENTITY).all() and (height, width) == (before["height"], before["width"]):
         return record
-    whole = compose(rows, record.get("transform", IDENTITY))
+    whole = compose(rows, transform_of(record))
     moved = dict(record)
     if "annotations" in record:
         moved["annotations"] = [
             _moved(annotation, rows, record, whole, size) for annotation in annotations_of(record)
         ]
-    moved["size"], moved["transform"] = [height, width], whole.tolist()
+    moved["stored"] = {"height": height, "width": width, "transform": whole.tolist()}
     return moved
 
 

@@ -1,17 +1,18 @@
 """The record of an annotated picture: its objects and captions as arrays and lists.
 
 A record is the JSON member of an example: `image` (with `height` and `width` in pixels), `annotations` as in COCO, and
-for a picture that was moved when it was packed `size` and `transform`.
+for a picture that was moved when it was packed `stored`: `height`, `width` and `transform` of what is in the shard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .affine import IDENTITY, as_matrix, invert
 from .json_numbers import joined
 from .packed import Packed
 
@@ -25,6 +26,7 @@ __all__ = [
     "record_classes",
     "record_crowd",
     "record_keypoints",
+    "transform_of",
 ]
 
 
@@ -54,6 +56,23 @@ def annotations_of(record: Any) -> list[dict[str, Any]]:
     """The annotations of a record; none where it is no record."""
     found: list[dict[str, Any]] = (record.get("annotations") or []) if is_record(record) else []
     return found
+
+
+def transform_of(record: Mapping[str, Any]) -> NDArray[np.float64]:
+    """The (2, 3) map from pixels of the annotated picture to those of the stored one. Raises `ValueError`."""
+    stored = record.get("stored")
+    if stored is None:
+        return IDENTITY
+    if not isinstance(stored, dict) or not all(type(stored.get(side)) is int for side in ("width", "height")):
+        raise ValueError(f"the record's stored is {stored!r}; it must have width, height and transform.")
+    try:
+        matrix = as_matrix(stored["transform"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the record's transform is {stored.get('transform')!r}; it must be 2 rows of 3."
+        ) from error
+    invert(matrix)
+    return matrix
 
 
 def record_boxes(record: Any) -> NDArray[np.float32]:

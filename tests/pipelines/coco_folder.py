@@ -104,7 +104,7 @@ def make_coco_folder(
 
 
 def annotation(identity: int, image: int, box: list[int], position: int, size: tuple[int, int]) -> dict[str, Any]:
-    """An object: its corners as a polygon, or run lengths for the second of a picture; and four keypoints at its corners."""
+    """An object: its corners as a polygon, or run lengths for the second of a picture, and as keypoints."""
     x, y, width, height = box
     corners = [[x, y], [x + width, y], [x + width, y + height], [x, y + height]]
     polygons = [[float(value) for corner in corners for value in corner]]

@@ -122,7 +122,7 @@ def test_where_nothing_moves_the_record_itself_is_given() -> None:
     record = generated_record(0)
     assert move_record(record, [[1, 0, 0], [0, 1, 0]], (90, 130)) is record
     moved = move_record(record, [[1, 0, 0], [0, 1, 0]], (91, 130))
-    assert moved["size"] == [91, 130]
+    assert (moved["stored"]["height"], moved["stored"]["width"]) == (91, 130)
     assert move_record(moved, [[1, 0, 0], [0, 1, 0]], (91, 130)) is moved
 
 
@@ -162,8 +162,7 @@ def test_a_moved_record_has_the_numbers_of_exact_arithmetic(orientation: int | N
     moved = json.loads(json.dumps(move_record(record, matrix, size), allow_nan=False))
     assert record == before, "the record given is not changed"
     assert check_moved(record, moved, matrix) == 6
-    assert moved["size"] == [*size]
-    assert moved["transform"] == matrix.tolist()
+    assert moved["stored"] == {"height": size[0], "width": size[1], "transform": matrix.tolist()}
     assert {key: moved[key] for key in ("image", "captions", "factors")} == {
         key: record[key] for key in ("image", "captions", "factors")
     }

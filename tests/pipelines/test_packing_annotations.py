@@ -157,7 +157,7 @@ ALL_ORIENTATIONS = (1, 2, 3, 4, 5, 6, 7, 8)
 def test_boxes_masks_and_keypoints_lie_where_the_pixels_are(
     tmp_path: Path, resize: int | None, reading: dict[str, Any]
 ) -> None:
-    """Each object is a rectangle of its own colour: what is delivered is compared with the picture that is delivered."""
+    """Each object is a rectangle of its own colour, which is looked for in the picture that is delivered."""
     coco = make_coco_folder(tmp_path / "coco", 10, orientations=ALL_ORIENTATIONS, size=(192, 288))
     pack(coco, tmp_path / "out", resize=resize, quality=95 if resize else None)
     looked_at = 0
@@ -209,7 +209,7 @@ def test_a_record_beside_a_picture_follows_a_resize_as_well(coco: CocoFolder, tm
     make_shards(coco.images, tmp_path / "out", resize=32, workers=0)
     record = records(tmp_path / "out")["000000"]
     assert record["mood"] == "calm"
-    assert record["size"] == [32, 48]
+    assert record["stored"] == {"height": 32, "width": 48, "transform": [[0.5, 0, 0], [0, 0.5, 0]]}
     assert record["annotations"][0]["bbox"] == [value / 2 for value in content["annotations"][0]["bbox"]]
     make_shards(coco.images, tmp_path / "whole", workers=0)
     assert packed(tmp_path / "whole")["000000"]["json"] == json.dumps(content).encode(), "bytes stay as they are"

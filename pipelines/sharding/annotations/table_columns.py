@@ -15,7 +15,7 @@ MOST_VALUE_BYTES = 1 << 24
 """Of one value of a CSV file, and of one line of JSON Lines."""
 
 MOST_NAMED = 20
-RESERVED_COLUMNS = frozenset(("image", "license", "captions", "annotations", "size", "transform"))
+RESERVED_COLUMNS = frozenset(("image", "license", "captions", "annotations", "stored"))
 """Names that a record uses itself; a column of one of these names is left out."""
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ...boxes import compose, is_record, move_record, orientation_matrix
+from ...boxes import compose, is_record, move_record, orientation_matrix, transform_of
 from ...storage.json_text import parse_json
 from ..findings import Findings, LabelKey, Remark
 
@@ -66,8 +66,9 @@ def _matrix(
 ) -> tuple[Any, tuple[Remark, ...]]:
     """The (2, 3) map from annotated to stored pixels, and what is odd about the annotated size."""
     annotated = (record["image"]["width"], record["image"]["height"])
-    if "size" in record:  # of a set that was unpacked, and is packed again
-        annotated = tuple(record["size"][::-1])
+    if "stored" in record:  # of a set that was unpacked, and is packed again
+        transform_of(record)
+        annotated = (record["stored"]["width"], record["stored"]["height"])
     upright = (file[1], file[0]) if orientation >= 5 else file
     if annotated not in (file, upright):
         said = f"{name}: {upright[0]} × {upright[1]} pixels, annotated as {annotated[0]} × {annotated[1]}"
