@@ -21,9 +21,7 @@ MOST_TOKEN_BYTES = 1 << 24
 MOST_DEPTH = 100
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_STRINGS = re.compile(_STRING + rb'|("[^"\\]*+(?:\\.[^"\\]*+)*+\\?\Z)', re.DOTALL)
-_TOKENS = re.compile(_STRING + rb"|-?(?:NaN|Infinity)|-?\d[\d.eE+-]*", re.DOTALL)
+_TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?(?:NaN|Infinity)|-?\d[\d.eE+-]*', re.DOTALL)
 _WORD_BYTES = b"0123456789+-.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _NOT_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 _STEPS = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")
@@ -45,10 +43,7 @@ def json_chunks(file: BinaryIO, name: str, log: ProblemLog) -> Iterator[bytes]:
         read = file.read(CHUNK_BYTES)
         text = rest + (read.removeprefix(BYTE_ORDER_MARK) if is_first else read)
         is_first = False
-        bare = _STRINGS.sub(rb"\1", text)
-        opened = bare.find(b'"')
-        outside = bare if opened < 0 else bare[:opened]
-        held = len(bare) - len(outside) or len(bare) - len(bare.rstrip(_WORD_BYTES))
+        outside, held = _outside_strings(text)
         if not read:
             held = 0
         if held > MOST_TOKEN_BYTES:
@@ -61,6 +56,17 @@ def json_chunks(file: BinaryIO, name: str, log: ProblemLog) -> Iterator[bytes]:
             yield chunk
         if not read:
             return
+
+
+def _outside_strings(text: bytes) -> tuple[bytes, int]:
+    """A text without its strings, and how many bytes at its end may be part of a token that is not complete."""
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+    parts = text.split(b'"')
+    outside = b"".join(parts[::2])
+    if len(parts) % 2 == 0:
+        return outside, len(parts[-1]) + 1
+    return outside, len(outside) - len(outside.rstrip(_WORD_BYTES))
 
 
 def _depth_after(outside: bytes, depth: int) -> int:
