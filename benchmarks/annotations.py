@@ -56,7 +56,9 @@ def measure(path: Path) -> None:
     seconds, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert not report.problems, report.problems
-    print(f"  {seconds:.1f} s ({cpu:.1f} s of CPU), peak {peak / 1024:,.0f} MiB, {before / 1024:,.0f} MiB of it before")
+    print(
+        f"  {seconds:.1f} s ({cpu:.1f} s of CPU), peak {peak / 1024:,.0f} MiB, {before / 1024:,.0f} MiB of it before"
+    )
     reader, wanted = AnnotationStore(store), random.Random(0).sample(files, 2000)
     begin = time.perf_counter()
     found = sum(len((reader.record(name) or {})["annotations"]) for name in wanted)
@@ -84,7 +86,9 @@ def images() -> Iterator[str]:
     """The entries of the pictures, as texts."""
     for number in range(NUM_IMAGES):
         entry = {"id": number, "file_name": file_name(number), "width": 640, "height": 480, "license": 1}
-        yield json.dumps({**entry, "coco_url": f"http://example.org/{number}", "date_captured": "2013-11-14 17:02:52"})
+        yield json.dumps(
+            {**entry, "coco_url": f"http://example.org/{number}", "date_captured": "2013-11-14 17:02:52"}
+        )
 
 
 def annotations(size: int) -> Iterator[str]:

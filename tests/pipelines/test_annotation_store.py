@@ -104,7 +104,9 @@ def test_an_annotation_in_two_files_is_merged(tmp_path: Path) -> None:
     keypoints = {"keypoints": [5, 6, 2], "num_keypoints": 1}
     first = coco(tmp_path / "instances.json", [image(x=1)], [annotation(7, area=4.0), annotation(8)])
     second = coco(tmp_path / "people.json", [image(5, y=2)], [annotation(7, 5, area=5.0, **keypoints)])
-    third = coco(tmp_path / "more.json", [image(6, y=2)], [annotation(7, 6, z=[1]), annotation(8, 6, category_id=2)])
+    third = coco(
+        tmp_path / "more.json", [image(6, y=2)], [annotation(7, 6, z=[1]), annotation(8, 6, category_id=2)]
+    )
     report, store = built(tmp_path, first, second, third)
     record = store.record("a.jpg")
     named, unknown = {"category": "dog", "class": 0}, {"category": None, "class": -1}
@@ -117,7 +119,7 @@ def test_an_annotation_in_two_files_is_merged(tmp_path: Path) -> None:
     ]
     assert [problem.kind for problem in report.problems] == ["unknown category", "annotations differ"]
     assert sentences(report)[1] == (
-        'value in an annotation differs from that of an earlier file for the same id (people.json: annotation 7, '
+        "value in an annotation differs from that of an earlier file for the same id (people.json: annotation 7, "
         '"area" 5.0, before 4.0). The first is kept; make the files agree.'
     ).join(["1 ", ""])
     assert report.num_annotations == 3

@@ -14,7 +14,7 @@ import numpy as np
 
 from .problems import ProblemLog
 
-__all__ = ["UnreadableJsonError", "json_chunks"]
+__all__ = ["CHUNK_BYTES", "UnreadableJsonError", "json_chunks"]
 
 CHUNK_BYTES = 1 << 18
 MOST_TOKEN_BYTES = 1 << 24
