@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (one sentence per line)
 """What is wrong with annotation files and tables is counted, shown and explained, and never stops a build."""
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from .problems import ProblemLog
 __all__ = ["CHUNK_BYTES", "UnreadableJsonError", "json_chunks"]
 
 CHUNK_BYTES = 1 << 18
-MOST_TOKEN_BYTES = 1 << 24
+MOST_TOKEN_BYTES = 1 << 22
 MOST_DEPTH = 100
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -36,7 +36,7 @@ def json_chunks(file: BinaryIO, name: str, log: ProblemLog) -> Iterator[bytes]:
     """The text of a file in chunks that end between tokens, with what was changed in it counted in `log`.
 
     Raises `UnreadableJsonError` for values nested more than 100 deep, and for a string or a number of more than
-    16 MiB; `OSError` and `EOFError` as reading does.
+    4 MiB; `OSError` and `EOFError` as reading does.
     """
     depth, rest, is_first = 0, b"", True
     while True:
