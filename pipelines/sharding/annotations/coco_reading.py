@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 from ...errors import ShardingError, SourceError
 from ...storage.plain_files import open_plain
 from ..wording import printable
-from .json_chunks import UnreadableJsonError, json_chunks
+from .json_chunks import CHUNK_BYTES, UnreadableJsonError, json_chunks
 from .problems import ProblemLog
 
 __all__ = ["CocoEntry", "read_coco"]
@@ -32,16 +33,18 @@ class CocoEntry(NamedTuple):
 class _Sections(str):
     """A prefix for ijson that stands for the entries of every section at once.
 
-    ijson compares it with the path of each value outside of the entries, and begins to build where they are equal.
-    Guarded by `test_one_pass_reads_every_section`.
+    ijson compares it with the path of each value outside of the entries, and builds an entry where they are equal.
+    `begun` has the sections of the entries that were not given yet, `found` those that there are, `unfit` those that
+    are not lists. Guarded by `test_one_pass_reads_every_section_in_any_order`.
     """
 
-    __slots__ = ("compared", "current", "found", "unfit")
+    __slots__ = ("begun", "compared", "found", "unfit")
     __hash__ = str.__hash__
 
     def __init__(self) -> None:
         super().__init__()
-        self.current, self.compared = "", 0
+        self.compared = 0
+        self.begun = deque[str]()
         self.found, self.unfit = set[str](), set[str]()
 
     def __eq__(self, path: object) -> bool:
@@ -51,7 +54,7 @@ class _Sections(str):
             return False
         self.found.add(section)
         if below == "item":
-            self.current = section
+            self.begun.append(section)
             return True
         self.unfit.update([section] if below else [])
         return False
@@ -60,19 +63,28 @@ class _Sections(str):
         return not self == path
 
 
-class _Built:
-    """Where ijson sends what it has built: the entries since the last look, each with its section."""
+class _Text:
+    """Chunks of a text as a file for ijson, which counts its bytes and those since something was last compared."""
 
-    def __init__(self, sections: _Sections) -> None:
-        self.entries: list[tuple[str, Any]] = []
-        self._sections = sections
+    def __init__(self, chunks: Iterator[bytes], sections: _Sections) -> None:
+        self._chunks, self._sections = chunks, sections
+        self._compared, self._since = 0, 0
+        self.read_bytes, self.is_at_end = 0, False
 
-    def send(self, value: Any) -> None:
-        """Take one entry."""
-        self.entries.append((self._sections.current, value))
+    def read(self, most: int = -1) -> bytes:
+        """The next chunk, of any size; ijson asks for 0 bytes first, to see what it gets.
 
-    def close(self) -> None:
-        """Nothing is held back."""
+        Raises `UnreadableJsonError` within an entry of more than 64 MiB, and what `json_chunks` raises.
+        """
+        if not most:
+            return b""
+        moved, self._compared = self._sections.compared > self._compared, self._sections.compared
+        chunk = next(self._chunks, b"")
+        self._since = len(chunk) if moved else self._since + len(chunk)
+        self.read_bytes, self.is_at_end = self.read_bytes + len(chunk), not chunk
+        if self._since > MOST_ENTRY_BYTES:
+            raise UnreadableJsonError(f"an entry in it has more than {MOST_ENTRY_BYTES >> 20} MiB")
+        return chunk
 
 
 def read_coco(path: Path, log: ProblemLog) -> Iterator[CocoEntry]:
@@ -96,15 +108,16 @@ def read_coco(path: Path, log: ProblemLog) -> Iterator[CocoEntry]:
 
 def _stream(path: Path, name: str, sections: _Sections, log: ProblemLog) -> Iterator[tuple[str, Any]]:
     """The entries as ijson builds them; raises `SourceError` for a file that is damaged before any section."""
-    parser = _Parser(sections)
-    damage = ""
+    ijson, damage = _ijson(), ""
     try:
         with _open(path) as file:
-            for chunk in json_chunks(file, name, log):
-                yield from parser.entries_of(chunk)
-                if parser.damage:
-                    break
-        damage = parser.damage or parser.finish()
+            text = _Text(json_chunks(file, name, log), sections)
+            try:
+                for value in ijson.items(text, sections, use_float=True, buf_size=CHUNK_BYTES):
+                    yield sections.begun.popleft(), value
+            except ijson.JSONError:
+                before = "ends after" if text.is_at_end else "is not JSON before"
+                damage = f"it {before} byte {text.read_bytes:,}"
     except UnreadableJsonError as error:
         raise SourceError(
             f"{printable(str(path))}: {error}. It is not an annotation file; leave it out."
@@ -117,40 +130,6 @@ def _stream(path: Path, name: str, sections: _Sections, log: ProblemLog) -> Iter
         raise _of_another_form(path)
     if damage:
         log.add("damaged", f"{name}: {damage}")
-
-
-class _Parser:
-    """ijson over chunks of one text. `damage` says where it could not continue, once it could not."""
-
-    def __init__(self, sections: _Sections) -> None:
-        ijson = _ijson()
-        self._error: type[Exception] = ijson.JSONError
-        self._sections, self._built = sections, _Built(sections)
-        self._events = ijson.items_coro(self._built, sections, use_float=True)
-        self._read, self._compared, self._since = 0, 0, 0
-        self.damage = ""
-
-    def entries_of(self, chunk: bytes) -> list[tuple[str, Any]]:
-        """The entries that end in a chunk. Raises `UnreadableJsonError` for one of more than 64 MiB."""
-        try:
-            self._events.send(chunk)
-        except self._error:
-            self.damage = f"it is not JSON after byte {self._read:,}"
-        entries, self._built.entries = self._built.entries, []
-        moved = bool(entries) or self._sections.compared > self._compared
-        self._since = 0 if moved else self._since + len(chunk)
-        self._read, self._compared = self._read + len(chunk), self._sections.compared
-        if self._since > MOST_ENTRY_BYTES:
-            raise UnreadableJsonError(f"an entry in it has more than {MOST_ENTRY_BYTES >> 20} MiB")
-        return entries
-
-    def finish(self) -> str:
-        """What is wrong with the end of the text, if anything."""
-        try:
-            self._events.close()
-        except self._error:
-            return f"it ends after {self._read:,} bytes, before its last bracket"
-        return ""
 
 
 def _of_another_form(path: Path) -> SourceError:

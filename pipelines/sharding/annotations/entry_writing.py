@@ -32,6 +32,7 @@ class EntryWriter:
     def __init__(self, connection: sqlite3.Connection, matcher: FileMatcher, log: ProblemLog) -> None:
         self._connection, self._matcher, self._log = connection, matcher, log
         self.categories: list[CategoryEntry] = []
+        self._images: list[tuple[Any, ...]] = []
         self._annotations: list[tuple[Any, ...]] = []
         self._bodies: list[tuple[int, str]] = []
         self._characters = 0
@@ -84,7 +85,9 @@ class EntryWriter:
             self._log.add("image size", place)
         file = found[0] if len(found) == 1 else None
         row = (self._source, number, file, width, height, to_text(value))
-        self._connection.execute(INSERT_IMAGE, row)
+        self._images.append(row)
+        if len(self._images) >= BATCH_ENTRIES:
+            self._flush()
         return None
 
     def _add_annotation(self, value: dict[str, Any]) -> None:
@@ -118,9 +121,10 @@ class EntryWriter:
             self._connection.execute("INSERT OR IGNORE INTO licenses VALUES (?, ?, ?)", row)
 
     def _flush(self) -> None:
+        self._connection.executemany(INSERT_IMAGE, self._images)
         self._connection.executemany(INSERT_ANNOTATION, self._annotations)
         self._connection.executemany(INSERT_BODY, self._bodies)
-        self._annotations, self._bodies, self._characters = [], [], 0
+        self._images, self._annotations, self._bodies, self._characters = [], [], [], 0
 
 
 def _side(value: Any) -> float | int | None:

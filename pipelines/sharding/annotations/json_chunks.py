@@ -14,16 +14,14 @@ import numpy as np
 
 from .problems import ProblemLog
 
-__all__ = ["UnreadableJsonError", "json_chunks"]
+__all__ = ["CHUNK_BYTES", "UnreadableJsonError", "json_chunks"]
 
 CHUNK_BYTES = 1 << 18
-MOST_TOKEN_BYTES = 1 << 24
+MOST_TOKEN_BYTES = 1 << 22
 MOST_DEPTH = 100
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_STRINGS = re.compile(_STRING + rb'|("[^"\\]*+(?:\\.[^"\\]*+)*+\\?\Z)', re.DOTALL)
-_TOKENS = re.compile(_STRING + rb"|-?(?:NaN|Infinity)|-?\d[\d.eE+-]*", re.DOTALL)
+_TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?(?:NaN|Infinity)|-?\d[\d.eE+-]*', re.DOTALL)
 _WORD_BYTES = b"0123456789+-.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _NOT_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 _STEPS = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")
@@ -38,17 +36,14 @@ def json_chunks(file: BinaryIO, name: str, log: ProblemLog) -> Iterator[bytes]:
     """The text of a file in chunks that end between tokens, with what was changed in it counted in `log`.
 
     Raises `UnreadableJsonError` for values nested more than 100 deep, and for a string or a number of more than
-    16 MiB; `OSError` and `EOFError` as reading does.
+    4 MiB; `OSError` and `EOFError` as reading does.
     """
     depth, rest, is_first = 0, b"", True
     while True:
         read = file.read(CHUNK_BYTES)
         text = rest + (read.removeprefix(BYTE_ORDER_MARK) if is_first else read)
         is_first = False
-        bare = _STRINGS.sub(rb"\1", text)
-        opened = bare.find(b'"')
-        outside = bare if opened < 0 else bare[:opened]
-        held = len(bare) - len(outside) or len(bare) - len(bare.rstrip(_WORD_BYTES))
+        outside, held = _outside_strings(text)
         if not read:
             held = 0
         if held > MOST_TOKEN_BYTES:
@@ -61,6 +56,17 @@ def json_chunks(file: BinaryIO, name: str, log: ProblemLog) -> Iterator[bytes]:
             yield chunk
         if not read:
             return
+
+
+def _outside_strings(text: bytes) -> tuple[bytes, int]:
+    """A text without its strings, and how many bytes at its end may be part of a token that is not complete."""
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+    parts = text.split(b'"')
+    outside = b"".join(parts[::2])
+    if len(parts) % 2 == 0:
+        return outside, len(parts[-1]) + 1
+    return outside, len(outside) - len(outside.rstrip(_WORD_BYTES))
 
 
 def _depth_after(outside: bytes, depth: int) -> int:
