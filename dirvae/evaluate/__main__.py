@@ -144,7 +144,7 @@ def _factor_lines(content: dict[str, Any]) -> list[str]:
     rows = [*content["factors"], *content["categories"]]
     for row in rows:
         numbers = f"{row['share']:>8.2f}{row['gap']:>8.2f}{row['linear_r2']:>11.2f}"
-        lines.append(f"{row['factor']:<18}{row['component']:>14}{numbers}")
+        lines.append(f"{row['factor']:<18} {row['component']:>13}{numbers}")
     most = {name: max(row["chance"][name] for row in rows) for name in ("share", "gap", "linear_r2")}
     lines.append(f"{'at most, shuffled':<32}{most['share']:>8.2f}{most['gap']:>8.2f}{most['linear_r2']:>11.2f}")
     if (summed := content["disentanglement"]) is not None:
@@ -182,7 +182,7 @@ def _median(value: float | None, task: Task) -> str:
 
 
 def _line(name: str, value: str) -> str:
-    return f"{name:<32}{value}"
+    return f"{name:<31} {value}"
 
 
 def _fail(sentence: str) -> int:
