@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dirvae.explore.colouring import Colouring
+from dirvae.evaluate.labels import Label
+from dirvae.explore.colouring import Colouring, by_component, by_label
 
-__all__ = ["ExampleMap", "draw_map", "log_ratios", "principal_plane"]
+__all__ = ["ExampleMap", "draw_map", "log_ratios", "map_of", "principal_plane"]
 
 MOST_POINTS = 500
 WIDTH, HEIGHT = 640, 420
@@ -28,6 +30,20 @@ class ExampleMap:
 
     svg: str
     variances: tuple[float, float]
+
+
+def map_of(latents: Tensor, keys: Sequence[str], label: Label | None, *, are_shares: bool) -> dict[str, Any] | None:
+    """The map of latents (num, component) for the page, and what its colours mean; None where there is nothing to see.
+
+    Without a label, shares are coloured by the largest of them.
+    """
+    colouring = by_component(latents) if are_shares else None
+    if label is not None:
+        colouring = by_label(label)
+    found = draw_map(latents, colouring, keys=keys, are_shares=are_shares)
+    if found is None:
+        return None
+    return {"svg": found.svg, "colouring": colouring, "has_label": label is not None}
 
 
 def log_ratios(shares: Tensor) -> Tensor:

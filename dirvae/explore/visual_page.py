@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate.labels import Label
 from dirvae.explore.charts import COMPONENT_COLOURS, OTHERS
-from dirvae.explore.colouring import by_component, by_label
+from dirvae.explore.colouring import by_label
 from dirvae.explore.curves import run_panels
-from dirvae.explore.example_map import draw_map
 from dirvae.explore.gallery import Gallery
 from dirvae.explore.page import PageFacts, write_page
 from dirvae.explore.simplex import coloured_components, draw_simplex, share_bars
@@ -22,7 +19,7 @@ from dirvae.latents.latent import SimplexLatent
 from dirvae.losses import BernoulliLikelihood
 from dirvae.training.logging import read_metrics
 
-__all__ = ["bars_of", "component_tiles", "map_of", "simplex_of", "write_visual_page"]
+__all__ = ["bars_of", "component_tiles", "simplex_of", "write_visual_page"]
 
 
 def write_visual_page(
@@ -88,20 +85,6 @@ def simplex_of(gallery: Gallery, uris: list[str] | None, label: Label | None = N
     found = None if uris is None else dict(zip(numbers, uris, strict=True))
     colours = None if label is None else by_label(label).colours
     return draw_simplex(gallery.latents, uris=found, colours=colours)
-
-
-def map_of(latents: Tensor, keys: Sequence[str], label: Label | None, *, are_shares: bool) -> dict[str, Any] | None:
-    """The map of latents (num, component) for the page, and what its colours mean; None where there is nothing to see.
-
-    Without a label, shares are coloured by the largest of them.
-    """
-    colouring = by_component(latents) if are_shares else None
-    if label is not None:
-        colouring = by_label(label)
-    found = draw_map(latents, colouring, keys=keys, are_shares=are_shares)
-    if found is None:
-        return None
-    return {"svg": found.svg, "colouring": colouring, "has_label": label is not None}
 
 
 def component_tiles(gallery: Gallery, uris: list[str], differences: list[str]) -> list[dict[str, Any]]:
