@@ -56,11 +56,10 @@ def label_notes(label: Label, task: Task) -> list[str]:
     if label.is_both:
         notes.append(f"{label.name!r} is the factor, not the category of the annotations, which has the same name")
     if missing := label.values.count(None):
-        what = "are not annotated" if label.is_category else "have no value"
-        if missing == 1:
-            what = what.replace("are", "is").replace("have", "has")
+        what = "not annotated" if label.is_category else "without a value"
         notes.append(
-            f"label {label.name!r}: {missing:,} of {len(label.values):,} {task.examples} {what} and are left out"
+            f"label {label.name!r} is looked at without the {missing:,} of {len(label.values):,} {task.examples} that "
+            f"{'is' if missing == 1 else 'are'} {what}"
         )
     if len(set(map(str, label.known))) == 1:
         notes.append(f"label {label.name!r} is the same in all examples: {str(label.known[0]).lower()}")
