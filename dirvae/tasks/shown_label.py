@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dirvae.evaluate.labels import Label, find_label
 from dirvae.tasks.data import ReplayedBatches
 from dirvae.tasks.example_factors import FIELDS, annotated_categories, example_factors, without_field_warnings
 from dirvae.training.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dirvae.evaluate.labels import Label
 
 __all__ = ["shown_label"]
 
@@ -19,6 +21,8 @@ def shown_label(batches: ReplayedBatches, num: int, name: str | None) -> Label |
     """
     if name is None:
         return None
+    from dirvae.evaluate.labels import find_label
+
     fields: list[dict[str, Any] | None] = []
     categories: list[frozenset[str] | None] = []
     with without_field_warnings():

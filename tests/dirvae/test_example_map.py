@@ -162,8 +162,9 @@ def images(tmp_path_factory: pytest.TempPathFactory, one_torch_thread: None) -> 
 
 
 def subject(run: Path) -> str:
-    [found] = re.findall(r"Coloured by (.*?)</p>", (run / "report.html").read_text("utf-8"))
-    return found
+    found = re.findall(r"Coloured by (.*?)</p>", (run / "report.html").read_text("utf-8"))
+    assert len(found) == 1
+    return str(found[0])
 
 
 def test_a_label_colours_the_report_and_may_change_without_changing_the_training(
