@@ -7,7 +7,7 @@ from pipelines.lazy_names import lazy_names
 if TYPE_CHECKING:
     from dirvae.evaluate.collapse import collapsed_values, collapsed_weights, input_weight_norms, usage
     from dirvae.evaluate.importance import ImportanceEstimate, choose_width, estimate_likelihood
-    from dirvae.evaluate.neighbours import neighbour_errors
+    from dirvae.evaluate.neighbours import neighbour_errors, neighbour_precisions
 
 __all__ = [
     "ImportanceEstimate",
@@ -17,6 +17,7 @@ __all__ = [
     "estimate_likelihood",
     "input_weight_norms",
     "neighbour_errors",
+    "neighbour_precisions",
     "usage",
 ]
 
@@ -30,6 +31,7 @@ lazy_names(
         "estimate_likelihood": ".importance",
         "input_weight_norms": ".collapse",
         "neighbour_errors": ".neighbours",
+        "neighbour_precisions": ".neighbours",
         "usage": ".collapse",
     },
 )

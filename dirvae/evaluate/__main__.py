@@ -89,11 +89,25 @@ def _table(content: dict[str, Any]) -> list[str]:
     if content["usage"] is not None:
         lines += _usage_lines(content["usage"])
     if content["neighbours"] is not None:
-        neighbours = content["neighbours"]
-        shown = ", ".join(f"k = {count}: {error:.1%}" for count, error in neighbours["errors"].items())
-        lines.append(_line(f"error of neighbours, {neighbours['label']}", shown))
-    if content["factors"]:
+        lines += _neighbour_lines(content["neighbours"])
+    if content["factors"] or content["categories"]:
         lines += _factor_lines(content)
+    return lines
+
+
+def _neighbour_lines(found: dict[str, Any]) -> list[str]:
+    def shown(numbers: dict[str, float], form: str) -> str:
+        return ", ".join(f"k = {count}: {number:{form}}" for count, number in numbers.items())
+
+    lines = [
+        _line(f"error of neighbours, {found['label']}", shown(found["errors"], ".1%")),
+        _line("  always the most frequent", f"{found['majority_error']:.1%}"),
+    ]
+    if found["average_precision"] is not None:
+        by_chance = f"; by chance about {found['share']:.3f}"
+        lines.append(_line("  average precision", shown(found["average_precision"], ".3f") + by_chance))
+    elif found["share"] is not None:
+        lines.append(_line("  average precision", "none: it is in no example here"))
     return lines
 
 
@@ -130,7 +144,7 @@ def _factor_lines(content: dict[str, Any]) -> list[str]:
     rows = [*content["factors"], *content["categories"]]
     for row in rows:
         numbers = f"{row['share']:>8.2f}{row['gap']:>8.2f}{row['linear_r2']:>11.2f}"
-        lines.append(f"{row['factor']:<18}{row['component']:>14}{numbers}")
+        lines.append(f"{row['factor']:<18} {row['component']:>13}{numbers}")
     most = {name: max(row["chance"][name] for row in rows) for name in ("share", "gap", "linear_r2")}
     lines.append(f"{'at most, shuffled':<32}{most['share']:>8.2f}{most['gap']:>8.2f}{most['linear_r2']:>11.2f}")
     if (summed := content["disentanglement"]) is not None:
@@ -168,7 +182,7 @@ def _median(value: float | None, task: Task) -> str:
 
 
 def _line(name: str, value: str) -> str:
-    return f"{name:<32}{value}"
+    return f"{name:<31} {value}"
 
 
 def _fail(sentence: str) -> int:
@@ -197,7 +211,10 @@ def _parser() -> argparse.ArgumentParser:
         "--limit", type=int, metavar="NUM", help="examples used, of each part (default 2000, or fewer large ones)"
     )
     parser.add_argument(
-        "--label", metavar="FACTOR", help="factor that nearest neighbours predict, such as shape; none by default"
+        "--label",
+        metavar="NAME",
+        help="factor that nearest neighbours predict, such as shape, or category of annotated pictures, such as dog; "
+        "none by default",
     )
     parser.add_argument(
         "--circular",

@@ -10,7 +10,7 @@ evaluation of disentangled representations"), as R² on examples that the map wa
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,9 +24,8 @@ __all__ = [
     "Factor",
     "associate",
     "associate_by_chance",
-    "categories_of",
-    "factors_of",
-    "left_out",
+    "distinct_values",
+    "is_plain",
     "make_factor",
     "mutual_information",
 ]
@@ -34,7 +33,6 @@ __all__ = [
 BINS = 20
 SHUFFLES = 5
 RIDGE = 1e-3
-MOST_CATEGORIES = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +79,17 @@ def make_factor(name: str, values: Sequence[Any], *, circular: bool = False, bin
     for a factor of one value, a circular one of text, and a number that is not finite or too large for float64.
     """
     is_category = _is_category(values)
-    if not is_category and not all(map(_is_plain, values)):
+    if not is_category and not all(map(is_plain, values)):
         raise ValueError(f"the factor {name!r} holds a number that is not finite or too large for float64.")
     if is_category and circular:
         raise ValueError(
             f"the factor {name!r} holds text, which cannot be circular; leave it out of the circular ones."
         )
-    kinds = sorted(_kinds(values))
+    kinds = {kind: place for place, kind in enumerate(sorted(distinct_values(values)))}
     if len(kinds) < 2:
         raise ValueError(f"the factor {name!r} has the value {values[0]!r} only; it must vary.")
     if is_category:
-        labels = torch.tensor([kinds.index(str(value)) for value in values])
+        labels = torch.tensor([kinds[str(value)] for value in values])
         return Factor(name, labels, torch.nn.functional.one_hot(labels).double())
     numbers = torch.tensor([float(value) for value in values], dtype=torch.float64)
     turns = 2 * math.pi * numbers
@@ -158,60 +156,8 @@ def mutual_information(labels: Tensor, other: Tensor) -> Tensor:
     return terms.sum((1, 2))
 
 
-def factors_of(fields: Sequence[Mapping[str, Any]], *, circular: Sequence[str] = ()) -> list[Factor]:
-    """The factors in JSON objects, one per example: entries of numbers or text that all have and that vary.
-
-    ValueError for a circular one that is not among them.
-    """
-    columns = _columns(fields)
-    if missing := sorted(set(circular) - set(columns)):
-        raise ValueError(f"no factor is called {missing[0]!r}; the examples have {', '.join(columns) or 'none'}.")
-    if fixed := [name for name in circular if len(_kinds(columns[name])) < 2]:
-        raise ValueError(f"the factor {fixed[0]!r} is the same in all examples; leave it out of the circular ones.")
-    return [
-        make_factor(name, column, circular=name in circular)
-        for name, column in columns.items()
-        if len(_kinds(column)) > 1
-    ]
-
-
-def left_out(fields: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Sentences about the numbers and texts in all of these JSON objects that cannot be factors."""
-    fixed = [name for name, column in _columns(fields).items() if len(_kinds(column)) < 2]
-    wide = [
-        name
-        for name in fields[0]
-        if all(isinstance(entry.get(name), str | int | float) for entry in fields)
-        and not all(_is_plain(entry[name]) for entry in fields)
-    ]
-    reasons = {"they are the same in all examples": fixed, "they are not finite or too large for float64": wide}
-    return [
-        f"not used as factors, because {reason}: {', '.join(names)}" for reason, names in reasons.items() if names
-    ]
-
-
-def categories_of(fields: Sequence[Mapping[str, Any]]) -> list[Factor]:
-    """For factors that are text, such as a shape, each value as a separate factor: `shape=heart` or not.
-
-    A latent may give each value a component of its own. The whole factor then has no gap, because several components
-    hold it equally.
-    """
-    names = [name for name in fields[0] if all(isinstance(entry.get(name), str) for entry in fields)]
-    kinds = {name: sorted({entry[name] for entry in fields}) for name in names}
-    return [
-        make_factor(f"{name}={kind}", [entry[name] == kind for entry in fields])
-        for name in names
-        if 2 < len(kinds[name]) <= MOST_CATEGORIES
-        for kind in kinds[name]
-    ]
-
-
-def _columns(fields: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    names = [name for name in fields[0] if all(_is_plain(entry.get(name)) for entry in fields)]
-    return {name: [entry[name] for entry in fields] for name in names}
-
-
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """Whether a value can be one of a factor: text, a truth value, or a number that is finite in float64."""
     try:
         return isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value))
     except OverflowError:  # an integer beyond float64
@@ -222,8 +168,8 @@ def _is_category(values: Sequence[Any]) -> bool:
     return any(isinstance(value, str | bool) for value in values)
 
 
-def _kinds(values: Sequence[Any]) -> set[Any]:
-    """The different values of a factor; 1 and 1.0 are the same."""
+def distinct_values(values: Sequence[Any]) -> set[Any]:
+    """The different values of a factor, at least one; 1 and 1.0 are the same."""
     return {str(value) for value in values} if _is_category(values) else {float(value) for value in values}
 
 

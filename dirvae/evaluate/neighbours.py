@@ -1,16 +1,16 @@
-"""How well a latent space separates classes: the error of its nearest neighbours."""
+"""How well a latent space separates classes: by its nearest neighbours."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dirvae.float64 import wide
+from dirvae.float64 import wide, wide_device
 
-__all__ = ["neighbour_errors"]
+__all__ = ["average_precision", "neighbour_errors", "neighbour_precisions"]
 
 
 @torch.inference_mode()
@@ -29,6 +29,61 @@ def neighbour_errors(
     neighbours are nearer. `rows` test latents are processed at a time. ValueError for fewer latents than k, for no k,
     and for one below 1.
     """
+    device = wide_device(train.device)
+    train_labels, test_labels = train_labels.to(device), test_labels.to(device)
+    wrong = dict.fromkeys(counts, 0)
+    for start, nearest in _nearest(train, test, counts, rows):
+        num_classes = int(max(train_labels.max(), test_labels.max())) + 1
+        votes = F.one_hot(train_labels[nearest], num_classes)
+        truth = test_labels[start : start + rows]
+        for count in counts:
+            wrong[count] += int((_weighed(votes[:, :count]).argmax(1) != truth).sum())
+    return {count: number / len(test) for count, number in wrong.items()}
+
+
+@torch.inference_mode()
+def neighbour_precisions(
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    *,
+    counts: Sequence[int] = (3, 5, 10),
+    rows: int = 500,
+) -> dict[int, float]:
+    """Average precision with which the k nearest `train` latents find the `test` latents of a kind, for k in `counts`.
+
+    As `neighbour_errors`, but labels (num,) are truth values, and test latents are ranked by how many of their
+    neighbours are of the kind; of as many, those whose neighbours of the kind are nearer come first. ValueError also
+    where no test latent is of the kind.
+    """
+    device = wide_device(train.device)
+    train_labels, test_labels = train_labels.to(device), test_labels.to(device)
+    scores: dict[int, list[Tensor]] = {count: [] for count in counts}
+    for _, nearest in _nearest(train, test, counts, rows):
+        votes = train_labels[nearest].long()[..., None]
+        for count in counts:
+            scores[count].append(_weighed(votes[:, :count])[:, 0])
+    return {count: average_precision(torch.cat(found), test_labels) for count, found in scores.items()}
+
+
+def average_precision(scores: Tensor, truth: Tensor) -> float:
+    """Average precision of a ranking by `scores` (num,), of which `truth` (num,) bool are to be found: in (0, 1].
+
+    The precision among the examples down to each score, weighted by the recall that this score adds: those of one score
+    count together, so that their order does not. By chance it is about the share to be found. ValueError if there are
+    none.
+    """
+    if not truth.any():
+        raise ValueError("no example is to be found; an average precision needs 1 or more.")
+    kinds, places = torch.unique(-scores, return_inverse=True)  # the highest score first
+    found = torch.bincount(places, truth.double(), minlength=len(kinds))
+    down_to = torch.bincount(places, minlength=len(kinds)).cumsum(0)
+    return float((found.cumsum(0) / down_to * found).sum() / found.sum())
+
+
+def _nearest(train: Tensor, test: Tensor, counts: Sequence[int], rows: int) -> Iterator[tuple[int, Tensor]]:
+    """The first of some `test` latents, and the numbers of their nearest `train` latents (rows, k), nearest first."""
     if not counts or min(counts) < 1:
         raise ValueError(f"counts is {list(counts)}; it must hold numbers of neighbours, 1 or more each.")
     largest = max(counts)
@@ -38,25 +93,18 @@ def neighbour_errors(
             f"{largest} and 1."
         )
     train, test = wide(train.flatten(1)), wide(test.flatten(1))
-    train_labels, test_labels = train_labels.to(train.device), test_labels.to(test.device)
     center = train.mean(0)  # far from the origin, differences of squares would keep no digit of the distances
     train, test = train - center, test - center
     squares = train.square().sum(1)
-    num_classes = int(max(train_labels.max(), test_labels.max())) + 1
-    wrong = dict.fromkeys(counts, 0)
     for start in range(0, len(test), rows):
-        part, truth = test[start : start + rows], test_labels[start : start + rows]
+        part = test[start : start + rows]
         distances = torch.addmm(squares, part, train.T, alpha=-2)  # the row's own square changes no order
-        nearest = distances.topk(largest, dim=1, largest=False).indices
-        votes = F.one_hot(train_labels[nearest], num_classes).double()
-        for count in counts:
-            wrong[count] += int((_winner(votes[:, :count]) != truth).sum())
-    return {count: number / len(test) for count, number in wrong.items()}
+        yield start, distances.topk(largest, dim=1, largest=False).indices
 
 
-def _winner(votes: Tensor) -> Tensor:
-    """(rows, k, class) one-hot votes, nearest first → (rows,) the class with most, nearer ones deciding a tie."""
+def _weighed(votes: Tensor) -> Tensor:
+    """(rows, k, class) int64 votes, nearest first → (rows, class): their number, nearer ones deciding a tie."""
     count = votes.shape[1]
-    ranks = torch.arange(count, 0, -1, dtype=votes.dtype, device=votes.device)
-    weights = 1 + ranks / (count * (count + 1))  # all ranks together weigh one half: never a vote
-    return (votes * weights[None, :, None]).sum(1).argmax(1)
+    ranks = torch.arange(count, 0, -1, device=votes.device)
+    weights = count * (count + 1) + ranks  # all ranks together are half a vote
+    return (votes * weights[None, :, None]).sum(1)

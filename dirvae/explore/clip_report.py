@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.evaluate.labels import Label
 from dirvae.explore.event_media import picture_event, posterior_events
+from dirvae.explore.example_map import map_of
 from dirvae.explore.film import animation_uri, clip_pixels, frame_milliseconds, shown_frames, strip_ratio, strip_uri
 from dirvae.explore.gallery import Counts, Gallery, make_gallery, reconstruct
 from dirvae.explore.page import PageFacts
@@ -39,7 +41,7 @@ class ClipReportContent:
     """What a report shows besides the metrics of its run.
 
     `held_out` is None where nothing was held out; the mappings hold JSON values: the data, the settings, the numbers
-    at the end.
+    at the end. `label` is that of the held-out clips, or of the training ones.
     """
 
     training: Clips
@@ -48,15 +50,17 @@ class ClipReportContent:
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
     origin: Mapping[str, Any] = field(default_factory=dict)
+    label: Label | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class ClipReport:
-    """A report of clips of video, which can be written again and again."""
+    """A report of clips of video, which can be written again and again; `label` gives those encoded their colours."""
 
     training: Clips
     held_out: Clips | None
     seed: int
+    label: Label | None = None
 
     @property
     def clips(self) -> Clips:
@@ -84,7 +88,8 @@ class ClipReport:
             "traversal": _films(
                 clip_pixels(gallery.traversal), pace, labels=["first clip", *_between(), "second clip"]
             ),
-            "simplex": simplex_of(gallery, [data_uri(clip[len(clip) // 2]) for clip in components]),
+            "simplex": simplex_of(gallery, [data_uri(clip[len(clip) // 2]) for clip in components], self.label),
+            "map": map_of(gallery.latents, clips.keys, self.label, are_shares=gallery.on_simplex),
             "strip_ratio": strip_ratio(components[0]),
             "ends": [clips.keys[number] for number in gallery.pair],
         }
@@ -112,7 +117,7 @@ class ClipReport:
 
 def write_clip_report(run: Path, model: AutoEncoder, content: ClipReportContent, *, seed: int) -> Path:
     """Write `report.html` and `pictures/` into a run folder; returns the page's path. Raises `OSError`."""
-    report = ClipReport(content.training, content.held_out, seed)
+    report = ClipReport(content.training, content.held_out, seed, content.label)
     return report.write(run, model, content, report.make_pictures(run, model))
 
 

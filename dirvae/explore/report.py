@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.evaluate.labels import Label
 from dirvae.explore.event_media import picture_event, posterior_events
+from dirvae.explore.example_map import map_of
 from dirvae.explore.gallery import Gallery, make_gallery, reconstruct
 from dirvae.explore.page import PageFacts
 from dirvae.explore.pictures import data_uri, save_sheet, to_pixels
@@ -25,7 +27,8 @@ class ReportContent:
     """What a report shows besides the metrics of its run.
 
     `training` and `held_out` are images (num, channel, height, width) in [0, 1], the latter None where nothing was
-    held out; the mappings hold JSON values: the data, the settings, the numbers at the end.
+    held out; the mappings hold JSON values: the data, the settings, the numbers at the end. `keys` and `label` are
+    those of the held-out images, or of the training ones, as in `ImageReport`.
     """
 
     training: Tensor
@@ -34,15 +37,22 @@ class ReportContent:
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
     origin: Mapping[str, Any] = field(default_factory=dict)
+    keys: Sequence[str] | None = None
+    label: Label | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class ImageReport:
-    """A report of images (num, channel, height, width) in [0, 1], which can be written again and again."""
+    """A report of images (num, channel, height, width) in [0, 1], which can be written again and again.
+
+    `keys` are those of the images that are encoded, None: their numbers; `label` gives each of them a colour.
+    """
 
     training: Tensor
     held_out: Tensor | None
     seed: int
+    keys: Sequence[str] | None = None
+    label: Label | None = None
 
     @property
     def images(self) -> Tensor:
@@ -54,13 +64,15 @@ class ImageReport:
         gallery = make_gallery(model, self.images, seed=self.seed)
         _save_pictures(run / "pictures", gallery, self.training)
         components = _uris(_decoded_components(gallery))
+        keys = [f"image {n + 1}" for n in range(len(self.images))] if self.keys is None else self.keys
         return {
             "training": _uris(self.training),
             "pairs": _pairs(gallery),
             "samples": _uris(gallery.samples),
             "components": component_tiles(gallery, components, _uris(gallery.differences())),
             "traversal": _uris(gallery.traversal),
-            "simplex": simplex_of(gallery, components),
+            "simplex": simplex_of(gallery, components, self.label),
+            "map": map_of(gallery.latents, keys, self.label, are_shares=gallery.on_simplex),
         }
 
     def write(self, run: Path, model: AutoEncoder, facts: PageFacts, pictures: Mapping[str, Any] | None) -> Path:
@@ -85,7 +97,7 @@ class ImageReport:
 
 def write_report(run: Path, model: AutoEncoder, content: ReportContent, *, seed: int) -> Path:
     """Write `report.html` and `pictures/` into a run folder; returns the page's path. Raises `OSError`."""
-    report = ImageReport(content.training, content.held_out, seed)
+    report = ImageReport(content.training, content.held_out, seed, content.keys, content.label)
     return report.write(run, model, content, report.make_pictures(run, model))
 
 

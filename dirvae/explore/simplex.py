@@ -49,13 +49,15 @@ def polygon_corners(num: int) -> Tensor:
     return torch.stack([angles.cos(), angles.sin()], 1)
 
 
-def draw_simplex(shares: Tensor, *, uris: Mapping[int, str] | None = None) -> str | None:
+def draw_simplex(
+    shares: Tensor, *, uris: Mapping[int, str] | None = None, colours: Sequence[str] | None = None
+) -> str | None:
     """Rows of (row, component) as points of an `<svg>` element; None where there are fewer than three components.
 
     The corners are the components with the largest means, at most six; a point is the mean of the corners weighted by
     its shares of them. What it has of other components is left out, and makes it paler. With three components in all
-    this is the simplex itself. A point has the colour of its largest share among the corners. `uris` are pictures of
-    components, by number.
+    this is the simplex itself. A point has the colour of its largest share among the corners, or that of `colours`,
+    one per row. `uris` are pictures of components, by number.
     """
     order = coloured_components(shares, MOST_CORNERS)
     if len(order) < 3:
@@ -64,6 +66,8 @@ def draw_simplex(shares: Tensor, *, uris: Mapping[int, str] | None = None) -> st
     step = -(-len(shares) // MOST_POINTS) or 1
     rows = shares[::step].double().cpu()[:, order]
     total = rows.sum(1, keepdim=True)
+    largest = [COMPONENT_COLOURS[place] for place in rows.argmax(1).tolist()]
+    fills = largest if colours is None else colours[::step]
     points = rows / total.clamp(min=1e-12) @ corners
     edge = RADIUS + TILE + 26
     outline = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners.tolist())
@@ -75,11 +79,8 @@ def draw_simplex(shares: Tensor, *, uris: Mapping[int, str] | None = None) -> st
         *(f'<path d="M0 0L{x:.1f} {y:.1f}" stroke="currentColor" opacity="0.1"/>' for x, y in corners.tolist()),
     ]
     parts += [
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.4" fill="{COMPONENT_COLOURS[place]}" '
-        f'fill-opacity="{0.45 + 0.5 * min(share, 1):.2f}"/>'
-        for (x, y), place, share in zip(
-            points.tolist(), rows.argmax(1).tolist(), total.squeeze(1).tolist(), strict=True
-        )
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.4" fill="{fill}" fill-opacity="{0.45 + 0.5 * min(share, 1):.2f}"/>'
+        for (x, y), fill, share in zip(points.tolist(), fills, total.squeeze(1).tolist(), strict=True)
     ]
     outside = corners * (1 + (TILE / 2 + 8) / RADIUS)
     for number, (x, y), colour in zip(order, outside.tolist(), COMPONENT_COLOURS, strict=False):

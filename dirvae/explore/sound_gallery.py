@@ -80,7 +80,8 @@ class SoundGallery:
     """Clips and, with a latent, what it plays with the pitch and the loudness of the one numbered `phrase`.
 
     That is the clip whose pitch moves most. The timbres in use come first. `line` are sounds between the clips numbered
-    `pair`. Both number those that are shown. `rows` are latents of control rows of all clips, (row, component).
+    `pair`. Both number those that are shown. `rows` are latents of control rows of all clips, (row, component), and
+    `means` those of each clip over its rows, (clip, component).
     """
 
     clips: list[ShownClip]
@@ -90,6 +91,7 @@ class SoundGallery:
     pair: tuple[int, int]
     samples: list[Tensor]
     rows: Tensor | None = None
+    means: Tensor | None = None
 
 
 def choose_clips(clips: SoundClips, keys: Sequence[str], num: int) -> list[int]:
@@ -130,7 +132,8 @@ def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], 
     line = _play(model, phrase, interpolate(means[pair[0]], means[pair[1]], STEPS), noise)
     with seeded(derive_seed(seed, Purpose.PICTURES, 1), device):
         drawn = model.latent.prior.sample(SAMPLES).to(device)
-    rows = _latent_rows(model, clips, device)
+    by_clip = _latent_rows(model, clips, device)
+    rows = torch.cat(by_clip)
     return SoundGallery(
         clips=shown,
         phrase=place,
@@ -139,6 +142,7 @@ def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], 
         pair=pair,
         samples=list(_play(model, phrase, drawn, noise).reconstruction.cpu()),
         rows=rows.cpu(),
+        means=torch.stack([latents.mean(0) for latents in by_clip]).cpu(),
     )
 
 
@@ -180,14 +184,14 @@ def _show(model: AudioVAE, clip: SoundClips, number: int, seed: int) -> ShownCli
     )
 
 
-def _latent_rows(model: AudioVAE, clips: SoundClips, device: torch.device) -> Tensor:
-    """Means of the posteriors of all rows that are not padding: (row, component)."""
-    found = []
+def _latent_rows(model: AudioVAE, clips: SoundClips, device: torch.device) -> list[Tensor]:
+    """Of each clip, the means of the posteriors of all rows that are not padding: (row, component)."""
+    found: list[Tensor] = []
     for start in range(0, len(clips), ROWS):
         part = clips[start : start + ROWS].to(device)
-        mean = model.encode(part.samples, f0=part.f0).mean
-        found.append(mean.movedim(1, 2)[model.real_rows(part)])
-    return torch.cat(found)
+        means = model.encode(part.samples, f0=part.f0).mean.movedim(1, 2)
+        found += [mean[is_real] for mean, is_real in zip(means, model.real_rows(part), strict=True)]
+    return found
 
 
 def _timbres(model: AudioVAE, rows: Tensor, phrase: SoundClips, most: int, seed: int) -> list[Timbre]:

@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dirvae.evaluate.labels import Label
 from dirvae.explore.event_media import posterior_events, sound_event
+from dirvae.explore.example_map import map_of
 from dirvae.explore.page import PageFacts, write_page
 from dirvae.explore.pictures import save_sheet
 from dirvae.explore.players import Player, make_players
@@ -37,7 +39,7 @@ class SoundReportContent:
     """What a report shows besides the metrics of its run.
 
     `clips` are held-out ones, or of training where nothing was held out, with the key of each; the mappings hold JSON
-    values: the data, the settings, the numbers at the end.
+    values: the data, the settings, the numbers at the end. `label` gives each clip a colour.
     """
 
     clips: SoundClips
@@ -47,16 +49,21 @@ class SoundReportContent:
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
     origin: Mapping[str, Any] = field(default_factory=dict)
+    label: Label | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class SoundReport:
-    """A report of clips of sound with the key of each, which can be written again and again."""
+    """A report of clips of sound with the key of each, which can be written again and again.
+
+    `label` gives each clip a colour.
+    """
 
     clips: SoundClips
     keys: Sequence[str]
     is_held_out: bool
     seed: int
+    label: Label | None = None
 
     def make_pictures(self, run: Path, model: AudioVAE) -> dict[str, Any]:
         """What the page shows besides numbers; writes `pictures/` into the run folder. Raises `OSError`."""
@@ -73,6 +80,9 @@ class SoundReport:
             "line": alone["line"],
             "ends": [self.keys[gallery.clips[place].number] for place in gallery.pair],
             "samples": alone["samples"],
+            "map": None
+            if gallery.means is None
+            else map_of(gallery.means, self.keys, self.label, are_shares=are_shares),
             "simplex": draw_simplex(gallery.rows) if are_shares and gallery.rows is not None else None,
         }
 
@@ -112,7 +122,7 @@ class SoundReport:
 
 def write_sound_report(run: Path, model: AudioVAE, content: SoundReportContent, *, seed: int) -> Path:
     """Write `report.html` and `pictures/` into a run folder; returns the page's path. Raises `OSError`."""
-    report = SoundReport(content.clips, content.keys, content.is_held_out, seed)
+    report = SoundReport(content.clips, content.keys, content.is_held_out, seed, content.label)
     return report.write(run, model, content, report.make_pictures(run, model))
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.evaluate.labels import Label
 from dirvae.explore.charts import COMPONENT_COLOURS, OTHERS
+from dirvae.explore.colouring import by_label
 from dirvae.explore.curves import run_panels
 from dirvae.explore.gallery import Gallery
 from dirvae.explore.page import PageFacts, write_page
@@ -72,16 +74,17 @@ def bars_of(gallery: Gallery) -> list[list[dict[str, Any]] | None]:
     return [*share_bars(gallery.latents[:num], coloured_components(gallery.latents))]
 
 
-def simplex_of(gallery: Gallery, uris: list[str] | None) -> str | None:
+def simplex_of(gallery: Gallery, uris: list[str] | None, label: Label | None = None) -> str | None:
     """All examples as points between the pictures of the components; None for a latent that is not one of shares.
 
-    `uris` are those of the gallery's components, in its order.
+    `uris` are those of the gallery's components, in its order; `label` gives the points their colours.
     """
     if not gallery.on_simplex:
         return None
     numbers = [component.number for component in gallery.components]
     found = None if uris is None else dict(zip(numbers, uris, strict=True))
-    return draw_simplex(gallery.latents, uris=found)
+    colours = None if label is None else by_label(label).colours
+    return draw_simplex(gallery.latents, uris=found, colours=colours)
 
 
 def component_tiles(gallery: Gallery, uris: list[str], differences: list[str]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from dirvae.run.config import RunConfig
+from dirvae.run.live_page import LivePage
 from dirvae.run.loading import choose_checkpoint
 from dirvae.run.session import build_model, make_loss, num_parameters, refuse_changes, settled
 from dirvae.tasks.data import TaskData, open_data
@@ -39,6 +40,7 @@ def dry_run(config: RunConfig, run: Path, *, resume: bool = False, say: Callable
         if config.init_from is not None:
             start = choose_checkpoint(Path(config.init_from), "best")
             load_model_tensors(model, start.tensors(), origin=str(start.path))
+        LivePage(run, config, data).check_label()
         terms = trainer.rehearse(resume=resume)
     finally:
         data.close()

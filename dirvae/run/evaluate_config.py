@@ -21,9 +21,10 @@ class EvaluateConfig:
 
     `samples`: importance samples per example. `width`: how wide their proposal is, 1 for the posterior; None for
     the tightest of eight. `limit`: examples used, of the held-out ones and of those trained on each; None: 2,000,
-    or fewer large ones, as in `open_run_data`. `label`: the factor that nearest neighbours predict. `circular`:
-    factors that make one turn from 0 to 1. `source`: where the data is now, if it has moved. `which`: "best",
-    "last" or a step. `weights`: "ema", "raw", or None, as in `load_model`. Raises `ConfigError`.
+    or fewer large ones, as in `open_run_data`. `label`: the factor, or the category of annotations, that nearest
+    neighbours predict. `circular`: factors that make one turn from 0 to 1. `source`: where the data is now, if it has
+    moved. `which`: "best", "last" or a step. `weights`: "ema", "raw", or None, as in `load_model`. Raises
+    `ConfigError`.
     """
 
     samples: int = 100

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +10,12 @@ from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate.collapse import usage
-from dirvae.evaluate.disentanglement import disentanglement
-from dirvae.evaluate.factors import Association, associate, associate_by_chance, categories_of, factors_of, left_out
-from dirvae.evaluate.neighbours import neighbour_errors
+from dirvae.evaluate.labels import Label
 from dirvae.run.config import read_config
 from dirvae.run.evaluate_config import EvaluateConfig, evaluation_name
+from dirvae.run.factor_measures import measure_factors
 from dirvae.run.folder import write_json
+from dirvae.run.label_measures import NEIGHBOURS, choose_label, label_notes, measure_neighbours
 from dirvae.run.likelihood import chunk_rows, measure_likelihood
 from dirvae.run.loading import choose_checkpoint, load_model
 from dirvae.run.python_run import is_from_python, other_data
@@ -32,7 +30,6 @@ from pipelines.errors import StateError
 __all__ = ["EvaluateConfig", "evaluate_run"]
 
 EVALUATION_VERSION = 1
-NEIGHBOURS = (3, 5, 10)
 
 
 def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None = None) -> dict[str, Any]:
@@ -71,6 +68,9 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     if not has_latent:
         notes.append("no usage, no factors and no neighbours: the model has no latent")
     fields = _fields(data, config, task) if has_latent else None
+    label = None if fields is None else _label(data, fields, config, task)
+    if label is not None:
+        notes += label_notes(label, task)
     means = _latents(model, data.tested, checkpoint, task) if has_latent else torch.zeros(0)
     likelihood, likelihood_notes = measure_likelihood(
         model, data.tested.data, task, samples=config.samples, width=config.width, seed=config.seed
@@ -96,11 +96,11 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     if fields is not None:
         others = means if data.held_out is None else _latents(model, data.trained_on, checkpoint, task)
         everything = others if data.held_out is None else torch.cat([others, means])
-        found = _factors(everything, fields, config)
+        found = measure_factors(everything, fields, label, config)
         content["notes"] += found.pop("notes")
         content |= found
-        if config.label is not None:
-            content["neighbours"] = _neighbours(others, means, fields, config.label, task)
+        if label is not None:
+            content["neighbours"] = measure_neighbours(others, means, label)
     write_json(run / evaluation_name(content), content)
     return content
 
@@ -150,6 +150,12 @@ def _fields(data: RunData, config: EvaluateConfig, task: Task) -> list[dict[str,
     return None if missing else fields
 
 
+def _label(data: RunData, fields: list[dict[str, Any]], config: EvaluateConfig, task: Task) -> Label | None:
+    if config.label is None:
+        return None
+    return choose_label(config.label, fields, data.categories(), task, num_train=len(data.trained_on.data))
+
+
 def _missing(count: int, total: int, task: Task) -> str:
     return f"{count:,} of {total:,} {task.examples} {'has' if count == 1 else 'have'} no JSON object"
 
@@ -177,59 +183,3 @@ def _posterior_means(model: AutoEncoder, x: Tensor, lengths: Tensor | None) -> T
 
 def _finite(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {name: finite_or_none(part) for name, part in parts.items()}
-
-
-def _factors(latents: Tensor, fields: list[dict[str, Any]], config: EvaluateConfig) -> dict[str, Any]:
-    """The associations of each factor, of each category and of all factors, and beside them those of shuffled ones."""
-    if latents.shape[1] < 2:
-        return {"notes": ["no factors: they need a latent of 2 components or more, and this one has 1"]}
-    try:
-        factors = factors_of(fields, circular=config.circular)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    categories = categories_of(fields)
-    found = associate(latents, [*factors, *categories], seed=config.seed)
-    chance = associate_by_chance(latents, [*factors, *categories], seed=config.seed)
-    rows = [
-        {**association.to_json(), "chance": _means([_numbers(shuffle[index]) for shuffle in chance])}
-        for index, association in enumerate(found)
-    ]
-    count, summed = len(factors), None
-    if count > 1:
-        by_chance = _means([disentanglement(shuffle[:count]).to_json() for shuffle in chance])
-        summed = {**disentanglement(found[:count]).to_json(), "chance": by_chance}
-    return {
-        "notes": left_out(fields),
-        "factors": rows[:count],
-        "categories": rows[count:],
-        "disentanglement": summed,
-    }
-
-
-def _numbers(association: Association) -> dict[str, float]:
-    row = association.to_json()
-    return {name: row[name] for name in ("share", "gap", "linear_r2")}
-
-
-def _means(rows: list[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
-
-
-def _neighbours(
-    train: Tensor, test: Tensor, fields: Sequence[dict[str, Any]], label: str, task: Task
-) -> dict[str, Any]:
-    if all(label not in entry for entry in fields):
-        known = ", ".join(fields[0])
-        raise ConfigError(f"no factor is called {label!r}; the examples have {known or 'none'}.")
-    if lacking := sum(label not in entry for entry in fields):
-        verb = "has" if lacking == 1 else "have"
-        raise ConfigError(
-            f"{lacking:,} of {len(fields):,} {task.examples} {verb} no {label!r} in the JSON object. Add it to each, "
-            "or leave label out."
-        )
-    names = [str(entry[label]) for entry in fields]
-    kinds = {name: number for number, name in enumerate(sorted(set(names)))}
-    labels = torch.tensor([kinds[name] for name in names])
-    counts = [count for count in NEIGHBOURS if count <= len(train)]
-    errors = neighbour_errors(train, labels[: len(train)], test, labels[len(train) :], counts=counts)
-    return {"label": label, "classes": len(kinds), "errors": {str(count): error for count, error in errors.items()}}

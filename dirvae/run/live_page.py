@@ -47,6 +47,11 @@ class LivePage:
         self._spent, self._last_cost = 0.0, FIRST_SECONDS
         self._has_warned = False
 
+    def check_label(self) -> None:
+        """Raise `ConfigError` if the report is to be coloured by a label that its examples do not have."""
+        if self._config.data.label is not None:
+            self._opened()
+
     def follow(self, trainer: Trainer, make_summary: Callable[[], Mapping[str, Any]]) -> None:
         """Write the page at a checkpoint of a training that goes on."""
         began = time.perf_counter()

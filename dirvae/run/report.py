@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from dirvae.run.config import read_config
@@ -16,14 +17,17 @@ from dirvae.training.logging import finite_or_none
 __all__ = ["write_run_report"]
 
 
-def write_run_report(run: str | os.PathLike[str], *, device: str = "cpu") -> Path:
+def write_run_report(run: str | os.PathLike[str], *, device: str = "cpu", label: str | None = None) -> Path:
     """Write the report of a run's last checkpoint into its folder, and return the path of the page.
 
-    The data must be where it was in training. Raises `ConfigError` for a run whose settings are not known, and
-    `CheckpointError` without a checkpoint; the errors of the data pass through.
+    `label` is the factor or category that it is coloured by; None: that of the run, if it has one. The data must be
+    where it was in training. Raises `ConfigError` for a run whose settings are not known, and for a label that no
+    example has, and `CheckpointError` without a checkpoint; the errors of the data pass through.
     """
     folder = Path(run)
     config = read_config(folder)
+    if label is not None:
+        config = replace(config, data=replace(config.data, label=label))
     checkpoint = choose_checkpoint(folder, "last")
     model = load_model(folder, device=device, which=checkpoint.step)
     data = open_data(config.task.open_iterator, config.data, modality=config.type, seed=config.fit.seed)

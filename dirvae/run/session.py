@@ -119,6 +119,7 @@ def train_run(
             model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run, ranks=ranks
         )
         page = LivePage(run, config, data, command=command)
+        ranks.by_first(page.check_label)
 
         def follow(saved: Trainer) -> None:
             with saved.averaged():

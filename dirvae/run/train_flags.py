@@ -15,7 +15,7 @@ from dirvae.command_line import FlagParser
 from dirvae.run.shard_sets import DEFAULT_TYPE
 from dirvae.tasks import TASKS, Task
 from dirvae.tasks.data import ON_ERROR
-from dirvae.tasks.flag_values import off_at_zero
+from dirvae.tasks.flag_values import none_if_empty, off_at_zero
 from dirvae.tasks.task import AddFlag
 from dirvae.training.config import PRECISIONS, FitConfig
 from dirvae.training.schedule import SCHEDULES
@@ -38,7 +38,7 @@ OBJECTIVE = frozenset({"kl_weight", "kl_warmup", "kl_cycle", "free_nats"})
 RUN = frozenset(
     {
         *("out", "resume", "config", "dry_run", "device", "seed"),
-        *("save_every", "save_in_background", "log_every", "tensorboard", "keep"),
+        *("save_every", "save_in_background", "log_every", "tensorboard", "label", "keep"),
     }
 )
 
@@ -108,10 +108,10 @@ def _shown(default: Any, options: dict[str, Any]) -> str:
 
 
 def _group(name: str, task: Task) -> str:
-    if name == "type" or name in task.data.names():
-        return "data"
     if name in OBJECTIVE or name in RUN:
         return "objective" if name in OBJECTIVE else "run"
+    if name == "type" or name in task.data.names():
+        return "data"
     return "optimiser" if name in FitConfig.names() else "model"
 
 
@@ -231,6 +231,12 @@ def _add_run_flags(add: AddFlag, task: Task) -> None:
         "--tensorboard",
         "write metrics, pictures or sounds, and concentrations for TensorBoard too; not by default",
         action=argparse.BooleanOptionalAction,
+    )
+    add(
+        "--label",
+        "factor, or category of annotations, that colours the report, such as shape or dog; none by default, or for ''",
+        type=none_if_empty,
+        metavar="NAME",
     )
     add("--log-every", "updates between lines of metrics", type=int, metavar="UPDATES")
     add("--keep", "checkpoints to keep besides the best", type=int, metavar="NUM")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dirvae.choices import AUDIO_PRESETS, CONTROL_RATE, CORES, HIGHEST_RATE, LATENT_NAMES, is_latent
 from dirvae.tasks.data import DataSettings, TaskData
 from dirvae.tasks.flag_values import off_at_zero, prior_text
+from dirvae.tasks.shown_label import shown_label
 from dirvae.tasks.task import AddFlag, Task
 from dirvae.training.errors import ConfigError
 from dirvae.training.settings import FREE, Settings, is_count, is_positive
@@ -353,9 +354,9 @@ def _open_report(data: TaskData, seed: int) -> SoundReport:
     from dirvae.explore.sound_report import SoundReport
 
     assert isinstance(data.settings, AudioData)
-    batches = data.training if data.held_out is None else data.held_out
-    clips, keys = first_clips(batches, clips_of(data.settings), NUM_IN_GALLERY)
-    return SoundReport(clips, keys, data.held_out is not None, seed)
+    clips, keys = first_clips(data.encoded, clips_of(data.settings), NUM_IN_GALLERY)
+    label = shown_label(data.encoded, len(keys), data.settings.label)
+    return SoundReport(clips, keys, data.held_out is not None, seed, label)
 
 
 def first_clips(

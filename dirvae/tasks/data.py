@@ -34,7 +34,8 @@ class DataSettings(Settings):
     `source` is a folder of shards or files, a tar, a pattern or a URL: it may move between save and resume, but its
     content must stay the same. `held_out` is the share of the examples kept for evaluation, `threads` the number of
     decode threads (None: the number of cores). `on_error` says whether an example that cannot be decoded ends the
-    run ("raise") or is replaced by another ("substitute").
+    run ("raise") or is replaced by another ("substitute"). `label` is the factor of the examples, or the category of
+    their annotations, that the report is coloured by.
     """
 
     source: str = field(metadata=FREE)
@@ -42,6 +43,7 @@ class DataSettings(Settings):
     held_out: float | None = 0.05
     threads: int | None = field(default=None, metadata=FREE)
     on_error: Literal["raise", "substitute"] = field(default="raise", metadata=FREE)
+    label: str | None = field(default=None, metadata=FREE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,6 +53,8 @@ class DataSettings(Settings):
         share = self.held_out is None or (is_positive(self.held_out) and self.held_out < 1)
         self.check("held_out", share, "a share of the examples in (0, 1)")
         self.check("on_error", self.on_error in ON_ERROR, f"one of {', '.join(ON_ERROR)}")
+        named = self.label is None or (isinstance(self.label, str) and self.label != "")
+        self.check("label", named, "the name of a factor or of a category of annotations")
 
 
 class OpenIterator(Protocol):
@@ -64,14 +68,21 @@ class OpenIterator(Protocol):
 
 
 class ReplayedBatches:
-    """Batches of a source from its beginning each time they are iterated, however the last iteration ended."""
+    """Batches of a source from its beginning each time they are iterated, however the last iteration ended.
 
-    def __init__(self, source: Any, open_iterator: Callable[[], Any]) -> None:
+    `open_iterator` opens an iterator over them; it takes `fields`, as those of `pipelines` do, for `with_fields`.
+    """
+
+    def __init__(self, source: Any, open_iterator: Callable[..., Any], **options: Any) -> None:
         self.source = source
-        self._open = open_iterator
+        self._open, self._options = open_iterator, options
+
+    def with_fields(self, *names: str) -> ReplayedBatches:
+        """The same batches with these fields."""
+        return ReplayedBatches(self.source, self._open, fields=names)
 
     def __iter__(self) -> Generator[Any, None, None]:
-        iterator = self._open()
+        iterator = self._open(**self._options)
         try:
             yield from iterator
         finally:
@@ -92,6 +103,11 @@ class TaskData:
     held_out: ReplayedBatches | None
     facts: dict[str, Any]
     settings: DataSettings
+
+    @property
+    def encoded(self) -> ReplayedBatches:
+        """The batches that a report encodes: the held-out ones, or those of the training."""
+        return self.training if self.held_out is None else self.held_out
 
     def close(self) -> None:
         """End threads and close files."""
@@ -133,7 +149,10 @@ def open_data(
     whole, train, held_out = divide_source(settings, modality=modality, seed=seed)
 
     def replayed(source: Any, **order: Any) -> ReplayedBatches:
-        return ReplayedBatches(source, lambda: open_iterator(source, settings, rank=0, world_size=1, **order))
+        def opened(**more: Any) -> Any:
+            return open_iterator(source, settings, rank=0, world_size=1, **order, **more)
+
+        return ReplayedBatches(source, opened)
 
     batches = open_iterator(
         train,

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["off_at_zero", "prior_text", "size_value"]
+__all__ = ["none_if_empty", "off_at_zero", "prior_text", "size_value"]
+
+
+def none_if_empty(text: str) -> str | None:
+    """A text, None for an empty one."""
+    return text or None
 
 
 def off_at_zero(text: str) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dirvae.tasks.data import TaskData, first_examples
+from dirvae.tasks.shown_label import shown_label
 from dirvae.tasks.task import AddFlag, Task
 from dirvae.tasks.visual_settings import VisualData, VisualModel, add_data_flags, add_model_flags
 from dirvae.training.errors import ConfigError
@@ -81,8 +82,12 @@ def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any
 def _open_report(data: TaskData, seed: int) -> ImageReport:
     from dirvae.explore.report import ImageReport
 
-    held_out = None if data.held_out is None else first_examples(data.held_out, NUM_IN_GALLERY).data
-    return ImageReport(first_examples(data.training, NUM_THUMBNAILS).data, held_out, seed)
+    training = first_examples(data.training, NUM_THUMBNAILS)
+    held_out = None if data.held_out is None else first_examples(data.held_out, NUM_IN_GALLERY)
+    encoded = training if held_out is None else held_out
+    label = shown_label(data.encoded, len(encoded.keys), data.settings.label)
+    images = None if held_out is None else held_out.data
+    return ImageReport(training.data, images, seed, encoded.keys, label)
 
 
 IMAGE = Task(

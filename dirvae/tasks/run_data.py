@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dirvae.tasks.data import DataSettings, ReplayedBatches, divide_source
+from dirvae.tasks.example_factors import FIELDS, annotated_categories, example_factors, without_field_warnings
 from dirvae.tasks.seen_data import count_seen, says_what_it_saw
 from dirvae.tasks.task import Task
 from dirvae.training.checkpoint import Checkpoint
@@ -21,8 +21,6 @@ from pipelines.sources import Selection
 
 __all__ = ["Examples", "RunData", "open_run_data"]
 
-FIELDS = ("json", "cls")
-"""Members that factors come from: an object of factors, and the number of a class, which is the factor `class`."""
 MOST_EXAMPLES = 2000
 MOST_VALUES = 1 << 27
 """Of the examples of a part, in all: 512 MiB as float32."""
@@ -32,13 +30,15 @@ MOST_VALUES = 1 << 27
 class Examples:
     """Examples (num, channel, *dims) as float32 on the CPU, and the factors of each, None without any.
 
-    Factors are its JSON object, and the number of its class under "class".
+    Factors are what is plain in its JSON object, and the number of its class under "class"; `categories` are those that
+    it has annotations of, None where it is not annotated.
 
     `lengths` (num,) are how much of each is not padding; None for examples that have none.
     """
 
     data: Tensor
     fields: list[dict[str, Any] | None]
+    categories: list[frozenset[str] | None]
     lengths: Tensor | None = None
 
 
@@ -63,6 +63,10 @@ class RunData:
     def fields(self) -> list[dict[str, Any] | None]:
         """The JSON objects of all examples: first those trained on, then those held out."""
         return [*self.trained_on.fields, *([] if self.held_out is None else self.held_out.fields)]
+
+    def categories(self) -> list[frozenset[str] | None]:
+        """The categories of the annotations of all examples, in the same order."""
+        return [*self.trained_on.categories, *([] if self.held_out is None else self.held_out.categories)]
 
 
 def open_run_data(
@@ -126,15 +130,15 @@ def _count_seen(trained_on: Any, checkpoint: Checkpoint, task: Task) -> int:
 def _read_examples(batches: ReplayedBatches, limit: int | None) -> Examples:
     data: list[Tensor] = []
     fields: list[dict[str, Any] | None] = []
+    categories: list[frozenset[str] | None] = []
     lengths: list[Tensor] = []
     are_padded = False
     most = MOST_EXAMPLES if limit is None else limit
-    with warnings.catch_warnings(), contextlib.closing(iter(batches)) as opened:
-        for name in FIELDS:
-            warnings.filterwarnings("ignore", message=f".*no example of the first batch has a field {name!r}")
+    with without_field_warnings(), contextlib.closing(iter(batches)) as opened:
         for batch in opened:
             data.append(to_device(batch.data, torch.device("cpu")))
-            fields += map(_factors, batch.fields["json"], batch.fields["cls"])
+            fields += map(example_factors, batch.fields["json"], batch.fields["cls"])
+            categories += map(annotated_categories, batch.fields["json"])
             are_padded = are_padded or batch.lengths is not None
             whole = torch.full((len(batch.data),), batch.data.shape[-1])
             lengths.append(whole if batch.lengths is None else torch.as_tensor(batch.lengths))
@@ -142,12 +146,9 @@ def _read_examples(batches: ReplayedBatches, limit: int | None) -> Examples:
                 most = min(MOST_EXAMPLES, max(1, MOST_VALUES // data[0][0].numel()))
             if len(fields) >= most:
                 break
-    return Examples(torch.cat(data)[:most], fields[:most], torch.cat(lengths)[:most] if are_padded else None)
-
-
-def _factors(described: Any, number: Any) -> dict[str, Any] | None:
-    """The factors of an example: its JSON object, with the number of its class as text, because it counts nothing."""
-    named = {} if number is None else {"class": str(int(number))}
-    if isinstance(described, dict):
-        return {**named, **described}
-    return named or None
+    return Examples(
+        torch.cat(data)[:most],
+        fields[:most],
+        categories[:most],
+        torch.cat(lengths)[:most] if are_padded else None,
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dirvae.tasks.data import ReplayedBatches, TaskData, first_examples
+from dirvae.tasks.shown_label import shown_label
 from dirvae.tasks.task import AddFlag, Task
 from dirvae.tasks.visual_settings import VisualData, VisualModel, add_data_flags, add_model_flags
 from dirvae.training.errors import ConfigError
@@ -109,8 +110,11 @@ def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any
 def _open_report(data: TaskData, seed: int) -> ClipReport:
     from dirvae.explore.clip_report import ClipReport
 
+    training = _first_clips(data.training, NUM_TRAINING_SHOWN)
     held_out = None if data.held_out is None else _first_clips(data.held_out, NUM_IN_GALLERY)
-    return ClipReport(_first_clips(data.training, NUM_TRAINING_SHOWN), held_out, seed)
+    encoded = training if held_out is None else held_out
+    label = shown_label(data.encoded, len(encoded.keys), data.settings.label)
+    return ClipReport(training, held_out, seed, label)
 
 
 def _first_clips(batches: ReplayedBatches, num: int) -> Clips:

@@ -243,7 +243,7 @@ EVERY_FLAG = """
     --kl-warmup 5 --kl-cycle 7 --free-nats 3
     --accumulate 2 --compile --checkpoint-activations --save-in-background
     --tensorboard --clip 6 --precision bf16 --device cpu --seed 12
-    --save-every 13 --log-every 14 --keep 15 --equaliser-db 3 --reads-latent-last --plays-loudness
+    --save-every 13 --log-every 14 --keep 15 --label shape --equaliser-db 3 --reads-latent-last --plays-loudness
 """
 
 

@@ -10,16 +10,8 @@ import torch
 from scipy import stats
 
 from dirvae.evaluate.disentanglement import disentanglement
-from dirvae.evaluate.factors import (
-    Association,
-    associate,
-    associate_by_chance,
-    categories_of,
-    factors_of,
-    left_out,
-    make_factor,
-    mutual_information,
-)
+from dirvae.evaluate.factor_columns import categories_of, factors_of, left_out
+from dirvae.evaluate.factors import Association, associate, associate_by_chance, make_factor, mutual_information
 
 
 def uniform(num: int = 4000, columns: int = 1, seed: int = 0) -> torch.Tensor:

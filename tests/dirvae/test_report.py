@@ -15,6 +15,7 @@ from torch import nn
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate.held_out import HeldOut, mean_example
+from dirvae.evaluate.labels import Label
 from dirvae.explore import ReportContent, write_report
 from dirvae.explore.curves import Curve, Panel, draw_panel, run_panels
 from dirvae.explore.gallery import make_gallery
@@ -123,6 +124,17 @@ def test_what_comes_from_outside_is_escaped(page, tmp_path):
     assert page.text.count(HOSTILE) == 2
 
 
+def test_keys_and_labels_from_outside_are_escaped(tmp_path):
+    label = Label(HOSTILE, [HOSTILE, True, None] * 5, is_category=False)
+    content = make_content(keys=[HOSTILE] * 15, label=label)
+    text = write_report(tmp_path, make_model(), content, seed=0).read_text()
+    assert "<script>" not in text
+    page = " ".join(Page(text).text.split())
+    assert f"Coloured by the factor {HOSTILE}" in page
+    assert f"{HOSTILE} (5)" in page
+    assert "The colours are those of the map below" in page
+
+
 def test_the_page_tells_the_numbers(page):
     text = " ".join(page.text.split())
     for expected in ("21.3 dB", "+6.1 dB", "5 / 6", "−1,235", "1,234,567", "abc123", "trained for 40 steps on 100"):
@@ -133,7 +145,7 @@ def test_curves_are_inline_and_take_the_page_s_colour(tmp_path):
     write_metrics(tmp_path)
     text = write_report(tmp_path, make_model(), make_content(), seed=0).read_text()
     svgs = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
-    assert len(svgs) == 7, "a simplex and six curves"
+    assert len(svgs) == 8, "a simplex, a map and six curves"
     for svg in svgs:
         ElementTree.fromstring(svg)
         assert "currentColor" in svg

@@ -138,7 +138,7 @@ def test_the_page_needs_nothing_but_itself_and_escapes_what_comes_from_outside(t
             assert address.startswith(("data:", "#")), (tag, name, address[:60])
     assert not re.search(r"url\((?!#)", page)
     svgs = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(svgs) == 4 * (2 + 3) + 4 + 1 + 4, "of each clip, of each timbre, the simplex, of the training"
+    assert len(svgs) == 4 * (2 + 3) + 4 + 2 + 4, "of each clip, of each timbre, simplex and map, of the training"
     assert all("currentColor" in svg and "#010203" not in svg for svg in svgs)
     ids = [one for svg in svgs for one in re.findall(r'<clipPath id="([^"]+)"', svg)]
     assert len(ids) == len(set(ids)), "the clip of one chart must not hide another"
@@ -184,7 +184,11 @@ def test_each_kind_of_latent_has_the_sections_and_the_words_that_fit(tmp_path: P
     common = ["Training", "Data", "Numbers", "Settings"]
     word = {None: None, "gaussian": "Components"}.get(latent, "Timbres")
     on_simplex = ["The simplex"] if word == "Timbres" else []
-    of_latent = [] if word is None else [word, *on_simplex, "Between two clips", "Samples from the prior"]
+    of_latent = (
+        []
+        if word is None
+        else [word, *on_simplex, "Map of the clips", "Between two clips", "Samples from the prior"]
+    )
     assert headings == ["Held-out clips and their reconstructions", *of_latent, *common]
     assert ("KL, nats per second</span>" in page) == (latent is not None)
     assert ("without a latent, trained for 4 steps" in text) == (latent is None)

@@ -354,7 +354,7 @@ EVERY_FLAG = """
     --channels 1 --accumulate 2 --compile --checkpoint-activations --save-in-background
     --tensorboard --clip 6 --precision bf16 --device cpu
     --seed 12
-    --save-every 13 --log-every 14 --keep 15
+    --save-every 13 --log-every 14 --keep 15 --label shape
 """
 
 

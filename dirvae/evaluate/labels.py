@@ -1,0 +1,100 @@
+"""What a name says of examples: a factor in their JSON objects, or a category of annotated pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dirvae.evaluate.factors import is_plain
+from dirvae.nearest import nearest_name
+
+__all__ = ["Label", "find_label"]
+
+MOST_NAMED = 12
+"""Categories that a sentence names."""
+
+
+@dataclass(frozen=True, eq=False)
+class Label:
+    """A value per example, None where it has none. `name` is as the data has it.
+
+    The values of a category say whether an example has an annotation of it. `is_both`: a factor whose name is that of a
+    category, too.
+    """
+
+    name: str
+    values: list[Any]
+    is_category: bool
+    is_both: bool = False
+
+    @property
+    def known(self) -> list[Any]:
+        """The values of the examples that have one."""
+        return [value for value in self.values if value is not None]
+
+    @property
+    def is_yes_or_no(self) -> bool:
+        """Whether the values are truth values."""
+        return all(isinstance(value, bool) for value in self.known)
+
+
+def find_label(
+    name: str,
+    fields: Sequence[Mapping[str, Any] | None],
+    categories: Sequence[Collection[str] | None],
+) -> Label:
+    """The factor of that name, or the category, whose case does not count; a factor wins over a category.
+
+    `fields` are the JSON objects of the examples, `categories` those of their annotations; None for an example without.
+    A value that is neither text nor a finite number is none. ValueError for a name that is neither, with the names that
+    are like it.
+    """
+    factors = _factor_names(fields)
+    known = Counter(category for found in categories for category in sorted(found or ()))
+    same = {category for category in known if category.casefold() == name.casefold()}
+    if name in factors:
+        values = [_plain_or_none(None if entry is None else entry.get(name)) for entry in fields]
+        return Label(name, values, is_category=False, is_both=bool(same))
+    if same:
+        spelled = name if name in same else min(same)
+        return Label(
+            spelled,
+            [None if found is None else not same.isdisjoint(found) for found in categories],
+            is_category=True,
+        )
+    raise ValueError(_unknown(name, factors, [category for category, _ in known.most_common()]))
+
+
+def _factor_names(fields: Sequence[Mapping[str, Any] | None]) -> list[str]:
+    """The names with a value in any of the examples, in the order in which they come."""
+    return list(dict.fromkeys(name for entry in fields for name, value in (entry or {}).items() if is_plain(value)))
+
+
+def _plain_or_none(value: Any) -> Any:
+    return value if is_plain(value) else None
+
+
+def _unknown(name: str, factors: list[str], categories: list[str]) -> str:
+    near = [
+        f"the {kind} {found!r}"
+        for kind, names in (("factor", factors), ("category", categories))
+        if (found := _nearest(name, names)) is not None
+    ]
+    meant = f" (did you mean {' or '.join(near)}?)" if near else ""
+    have = ", ".join(factors) or "none"
+    if not categories:
+        return f"no factor is called {name!r}{meant}; the examples have {have}."
+    named = ", ".join(categories[:MOST_NAMED])
+    more = f" and {len(categories) - MOST_NAMED} more" if len(categories) > MOST_NAMED else ""
+    return (
+        f"no factor or category is called {name!r}{meant}; the factors of the examples are {have}, the categories of "
+        f"their annotations {named}{more}."
+    )
+
+
+def _nearest(name: str, names: list[str]) -> str | None:
+    spelled = {one.casefold(): one for one in reversed(names)}
+    found = nearest_name(name.casefold(), spelled)
+    return None if found is None else spelled[found]

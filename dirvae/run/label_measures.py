@@ -1,0 +1,110 @@
+"""The label that an evaluation looks at: what its name means, and how well nearest neighbours predict it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dirvae.evaluate.labels import Label, find_label
+from dirvae.evaluate.neighbours import neighbour_errors, neighbour_precisions
+from dirvae.tasks import Task
+from dirvae.training.errors import ConfigError
+
+__all__ = ["NEIGHBOURS", "choose_label", "label_notes", "measure_neighbours"]
+
+NEIGHBOURS = (3, 5, 10)
+
+
+def choose_label(
+    name: str,
+    fields: Sequence[dict[str, Any]],
+    categories: Sequence[Collection[str] | None],
+    task: Task,
+    *,
+    num_train: int,
+) -> Label:
+    """The factor or category of that name; the first `num_train` examples are those of the training.
+
+    `ConfigError` for a name that is neither, for a factor that an example has not got, and where too few examples have
+    a value.
+    """
+    try:
+        label = find_label(name, fields, categories)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if not label.is_category and (lacking := sum(label.name not in entry for entry in fields)):
+        verb = "has" if lacking == 1 else "have"
+        raise ConfigError(
+            f"{lacking:,} of {len(fields):,} {task.examples} {verb} no {label.name!r} in the JSON object. Add it to "
+            "each, or leave label out."
+        )
+    train, test = (sum(value is not None for value in part) for part in _parts(label.values, num_train))
+    if train < min(NEIGHBOURS) or test < 1:
+        raise ConfigError(
+            f"label is {name!r}, but {train:,} training and {test:,} held-out {task.examples} have a value; neighbours "
+            f"need {min(NEIGHBOURS)} and 1. Raise limit, or leave label out."
+        )
+    return label
+
+
+def label_notes(label: Label, task: Task) -> list[str]:
+    """Sentences about what a label means, and the examples without a value."""
+    notes = []
+    if label.is_both:
+        notes.append(f"{label.name!r} is the factor, not the category of the annotations, which has the same name")
+    if missing := label.values.count(None):
+        what = "not annotated" if label.is_category else "without a value"
+        notes.append(
+            f"label {label.name!r} is looked at without the {missing:,} of {len(label.values):,} {task.examples} that "
+            f"{'is' if missing == 1 else 'are'} {what}"
+        )
+    if len(set(map(str, label.known))) == 1:
+        notes.append(f"label {label.name!r} is the same in all examples: {str(label.known[0]).lower()}")
+    return notes
+
+
+def measure_neighbours(train: Tensor, test: Tensor, label: Label) -> dict[str, Any]:
+    """How often the nearest latents of the training mistake the label of a held-out one, for several numbers of them.
+
+    Beside it the error of always saying the most frequent value; and where the values are yes and no, the average
+    precision of finding those that are, with their share, which chance gives.
+    """
+    values = _parts(label.values, len(train))
+    (train, test), (known, asked) = (
+        [part[[value is not None for value in some]] for part, some in zip((train, test), values, strict=True)],
+        [[value for value in some if value is not None] for some in values],
+    )
+    names = sorted({str(value) for value in label.known})
+    places = {name: number for number, name in enumerate(names)}
+    train_labels, test_labels = (torch.tensor([places[str(value)] for value in some]) for some in (known, asked))
+    counts = [count for count in NEIGHBOURS if count <= len(train)]
+    errors = neighbour_errors(train, train_labels, test, test_labels, counts=counts)
+    most_frequent = int(train_labels.bincount().argmax())
+    found: dict[str, Any] = {
+        "label": label.name,
+        "is_category": label.is_category,
+        "classes": len(names),
+        "examples": len(test),
+        "errors": _by_text(errors),
+        "majority_error": float((test_labels != most_frequent).double().mean()),
+        "average_precision": None,
+        "share": None,
+    }
+    if label.is_yes_or_no:
+        is_kind = torch.tensor(asked)
+        found["share"] = float(is_kind.double().mean())
+        if is_kind.any():
+            precisions = neighbour_precisions(train, torch.tensor(known), test, is_kind, counts=counts)
+            found["average_precision"] = _by_text(precisions)
+    return found
+
+
+def _parts(values: list[Any], num_train: int) -> tuple[list[Any], list[Any]]:
+    return values[:num_train], values[num_train:]
+
+
+def _by_text(numbers: dict[int, float]) -> dict[str, float]:
+    return {str(count): number for count, number in numbers.items()}
