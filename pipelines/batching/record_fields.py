@@ -13,6 +13,7 @@ from ..boxes import (
     Masks,
     Packed,
     pack_keypoints,
+    read_segmentations,
     record_boxes,
     record_captions,
     record_classes,
@@ -47,7 +48,7 @@ RECORD_FIELDS: Mapping[str, RecordField] = MappingProxyType(
         "classes": RecordField(record_classes, Packed.of, np.zeros(0, np.int64)),
         "crowd": RecordField(record_crowd, Packed.of, np.zeros(0, np.bool_)),
         "keypoints": RecordField(record_keypoints, pack_keypoints, np.zeros((0, 0, 3), np.float32)),
-        "masks": RecordField(lambda record: Masks.of([record]), Masks.concatenate, Masks.of([None])),
+        "masks": RecordField(read_segmentations, Masks.joined, read_segmentations(None)),
         "captions": RecordField(record_captions, list, []),
     }
 )

@@ -19,6 +19,7 @@ from .records import (
     transform_of,
 )
 from .run_lengths import mask_to_runs, runs_to_mask, runs_to_string, string_to_runs
+from .segmentations import read_segmentations
 
 __all__ = [
     "Masks",
@@ -40,6 +41,7 @@ __all__ = [
     "place_masks",
     "place_polygons",
     "polygon_mask",
+    "read_segmentations",
     "record_boxes",
     "record_captions",
     "record_classes",

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
-from itertools import accumulate
+from dataclasses import dataclass, fields
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .affine import IDENTITY, apply, invert
-from .json_numbers import joined
-from .records import annotation_error, annotations_of, transform_of
-from .run_lengths import MAX_PIXELS, checked_runs, decode_strings
+from .segmentations import Segmentations, read_segmentations
 
 __all__ = ["Masks"]
 
 Ints = NDArray[np.int64]
-_Pair = tuple[Any, list[dict[str, Any]]]
-"""A record and its annotations."""
-_Coded = tuple[int, Any, Any]
-"""The number of an object, its run lengths, and the record's image."""
+NO_RUNS = np.zeros(0, np.uint32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,42 +56,26 @@ class Masks:
 
         Raises `ValueError` with the annotation's id for a malformed segmentation.
         """
-        pairs = [(record, annotations_of(record)) for record in records]
-        sizes = np.array([_size(*pair) for pair in pairs], np.int64).reshape(-1, 2)
-        transforms = np.array([_transform(*pair) for pair in pairs]).reshape(-1, 2, 3)
-        try:
-            arrays = _segmentation_arrays(pairs)
-        except ValueError:
-            _blame(pairs)
-            raise
-        masks = cls(*arrays, _offsets([len(objects) for _, objects in pairs]), sizes, transforms)
-        return masks._with_points_taken_back() if any(objects and "stored" in r for r, objects in pairs) else masks
+        return cls.joined([read_segmentations(record) for record in records])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Segmentations]) -> Masks:
+        """The masks of some examples, from what was read of each."""
+        nothing = np.zeros((0, 2))
+        return cls(
+            np.concatenate([nothing, *(part.points for part in parts)]),
+            _offsets(chain.from_iterable(part.ring_lengths for part in parts)),
+            _offsets(chain.from_iterable(part.num_rings for part in parts)),
+            np.concatenate([NO_RUNS, *chain.from_iterable(part.runs for part in parts)]),
+            _offsets(chain.from_iterable(part.num_runs for part in parts)),
+            _offsets(len(part.num_rings) for part in parts),
+            np.array([part.size for part in parts], np.int64).reshape(-1, 2),
+            np.array([part.transform for part in parts], np.float64).reshape(-1, 2, 3),
+        )
 
     def map(self, move: Callable[[NDArray[Any]], Any]) -> Masks:
         """The same with all arrays as `move` gives them: on another device, as tensors."""
         return Masks(*(move(getattr(self, field.name)) for field in fields(self)))
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Masks]) -> Masks:
-        """The masks of the examples of one or more parts, one after another."""
-        return cls(
-            np.concatenate([part.points for part in parts]),
-            _joined_offsets([part.ring_offsets for part in parts]),
-            _joined_offsets([part.object_rings for part in parts]),
-            np.concatenate([part.runs for part in parts]),
-            _joined_offsets([part.object_runs for part in parts]),
-            _joined_offsets([part.offsets for part in parts]),
-            np.concatenate([part.sizes for part in parts]),
-            np.concatenate([part.transforms for part in parts]),
-        )
-
-    def _with_points_taken_back(self) -> Masks:
-        """With the points of pictures that were moved in pixels of the annotated picture, rounded to 1e-6."""
-        points = self.points.copy()
-        for index in np.flatnonzero((self.transforms != IDENTITY).any(axis=(1, 2))).tolist():
-            first, last = self.ring_offsets[self.object_rings[self.offsets[index : index + 2]]].tolist()
-            points[first:last] = apply(invert(self.transforms[index]), points[first:last]).round(6)
-        return replace(self, points=points)
 
     @property
     def num_objects(self) -> int:
@@ -133,85 +111,3 @@ class Masks:
 
 def _offsets(lengths: Iterable[int]) -> Ints:
     return np.array([*accumulate(lengths, initial=0)], np.int64)
-
-
-def _joined_offsets(offsets: list[Ints]) -> Ints:
-    starts = accumulate((int(each[-1]) for each in offsets), initial=0)
-    return np.concatenate([[0], *(each[1:] + start for each, start in zip(offsets, starts, strict=False))])
-
-
-def _segmentation_arrays(
-    pairs: Sequence[_Pair],
-) -> tuple[NDArray[np.float64], Ints, Ints, NDArray[np.uint32], Ints]:
-    """points, ring_offsets, object_rings, runs, object_runs of `Masks`, points as they are in the records."""
-    rings: list[list[float]] = []
-    num_rings: list[int] = []
-    coded: list[_Coded] = []
-    for record, objects in pairs:
-        is_moved = "stored" in record if objects else False
-        for annotation in objects:
-            shape = annotation.get("segmentation")
-            if type(shape) is list:
-                rings += shape
-                num_rings.append(len(shape))
-                continue
-            num_rings.append(0)
-            if shape is not None:
-                shape = annotation.get("original_segmentation") if is_moved else shape
-                coded.append((len(num_rings) - 1, shape, record["image"]))
-    points, ring_offsets = _ring_points(rings)
-    runs, num_runs = _joined_runs(coded, len(num_rings))
-    return points, ring_offsets, _offsets(num_rings), runs, _offsets(num_runs)
-
-
-def _ring_points(rings: list[list[float]]) -> tuple[NDArray[np.float64], Ints]:
-    if not set(map(type, rings)) <= {list}:
-        raise ValueError("it must be lists of numbers")
-    offsets = _offsets(map(len, rings))
-    if (offsets & 1).any():
-        raise ValueError("each of its polygons must have as many x as y")
-    return joined(rings).reshape(-1, 2), offsets >> 1
-
-
-def _joined_runs(coded: list[_Coded], num_objects: int) -> tuple[NDArray[np.uint32], list[int]]:
-    """All run lengths, and how many each object has."""
-    lengths = [0] * num_objects
-    if not coded:
-        return np.zeros(0, np.uint32), lengths
-    if not all(isinstance(shape, dict) and isinstance(shape.get("counts"), str | list) for _, shape, _ in coded):
-        raise ValueError(
-            "it must be polygons, or an object with counts and size (in a picture that was moved, the one of the "
-            "annotated picture must be there as original_segmentation)"
-        )
-    texts = iter(decode_strings([shape["counts"] for _, shape, _ in coded if type(shape["counts"]) is str]))
-    arrays = []
-    for number, shape, image in coded:
-        size = (image["height"], image["width"])
-        if shape.get("size") != [*size]:
-            raise ValueError(f"its size is {shape.get('size')!r}; that of the annotated picture is {[*size]}")
-        arrays.append(checked_runs(next(texts) if type(shape["counts"]) is str else shape["counts"], size))
-        lengths[number] = len(arrays[-1])
-    return np.concatenate(arrays), lengths
-
-
-def _size(record: Any, objects: list[dict[str, Any]]) -> tuple[int, int]:
-    if not objects:
-        return 0, 0
-    height, width = record["image"]["height"], record["image"]["width"]
-    if height * width > MAX_PIXELS:
-        raise ValueError(f"the annotated picture is {height} × {width} pixels; it may have {MAX_PIXELS:,} at most.")
-    return height, width
-
-
-def _transform(record: Any, objects: list[dict[str, Any]]) -> NDArray[np.float64]:
-    return transform_of(record) if objects else IDENTITY
-
-
-def _blame(pairs: Sequence[_Pair]) -> None:
-    """Raise for the one annotation that cannot be read."""
-    for record, objects in pairs:
-        for annotation in objects:
-            try:
-                _segmentation_arrays([(record, [annotation])])
-            except ValueError as error:
-                raise annotation_error(annotation, "segmentation", str(error)) from error
