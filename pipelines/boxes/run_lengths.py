@@ -95,14 +95,14 @@ def runs_to_string(runs: ArrayLike) -> str:
     numbers = np.asarray(runs, np.int64)
     written = numbers.copy()
     written[3:] -= numbers[1:-2]
-    text = bytearray()
-    for number in written.tolist():
-        more = True
-        while more:
-            code, number = number & 31, number >> 5
-            more = number != -(code >> 4)
-            text.append(code + 32 * more + 48)
-    return text.decode("ascii")
+    rest = (written >> 4) ^ (written >> 63)
+    lengths = np.ones(len(written), np.int64)
+    while rest.any():
+        lengths += rest > 0
+        rest >>= 5
+    position = np.arange(lengths.max(initial=1))
+    codes = (written[:, None] >> 5 * position & 31) + 48 + 32 * (position < lengths[:, None] - 1)
+    return codes.astype(np.uint8)[position < lengths[:, None]].tobytes().decode("ascii")
 
 
 def runs_to_mask(runs: ArrayLike, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -119,8 +119,9 @@ def mask_to_runs(mask: ArrayLike) -> Runs:
     [2, 3, 1]
     """
     flat = np.asarray(mask, np.bool_).ravel(order="F")
-    changes = np.flatnonzero(np.diff(flat, prepend=np.False_))
-    return np.diff(changes, prepend=0, append=len(flat)).astype(np.uint32)
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    begins = [0, 0] if len(flat) and flat[0] else [0]
+    return np.diff(np.concatenate([begins, changes, [len(flat)]])).astype(np.uint32)
 
 
 def run_crossings(runs: Runs, columns: NDArray[np.int64], height: int) -> Crossings:

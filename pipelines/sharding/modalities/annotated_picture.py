@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -10,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ...boxes import compose, is_record, move_record, orientation_matrix, transform_of
-from ...storage.json_text import parse_json
+from ...storage.json_text import encode_json, parse_json_exactly
 from ..findings import Findings, LabelKey, Remark
 
 __all__ = ["Frame", "annotated_fields", "checked_frame"]
@@ -46,7 +45,7 @@ def annotated_fields(
     if content is None or b'"annotations"' not in content:
         return fields, Findings()
     try:
-        record = parse_json(content)
+        record = parse_json_exactly(content)
     except ValueError:
         return fields, Findings()
     if not is_record(record):
@@ -57,7 +56,7 @@ def annotated_fields(
     except ValueError as error:
         return fields, Findings(remarks=(Remark(UNREADABLE, 1, f"{name}: {error}"),))
     if moved is not record:
-        fields = {**fields, "json": json.dumps(moved, separators=(",", ":")).encode("ascii")}
+        fields = {**fields, "json": encode_json(moved)}
     return fields, Findings(_labels(record), remarks)
 
 
