@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .affine import IDENTITY, Matrix, apply, as_matrix, compose, determinant
+from .affine import IDENTITY, Matrix, apply, as_matrix, compose, determinant, invert
 from .json_numbers import joined
 from .masks import Masks
-from .placing import move_boxes, place_masks
-from .records import annotation_error, annotations_of, is_record, transform_of
+from .placing import place_masks
+from .records import annotation_error, is_record, transform_of
 from .rounding import moved_points, rounded, taken_back
 from .run_lengths import mask_to_runs, runs_to_string
 
 __all__ = ["move_record"]
+
+_NOWHERE = IDENTITY.tolist()
 
 
 def move_record(record: dict[str, Any], matrix: ArrayLike, size: tuple[int, int]) -> dict[str, Any]:
@@ -41,13 +43,15 @@ def move_record(record: dict[str, Any], matrix: ArrayLike, size: tuple[int, int]
         raise ValueError("the JSON is no record of an annotated picture: it has no image with width and height.")
     rows, image = as_matrix(matrix), record["image"]
     height, width = size
-    before = record.get("stored", image)
-    if (rows == IDENTITY).all() and (height, width) == (before["height"], before["width"]):
+    counted = record.get("stored", image)
+    if rows.tolist() == _NOWHERE and (height, width) == (counted["height"], counted["width"]):
         return record
-    whole = compose(rows, transform_of(record))
+    before = transform_of(record)
+    whole = rows if before is IDENTITY else compose(rows, before)
+    invert(whole)  # refuses one that has none
     moved = dict(record)
     if "annotations" in record:
-        moved["annotations"] = _moved_annotations(record, _Move(rows, transform_of(record), whole), size)
+        moved["annotations"] = _moved_annotations(record, _Move(rows, before, whole), size)
     moved["stored"] = {"height": height, "width": width, "transform": whole.tolist()}
     return moved
 
@@ -68,8 +72,11 @@ class _Move:
     def boxes(self, boxes: list[list[float]]) -> list[list[float]]:
         if any(len(box) != 4 for box in boxes):
             raise ValueError("it must be four numbers: x, y, width, height")
-        low, high = move_boxes(joined(boxes).reshape(-1, 4), self.rows)
-        moved: list[list[float]] = rounded(np.concatenate([low, high - low], axis=1)).tolist()
+        pairs = joined(boxes).reshape(-1, 2) @ self.rows[:, :2].T
+        corners, sizes = pairs[::2], pairs[1::2]
+        corners += np.minimum(sizes, 0) + self.rows[:, 2]
+        np.abs(sizes, out=sizes)
+        moved: list[list[float]] = rounded(pairs).reshape(-1, 4).tolist()
         return moved
 
     def areas(self, areas: list[float]) -> list[float]:
@@ -81,10 +88,9 @@ class _Move:
         if any(len(numbers) % 3 for numbers in keypoints):
             raise ValueError("it must be threes of numbers: x, y, visibility")
         points = joined(keypoints).reshape(-1, 3)
-        is_labelled = points[:, 2] > 0
-        points = points.copy()
-        points[is_labelled, :2] = rounded(apply(self.rows, points[is_labelled, :2]))
-        flat: list[float] = points.ravel().tolist()
+        moved = points.copy()
+        moved[:, :2] = rounded(apply(self.rows, points[:, :2]))
+        flat: list[float] = np.where(points[:, 2:] > 0, moved, points).ravel().tolist()
         flat[2::3] = list(chain.from_iterable(keypoints))[2::3]
         return _cut(flat, map(len, keypoints))
 
@@ -110,7 +116,7 @@ def _cut(values: list[Any], lengths: Iterable[int]) -> list[list[Any]]:
 
 
 def _moved_annotations(record: dict[str, Any], move: _Move, size: tuple[int, int]) -> list[dict[str, Any]]:
-    objects = [dict(one) for one in annotations_of(record)]
+    objects = [dict(one) for one in record["annotations"] or ()]
     _replace(objects, "bbox", move.boxes)
     _replace(objects, "keypoints", move.keypoints)
     _replace(objects, "area", move.areas)

@@ -26,7 +26,7 @@ _FEW, _SOME = 2, 6
 
 def rounded(numbers: Floats, decimals: int = DECIMALS) -> Floats:
     """The numbers as they are written; no zero has a sign."""
-    return np.round(numbers, decimals) + 0.0
+    return numbers.round(decimals) + 0.0
 
 
 def moved_points(points: Floats, transform: Matrix) -> Floats:
@@ -35,9 +35,8 @@ def moved_points(points: Floats, transform: Matrix) -> Floats:
     >>> moved_points(np.array([[1.5, 2.25]]), np.array([[1 / 3, 0, 0], [0, 1 / 3, 0]])).tolist()
     [[0.5, 0.75]]
     """
-    error = _largest_error(invert(transform))
-    is_short = error < 10**-_FEW / 2 and bool((points == np.round(points, _FEW)).all())
-    return rounded(apply(transform, points), DECIMALS if is_short else _MORE_DECIMALS)
+    is_short = _largest_error(transform) < 10**-_FEW / 2 and bool((points == points.round(_FEW)).all())
+    return rounded(points @ transform[:, :2].T + transform[:, 2], DECIMALS if is_short else _MORE_DECIMALS)
 
 
 def taken_back(points: Floats, transform: Matrix) -> Floats:
@@ -47,14 +46,15 @@ def taken_back(points: Floats, transform: Matrix) -> Floats:
     >>> taken_back(moved_points(np.array([[1.57, 2.29]]), third), third).tolist()
     [[1.57, 2.29]]
     """
-    inverse = invert(transform)
-    found, error = apply(inverse, points), _largest_error(inverse)
-    short = np.round(found, _FEW)
+    found, error = apply(invert(transform), points), _largest_error(transform)
+    short = found.round(_FEW)
     if error < 10**-_FEW / 2 and bool((np.abs(found - short) <= error).all()):
         return short
-    return np.round(found, _SOME)
+    return found.round(_SOME)
 
 
-def _largest_error(inverse: Matrix) -> float:
+def _largest_error(transform: Matrix) -> float:
     """By how much a coordinate of the annotated picture may be wrong, in its pixels, after rounding to DECIMALS."""
-    return float(np.abs(inverse[:, :2]).sum(axis=1).max()) * (10**-DECIMALS / 2) * 1.01 + 1e-9
+    (a, b, _), (d, e, _) = transform.tolist()
+    reach = max(abs(e) + abs(b), abs(d) + abs(a)) / abs(a * e - b * d)
+    return float(reach * (10**-DECIMALS / 2) * 1.01 + 1e-9)

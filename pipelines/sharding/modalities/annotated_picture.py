@@ -73,8 +73,9 @@ def _matrix(
         said = f"{name}: {upright[0]} × {upright[1]} pixels, annotated as {annotated[0]} × {annotated[1]}"
         return _scale(upright, stored), (Remark(OTHER_SIZE, 1, said),)
     counts_stored = annotated == file and (frame != "upright" or annotated != upright)
-    turned = orientation_matrix(orientation, *file) if counts_stored else np.eye(2, 3)
-    return compose(_scale(upright, stored), turned), ()
+    scale = _scale(upright, stored)
+    is_turned = counts_stored and orientation != 1
+    return compose(scale, orientation_matrix(orientation, *file)) if is_turned else scale, ()
 
 
 def _scale(source: Size, target: Size) -> Any:
