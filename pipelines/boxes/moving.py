@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 
 from .affine import IDENTITY, Matrix, apply, as_matrix, compose, determinant, invert
 from .json_numbers import joined
+from .mask_placing import place_masks
 from .masks import Masks
-from .placing import place_masks
 from .records import annotation_error, is_record, transform_of
 from .rounding import moved_points, rounded, taken_back
 from .run_lengths import mask_to_runs, runs_to_string

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .mask_placing import place_all_masks
 from .masks import Masks
 from .packed import Packed
-from .placing import place_boxes, place_keypoints, place_masks
+from .placing import place_boxes, place_keypoints
 
 __all__ = ["place"]
 
@@ -45,13 +45,9 @@ def place(batch: AnyBatch, *, pairs: Sequence[tuple[int, int]] = ()) -> AnyBatch
         ]
         fields["keypoints"] = Packed(np.concatenate(points), fields["keypoints"].offsets)
     if "masks" in fields:
-        fields["masks"] = _place_all(fields["masks"], matrices, size)
+        fields["masks"] = Packed(place_all_masks(fields["masks"], matrices, size), fields["masks"].offsets)
     placed_batch: AnyBatch = found.replace(fields=fields)
     return placed_batch
-
-
-def _place_all(masks: Masks, matrices: NDArray[np.float64], size: tuple[int, int]) -> Packed:
-    return Packed.of([place_masks(masks[index], matrix, size) for index, matrix in enumerate(matrices)])
 
 
 def _check(batch: Any, fields: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Boxes, polygons, keypoints and masks of a source picture, placed in an output picture.
+"""Boxes, polygons and keypoints of a source picture, placed in an output picture.
 
 Matrices are (2, 3), source → output pixels, as `batch.transform` gives them; their axes must stay axes (scale, shift,
 mirror, quarter turns). Sizes are (height, width) of the output.
@@ -11,15 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .affine import apply, as_matrix, compose, determinant
-from .crossings import fill_crossings
-from .masks import Masks
+from .affine import apply, as_matrix, determinant
 from .placed import PlacedBoxes, PlacedKeypoints, PlacedPolygons
-from .polygon_grid import polygon_crossings
-from .run_lengths import run_crossings
-from .sampling import Sampling
 
-__all__ = ["place_boxes", "place_keypoints", "place_masks", "place_polygons"]
+__all__ = ["place_boxes", "place_keypoints", "place_polygons"]
 
 Size = tuple[int, int]
 Floats = NDArray[np.float64]
@@ -94,32 +89,6 @@ def place_keypoints(
         order = _exchange(pairs, num_points)
         placed = placed[:, order] if determinant(matrix) < 0 else placed
     return PlacedKeypoints(placed.astype(np.float32), inside.sum(axis=1))
-
-
-def place_masks(masks: Masks, matrix: ArrayLike, size: Size) -> NDArray[np.bool_]:
-    """The masks (objects, height, width) bool of one example in an output of (height, width).
-
-    An output pixel is set where its centre, taken back to the annotated picture, falls into a pixel that COCO's own
-    programs set in the mask of that picture. So the masks are exactly those that a nearest-neighbour resize of the full
-    mask gives, at the cost of the output's pixels only. Raises `ValueError` for masks of more than one example.
-    """
-    if len(masks) != 1:
-        raise ValueError(f"masks are those of {len(masks)} examples; choose one: masks[i].")
-    output = np.zeros((masks.num_objects, *size), np.bool_)
-    if masks.num_objects == 0:
-        return output
-    height, width = masks.sizes[0].tolist()
-    sampling = Sampling.of(compose(matrix, masks.transforms[0]), size, (height, width))
-    target = sampling.view(output)
-    if len(masks.points):
-        owners = np.repeat(np.arange(masks.num_objects), np.diff(masks.object_rings))
-        for crossings in polygon_crossings(masks.points, masks.ring_offsets, sampling.columns, height):
-            fill_crossings(crossings, owners, sampling.rows, target)
-    for owner in np.flatnonzero(np.diff(masks.object_runs)).tolist():
-        runs = masks.runs[masks.object_runs[owner] : masks.object_runs[owner + 1]]
-        crossings = run_crossings(runs, sampling.columns, height)
-        fill_crossings(crossings, np.array([owner]), sampling.rows, target)
-    return output
 
 
 def _clipped(ring: Floats, size: Size) -> Floats:

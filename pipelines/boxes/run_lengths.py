@@ -124,21 +124,21 @@ def mask_to_runs(mask: ArrayLike) -> Runs:
     return np.diff(np.concatenate([begins, changes, [len(flat)]])).astype(np.uint32)
 
 
-def run_crossings(runs: Runs, columns: NDArray[np.int64], height: int) -> Crossings:
+def run_crossings(runs: Runs, columns: NDArray[np.int64], height: int, *, first: int) -> Crossings:
     """Where run lengths change the sampled columns of a picture of `height` rows; there is one part, 0.
 
-    columns: (sampled,) ascending source columns, none outside the picture
+    columns: (sampled,) ascending source columns, none outside the picture · first: the position of the first of them
     """
     changes = np.cumsum(runs, dtype=np.int64)[:-1]
     tops = columns * height
-    first = np.searchsorted(changes, tops, side="right")
-    stop = np.searchsorted(changes, tops + height)
-    num = stop - first
+    begin = np.searchsorted(changes, tops, side="right")
+    end = np.searchsorted(changes, tops + height)
+    num = end - begin
     column = np.repeat(np.arange(len(columns)), num)
-    index = np.arange(len(column)) + np.repeat(first - np.cumsum(num) + num, num)
-    begun, open_below = np.flatnonzero(first & 1), np.flatnonzero(stop & 1)
-    row = [changes[index] - tops[column], np.zeros(len(begun), np.int64), np.full(len(open_below), height)]
-    all_columns = np.concatenate([column, begun, open_below])
+    index = np.arange(len(column)) + np.repeat(begin - np.cumsum(num) + num, num)
+    open_above, open_below = np.flatnonzero(begin & 1), np.flatnonzero(end & 1)
+    row = [changes[index] - tops[column], np.zeros(len(open_above), np.int64), np.full(len(open_below), height)]
+    all_columns = np.concatenate([column, open_above, open_below]) + first
     return Crossings(np.zeros(len(all_columns), np.int64), all_columns, np.concatenate(row))
 
 
