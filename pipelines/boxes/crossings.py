@@ -52,26 +52,25 @@ def fill_crossings(
     order.sort()
     lengths = order[1::2] - order[::2]
     some = lengths > 0
-    cell, start = np.divmod(order[::2][some], num_starts)
-    part, column = np.divmod(cell, num_columns)
+    cell = order[::2][some]
+    start, cell = cell % num_starts, cell // num_starts
+    column, part = cell % num_columns, cell // num_columns
     lengths, steps = lengths[some], samples.row_steps[pictures[part]]
     first = owners[part] * (output.shape[1] * output.shape[2]) + samples.places[column] + start * steps
-    first += np.minimum(steps, 0) * (lengths - 1)
     flat = output.reshape(-1)
-    steps = np.abs(steps)
-    for step in np.unique(steps).tolist():
-        chosen = steps == step
+    for step in {*samples.row_steps.tolist()}:
+        chosen = steps == step if len(samples.row_steps) > 1 else slice(None)
         _set_spans(flat, first[chosen], lengths[chosen], step)
 
 
 def _set_spans(flat: NDArray[np.bool_], first: Ints, lengths: Ints, step: int) -> None:
     """Set `lengths` places from each `first` on, `step` apart."""
-    ends = np.cumsum(lengths)
+    ends = lengths.cumsum()
     begin = done = 0
     while begin < len(ends):
         stop = max(begin + 1, int(np.searchsorted(ends, done + _AT_ONCE, side="right")))
         length = lengths[begin:stop]
-        places = np.repeat(first[begin:stop] - step * (ends[begin:stop] - length - done), length)
+        places = (first[begin:stop] - step * (ends[begin:stop] - length - done)).repeat(length)
         places += np.arange(0, len(places) * step, step)
         flat[places] = True
         begin, done = stop, int(ends[stop - 1])

@@ -99,23 +99,26 @@ class _Edges:
         lengths = ring_offsets[1:] - ring_offsets[:-1]
         filled = lengths > 0
         following[ring_offsets[1:][filled] - 1] = ring_offsets[:-1][filled]
-        next_x, next_y = x[following], y[following]
-        ring = np.repeat(np.arange(len(pictures)), lengths)
+        ring = np.arange(len(pictures)).repeat(lengths)
         picture = pictures[ring]
         height, width = samples.sizes[picture].T
         counts, begins = samples.column_counts, samples.column_begins[picture]
-        first = counts[begins + np.clip((np.minimum(x, next_x) + 2) // _FINER, 0, width)]
-        stop = counts[begins + np.clip((np.maximum(x, next_x) + 2) // _FINER, 0, width)]
-        return cls(x, y, next_x, next_y, first, stop - first, ring, height, samples.columns)
+        passed = (x + 2) // _FINER
+        passed = begins + np.minimum(np.maximum(passed, 0, out=passed), width, out=passed)
+        here = counts[passed]
+        there = here[following]
+        first = np.minimum(here, there)
+        return cls(x, y, x[following], y[following], first, np.abs(there - here), ring, height, samples.columns)
 
     def crossings(self, begin: int, end: int) -> Crossings:
         """Those of the edges from `begin` to before `end`."""
         first, num = self.first[begin:end], self.num[begin:end]
-        edge = np.repeat(np.arange(begin, end), num)
-        column = np.arange(len(edge)) + np.repeat(first - np.cumsum(num) + num, num)
+        edge = np.arange(begin, end).repeat(num)
+        column = np.arange(len(edge)) + (first - num.cumsum() + num).repeat(num)
         fine_column = _FINER * self.columns[column] + 2
         row = _passed_row(self.x[edge], self.y[edge], self.next_x[edge], self.next_y[edge], fine_column)
-        return Crossings(self.ring[edge], column, np.clip((row + 2) // _FINER, 0, self.height[edge]))
+        row = np.minimum(np.maximum((row + 2) // _FINER, 0), self.height[edge])
+        return Crossings(self.ring[edge], column, row)
 
     def joined_crossings(self, begin: int, end: int, before: Ints, height: int) -> Crossings:
         """Those of the edges of one ring that has many; before: (edges + 1,) how many crossings come before each."""
@@ -135,9 +138,9 @@ def _passed_row(x: Ints, y: Ints, next_x: Ints, next_y: Ints, fine_column: Ints)
     x, next_x = np.where(turned, next_x, x), np.where(turned, x, next_x)
     y, next_y = np.where(turned, next_y, y), np.where(turned, y, next_y)
     row = np.empty(len(x), np.int64)
-    some = np.flatnonzero(flat)
+    some = flat.nonzero()[0]
     row[some] = _row_of_flat(x[some], y[some], next_x[some], next_y[some], fine_column[some])
-    some = np.flatnonzero(~flat)
+    some = (~flat).nonzero()[0]
     row[some] = _row_of_steep(x[some], y[some], next_x[some], next_y[some], fine_column[some])
     return row
 

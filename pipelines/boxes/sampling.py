@@ -109,15 +109,15 @@ class Samples:
 
 def _counts(places: Ints, num: int) -> Ints:
     """(num + 1,): how many of some places are before 0, 1, ... num."""
-    counts = np.bincount(places + 1, minlength=num + 1)
-    counts = counts[: num + 1].cumsum()
+    counts: Ints = np.bincount(places + 1, minlength=num + 1).cumsum()
     return counts
 
 
 def _sampled(step: float, start: float, num: int, limit: int) -> tuple[Ints, int]:
     """Source pixels of `num` centres along one axis, ascending, and the output pixel that shows the first of them."""
-    centres = (np.arange(num) + 0.5) * step + (start + _TIE)
-    inside = np.flatnonzero((centres >= 0) & (centres < limit))
+    centres = np.arange(0.5, num) * step
+    centres += start + _TIE
+    inside = ((centres >= 0) & (centres < limit)).nonzero()[0]
     if not len(inside):
         return inside, 0
     first, last = int(inside[0]), int(inside[-1])
