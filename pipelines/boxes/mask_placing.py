@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .affine import compose
+from .affine import as_matrix, compose
 from .crossings import fill_crossings
 from .masks import Masks
 from .polygon_grid import polygon_crossings
@@ -25,19 +25,19 @@ def place_masks(masks: Masks, matrix: ArrayLike, size: tuple[int, int]) -> NDArr
     """
     if len(masks) != 1:
         raise ValueError(f"masks are those of {len(masks)} examples; choose one: masks[i].")
-    return place_all_masks(masks, [matrix], size)
+    return place_all_masks(masks, as_matrix(matrix)[None], size)
 
 
-def place_all_masks(masks: Masks, matrices: ArrayLike, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The masks (objects, height, width) bool of all examples; matrices: one (2, 3) of each example."""
+def place_all_masks(masks: Masks, matrices: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The masks (objects, height, width) bool of all examples; matrices: (examples, 2, 3)."""
     output = np.zeros((masks.num_objects, *size), np.bool_)
     filled = np.flatnonzero(masks.offsets[1:] > masks.offsets[:-1]).tolist()
     if not filled:
         return output
-    samplings = [
-        Sampling.of(compose(matrices[index], masks.transforms[index]), size, tuple(masks.sizes[index].tolist()))  # type: ignore[index, arg-type]
-        for index in filled
-    ]
+    samplings = []
+    for index in filled:
+        height, width = masks.sizes[index].tolist()
+        samplings.append(Sampling.of(compose(matrices[index], masks.transforms[index]), size, (height, width)))
     samples = Samples.of(samplings)
     pictures = np.repeat(np.arange(len(filled)), np.diff(masks.offsets)[filled])
     owners = np.repeat(np.arange(masks.num_objects), np.diff(masks.object_rings))

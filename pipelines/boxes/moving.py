@@ -130,7 +130,7 @@ def _moved_annotations(record: dict[str, Any], move: _Move, size: tuple[int, int
 
 
 def _replace(objects: list[dict[str, Any]], name: str, move: Callable[[list[Any]], list[Any]]) -> None:
-    """Move what some objects have under a name, in place. Raises `ValueError` with the id of the first that is wrong."""
+    """Move what objects have under a name, in place. Raises `ValueError` with the id of the first that is wrong."""
     having = [one for one in objects if one.get(name) is not None]
     if not having:
         return

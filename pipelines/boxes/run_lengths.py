@@ -102,7 +102,8 @@ def runs_to_string(runs: ArrayLike) -> str:
         rest >>= 5
     position = np.arange(lengths.max(initial=1))
     codes = (written[:, None] >> 5 * position & 31) + 48 + 32 * (position < lengths[:, None] - 1)
-    return codes.astype(np.uint8)[position < lengths[:, None]].tobytes().decode("ascii")
+    text: bytes = codes.astype(np.uint8)[position < lengths[:, None]].tobytes()
+    return text.decode("ascii")
 
 
 def runs_to_mask(runs: ArrayLike, size: tuple[int, int]) -> NDArray[np.bool_]:
