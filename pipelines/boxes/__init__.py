@@ -1,12 +1,13 @@
 """Geometry of annotations: records of annotated pictures, and their boxes, polygons, keypoints and masks in a batch."""
 
 from .affine import apply, compose, invert, orientation_matrix
+from .mask_placing import place_masks
 from .masks import Masks
 from .moving import move_record
 from .packed import Packed
 from .placed import PlacedBoxes, PlacedKeypoints, PlacedPolygons
 from .placed_batch import place
-from .placing import place_boxes, place_keypoints, place_masks, place_polygons
+from .placing import place_boxes, place_keypoints, place_polygons
 from .polygon_grid import polygon_mask
 from .records import (
     is_record,

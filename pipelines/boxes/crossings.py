@@ -8,57 +8,72 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .sampling import Samples
+
 __all__ = ["Crossings", "fill_crossings", "join_crossings"]
+
+Ints = NDArray[np.int64]
+
+_AT_ONCE = 1 << 16
+"""The pixels that are set at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class Crossings:
     """Where parts (rings of polygons, or whole run lengths) change between outside and inside, down their columns.
 
-    A column starts outside, and every crossing changes the pixels from its row on. All arrays are (crossings,) int64.
+    A column starts outside, and every crossing changes the pixels from its row on. Each column of a part has an even
+    number of them. All arrays are (crossings,) int64.
 
-    part    ascending: which part
-    column  position among the sampled columns
+    part    which part
+    column  position among the sampled columns of all pictures
     row     the first source row that is changed, 0 to the height
     """
 
-    part: NDArray[np.int64]
-    column: NDArray[np.int64]
-    row: NDArray[np.int64]
+    part: Ints
+    column: Ints
+    row: Ints
 
 
 def fill_crossings(
-    crossings: Crossings, owners: NDArray[np.int64], rows: NDArray[np.int64], target: NDArray[np.bool_]
+    crossings: Crossings, owners: Ints, pictures: Ints, samples: Samples, output: NDArray[np.bool_]
 ) -> None:
-    """Set what is inside: target[owner of the part, row, column], the union of an owner's parts.
+    """Set what is inside: of the mask that owns a part, the union of its parts.
 
-    owners: (parts,) index of the mask in `target` · rows: (sampled rows,) int64 ascending source rows ·
-    target: (masks, sampled rows, sampled columns) bool, changed in place. Only the box of each part is touched.
+    owners: (parts,) index of the mask in `output` · pictures: (parts,) index of the picture in `samples` ·
+    output: (masks, height, width) bool, contiguous, changed in place.
     """
-    if not len(crossings.part) or not target.size:
+    if not len(crossings.part) or not output.size:
         return
-    starts = np.searchsorted(rows, crossings.row)
-    begins = np.flatnonzero(np.diff(crossings.part, prepend=-1))
-    boxes = zip(
-        owners[crossings.part[begins]].tolist(),
-        begins.tolist(),
-        [*begins[1:].tolist(), len(starts)],
-        np.minimum.reduceat(starts, begins).tolist(),
-        np.maximum.reduceat(starts, begins).tolist(),
-        np.minimum.reduceat(crossings.column, begins).tolist(),
-        (np.maximum.reduceat(crossings.column, begins) + 1).tolist(),
-        strict=True,
-    )
-    for owner, begin, end, top, bottom, left, right in boxes:
-        if top == bottom:
-            continue
-        width = right - left
-        changes = np.zeros((bottom - top + 1) * width, np.uint8)
-        cells = (starts[begin:end] - top) * width + (crossings.column[begin:end] - left)
-        np.add.at(changes, cells, 1)  # wraps at 256, which keeps what is even even
-        inside = changes[: (bottom - top) * width].reshape(-1, width) & 1
-        np.bitwise_xor.accumulate(inside, axis=0, out=inside)
-        target[owner, top:bottom, left:right] |= inside.view(np.bool_)
+    picture = pictures[crossings.part]
+    start = samples.row_counts[samples.row_begins[picture] + crossings.row]
+    num_columns, num_starts = len(samples.columns), samples.most_rows + 1
+    order = (crossings.part * num_columns + crossings.column) * num_starts + start
+    order.sort()
+    lengths = order[1::2] - order[::2]
+    some = lengths > 0
+    cell = order[::2][some]
+    start, cell = cell % num_starts, cell // num_starts
+    column, part = cell % num_columns, cell // num_columns
+    lengths, steps = lengths[some], samples.row_steps[pictures[part]]
+    first = owners[part] * (output.shape[1] * output.shape[2]) + samples.places[column] + start * steps
+    flat = output.reshape(-1)
+    for step in {*samples.row_steps.tolist()}:
+        chosen = steps == step if len(samples.row_steps) > 1 else slice(None)
+        _set_spans(flat, first[chosen], lengths[chosen], step)
+
+
+def _set_spans(flat: NDArray[np.bool_], first: Ints, lengths: Ints, step: int) -> None:
+    """Set `lengths` places from each `first` on, `step` apart."""
+    ends = lengths.cumsum()
+    begin = done = 0
+    while begin < len(ends):
+        stop = max(begin + 1, int(np.searchsorted(ends, done + _AT_ONCE, side="right")))
+        length = lengths[begin:stop]
+        places = (first[begin:stop] - step * (ends[begin:stop] - length - done)).repeat(length)
+        places += np.arange(0, len(places) * step, step)
+        flat[places] = True
+        begin, done = stop, int(ends[stop - 1])
 
 
 def join_crossings(pieces: Sequence[Crossings], height: int) -> Crossings:

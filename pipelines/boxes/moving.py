@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .affine import IDENTITY, Matrix, apply, as_matrix, compose, determinant
+from .affine import IDENTITY, Matrix, apply, as_matrix, compose, determinant, invert
 from .json_numbers import joined
+from .mask_placing import place_masks
 from .masks import Masks
-from .placing import move_boxes, place_masks
-from .records import annotation_error, annotations_of, is_record, transform_of
+from .records import annotation_error, is_record, transform_of
+from .rounding import moved_points, rounded, taken_back
 from .run_lengths import mask_to_runs, runs_to_string
 
 __all__ = ["move_record"]
+
+_NOWHERE = IDENTITY.tolist()
 
 
 def move_record(record: dict[str, Any], matrix: ArrayLike, size: tuple[int, int]) -> dict[str, Any]:
     """The record of the same picture after `matrix` (2, 3) took its pixels to a picture of `size` (height, width).
 
-    Boxes, polygons, keypoints and areas are moved by exact arithmetic and not clipped. Run lengths are resampled, and
-    the untouched ones kept as `original_segmentation`. `stored` is added: the new height, width and the transform from
-    the annotated picture.
+    Boxes, polygons, keypoints and areas are moved and not clipped, and rounded to 1e-4 pixels (polygons of more than
+    two decimals to 1e-8), so that `Masks.of` finds the points of the annotated picture again. Run lengths are
+    resampled, and the untouched ones kept as `original_segmentation`. `stored` is added: the new height, width and the
+    transform from the annotated picture.
     The record given is not changed; it is the result where nothing moves.
 
     Raises `ValueError` for what is no record, and with the annotation's id for what cannot be moved.
@@ -37,68 +43,108 @@ def move_record(record: dict[str, Any], matrix: ArrayLike, size: tuple[int, int]
         raise ValueError("the JSON is no record of an annotated picture: it has no image with width and height.")
     rows, image = as_matrix(matrix), record["image"]
     height, width = size
-    before = record.get("stored", image)
-    if (rows == IDENTITY).all() and (height, width) == (before["height"], before["width"]):
+    counted = record.get("stored", image)
+    if rows.tolist() == _NOWHERE and (height, width) == (counted["height"], counted["width"]):
         return record
-    whole = compose(rows, transform_of(record))
+    before = transform_of(record)
+    whole = rows if before is IDENTITY else compose(rows, before)
+    invert(whole)  # refuses one that has none
     moved = dict(record)
     if "annotations" in record:
-        moved["annotations"] = [
-            _moved(annotation, rows, record, whole, size) for annotation in annotations_of(record)
-        ]
+        moved["annotations"] = _moved_annotations(record, _Move(rows, before, whole), size)
     moved["stored"] = {"height": height, "width": width, "transform": whole.tolist()}
     return moved
 
 
-def _moved(
-    annotation: dict[str, Any], rows: Matrix, record: dict[str, Any], whole: Matrix, size: tuple[int, int]
-) -> dict[str, Any]:
-    moved = dict(annotation)
-    for name, move in _MOVERS.items():
-        if annotation.get(name) is not None:
+@dataclass(frozen=True, eq=False)
+class _Move:
+    """What becomes of the values that all annotations of a record have under one name: a list in, a list out.
+
+    rows    the matrix from the pixels that the record counts to those of the new picture
+    before  the matrix from annotated pixels to those that the record counts
+    whole   both after one another
+    """
+
+    rows: Matrix
+    before: Matrix
+    whole: Matrix
+
+    def boxes(self, boxes: list[list[float]]) -> list[list[float]]:
+        if any(len(box) != 4 for box in boxes):
+            raise ValueError("it must be four numbers: x, y, width, height")
+        pairs = joined(boxes).reshape(-1, 2) @ self.rows[:, :2].T
+        corners, sizes = pairs[::2], pairs[1::2]
+        corners += np.minimum(sizes, 0) + self.rows[:, 2]
+        np.abs(sizes, out=sizes)
+        moved: list[list[float]] = rounded(pairs).reshape(-1, 4).tolist()
+        return moved
+
+    def areas(self, areas: list[float]) -> list[float]:
+        moved: list[float] = rounded(joined([areas]) * abs(determinant(self.rows))).tolist()
+        return moved
+
+    def keypoints(self, keypoints: list[list[float]]) -> list[list[float]]:
+        """Points that are not labelled stay as they are."""
+        if any(len(numbers) % 3 for numbers in keypoints):
+            raise ValueError("it must be threes of numbers: x, y, visibility")
+        points = joined(keypoints).reshape(-1, 3)
+        moved = points.copy()
+        moved[:, :2] = rounded(apply(self.rows, points[:, :2]))
+        flat: list[float] = np.where(points[:, 2:] > 0, moved, points).ravel().tolist()
+        flat[2::3] = list(chain.from_iterable(keypoints))[2::3]
+        return _cut(flat, map(len, keypoints))
+
+    def polygons(self, shapes: list[list[list[float]]]) -> list[list[list[float]]]:
+        rings = list(chain.from_iterable(shapes))
+        if not set(map(type, rings)) <= {list}:
+            raise ValueError("it must be lists of numbers")
+        if any(len(ring) & 1 for ring in rings):
+            raise ValueError("each of its polygons must have as many x as y")
+        points = joined(rings).reshape(-1, 2)
+        if self.before is not IDENTITY:
+            points = taken_back(points, self.before)
+        moved = _cut(moved_points(points, self.whole).ravel().tolist(), map(len, rings))
+        return _cut(moved, map(len, shapes))
+
+
+def _cut(values: list[Any], lengths: Iterable[int]) -> list[list[Any]]:
+    """Consecutive pieces of a list."""
+    ends = [0]
+    for length in lengths:
+        ends.append(ends[-1] + length)
+    return [values[begin:end] for begin, end in pairwise(ends)]
+
+
+def _moved_annotations(record: dict[str, Any], move: _Move, size: tuple[int, int]) -> list[dict[str, Any]]:
+    objects = [dict(one) for one in record["annotations"] or ()]
+    _replace(objects, "bbox", move.boxes)
+    _replace(objects, "keypoints", move.keypoints)
+    _replace(objects, "area", move.areas)
+    _replace([one for one in objects if type(one.get("segmentation")) is list], "segmentation", move.polygons)
+    for one in objects:
+        shape = one.get("segmentation")
+        if shape is not None and type(shape) is not list:
+            original = one.setdefault("original_segmentation", shape)
+            one["segmentation"] = _resampled({**one, "segmentation": original}, record, move.whole, size)
+    return objects
+
+
+def _replace(objects: list[dict[str, Any]], name: str, move: Callable[[list[Any]], list[Any]]) -> None:
+    """Move what objects have under a name, in place. Raises `ValueError` with the id of the first that is wrong."""
+    having = [one for one in objects if one.get(name) is not None]
+    if not having:
+        return
+    try:
+        values = move([one[name] for one in having])
+    except (ValueError, TypeError):
+        for one in having:
             try:
-                moved[name] = move(annotation[name], rows)
+                move([one[name]])
             except (ValueError, TypeError) as error:
-                raise annotation_error(annotation, name, str(error)) from error
-    shape = annotation.get("segmentation")
-    if shape is not None and not isinstance(shape, list):
-        original = annotation.get("original_segmentation", shape)
-        moved["original_segmentation"] = original
-        moved["segmentation"] = _resampled({**annotation, "segmentation": original}, record, whole, size)
-    return moved
-
-
-def _moved_box(box: list[float], rows: Matrix) -> list[float]:
-    low, high = move_boxes(joined([box]).reshape(1, 4), rows)
-    return [*low[0].tolist(), *(high - low)[0].tolist()]
-
-
-def _moved_segmentation(shape: Any, rows: Matrix) -> Any:
-    """Polygons moved; run lengths as they are."""
-    if not isinstance(shape, list):
-        return shape
-    return [apply(rows, joined([ring]).reshape(-1, 2)).ravel().tolist() for ring in shape]
-
-
-def _moved_keypoints(numbers: list[float], rows: Matrix) -> list[float]:
-    """Points that are not labelled stay as they are."""
-    points = joined([numbers]).reshape(-1, 3)
-    moved = np.where(points[:, 2:] > 0, apply(rows, points[:, :2]), points[:, :2])
-    flat: list[float] = np.concatenate([moved, points[:, 2:]], axis=1).ravel().tolist()
-    flat[2::3] = numbers[2::3]
-    return flat
-
-
-def _moved_area(area: float, rows: Matrix) -> float:
-    return float(joined([[area]])[0]) * abs(determinant(rows))
-
-
-_MOVERS: dict[str, Callable[[Any, Matrix], Any]] = {
-    "bbox": _moved_box,
-    "keypoints": _moved_keypoints,
-    "area": _moved_area,
-    "segmentation": _moved_segmentation,
-}
+                raise annotation_error(one, name, str(error)) from error
+        raise
+    for one, value in zip(having, values, strict=True):
+        one[name] = value
 
 
 def _resampled(

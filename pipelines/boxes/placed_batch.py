@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .mask_placing import place_all_masks
 from .masks import Masks
 from .packed import Packed
-from .placing import place_boxes, place_keypoints, place_masks
+from .placing import place_all_boxes, place_all_keypoints
 
 __all__ = ["place"]
 
@@ -34,24 +35,23 @@ def place(batch: AnyBatch, *, pairs: Sequence[tuple[int, int]] = ()) -> AnyBatch
     size = (int(found.data.shape[-2]), int(found.data.shape[-1]))
     matrices = np.asarray(found.transform, np.float64)
     if "boxes" in fields:
-        boxes = [place_boxes(fields["boxes"][index], matrix, size) for index, matrix in enumerate(matrices)]
-        offsets = fields["boxes"].offsets
-        fields["boxes"] = Packed(np.concatenate([placed.boxes for placed in boxes]), offsets)
-        fields["visible"] = Packed(np.concatenate([placed.visible for placed in boxes]), offsets)
+        given = fields["boxes"]
+        boxes = place_all_boxes(given.values, _of_objects(matrices, given), size)
+        fields["boxes"] = Packed(boxes.boxes, given.offsets)
+        fields["visible"] = Packed(boxes.visible, given.offsets)
     if "keypoints" in fields:
-        points = [
-            place_keypoints(fields["keypoints"][index], matrix, size, pairs=pairs).points
-            for index, matrix in enumerate(matrices)
-        ]
-        fields["keypoints"] = Packed(np.concatenate(points), fields["keypoints"].offsets)
+        given = fields["keypoints"]
+        points = place_all_keypoints(given.values, _of_objects(matrices, given), size, pairs=pairs).points
+        fields["keypoints"] = Packed(points, given.offsets)
     if "masks" in fields:
-        fields["masks"] = _place_all(fields["masks"], matrices, size)
+        fields["masks"] = Packed(place_all_masks(fields["masks"], matrices, size), fields["masks"].offsets)
     placed_batch: AnyBatch = found.replace(fields=fields)
     return placed_batch
 
 
-def _place_all(masks: Masks, matrices: NDArray[np.float64], size: tuple[int, int]) -> Packed:
-    return Packed.of([place_masks(masks[index], matrix, size) for index, matrix in enumerate(matrices)])
+def _of_objects(matrices: NDArray[np.float64], objects: Packed) -> NDArray[np.float64]:
+    """The matrix of the picture of each object: (objects, 2, 3)."""
+    return np.repeat(matrices, np.diff(objects.offsets), axis=0)
 
 
 def _check(batch: Any, fields: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Boxes, polygons, keypoints and masks of a source picture, placed in an output picture.
+"""Boxes, polygons and keypoints of a source picture, placed in an output picture.
 
 Matrices are (2, 3), source → output pixels, as `batch.transform` gives them; their axes must stay axes (scale, shift,
 mirror, quarter turns). Sizes are (height, width) of the output.
@@ -11,15 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .affine import apply, as_matrix, compose, determinant
-from .crossings import fill_crossings
-from .masks import Masks
+from .affine import apply, as_matrix
 from .placed import PlacedBoxes, PlacedKeypoints, PlacedPolygons
-from .polygon_grid import polygon_crossings
-from .run_lengths import run_crossings
-from .sampling import Sampling
 
-__all__ = ["place_boxes", "place_keypoints", "place_masks", "place_polygons"]
+__all__ = ["place_all_boxes", "place_all_keypoints", "place_boxes", "place_keypoints", "place_polygons"]
 
 Size = tuple[int, int]
 Floats = NDArray[np.float64]
@@ -34,23 +29,25 @@ def place_boxes(boxes: ArrayLike, matrix: ArrayLike, size: Size) -> PlacedBoxes:
     ([[5.0, 5.0, 10.0, 5.0], [0.0, 0.0, 0.0, 0.0]], [0.5, 0.0])
     """
     given = np.asarray(boxes, np.float64).reshape(-1, 4)
-    low, high = move_boxes(given, matrix)
-    limits = np.array([size[1], size[0]], np.float64)
-    clipped_low, clipped_high = np.clip(low, 0, limits), np.clip(high, 0, limits)
-    area = (high - low).prod(axis=1)
-    left = (clipped_high - clipped_low).prod(axis=1)
-    visible = np.divide(left, area, out=np.zeros_like(area), where=area > 0)
-    placed = np.concatenate([clipped_low, clipped_high - clipped_low], axis=1)
-    placed[visible == 0] = 0
-    return PlacedBoxes(placed.astype(np.float32), np.minimum(visible, 1).astype(np.float32))
+    return place_all_boxes(given, as_matrix(matrix)[None], size)
 
 
-def move_boxes(boxes: Floats, matrix: ArrayLike) -> tuple[Floats, Floats]:
-    """The corners (objects, 2) of boxes (objects, 4) after a move: least x and y, largest x and y."""
-    rows = as_matrix(matrix)
-    first = apply(rows, boxes[:, :2])
-    second = first + boxes[:, 2:] @ rows[:, :2].T
-    return np.minimum(first, second), np.maximum(first, second)
+def place_all_boxes(boxes: ArrayLike, matrices: Floats, size: Size) -> PlacedBoxes:
+    """Boxes (objects, 4), each by its own of the matrices (objects, 2, 3), or all by one (1, 2, 3)."""
+    x, y, width, height = np.asarray(boxes, np.float64).T
+    placed, area, left = np.empty((4, len(x))), np.ones(len(x)), np.ones(len(x))
+    for axis, limit in ((0, size[1]), (1, size[0])):
+        along_x, along_y, shift = matrices[:, axis].T
+        side = along_x * width + along_y * height
+        low = along_x * x + along_y * y + shift + np.minimum(side, 0)
+        side = np.abs(side)
+        begin = np.minimum(np.maximum(low, 0), limit)
+        placed[axis], placed[axis + 2] = begin, np.minimum(np.maximum(low + side, 0), limit) - begin
+        area *= side
+        left *= placed[axis + 2]
+    visible = np.divide(left, area, out=np.zeros(len(x)), where=area > 0)
+    placed *= visible > 0
+    return PlacedBoxes(placed.T.astype(np.float32, order="C"), np.minimum(visible, 1).astype(np.float32))
 
 
 def place_polygons(rings: Sequence[ArrayLike], matrix: ArrayLike, size: Size) -> PlacedPolygons:
@@ -83,43 +80,24 @@ def place_keypoints(
     >>> place_keypoints([[[2, 5, 2], [6, 5, 2]]], mirror, size=(10, 10), pairs=[(0, 1)]).points.tolist()
     [[[4.0, 5.0, 2.0], [8.0, 5.0, 2.0]]]
     """
-    given = np.asarray(points, np.float64)
-    placed = given.copy()
-    placed[..., :2] = apply(matrix, given[..., :2])
-    x, y, visibility = np.moveaxis(placed, -1, 0)
+    return place_all_keypoints(np.asarray(points, np.float64), as_matrix(matrix)[None], size, pairs=pairs)
+
+
+def place_all_keypoints(
+    points: ArrayLike, matrices: Floats, size: Size, *, pairs: Sequence[tuple[int, int]] = ()
+) -> PlacedKeypoints:
+    """Keypoints (objects, K, 3), each object by its own of the matrices (objects, 2, 3), or all by one (1, 2, 3)."""
+    x, y, visibility = np.moveaxis(np.asarray(points, np.float64), -1, 0)
+    a, b, c, d, e, f = matrices.reshape(-1, 6).T[:, :, None]
+    x, y = a * x + b * y + c, d * x + e * y + f
     inside = (visibility > 0) & (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
+    placed = np.stack([x, y, visibility], axis=-1)
     placed[~inside] = 0
     num_points = placed.shape[1]
     if num_points and pairs:
-        order = _exchange(pairs, num_points)
-        placed = placed[:, order] if determinant(matrix) < 0 else placed
+        mirrors = a * e - b * d < 0
+        placed = np.where(mirrors[:, :, None], placed[:, _exchange(pairs, num_points)], placed)
     return PlacedKeypoints(placed.astype(np.float32), inside.sum(axis=1))
-
-
-def place_masks(masks: Masks, matrix: ArrayLike, size: Size) -> NDArray[np.bool_]:
-    """The masks (objects, height, width) bool of one example in an output of (height, width).
-
-    An output pixel is set where its centre, taken back to the annotated picture, falls into a pixel that COCO's own
-    programs set in the mask of that picture. So the masks are exactly those that a nearest-neighbour resize of the full
-    mask gives, at the cost of the output's pixels only. Raises `ValueError` for masks of more than one example.
-    """
-    if len(masks) != 1:
-        raise ValueError(f"masks are those of {len(masks)} examples; choose one: masks[i].")
-    output = np.zeros((masks.num_objects, *size), np.bool_)
-    if masks.num_objects == 0:
-        return output
-    height, width = masks.sizes[0].tolist()
-    sampling = Sampling.of(compose(matrix, masks.transforms[0]), size, (height, width))
-    target = sampling.view(output)
-    if len(masks.points):
-        owners = np.repeat(np.arange(masks.num_objects), np.diff(masks.object_rings))
-        for crossings in polygon_crossings(masks.points, masks.ring_offsets, sampling.columns, height):
-            fill_crossings(crossings, owners, sampling.rows, target)
-    for owner in np.flatnonzero(np.diff(masks.object_runs)).tolist():
-        runs = masks.runs[masks.object_runs[owner] : masks.object_runs[owner + 1]]
-        crossings = run_crossings(runs, sampling.columns, height)
-        fill_crossings(crossings, np.array([owner]), sampling.rows, target)
-    return output
 
 
 def _clipped(ring: Floats, size: Size) -> Floats:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .crossings import Crossings, fill_crossings, join_crossings
+from .sampling import Samples, Sampling
 
 __all__ = ["polygon_crossings", "polygon_mask"]
 
@@ -44,40 +45,37 @@ def polygon_mask(
     >>> polygon_mask([[1, 1, 4, 1, 4, 3, 1, 3]], (4, 5)).astype(int).tolist()
     [[0, 0, 0, 0, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]]
     """
-    height, width = size
-    chosen_rows = np.arange(height) if rows is None else np.asarray(rows, np.int64)
-    chosen_columns = np.arange(width) if columns is None else np.asarray(columns, np.int64)
+    chosen_rows = np.arange(size[0]) if rows is None else np.asarray(rows, np.int64)
+    chosen_columns = np.arange(size[1]) if columns is None else np.asarray(columns, np.int64)
     arrays = [np.asarray(ring, np.float64).reshape(-1, 2) for ring in rings]
     mask: NDArray[np.bool_] = np.zeros((1, len(chosen_rows), len(chosen_columns)), np.bool_)
     if arrays:
-        offsets = np.cumsum([0, *map(len, arrays)])
-        for crossings in polygon_crossings(np.concatenate(arrays), offsets, chosen_columns, height):
-            fill_crossings(crossings, np.zeros(len(arrays), np.int64), chosen_rows, mask)
+        samples = Samples.of([Sampling(chosen_rows, chosen_columns, size, 0, len(chosen_columns), 1)])
+        offsets, of_first = np.cumsum([0, *map(len, arrays)]), np.zeros(len(arrays), np.int64)
+        for crossings in polygon_crossings(np.concatenate(arrays), offsets, of_first, samples):
+            fill_crossings(crossings, of_first, of_first, samples, mask)
     covered: NDArray[np.bool_] = mask[0]
     return covered
 
 
-def polygon_crossings(points: Floats, ring_offsets: Ints, columns: Ints, height: int) -> Iterator[Crossings]:
-    """Where rings change the sampled columns of a picture of `height` rows; the parts are the rings.
+def polygon_crossings(points: Floats, ring_offsets: Ints, pictures: Ints, samples: Samples) -> Iterator[Crossings]:
+    """Where rings change the sampled columns of their pictures; the parts are the rings.
 
-    points: (points, 2) of all rings · ring_offsets: (rings + 1,) · columns: (sampled,) ascending source columns, none
-    outside the picture. All crossings of a ring come together. They come at once, or ring by ring where they are many,
-    so that a ring that runs to and fro takes time and no memory.
+    points: (points, 2) of all rings · ring_offsets: (rings + 1,) · pictures: (rings,) index in `samples`.
+    All crossings of a ring come together. They come for many rings at once, or in pieces that are joined where one ring
+    has many, so that a ring that runs to and fro takes time and no memory.
     """
-    edges = _Edges.of(points, ring_offsets, columns)
-    ends = np.cumsum(edges.num)
-    if not len(ends) or ends[-1] <= _MOST:
-        yield edges.crossings(0, len(points), height)
-        return
-    for first, last in zip(ring_offsets[:-1].tolist(), ring_offsets[1:].tolist(), strict=True):
-        pieces = [edges.crossings(first, first, height)]
-        while first < last:
-            begun = ends[first] - edges.num[first]
-            stop = max(first + 1, min(last, int(np.searchsorted(ends, begun + _MOST, side="right"))))
-            pieces.append(edges.crossings(first, stop, height))
-            pieces = [join_crossings(pieces, height)]
-            first = stop
-        yield pieces[0]
+    edges = _Edges.of(points, ring_offsets, pictures, samples)
+    before = np.concatenate([[0], np.cumsum(edges.num)])
+    before_rings, ring = before[ring_offsets], 0
+    while ring < len(pictures):
+        stop = max(ring + 1, int(np.searchsorted(before_rings, before_rings[ring] + _MOST, side="right")) - 1)
+        first, last = int(ring_offsets[ring]), int(ring_offsets[stop])
+        if before_rings[stop] - before_rings[ring] <= _MOST:
+            yield edges.crossings(first, last)
+        else:
+            yield edges.joined_crossings(first, last, before, int(samples.sizes[pictures[ring], 0]))
+        ring = stop
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,29 +88,47 @@ class _Edges:
     next_y: Ints
     first: Ints
     num: Ints
+    ring: Ints
+    height: Ints
     columns: Ints
-    ring_offsets: Ints
 
     @classmethod
-    def of(cls, points: Floats, ring_offsets: Ints, columns: Ints) -> _Edges:
+    def of(cls, points: Floats, ring_offsets: Ints, pictures: Ints, samples: Samples) -> _Edges:
         x, y = (_FINER * points.T + 0.5).astype(np.int64)
         following = np.arange(1, len(points) + 1)
-        filled = ring_offsets[1:] > ring_offsets[:-1]
+        lengths = ring_offsets[1:] - ring_offsets[:-1]
+        filled = lengths > 0
         following[ring_offsets[1:][filled] - 1] = ring_offsets[:-1][filled]
-        next_x, next_y = x[following], y[following]
-        first = np.searchsorted(columns, (np.minimum(x, next_x) + 2) // _FINER)
-        stop = np.searchsorted(columns, (np.maximum(x, next_x) - 3) // _FINER, side="right")
-        return cls(x, y, next_x, next_y, first, np.maximum(stop - first, 0), columns, ring_offsets)
+        ring = np.arange(len(pictures)).repeat(lengths)
+        picture = pictures[ring]
+        height, width = samples.sizes[picture].T
+        counts, begins = samples.column_counts, samples.column_begins[picture]
+        passed = (x + 2) // _FINER
+        passed = begins + np.minimum(np.maximum(passed, 0, out=passed), width, out=passed)
+        here = counts[passed]
+        there = here[following]
+        first = np.minimum(here, there)
+        return cls(x, y, x[following], y[following], first, np.abs(there - here), ring, height, samples.columns)
 
-    def crossings(self, begin: int, end: int, height: int) -> Crossings:
+    def crossings(self, begin: int, end: int) -> Crossings:
         """Those of the edges from `begin` to before `end`."""
         first, num = self.first[begin:end], self.num[begin:end]
-        edge = np.repeat(np.arange(begin, end), num)
-        column = np.arange(len(edge)) + np.repeat(first - np.cumsum(num) + num, num)
+        edge = np.arange(begin, end).repeat(num)
+        column = np.arange(len(edge)) + (first - num.cumsum() + num).repeat(num)
         fine_column = _FINER * self.columns[column] + 2
         row = _passed_row(self.x[edge], self.y[edge], self.next_x[edge], self.next_y[edge], fine_column)
-        part = np.searchsorted(self.ring_offsets, edge, side="right") - 1
-        return Crossings(part, column, np.clip((row + 2) // _FINER, 0, height))
+        row = np.minimum(np.maximum((row + 2) // _FINER, 0), self.height[edge])
+        return Crossings(self.ring[edge], column, row)
+
+    def joined_crossings(self, begin: int, end: int, before: Ints, height: int) -> Crossings:
+        """Those of the edges of one ring that has many; before: (edges + 1,) how many crossings come before each."""
+        pieces = [self.crossings(begin, begin)]
+        while begin < end:
+            stop = max(begin + 1, min(end, int(np.searchsorted(before, before[begin] + _MOST, side="right")) - 1))
+            pieces.append(self.crossings(begin, stop))
+            pieces = [join_crossings(pieces, height)]
+            begin = stop
+        return pieces[0]
 
 
 def _passed_row(x: Ints, y: Ints, next_x: Ints, next_y: Ints, fine_column: Ints) -> Ints:
@@ -122,9 +138,9 @@ def _passed_row(x: Ints, y: Ints, next_x: Ints, next_y: Ints, fine_column: Ints)
     x, next_x = np.where(turned, next_x, x), np.where(turned, x, next_x)
     y, next_y = np.where(turned, next_y, y), np.where(turned, y, next_y)
     row = np.empty(len(x), np.int64)
-    some = np.flatnonzero(flat)
+    some = flat.nonzero()[0]
     row[some] = _row_of_flat(x[some], y[some], next_x[some], next_y[some], fine_column[some])
-    some = np.flatnonzero(~flat)
+    some = (~flat).nonzero()[0]
     row[some] = _row_of_steep(x[some], y[some], next_x[some], next_y[some], fine_column[some])
     return row
 

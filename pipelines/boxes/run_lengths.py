@@ -95,13 +95,14 @@ def runs_to_string(runs: ArrayLike) -> str:
     numbers = np.asarray(runs, np.int64)
     written = numbers.copy()
     written[3:] -= numbers[1:-2]
-    text = bytearray()
-    for number in written.tolist():
-        more = True
-        while more:
-            code, number = number & 31, number >> 5
-            more = number != -(code >> 4)
-            text.append(code + 32 * more + 48)
+    rest = (written >> 4) ^ (written >> 63)
+    lengths = np.ones(len(written), np.int64)
+    while rest.any():
+        lengths += rest > 0
+        rest >>= 5
+    position = np.arange(lengths.max(initial=1))
+    codes = (written[:, None] >> 5 * position & 31) + 48 + 32 * (position < lengths[:, None] - 1)
+    text: bytes = codes.astype(np.uint8)[position < lengths[:, None]].tobytes()
     return text.decode("ascii")
 
 
@@ -119,25 +120,26 @@ def mask_to_runs(mask: ArrayLike) -> Runs:
     [2, 3, 1]
     """
     flat = np.asarray(mask, np.bool_).ravel(order="F")
-    changes = np.flatnonzero(np.diff(flat, prepend=np.False_))
-    return np.diff(changes, prepend=0, append=len(flat)).astype(np.uint32)
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    begins = [0, 0] if len(flat) and flat[0] else [0]
+    return np.diff(np.concatenate([begins, changes, [len(flat)]])).astype(np.uint32)
 
 
-def run_crossings(runs: Runs, columns: NDArray[np.int64], height: int) -> Crossings:
+def run_crossings(runs: Runs, columns: NDArray[np.int64], height: int, *, first: int) -> Crossings:
     """Where run lengths change the sampled columns of a picture of `height` rows; there is one part, 0.
 
-    columns: (sampled,) ascending source columns, none outside the picture
+    columns: (sampled,) ascending source columns, none outside the picture · first: the position of the first of them
     """
     changes = np.cumsum(runs, dtype=np.int64)[:-1]
     tops = columns * height
-    first = np.searchsorted(changes, tops, side="right")
-    stop = np.searchsorted(changes, tops + height)
-    num = stop - first
+    begin = np.searchsorted(changes, tops, side="right")
+    end = np.searchsorted(changes, tops + height)
+    num = end - begin
     column = np.repeat(np.arange(len(columns)), num)
-    index = np.arange(len(column)) + np.repeat(first - np.cumsum(num) + num, num)
-    begun, open_below = np.flatnonzero(first & 1), np.flatnonzero(stop & 1)
-    row = [changes[index] - tops[column], np.zeros(len(begun), np.int64), np.full(len(open_below), height)]
-    all_columns = np.concatenate([column, begun, open_below])
+    index = np.arange(len(column)) + np.repeat(begin - np.cumsum(num) + num, num)
+    open_above, open_below = np.flatnonzero(begin & 1), np.flatnonzero(end & 1)
+    row = [changes[index] - tops[column], np.zeros(len(open_above), np.int64), np.full(len(open_below), height)]
+    all_columns = np.concatenate([column, open_above, open_below]) + first
     return Crossings(np.zeros(len(all_columns), np.int64), all_columns, np.concatenate(row))
 
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .affine import IDENTITY, apply, invert
+from .affine import IDENTITY
 from .json_numbers import joined
 from .records import annotation_error, annotations_of, transform_of
+from .rounding import taken_back
 from .run_lengths import MAX_PIXELS, checked_runs, decode_strings
 
 __all__ = ["Segmentations", "read_segmentations"]
@@ -82,7 +83,7 @@ def _read(
         raise ValueError("each of its polygons must have as many x as y")
     points = joined(rings).reshape(-1, 2)
     if is_moved:
-        points = apply(invert(transform), points).round(6)
+        points = taken_back(points, transform)
     runs, num_runs = _read_runs(coded, len(num_rings), size) if coded else ([], [0] * len(num_rings))
     return Segmentations(points, lengths, num_rings, runs, num_runs, size, transform)
 

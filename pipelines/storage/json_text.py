@@ -8,7 +8,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-__all__ = ["parse_json", "parse_json_quickly"]
+__all__ = ["encode_json", "parse_json", "parse_json_exactly", "parse_json_quickly"]
+
+_LONGEST = 18
+"""The decimal digits that every whole number of 64 bits can have."""
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 
 
 def parse_json(content: bytes | str) -> Any:
@@ -29,17 +33,38 @@ def parse_json_quickly(content: bytes) -> Any:
     Whole numbers of more than 64 bits may come as floats then. Everything else is the same: what orjson refuses (NaN,
     lone surrogates, deep nesting) is read by `parse_json`.
     """
-    if (loads := _orjson_loads()) is not None:
+    if (loads := _orjson("loads")) is not None:
         with contextlib.suppress(ValueError):
             return loads(content)
     return parse_json(content)
 
 
+def parse_json_exactly(content: bytes) -> Any:
+    """As `parse_json`, by orjson where it is installed and the text holds no number of so many digits."""
+    has_long_numbers = b"0" * (_LONGEST + 1) in content.translate(_ZEROS)
+    return parse_json(content) if has_long_numbers else parse_json_quickly(content)
+
+
+def encode_json(value: Any) -> bytes:
+    """The compact UTF-8 text of what `parse_json` gave, by orjson where it is installed, in a tenth of the time.
+
+    The values are the same with and without it; which characters are escaped and how numbers are written may differ.
+    What orjson refuses (lone surrogates, whole numbers of more than 64 bits, deep nesting) or would write as null (NaN,
+    infinities) is written by `json`.
+    """
+    if (dumps := _orjson("dumps")) is not None:
+        with contextlib.suppress(TypeError):
+            text: bytes = dumps(value)
+            if b"null" not in text:
+                return text
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
 @cache
-def _orjson_loads() -> Callable[[bytes], Any] | None:
+def _orjson(name: str) -> Callable[[Any], Any] | None:
     try:
-        from orjson import loads
+        import orjson
     except ImportError:
         return None
-    found: Callable[[bytes], Any] = loads
+    found: Callable[[Any], Any] = getattr(orjson, name)
     return found

@@ -30,6 +30,9 @@ from pipelines.boxes import (
 
 from .annotated import coco_records, generated_record
 
+ROUNDED = 0.51e-4
+"""Half of the last decimal that is written, in pixels."""
+
 IMAGE = {"id": 1, "width": 20, "height": 10}
 
 
@@ -133,17 +136,17 @@ def check_moved(record: dict[str, Any], moved: dict[str, Any], matrix: Any) -> i
         x, y, width, height = old["bbox"]
         corners = apply(matrix, [[x, y], [x + width, y], [x, y + height], [x + width, y + height]])
         low, high = corners.min(axis=0), corners.max(axis=0)
-        assert new["bbox"] == pytest.approx([*low, *(high - low)], abs=1e-3)
-        assert new["area"] == pytest.approx(old["area"] * scale)
+        assert new["bbox"] == pytest.approx([*low, *(high - low)], abs=2 * ROUNDED)
+        assert new["area"] == pytest.approx(old["area"] * scale, abs=ROUNDED)
         if isinstance(old["segmentation"], list):
             for ring, other in zip(old["segmentation"], new["segmentation"], strict=True):
                 expected = [matrix @ [x, y, 1] for x, y in zip(ring[::2], ring[1::2], strict=True)]
-                assert np.reshape(other, (-1, 2)) == pytest.approx(np.array(expected), abs=1e-9)
+                assert np.reshape(other, (-1, 2)) == pytest.approx(np.array(expected), abs=ROUNDED)
                 num_polygons += 1
         for k in range(0, len(old.get("keypoints", ())), 3):
             x, y, visibility = old["keypoints"][k : k + 3]
             expected = matrix @ [x, y, 1] if visibility else [x, y]
-            assert new["keypoints"][k : k + 3] == pytest.approx([*expected, visibility], abs=1e-9)
+            assert new["keypoints"][k : k + 3] == pytest.approx([*expected, visibility], abs=ROUNDED)
         ours = {"bbox", "area", "segmentation", "keypoints", "original_segmentation"}
         assert {key: new[key] for key in new if key not in ours} == {
             key: old[key] for key in old if key not in ours

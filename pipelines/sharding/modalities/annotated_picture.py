@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -10,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ...boxes import compose, is_record, move_record, orientation_matrix, transform_of
-from ...storage.json_text import parse_json
+from ...storage.json_text import encode_json, parse_json_exactly
 from ..findings import Findings, LabelKey, Remark
 
 __all__ = ["Frame", "annotated_fields", "checked_frame"]
@@ -46,7 +45,7 @@ def annotated_fields(
     if content is None or b'"annotations"' not in content:
         return fields, Findings()
     try:
-        record = parse_json(content)
+        record = parse_json_exactly(content)
     except ValueError:
         return fields, Findings()
     if not is_record(record):
@@ -57,7 +56,7 @@ def annotated_fields(
     except ValueError as error:
         return fields, Findings(remarks=(Remark(UNREADABLE, 1, f"{name}: {error}"),))
     if moved is not record:
-        fields = {**fields, "json": json.dumps(moved, separators=(",", ":")).encode("ascii")}
+        fields = {**fields, "json": encode_json(moved)}
     return fields, Findings(_labels(record), remarks)
 
 
@@ -74,8 +73,9 @@ def _matrix(
         said = f"{name}: {upright[0]} × {upright[1]} pixels, annotated as {annotated[0]} × {annotated[1]}"
         return _scale(upright, stored), (Remark(OTHER_SIZE, 1, said),)
     counts_stored = annotated == file and (frame != "upright" or annotated != upright)
-    turned = orientation_matrix(orientation, *file) if counts_stored else np.eye(2, 3)
-    return compose(_scale(upright, stored), turned), ()
+    scale = _scale(upright, stored)
+    is_turned = counts_stored and orientation != 1
+    return compose(scale, orientation_matrix(orientation, *file)) if is_turned else scale, ()
 
 
 def _scale(source: Size, target: Size) -> Any:
