@@ -138,21 +138,23 @@ def _add(shard: ShardFile, planned: PlannedFile, task: ShardTask) -> tuple[Curve
 
 def _add_record(fields: dict[str, bytes], store: Path, path: str) -> Findings:
     """Put what annotations and tables say of a file into its field `json`; what the file says itself stays as it is."""
-    record = open_store(store).record(path)
-    if record is None:
+    text = open_store(store).record_text(path)
+    if text is None:
+        return Findings()
+    if (own := fields.get("json")) is None:
+        fields["json"] = text
         return Findings()
     remarks: tuple[Remark, ...] = ()
-    if (own := fields.get("json")) is not None:
-        try:
-            known = parse_json(own)
-        except ValueError:
-            known = None
-        if not isinstance(known, dict):
-            return Findings(remarks=(Remark(NO_OBJECT, 1, printable(path)),))
-        if both := sorted(known.keys() & record.keys()):
-            remarks = (Remark(IN_BOTH, 1, f"{printable(path)}: {printable(both[0])}"),)
-        record = {**record, **known}
-    fields["json"] = json.dumps(record, separators=(",", ":")).encode("ascii")
+    try:
+        known = parse_json(own)
+    except ValueError:
+        known = None
+    if not isinstance(known, dict):
+        return Findings(remarks=(Remark(NO_OBJECT, 1, printable(path)),))
+    record = parse_json(text)
+    if both := sorted(known.keys() & record.keys()):
+        remarks = (Remark(IN_BOTH, 1, f"{printable(path)}: {printable(both[0])}"),)
+    fields["json"] = json.dumps({**record, **known}, separators=(",", ":")).encode("ascii")
     return Findings(remarks=remarks)
 
 

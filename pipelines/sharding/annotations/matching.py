@@ -46,8 +46,11 @@ class _Names:
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
         self._whole = _grouped(paths)
-        self._by_base = _grouped(path.rpartition("/")[2] for path in paths)
         self._by_end: dict[int, _Numbers] = {}
+
+    @cached_property
+    def _by_base(self) -> _Numbers:
+        return _grouped(path.rpartition("/")[2] for path in self._paths)
 
     def find(self, name: str) -> Sequence[int]:
         name = name.removeprefix("./")

@@ -1,0 +1,75 @@
+"""The checks of `entry_checks` for many annotations at once, as long as none of them is odd."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .run_lengths import fills_size, mask_size
+
+__all__ = ["Covered", "are_captions", "covered_by"]
+
+NUMBERS = {int, float}
+
+
+def are_captions(entries: list[dict[str, Any]]) -> bool:
+    """Whether all entries are captions with a text."""
+    try:
+        texts = [entry["caption"] for entry in entries]
+    except KeyError:
+        return False
+    return set(map(type, texts)) == {str} and not any("bbox" in one or "category_id" in one for one in entries)
+
+
+class Covered(NamedTuple):
+    """(N, 4) boxes in pixels, and the (height, width) of run lengths with their places."""
+
+    boxes: NDArray[np.float64]
+    masks: list[tuple[int, tuple[int, int]]]
+
+
+def covered_by(entries: list[dict[str, Any]]) -> Covered | None:
+    """What objects cover where all of them are in order; None for others."""
+    try:
+        boxes = [entry["bbox"] for entry in entries]
+    except KeyError:
+        return None
+    if set(map(type, boxes)) != {list} or set(map(len, boxes)) != {4}:
+        return None
+    values = list(chain.from_iterable(boxes))
+    if not set(map(type, values)) <= NUMBERS:
+        return None
+    found = np.array(values, np.float64).reshape(-1, 4)
+    if not (found[:, 2:] >= 0).all() or not np.isfinite(found).all() or not _are_keypoints(entries):
+        return None
+    shapes = [entry.get("segmentation") for entry in entries]
+    kinds = set(map(type, shapes))
+    if not kinds <= {list, dict, type(None)}:
+        return None
+    masks = [(place, shape) for place, shape in enumerate(shapes) if type(shape) is dict] if dict in kinds else []
+    sizes = [(place, mask_size(shape)) for place, shape in masks]
+    good = [(place, size) for place, size in sizes if size and fills_size(shapes[place].get("counts"), size)]
+    polygons = [shape for shape in shapes if shape and type(shape) is list]
+    return Covered(found, good) if len(good) == len(masks) and _are_polygons(polygons) else None
+
+
+def _are_polygons(shapes: list[list[Any]]) -> bool:
+    """Whether these are lists of rings of an even number of at least 6 coordinates."""
+    rings = list(chain.from_iterable(shapes))
+    if not set(map(type, rings)) <= {list}:
+        return False
+    lengths = set(map(len, rings))
+    if lengths and (min(lengths) < 6 or any(length % 2 for length in lengths)):
+        return False
+    return set(map(type, chain.from_iterable(rings))) <= NUMBERS
+
+
+def _are_keypoints(entries: list[dict[str, Any]]) -> bool:
+    """Whether all keypoints are lists of three numbers each, or None."""
+    points = [entry["keypoints"] for entry in entries if entry.get("keypoints") is not None]
+    if not set(map(type, points)) <= {list} or any(len(point) % 3 for point in points):
+        return False
+    return set(map(type, chain.from_iterable(points))) <= NUMBERS

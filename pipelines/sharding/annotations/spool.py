@@ -1,0 +1,51 @@
+"""Bodies that are written one after another, and read again while more are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Spool"]
+
+
+class Spool:
+    """A new file. Raises `OSError` where it cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "w+b", buffering=1 << 18)  # noqa: SIM115 (closed by `close`)
+        self.size = 0
+        self._num_flushed = 0
+
+    def append(self, body: bytes) -> int:
+        """Where a body begins."""
+        offset = self.size
+        self._file.write(body)
+        self.size += len(body)
+        return offset
+
+    def append_each(self, bodies: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where each of many begins, and its length."""
+        lengths = np.fromiter(map(len, bodies), np.int64, len(bodies))
+        offsets = self.size + np.cumsum(lengths) - lengths
+        self.append(b"".join(bodies))
+        return offsets, lengths
+
+    def read(self, offset: int, length: int) -> bytes:
+        """A body that was written."""
+        if offset + length > self._num_flushed:
+            self._file.flush()
+            self._num_flushed = self.size
+        return os.pread(self._file.fileno(), length, offset)
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
