@@ -17,7 +17,7 @@ from ..wording import printable
 from .json_bytes import orjson_function
 from .json_chunks import CHUNK_BYTES, UnreadableJsonError, json_chunks
 from .problems import ProblemLog
-from .quick_reading import SECTIONS, UnusualJsonError, quick_batches
+from .quick_reading import SECTIONS, Batch, UnusualJsonError, quick_batches
 
 __all__ = ["CocoEntry", "read_batches", "read_coco"]
 
@@ -91,13 +91,13 @@ class _Text:
 
 def read_coco(path: Path, log: ProblemLog) -> Iterator[CocoEntry]:
     """The entries of a file in the order in which they stand there; see `read_batches`."""
-    for section, values in read_batches(path, log):
-        for value in values:
-            yield CocoEntry(section, value)
+    for batch in read_batches(path, log):
+        for value in batch.entries:
+            yield CocoEntry(batch.section, value)
 
 
-def read_batches(path: Path, log: ProblemLog) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """(section, some of its entries) in the order in which they stand in a file, `.json.gz` as well as `.json`.
+def read_batches(path: Path, log: ProblemLog) -> Iterator[Batch]:
+    """The entries, all of them objects, in the order in which they stand in a file, `.json.gz` as well as `.json`.
 
     What comes before a place where the file is damaged or ends too early is given, and the place is a problem. NaN and
     Infinity become null. Memory is bounded by the largest entry. With orjson a file is read many entries at a time, and
@@ -106,26 +106,29 @@ def read_batches(path: Path, log: ProblemLog) -> Iterator[tuple[str, list[dict[s
     Raises `SourceError` for a file that cannot be read, or is not of this form; `ShardingError` without ijson.
     """
     name, sections, has_entries = printable(path.name), _Sections(), False
-    for section, values in _batches(path, name, sections, log):
-        has_entries |= bool(values)
-        objects = [value for value in values if isinstance(value, dict)]
-        if num := len(values) - len(objects):
-            log.add("not an object", f"{name}: an entry of {section}", count=num)
-        yield section, objects
+    for batch in _batches(path, name, sections, log):
+        has_entries |= bool(batch.entries)
+        if set(map(type, batch.entries)) <= {dict}:
+            yield batch
+        else:
+            objects = [value for value in batch.entries if isinstance(value, dict)]
+            num = len(batch.entries) - len(objects)
+            log.add("not an object", f"{name}: an entry of {batch.section}", count=num)
+            yield Batch(batch.section, objects)
     if not sections.found & {"images", "annotations"} or (sections.unfit and not has_entries):
         raise _of_another_form(path)
 
 
-def _batches(path: Path, name: str, sections: _Sections, log: ProblemLog) -> Iterator[tuple[str, list[Any]]]:
+def _batches(path: Path, name: str, sections: _Sections, log: ProblemLog) -> Iterator[Batch]:
     """The entries, quickly as far as nothing is unusual, and the others as ijson builds them."""
     ijson, loads, num_given = _ijson(), orjson_function("loads"), 0
     if loads is not None:
         try:
             with _open(path) as file:
-                for section, values in quick_batches(file, loads):
-                    sections.found.add(section)
-                    num_given += len(values)
-                    yield section, values
+                for batch in quick_batches(file, loads):
+                    sections.found.add(batch.section)
+                    num_given += len(batch.entries)
+                    yield batch
             return
         except (UnusualJsonError, EOFError, OSError, zlib.error):
             pass  # the place and the reason are found again below
@@ -134,7 +137,7 @@ def _batches(path: Path, name: str, sections: _Sections, log: ProblemLog) -> Ite
         skipped = min(num_given, len(values))
         num_given -= skipped
         if len(values) > skipped:
-            yield section, values[skipped:]
+            yield Batch(section, values[skipped:])
 
 
 def _stream(

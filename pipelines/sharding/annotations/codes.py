@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,8 +34,9 @@ class Codes:
 
     def of_each(self, values: Sequence[Any]) -> NDArray[np.int64]:
         """The codes of many values."""
-        if set(map(type, values)) <= {int}:
-            found = np.fromiter(values, object, len(values))
-            if not len(found) or (min(values) > -LARGEST and max(values) < LARGEST):
-                return found.astype(np.int64)
+        if set(map(type, values)) == {int}:
+            with contextlib.suppress(OverflowError):
+                found = np.array(values, np.int64)
+                if found.min() > -LARGEST and found.max() < LARGEST:
+                    return found
         return np.fromiter(map(self.of, values), np.int64, len(values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from .entry_checks import checked_annotation, is_caption, usable_id
 from .json_bytes import to_bytes, to_bytes_of_each
 from .matching import FileMatcher
 from .problems import ProblemLog, shown
+from .quick_reading import Batch
 from .spool import Spool
 from .store_schema import IMAGE, NOWHERE, OBJECT
 from .table_reading import read_table
 
 __all__ = ["EntryWriter"]
+
+IMAGE_KEYS = ("id", "file_name", "width", "height")
 
 Place = tuple[int, int]
 """(offset, length) of a body."""
@@ -46,15 +50,15 @@ class EntryWriter:
     def add_file(self, path: Path) -> None:
         """All entries of one annotation file. Raises what `read_batches` raises."""
         self.names.append(printable(path.name))
-        add: dict[str, Callable[[list[dict[str, Any]]], None]] = {
+        add: dict[str, Callable[[Batch], None]] = {
             "images": self._add_images,
             "annotations": self._add_annotations,
             "categories": self._add_categories,
             "licenses": self._add_licenses,
         }
-        for section, entries in read_batches(path, self._log):
-            if entries:
-                add[section](entries)
+        for batch in read_batches(path, self._log):
+            if batch.entries:
+                add[batch.section](batch)
 
     def add_table(self, path: Path, key: str) -> None:
         """The rows of a table that name one file each. Raises what `read_table` raises."""
@@ -78,28 +82,28 @@ class EntryWriter:
         found, self._objects = np.concatenate([np.zeros(0, OBJECT), *self._objects]), []
         return found
 
-    def _add_images(self, entries: list[dict[str, Any]]) -> None:
-        source, found, good = len(self.names) - 1, [], []
-        for entry in entries:
-            row = self._image(entry)
-            if row is not None:
-                found.append(row)
-                good.append(entry)
+    def _add_images(self, batch: Batch) -> None:
+        rows = [self._image(entry) for entry in batch.entries]
+        good = [entry for entry, row in zip(batch.entries, rows, strict=True) if row is not None]
         bodies = to_bytes_of_each(good)
-        offsets, lengths = self._spool.append_each(bodies)
         table = np.zeros(len(good), IMAGE)
-        for name, column in zip(
-            ("id", "file", "width", "height", "is_whole"), zip(*found, strict=True), strict=False
-        ):
-            table[name] = column
-        table["source"], table["offset"], table["length"] = source, offsets, lengths
-        table["license"] = [self._license_code(entry.get("license")) for entry in good]
+        columns = zip(*(row for row in rows if row is not None), strict=True)
+        for name, column in zip(("id", "file", "width", "height", "is_whole"), columns, strict=False):
+            table[name] = self.codes.of_each(column) if name == "id" else column
+        table["source"] = len(self.names) - 1
+        table["offset"], table["length"] = self._spool.append_each(bodies)
+        table["license"] = self.codes.of_each([entry.get("license") for entry in good])
         table["hash"] = list(map(hash, bodies))
         self._images.append(table)
 
-    def _image(self, value: dict[str, Any]) -> tuple[int, int, float, float, bool] | None:
-        """What has to be known of an image entry: the code of its id, its file or -1, its sides."""
-        number, file_name = value.get("id"), value.get("file_name")
+    def _image(self, value: dict[str, Any]) -> tuple[Any, int, float, float, bool] | None:
+        """What has to be known of an image entry: its id, its file or -1, its sides."""
+        number, file_name, width, height = map(value.get, IMAGE_KEYS)
+        is_whole = type(width) is int and type(height) is int and width > 0 and height > 0
+        if is_whole and type(number) is int and type(file_name) is str:
+            file = self._matcher.find_exact(file_name)
+            if file >= 0:
+                return number, file, width, height, True
 
         def place() -> str:
             return f"{self.names[-1]}: image {shown(value.get('id'))}, file_name {shown(file_name)}"
@@ -110,24 +114,20 @@ class EntryWriter:
         found = self._matcher.find(file_name)
         if len(found) != 1:
             self._log.add("ambiguous name" if found else "image not in folder", place)
-        width, height = value.get("width"), value.get("height")
-        is_whole = type(width) is int and type(height) is int and width > 0 and height > 0
         if not is_whole:
             width, height = _side(width), _side(height)
             if width is None or height is None:
                 self._log.add("image size", place)
         sides = float("nan" if width is None else width), float("nan" if height is None else height)
-        return self.codes.of(number), found[0] if len(found) == 1 else NOWHERE, *sides, is_whole
+        return number, found[0] if len(found) == 1 else NOWHERE, *sides, is_whole
 
-    def _license_code(self, value: Any) -> int:
-        return self.codes.of(int(value) if isinstance(value, bool) else value)
-
-    def _add_annotations(self, entries: list[dict[str, Any]]) -> None:
+    def _add_annotations(self, batch: Batch) -> None:
+        entries = batch.entries
         if are_captions(entries):
-            self._add_objects(entries, True, np.full((len(entries), 4), np.nan))
-        elif (covered := covered_by(entries)) is not None:
+            self._add_objects(entries, True, np.full((len(entries), 4), np.nan), batch.text)
+        elif (covered := covered_by(entries, batch.text)) is not None:
             self._masks_of(dict(covered.masks))
-            self._add_objects(entries, False, covered.boxes)
+            self._add_objects(entries, False, covered.boxes, batch.text)
         else:
             self._add_one_by_one(entries)
 
@@ -163,16 +163,20 @@ class EntryWriter:
         self.masks.update({self._num_objects + place: size for place, size in masks.items()})
 
     def _add_objects(
-        self, entries: list[dict[str, Any]], is_caption: bool | NDArray[np.bool_], boxes: NDArray[np.float64]
+        self,
+        entries: list[dict[str, Any]],
+        is_caption: bool | NDArray[np.bool_],
+        boxes: NDArray[np.float64],
+        text: bytes | None = None,
     ) -> None:
-        """Entries that were checked, with (N, 4) boxes: NaN for captions."""
+        """Entries that were checked, with (N, 4) boxes: NaN for captions. `text` is the text of unchanged ones."""
         table = np.empty(len(entries), OBJECT)
-        table["id"] = self.codes.of_each([entry.get("id") for entry in entries])
-        table["image"] = self.codes.of_each([entry.get("image_id") for entry in entries])
+        table["id"] = self.codes.of_each(_column(entries, "id"))
+        table["image"] = self.codes.of_each(_column(entries, "image_id"))
         table["source"], table["is_caption"], table["category"] = len(self.names) - 1, is_caption, NO_ID
         table["is_odd"] = table["names_itself"] = False
         if is_caption is not True:
-            categories = [entry.get("category_id") for entry in entries]
+            categories = _column(entries, "category_id")
             table["category"] = self.codes.of_each(categories)
             if float in set(map(type, categories)):
                 table["is_odd"] = [type(one) is float for one in categories]
@@ -180,15 +184,16 @@ class EntryWriter:
             table["names_itself"] &= ~table["is_caption"]
         table["least"] = np.minimum(boxes[:, 0], boxes[:, 1])
         table["right"], table["bottom"] = boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]
-        table["offset"], table["length"] = self._spool.append_each(to_bytes_of_each(entries))
+        places = None if text is None else self._spool.append_text(text, len(entries))
+        table["offset"], table["length"] = places or self._spool.append_each(to_bytes_of_each(entries))
         self._objects.append(table)
         self._num_objects += len(entries)
 
-    def _add_categories(self, entries: list[dict[str, Any]]) -> None:
-        self.categories += [CategoryEntry(len(self.names) - 1, self.names[-1], entry) for entry in entries]
+    def _add_categories(self, batch: Batch) -> None:
+        self.categories += [CategoryEntry(len(self.names) - 1, self.names[-1], entry) for entry in batch.entries]
 
-    def _add_licenses(self, entries: list[dict[str, Any]]) -> None:
-        for entry in entries:
+    def _add_licenses(self, batch: Batch) -> None:
+        for entry in batch.entries:
             if usable_id(entry.get("id")) is not None:
                 place = (len(self.names) - 1, self.codes.of(entry["id"]))
                 if place not in self.licenses:
@@ -196,6 +201,14 @@ class EntryWriter:
 
     def _appended(self, body: bytes) -> Place:
         return self._spool.append(body), len(body)
+
+
+def _column(entries: list[dict[str, Any]], key: str) -> list[Any]:
+    """The value of each entry, None where it has none."""
+    try:
+        return list(map(itemgetter(key), entries))
+    except KeyError:
+        return [entry.get(key) for entry in entries]
 
 
 def _side(value: Any) -> float | int | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-__all__ = ["SECTIONS", "UnusualJsonError", "quick_batches"]
+__all__ = ["SECTIONS", "Batch", "UnusualJsonError", "quick_batches"]
 
 SECTIONS = ("images", "annotations", "categories", "licenses")
 PIECE_BYTES = 1 << 17
@@ -39,8 +39,16 @@ class UnusualJsonError(Exception):
     """A text that the streaming parser has to decide on."""
 
 
-def quick_batches(file: BinaryIO, loads: Loads) -> Iterator[tuple[str, list[Any]]]:
-    """(section, entries) in the order of the file, until all of it was found to be JSON; an empty section as well.
+class Batch(NamedTuple):
+    """Some entries of a section, and the text of the file that has them and the commas between, if it is known."""
+
+    section: str
+    entries: list[Any]
+    text: bytes | None = None
+
+
+def quick_batches(file: BinaryIO, loads: Loads) -> Iterator[Batch]:
+    """The entries in the order of the file, until all of it was found to be JSON; an empty section as well.
 
     Raises `UnusualJsonError` where a file is damaged, or may hold what a streaming parser treats in another way: then
     what was given is right, and what follows is left to it. `OSError` and `EOFError` as reading does.
@@ -51,8 +59,7 @@ def quick_batches(file: BinaryIO, loads: Loads) -> Iterator[tuple[str, list[Any]
         name = window.take(_KEY)[1].decode()
         if name in SECTIONS:
             window.take(_LIST)
-            for entries in _entries(window, loads):
-                yield name, entries
+            yield from _entries(name, window, loads)
         else:
             _pass_over(window, loads)
         if window.take(_NEXT, to_the_end=True)[1] == b"}":
@@ -99,23 +106,25 @@ class _Window:
         return not self.text.strip(SPACES)
 
 
-def _entries(window: _Window, loads: Loads) -> Iterator[list[Any]]:
+def _entries(section: str, window: _Window, loads: Loads) -> Iterator[Batch]:
     """The entries of a section whose list has begun, to its end."""
     if window.text.startswith(b"]"):
         window.advance(1)
-        yield []
+        yield Batch(section, [])
         return
     while True:
         if last := _LAST_ENTRY.search(window.text):
-            entries = _parsed(window.text[: last.start() + 1], loads)
+            text = window.text[: last.start() + 1]
+            batch = Batch(section, _parsed(text, loads), text)
             window.advance(last.end())
-            yield entries
+            yield batch
             return
         end, begin = _last_boundary(window.text)
         if end:
-            entries = _parsed(window.text[:end], loads)
+            text = window.text[:end]
+            batch = Batch(section, _parsed(text, loads), text)
             window.advance(begin)
-            yield entries
+            yield batch
         window.read()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import struct
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +18,12 @@ from ...storage.plain_files import open_plain
 from ..findings import LabelCounts, LabelKey
 from ..wording import printable
 from .categories import Category
-from .store_schema import ANNOTATION, FILE, path_hash, read_tables, to_path_bytes
+from .store_schema import ANNOTATION, FILE, path_hash, table_places, to_path_bytes
 
 __all__ = ["AnnotationStore", "RecordText"]
 
+_ANNOTATION = struct.Struct("<qii")
+assert _ANNOTATION.size == ANNOTATION.itemsize
 DTYPES = {"files": FILE, "annotations": ANNOTATION}
 
 
@@ -38,8 +42,8 @@ class RecordText(bytes):
 class _Opened:
     content: mmap.mmap
     files: Any
-    hashes: Any
-    annotations: Any
+    hashes: memoryview
+    annotations_begin: int
     endings: tuple[bytes, ...]
     labels: tuple[LabelKey | None, ...]
     categories: tuple[Category, ...]
@@ -79,9 +83,9 @@ class AnnotationStore:
     def record_text(self, path: str) -> RecordText | None:
         """The same record as JSON in ASCII, without spaces."""
         opened, encoded = self._opened(), to_path_bytes(path)
-        hashed, content = np.uint64(path_hash(encoded)), opened.content
-        place = int(np.searchsorted(opened.hashes, hashed))
-        while place < len(opened.hashes) and opened.hashes[place] == hashed:
+        hashed, hashes, content = path_hash(encoded), opened.hashes, opened.content
+        place = bisect_left(hashes, hashed)
+        while place < len(hashes) and hashes[place] == hashed:
             about = opened.files[place].item()
             if content[about[1] : about[1] + about[2]] == encoded:
                 return _text(opened, about)
@@ -106,36 +110,37 @@ class AnnotationStore:
 def _open(path: Path) -> _Opened:
     with open(open_plain(path), "rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    tables, about = read_tables(content, DTYPES)
-    files = tables["files"]
+    begin, about = table_places(content, DTYPES)
+    files = np.frombuffer(content, FILE, about["sizes"]["files"], begin["files"])
     endings = tuple(ending.encode("ascii") for ending, _ in about["endings"])
     labels = tuple(None if label is None else LabelKey(*label) for _, label in about["endings"])
     categories = tuple(map(_category, about["categories"]))
-    return _Opened(content, files, files["hash"].copy(), tables["annotations"], endings, labels, categories)
+    return _Opened(content, files, files["hash"].copy().data, begin["annotations"], endings, labels, categories)
 
 
 def _text(opened: _Opened, about: tuple[int, ...]) -> RecordText:
     """The record of one row of `FILE`."""
     _, _, _, row, row_length, image, image_length, license_, license_length, width, height, first, last = about
     content, parts = opened.content, list[bytes]()
+    captions, annotations, meanings = list[bytes](), list[bytes](), list[int]()
     if row >= 0 and row_length > 2:
         parts.append(content[row + 1 : row + row_length - 1])
-    counts = Counter[int]()
     if image >= 0:
         parts.append(b'"image":' + content[image : image + image_length])
         if license_ >= 0:
             parts.append(b'"license":' + content[license_ : license_ + license_length])
-        captions, annotations, endings = list[bytes](), list[bytes](), opened.endings
-        for offset, length, meaning in opened.annotations[first:last].tolist():
+        size, start = ANNOTATION.itemsize, opened.annotations_begin
+        rows = content[start + first * size : start + last * size]
+        for offset, length, meaning in _ANNOTATION.iter_unpack(rows):
             if meaning < 0:
                 captions.append(content[offset : offset + length])
             else:
-                annotations.append(content[offset : offset + length - 1] + endings[meaning])
-                counts[meaning] += 1
-        parts.append(b'"captions":[%b]' % b",".join(captions))
-        parts.append(b'"annotations":[%b]' % b",".join(annotations))
+                annotations.append(content[offset : offset + length - 1] + opened.endings[meaning])
+                meanings.append(meaning)
+        parts.append(b'"captions":[%b],"annotations":[%b]' % (b",".join(captions), b",".join(annotations)))
     found = RecordText(b"{%b}" % b",".join(parts))
     found.size = (width, height) if width else None
+    counts = Counter(meanings)
     found.labels = {key: (num, 1) for meaning, num in counts.items() if (key := opened.labels[meaning])}
     return found
 

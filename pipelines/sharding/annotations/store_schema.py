@@ -20,7 +20,7 @@ __all__ = [
     "NOWHERE",
     "OBJECT",
     "path_hash",
-    "read_tables",
+    "table_places",
     "tables_to_bytes",
     "to_path_bytes",
 ]
@@ -76,17 +76,18 @@ def tables_to_bytes(tables: Mapping[str, NDArray[Any]], content: Mapping[str, An
     return b"".join([*parts, about, len(about).to_bytes(8, "little"), FORMAT])
 
 
-def read_tables(
-    content: Any, dtypes: Mapping[str, np.dtype[Any]]
-) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The tables and the JSON of a store, whose bytes are in a buffer. Raises `ValueError` for anything else."""
+def table_places(content: Any, dtypes: Mapping[str, np.dtype[Any]]) -> tuple[dict[str, int], dict[str, Any]]:
+    """Where the tables begin, and the JSON, of a store whose bytes are in a buffer.
+
+    Raises `ValueError` for anything else.
+    """
     if len(content) < FOOTER_BYTES or content[-len(FORMAT) :] != FORMAT:
         raise ValueError("it is of another form or version")
     end = len(content) - FOOTER_BYTES
     begin = end - int.from_bytes(content[end : end + 8], "little")
     about: dict[str, Any] = json.loads(bytes(content[begin:end]))
-    tables = {}
+    places = {}
     for name, num in reversed(about["sizes"].items()):
         begin -= num * dtypes[name].itemsize
-        tables[name] = np.frombuffer(content, dtypes[name], num, begin)
-    return tables, about
+        places[name] = begin
+    return places, about
