@@ -49,9 +49,11 @@ def covered_by(entries: list[dict[str, Any]], text: bytes | None) -> Covered | N
     kinds = set(map(type, shapes))
     if not kinds <= {list, dict, type(None)}:
         return None
-    masks = [(place, shape) for place, shape in enumerate(shapes) if type(shape) is dict] if dict in kinds else []
-    sizes = [(place, mask_size(shape)) for place, shape in masks]
-    good = [(place, size) for place, size in sizes if size and fills_size(shapes[place].get("counts"), size)]
+    masks = (
+        [(place, shape) for place, shape in enumerate(shapes) if isinstance(shape, dict)] if dict in kinds else []
+    )
+    sized = [(place, shape, mask_size(shape)) for place, shape in masks]
+    good = [(place, size) for place, shape, size in sized if size and fills_size(shape.get("counts"), size)]
     polygons = [shape for shape in shapes if shape and type(shape) is list]
     may_hold_booleans = text is None or b"true" in text or b"false" in text
     if len(good) < len(masks) or not _are_polygons(polygons, may_hold_booleans):

@@ -103,7 +103,7 @@ class EntryWriter:
         if is_whole and type(number) is int and type(file_name) is str:
             file = self._matcher.find_exact(file_name)
             if file >= 0:
-                return number, file, width, height, True
+                return number, file, width, height, True  # type: ignore[return-value]
 
         def place() -> str:
             return f"{self.names[-1]}: image {shown(value.get('id'))}, file_name {shown(file_name)}"

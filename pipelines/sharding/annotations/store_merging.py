@@ -46,7 +46,7 @@ class Bodies:
 
     def file(self, row: Any) -> str:
         """The name of the annotation file of an entry."""
-        return self._names[row["source"]]
+        return self._names[int(row["source"])]
 
     def image_place(self, row: Any) -> str:
         """An image entry for a sentence."""
@@ -83,7 +83,8 @@ def merge_images(images: NDArray[Any], bodies: Bodies, codes: Codes, log: Proble
             merged = _merged(bodies.parsed(first_row), later, own, "image entries differ", said, log)
             bodies.replace(first_row, merged)
             _describe(first_row, merged, codes)
-    return order[~is_later]
+    firsts: NDArray[np.int64] = order[~is_later]
+    return firsts
 
 
 def merge_annotations(objects: NDArray[Any], files: NDArray[np.int64], bodies: Bodies, log: ProblemLog) -> Flags:
