@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import itertools
 import os
-import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from ..storage.index import INDEX_DTYPE, IndexFlag, Record, index_digest, index_
 from ..storage.keys import split_member_name
 from ..storage.plain_files import create_plain
 from ..storage.tar import BLOCK, padded
+from .tar_header import tar_header
 
 __all__ = ["NO_FIELDS", "EncodedExample", "ShardFile", "ShardSummary", "encode_example"]
 
@@ -227,8 +227,12 @@ def encode_example(
             )
         if name in fields:
             payload = fields[name]
-            members += [_header(f"{key}.{name}", len(payload)), payload, bytes(padded(len(payload)) - len(payload))]
-    members.append(_header(f"{key}.{suffix}", media_bytes))
+            members += [
+                tar_header(f"{key}.{name}", len(payload)),
+                payload,
+                bytes(padded(len(payload)) - len(payload)),
+            ]
+    members.append(tar_header(f"{key}.{suffix}", media_bytes))
     return EncodedExample(key, b"".join(members), media, media_bytes, bool(fields), record, table)
 
 
@@ -238,13 +242,3 @@ def _as_bytes(content: object, what: str) -> bytes:
             f"{what} is of type {type(content).__name__}; it must be bytes, encoded as they are stored."
         )
     return bytes(content)
-
-
-def _header(name: str, size: int) -> bytes:
-    """A ustar header; pax only for a name that is too long or not ASCII, or more than 8 GiB."""
-    member = tarfile.TarInfo(name)
-    member.size = size
-    if name.isascii():
-        with contextlib.suppress(ValueError):
-            return member.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape")
-    return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..order.curve_rates import CurveRates, joined_rates
 from ..storage.json_text import parse_json
 from ..storage.walk import Failure
+from .annotations.store import AnnotationStore
 from .attached_records import open_store
 from .findings import Findings, Remark, joined_findings
 from .packing import example_key
@@ -79,6 +80,7 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
     pieces: list[int] = []
     rates: list[CurveRates] = []
     findings: list[Findings] = []
+    store = None if task.records is None else open_store(task.records)
     try:
         shard = ShardFile(task.target / name)
         try:
@@ -89,7 +91,7 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
                     if number in task.crashed:
                         raise UnpackableError(task.crashed[number])
                     with shard.all_or_none():
-                        found, said = _add(shard, planned, task)
+                        found, said = _add(shard, planned, task, store)
                     rates.append(found)
                     findings.append(said)
                 except UnpackableError as error:
@@ -111,13 +113,15 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
         ) from error
 
 
-def _add(shard: ShardFile, planned: PlannedFile, task: ShardTask) -> tuple[CurveRates, Findings]:
+def _add(
+    shard: ShardFile, planned: PlannedFile, task: ShardTask, store: AnnotationStore | None
+) -> tuple[CurveRates, Findings]:
     """All examples of one file, which stay in the shard unless an exception leaves; what there is to say of them."""
     file, rates = planned.file, dict[str, tuple[Fraction, ...]]()
     fields = {suffix.lower(): _read(task.source, f"{file.stem}.{suffix}", size) for suffix, size in file.sidecars}
     if planned.label is not None:
         fields["cls"] = b"%d" % planned.label
-    said = [_add_record(fields, task.records, file.path)] if task.records else []
+    said = [] if store is None else [_add_record(fields, store, file.path)]
     with SourceReader(task.source, file.path, file.size) as reader:
         for made in task.settings.media.prepare(reader, file.suffix, fields):
             rates.update({name: (rate,) for name, rate in made.curve_rates.items()})
@@ -136,23 +140,25 @@ def _add(shard: ShardFile, planned: PlannedFile, task: ShardTask) -> tuple[Curve
     return rates, joined_findings(said)
 
 
-def _add_record(fields: dict[str, bytes], store: Path, path: str) -> Findings:
+def _add_record(fields: dict[str, bytes], store: AnnotationStore, path: str) -> Findings:
     """Put what annotations and tables say of a file into its field `json`; what the file says itself stays as it is."""
-    record = open_store(store).record(path)
-    if record is None:
+    text = store.record_text(path)
+    if text is None:
+        return Findings()
+    if (own := fields.get("json")) is None:
+        fields["json"] = text
         return Findings()
     remarks: tuple[Remark, ...] = ()
-    if (own := fields.get("json")) is not None:
-        try:
-            known = parse_json(own)
-        except ValueError:
-            known = None
-        if not isinstance(known, dict):
-            return Findings(remarks=(Remark(NO_OBJECT, 1, printable(path)),))
-        if both := sorted(known.keys() & record.keys()):
-            remarks = (Remark(IN_BOTH, 1, f"{printable(path)}: {printable(both[0])}"),)
-        record = {**record, **known}
-    fields["json"] = json.dumps(record, separators=(",", ":")).encode("ascii")
+    try:
+        known = parse_json(own)
+    except ValueError:
+        known = None
+    if not isinstance(known, dict):
+        return Findings(remarks=(Remark(NO_OBJECT, 1, printable(path)),))
+    record = parse_json(text)
+    if both := sorted(known.keys() & record.keys()):
+        remarks = (Remark(IN_BOTH, 1, f"{printable(path)}: {printable(both[0])}"),)
+    fields["json"] = json.dumps({**record, **known}, separators=(",", ":")).encode("ascii")
     return Findings(remarks=remarks)
 
 

@@ -123,7 +123,7 @@ def test_what_is_no_table_is_refused_in_a_sentence(tmp_path: Path, name: str, co
 
 def test_rows_stand_at_the_top_level_of_the_record(tmp_path: Path) -> None:
     path = coco(tmp_path / "a.json", [image(license=3)], [annotation()], licenses=[{"id": 3, "name": "free"}])
-    (tmp_path / "t.csv").write_text("file,age,size\na,5,9\nb,6,9\n", encoding="utf-8")
+    (tmp_path / "t.csv").write_text("file,age,stored\na,5,9\nb,6,9\n", encoding="utf-8")
     report, store = built(tmp_path, path, files=["x/a.jpg", "x/b.png", "c.jpg"], table=tmp_path / "t.csv")
     record = store.record("x/a.jpg")
     assert record is not None

@@ -31,6 +31,11 @@ class FileMatcher:
         found = self._paths.find(name)
         return found or (self._paths.find(name.replace("\\", "/")) if "\\" in name else ())
 
+    def find_exact(self, name: str) -> int:
+        """The file of exactly this path, which is what `find` finds; -1 where there is none."""
+        found = self._paths.exact(name)
+        return found if isinstance(found, int) else -1
+
     def find_key(self, key: str) -> Sequence[int]:
         """The same for a key of a table, which may also be a name without its suffix."""
         return self.find(key) or self._stems.find(key)
@@ -46,8 +51,14 @@ class _Names:
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
         self._whole = _grouped(paths)
-        self._by_base = _grouped(path.rpartition("/")[2] for path in paths)
         self._by_end: dict[int, _Numbers] = {}
+
+    @cached_property
+    def _by_base(self) -> _Numbers:
+        return _grouped(path.rpartition("/")[2] for path in self._paths)
+
+    def exact(self, name: str) -> int | list[int] | None:
+        return self._whole.get(name)
 
     def find(self, name: str) -> Sequence[int]:
         name = name.removeprefix("./")

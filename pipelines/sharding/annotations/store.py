@@ -2,50 +2,71 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sqlite3
-import threading
-from functools import cached_property
+import mmap
+import struct
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...errors import SourceError
+from ...storage.json_text import parse_json
+from ...storage.plain_files import open_plain
+from ..findings import LabelCounts, LabelKey
 from ..wording import printable
 from .categories import Category
-from .store_schema import FORMAT, to_path_bytes
+from .store_schema import ANNOTATION, FILE, path_hash, table_places, to_path_bytes
 
-__all__ = ["AnnotationStore"]
+__all__ = ["AnnotationStore", "RecordText"]
 
-IMAGES = "SELECT source, body FROM images WHERE file = ? ORDER BY row"
-ANNOTATIONS = """
-SELECT annotations.source, is_caption, category, bodies.body
-FROM images JOIN annotations ON annotations.source = images.source AND annotations.image = images.id
-JOIN bodies ON bodies.annotation = annotations.row
-WHERE images.file = ? ORDER BY annotations.row
-"""
-ALL_SOURCES = -1
+_ANNOTATION = struct.Struct("<qii")
+assert _ANNOTATION.size == ANNOTATION.itemsize
+DTYPES = {"files": FILE, "annotations": ANNOTATION}
+
+
+class RecordText(bytes):
+    """The JSON of a record, with what is known of it unparsed.
+
+    size      (width, height) in pixels that its image has, None where they are not whole numbers
+    labels    its objects by label
+    """
+
+    size: tuple[int, int] | None
+    labels: LabelCounts
+
+
+@dataclass(frozen=True)
+class _Opened:
+    content: mmap.mmap
+    files: Any
+    hashes: memoryview
+    annotations_begin: int
+    endings: tuple[bytes, ...]
+    labels: tuple[LabelKey | None, ...]
+    categories: tuple[Category, ...]
 
 
 class AnnotationStore:
     """The records of files, read from a store that `build_store` wrote.
 
-    It is opened where it is first used, once in each thread and process, and it may be pickled. Raises `SourceError`
-    for a file that is not such a store.
+    It is opened where it is first used, once in each process, and it may be pickled. Raises `SourceError` for a file
+    that is not such a store.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
-        self._opened = threading.local()
+        self._found: _Opened | None = None
 
     def __reduce__(self) -> tuple[type[AnnotationStore], tuple[Path]]:
         return type(self), (self._path,)
 
-    @cached_property
+    @property
     def categories(self) -> tuple[Category, ...]:
         """All categories, by id."""
-        found = [_category(json.loads(body)) for (body,) in self._rows("SELECT body FROM categories")]
-        return tuple(sorted(found, key=lambda one: one.id))
+        return self._opened().categories
 
     def record(self, path: str) -> dict[str, Any] | None:
         """The record of a file of the listing, a JSON object; None where nothing is said of the file.
@@ -53,78 +74,75 @@ class AnnotationStore:
         The columns of its row in the table at the top level; "image", and "license" where its image names one that
         there is; "captions" and "annotations" where there is an image, with "category" and "class" in each annotation.
         """
-        found = self._rows("SELECT number FROM files WHERE path = ?", to_path_bytes(path))
-        if not found:
+        text = self.record_text(path)
+        if text is None:
             return None
-        number: int = found[0][0]
-        record: dict[str, Any] = {}
-        for (body,) in self._rows("SELECT body FROM rows WHERE file = ?", number):
-            record.update(json.loads(body))
-        images = self._rows(IMAGES, number)
-        if images:
-            record.update(self._picture(number, images))
-        return record
+        found: dict[str, Any] = parse_json(text)
+        return found
+
+    def record_text(self, path: str) -> RecordText | None:
+        """The same record as JSON in ASCII, without spaces."""
+        opened, encoded = self._opened(), to_path_bytes(path)
+        hashed, hashes, content = path_hash(encoded), opened.hashes, opened.content
+        place = bisect_left(hashes, hashed)
+        while place < len(hashes) and hashes[place] == hashed:
+            about = opened.files[place].item()
+            if content[about[1] : about[1] + about[2]] == encoded:
+                return _text(opened, about)
+            place += 1
+        return None
 
     def close(self) -> None:
-        """Close the store in this thread; it is opened again when it is used again."""
-        connection = getattr(self._opened, "connection", None)
-        if connection is not None and self._opened.process == os.getpid():
-            connection.close()
-        self._opened = threading.local()
+        """Let go of the store; it is opened again when it is used again."""
+        self._found = None
 
-    def _picture(self, number: int, images: list[Any]) -> dict[str, Any]:
-        """What annotation files say of a file."""
-        source, body = images[0]
-        image = json.loads(body)
-        found: dict[str, Any] = {"image": image}
-        if isinstance(named := image.get("license"), int | str | float):
-            query = "SELECT body FROM licenses WHERE source = ? AND id = ?"
-            for (text,) in self._rows(query, source, named):
-                found["license"] = json.loads(text)
-        captions, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
-        for of_source, is_caption, category_id, text in self._rows(ANNOTATIONS, number):
-            value = json.loads(text)
-            if is_caption:
-                captions.append(value)
-                continue
-            category = self._category_of(of_source, category_id)
-            value["category"] = category.name if category else None
-            value["class"] = category.class_number if category else -1
-            annotations.append(value)
-        return found | {"captions": captions, "annotations": annotations}
+    def _opened(self) -> _Opened:
+        if self._found is None:
+            try:
+                self._found = _open(self._path)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise SourceError(
+                    f"{printable(str(self._path))}: cannot be read as a store of annotations ({error}). Build it again."
+                ) from error
+        return self._found
 
-    def _category_of(self, source: int, category_id: Any) -> Category | None:
-        sources, ids, by_id = self._meanings
-        return by_id[category_id] if (source if sources[source] else ALL_SOURCES, category_id) in ids else None
 
-    @cached_property
-    def _meanings(self) -> tuple[dict[int, bool], frozenset[tuple[int, int]], dict[int, Category]]:
-        """Whether each annotation file has categories, the ids that each explains, and all categories by id."""
-        sources = {number: bool(has) for number, has in self._rows("SELECT number, has_categories FROM sources")}
-        ids = frozenset((source, number) for source, number in self._rows("SELECT source, id FROM category_ids"))
-        return sources, ids, {one.id: one for one in self.categories}
+def _open(path: Path) -> _Opened:
+    with open(open_plain(path), "rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    begin, about = table_places(content, DTYPES)
+    files = np.frombuffer(content, FILE, about["sizes"]["files"], begin["files"])
+    endings = tuple(ending.encode("ascii") for ending, _ in about["endings"])
+    labels = tuple(None if label is None else LabelKey(*label) for _, label in about["endings"])
+    categories = tuple(map(_category, about["categories"]))
+    return _Opened(content, files, files["hash"].copy().data, begin["annotations"], endings, labels, categories)
 
-    def _rows(self, query: str, *values: Any) -> list[Any]:
-        try:
-            return self._connection().execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise SourceError(
-                f"{printable(str(self._path))}: cannot be read as a store of annotations ({error}). Build it again."
-            ) from error
 
-    def _connection(self) -> sqlite3.Connection:
-        """The connection of this thread and process: one that came with a fork belongs to another process."""
-        if getattr(self._opened, "process", None) != os.getpid():
-            connection = sqlite3.connect(f"{self._path.as_uri()}?mode=ro&immutable=1", uri=True)
-            connection.execute("PRAGMA mmap_size = 1099511627776")
-            formats = connection.execute("SELECT name FROM format").fetchall()
-            if formats != [(FORMAT,)]:
-                connection.close()
-                raise sqlite3.DatabaseError("it is of another version")
-            self._opened.connection, self._opened.process = connection, os.getpid()
-        connection = self._opened.connection
-        assert isinstance(connection, sqlite3.Connection)
-        return connection
+def _text(opened: _Opened, about: tuple[int, ...]) -> RecordText:
+    """The record of one row of `FILE`."""
+    _, _, _, row, row_length, image, image_length, license_, license_length, width, height, first, last = about
+    content, parts = opened.content, list[bytes]()
+    captions, annotations, meanings = list[bytes](), list[bytes](), list[int]()
+    if row >= 0 and row_length > 2:
+        parts.append(content[row + 1 : row + row_length - 1])
+    if image >= 0:
+        parts.append(b'"image":' + content[image : image + image_length])
+        if license_ >= 0:
+            parts.append(b'"license":' + content[license_ : license_ + license_length])
+        size, start = ANNOTATION.itemsize, opened.annotations_begin
+        rows = content[start + first * size : start + last * size]
+        for offset, length, meaning in _ANNOTATION.iter_unpack(rows):
+            if meaning < 0:
+                captions.append(content[offset : offset + length])
+            else:
+                annotations.append(content[offset : offset + length - 1] + opened.endings[meaning])
+                meanings.append(meaning)
+        parts.append(b'"captions":[%b],"annotations":[%b]' % (b",".join(captions), b",".join(annotations)))
+    found = RecordText(b"{%b}" % b",".join(parts))
+    found.size = (width, height) if width else None
+    counts = Counter(meanings)
+    found.labels = {key: (num, 1) for meaning, num in counts.items() if (key := opened.labels[meaning])}
+    return found
 
 
 def _category(value: dict[str, Any]) -> Category:

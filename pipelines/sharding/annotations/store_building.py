@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import json
 import os
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import ShardingError, SourceError
 from ...storage.plain_files import open_plain
@@ -20,25 +22,15 @@ from .categories import Category, number_categories
 from .entry_writing import EntryWriter
 from .matching import FileMatcher
 from .problems import Problem, ProblemLog
-from .store_checks import check_annotations, check_categories, count_repeated_annotations
-from .store_merging import drop_repeated_images, merge_annotations, merge_images
-from .store_schema import FORMAT, INDEXES, TABLES, to_path_bytes
+from .spool import Spool
+from .store_checks import check_annotations, check_categories, count_repeated_annotations, images_of
+from .store_finishing import Finished, Meanings, finish_store
+from .store_merging import Bodies, merge_annotations, merge_images, without_repeated_images
+from .store_schema import NOWHERE
 
 __all__ = ["StoreReport", "build_store", "file_digest"]
 
 NONE_KNOWN: Mapping[int, int] = MappingProxyType({})
-BUILDING = """
-PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE; PRAGMA page_size = 8192;
-PRAGMA cache_size = -65536; PRAGMA temp_store = FILE;
-"""
-OF_FILES = """
-SELECT count(*) FILTER (WHERE NOT is_caption), count(*) FILTER (WHERE is_caption) FROM annotations
-JOIN images ON images.source = annotations.source AND images.id = annotations.image WHERE file IS NOT NULL
-"""
-ANNOTATED = """
-SELECT count(DISTINCT file) FROM images WHERE file IS NOT NULL
-AND EXISTS (SELECT 1 FROM annotations WHERE annotations.source = images.source AND annotations.image = images.id)
-"""
 
 
 @dataclass(frozen=True)
@@ -67,27 +59,19 @@ def build_store(
     """Write the store of these annotation files and this table to `path`, which is there whole or not at all.
 
     `files` are the paths of the listing, `key` the column of the table that names them, `known_classes` the numbers
-    that category ids have already. Peak memory: about 100 MB and 400 bytes for each file of the listing.
+    that category ids have already. Peak memory: about 50 MB, 400 bytes for each file of the listing and 200 for each
+    annotation.
 
     Raises `SourceError` for an input that cannot be used at all, `ShardingError` where the store cannot be written.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.unlink(missing_ok=True)
-        connection = sqlite3.connect(beside, isolation_level=None)
-        try:
-            connection.executescript(BUILDING + TABLES)
-            connection.execute("BEGIN")
-            with _without_collecting():
-                report = _Building(connection, files).run(annotations, table, key, known_classes)
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
+        with Spool(beside) as spool, _without_collecting():
+            report = _Building(spool, files).run(annotations, table, key, known_classes)
         beside.replace(path)
-    except (sqlite3.Error, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+    except OSError as error:
         raise ShardingError(
-            f"{printable(str(path))}: cannot be written ({reason or error}). Make room there."
+            f"{printable(str(path))}: cannot be written ({error.strerror or error}). Make room there."
         ) from error
     finally:
         beside.unlink(missing_ok=True)
@@ -116,65 +100,57 @@ def _without_collecting() -> Iterator[None]:
 
 
 class _Building:
-    """The steps from an empty store to a complete one."""
+    """The steps from an empty spool to a complete store."""
 
-    def __init__(self, connection: sqlite3.Connection, files: Sequence[str]) -> None:
-        self._connection, self._files, self._log = connection, files, ProblemLog()
-        self._writer = EntryWriter(connection, FileMatcher(files), self._log)
+    def __init__(self, spool: Spool, files: Sequence[str]) -> None:
+        self._spool, self._files, self._log = spool, files, ProblemLog()
+        self._writer = EntryWriter(spool, FileMatcher(files), self._log)
 
     def run(
         self, annotations: Sequence[Path], table: Path | None, key: str, known_classes: Mapping[int, int]
     ) -> StoreReport:
         """Fill the store."""
-        for source, path in enumerate(annotations):
-            self._writer.add_file(source, path)
+        writer, log = self._writer, self._log
+        for path in annotations:
+            writer.add_file(path)
         if table is not None:
-            self._writer.add_table(table, key)
-        for statement in INDEXES:
-            self._connection.execute(statement)
-        categories = self._add_categories(known_classes)
-        drop_repeated_images(self._connection, self._log)
-        check_annotations(self._connection, self._log)
-        count_repeated_annotations(self._connection, self._log)
-        num_without_category = check_categories(self._connection, self._log)
-        merge_images(self._connection, self._log)
+            writer.add_table(table, key)
+        bodies = Bodies(self._spool, writer.names)
+        numbered = number_categories(writer.categories, known_classes, log)
+        meanings = Meanings(numbered, {entry.source for entry in writer.categories}, len(writer.names))
+        objects = writer.objects()
+        images = without_repeated_images(writer.images(), bodies, log)
+        image_rows = images_of(objects, images)
+        check_annotations(objects, images, image_rows, writer.masks, bodies, log)
+        count_repeated_annotations(objects, bodies, log)
+        found = meanings.of(objects)
+        num_without_category = check_categories(objects, found > 0, bodies, log)
+        first_images = merge_images(images, bodies, writer.codes, log)
+        files = _files_of(images, image_rows)
+        is_kept = files >= 0
         if len(annotations) > 1:
-            merge_annotations(self._connection, self._log)
-        self._add_files()
-        self._connection.execute("INSERT INTO format VALUES (?)", (FORMAT,))
-        return self._report(categories, num_without_category, bool(annotations), table is not None)
+            is_kept &= merge_annotations(objects, files, bodies, log)
+        files = np.where(is_kept, files, NOWHERE)
+        content = Finished(images[first_images], objects, files, found, writer.rows, writer.licenses)
+        num_records = finish_store(bodies, content, meanings, self._files)
+        captions = objects["is_caption"][is_kept]
+        nums = num_records, len(first_images), int((~captions).sum()), int(captions.sum()), len(writer.rows)
+        num_annotated = len(np.unique(files[is_kept]))
+        said = self._remarks(nums, num_annotated, num_without_category, bool(annotations), table is not None)
+        return StoreReport(log.problems(), said, numbered.categories, *nums)
 
-    def _add_categories(self, known_classes: Mapping[int, int]) -> tuple[Category, ...]:
-        """Number the categories, and note which ids each file explains; -1 stands for all files together."""
-        numbered = number_categories(self._writer.categories, known_classes, self._log)
-        rows = [(one.class_number, json.dumps(asdict(one))) for one in numbered.categories]
-        self._connection.executemany("INSERT INTO categories VALUES (?, ?)", rows)
-        ids = numbered.ids | {(-1, one.id) for one in numbered.categories}
-        self._connection.executemany("INSERT INTO category_ids VALUES (?, ?)", sorted(ids))
-        return numbered.categories
-
-    def _add_files(self) -> None:
-        """The paths of the files that have a record, by which they are looked up."""
-        query = "SELECT DISTINCT file FROM images WHERE file IS NOT NULL UNION SELECT file FROM rows"
-        numbers = self._connection.execute(query)
-        rows = ((number, to_path_bytes(self._files[number])) for (number,) in numbers)
-        self._connection.executemany("INSERT INTO files VALUES (?, ?)", rows)
-        self._connection.execute("CREATE UNIQUE INDEX files_by_path ON files (path)")
-
-    def _report(
-        self, categories: tuple[Category, ...], num_without_category: int, has_annotations: bool, has_table: bool
-    ) -> StoreReport:
-        num_annotations, num_captions = self._connection.execute(OF_FILES).fetchone()
-        num_records = self._number("SELECT count(*) FROM files")
-        num_images = self._number("SELECT count(DISTINCT file) FROM images WHERE file IS NOT NULL")
-        num_annotated, num_rows = self._number(ANNOTATED), self._number("SELECT count(*) FROM rows")
+    def _remarks(
+        self,
+        nums: tuple[int, ...],
+        num_annotated: int,
+        num_without_category: int,
+        has_annotations: bool,
+        has_table: bool,
+    ) -> tuple[str, ...]:
+        num_files, num_images, num_rows = len(self._files), nums[1], nums[4]
+        no_file, no_row = "in no annotation file", "no row in the table"
         remarks = (
-            (
-                has_annotations,
-                len(self._files) - num_images,
-                "file is in no annotation file",
-                "files are in no annotation file",
-            ),
+            (has_annotations, num_files - num_images, f"file is {no_file}", f"files are {no_file}"),
             (
                 has_annotations,
                 num_images - num_annotated,
@@ -182,17 +158,13 @@ class _Building:
                 "pictures have no annotation",
             ),
             (True, num_without_category, "annotation has no category", "annotations have no category"),
-            (
-                has_table,
-                len(self._files) - num_rows,
-                "file has no row in the table",
-                "files have no row in the table",
-            ),
+            (has_table, num_files - num_rows, f"file has {no_row}", f"files have {no_row}"),
         )
-        said = tuple(f"{num:,} {one if num == 1 else many}." for asked, num, one, many in remarks if asked and num)
-        return StoreReport(
-            self._log.problems(), said, categories, num_records, num_images, num_annotations, num_captions, num_rows
-        )
+        return tuple(f"{num:,} {one if num == 1 else many}." for asked, num, one, many in remarks if asked and num)
 
-    def _number(self, query: str) -> int:
-        return int(self._connection.execute(query).fetchone()[0])
+
+def _files_of(images: NDArray[Any], image_rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The file of each annotation, -1 for none."""
+    if not len(images):
+        return np.full(len(image_rows), -1, np.int64)
+    return np.where(image_rows < 0, -1, images["file"][np.maximum(image_rows, 0)])

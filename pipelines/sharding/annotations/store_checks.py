@@ -1,82 +1,89 @@
-"""Checks of a store by joins, once all entries are in it: annotations with their images, categories and masks."""
+"""Checks once all entries are known: annotations with their images, categories and masks."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
-from .problems import ProblemLog, shown
-from .store_schema import to_text
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["check_annotations", "check_categories", "count_repeated_annotations"]
+from .codes import NO_ID
+from .problems import ProblemLog
+from .store_merging import Bodies
 
-WITHOUT_IMAGE = "images.row IS NULL"
-BOX_OUTSIDE = "(least < -1 OR right > width + 1 OR bottom > height + 1)"
-OTHER_MASK_SIZE = "(mask_height <> height OR mask_width <> width)"
-JOINED = "annotations LEFT JOIN images ON images.source = annotations.source AND images.id = annotations.image"
-OF_KINDS = (
-    ("unknown image", WITHOUT_IMAGE, "image_id"),
-    ("box outside", BOX_OUTSIDE, "bbox"),
-    ("mask size", OTHER_MASK_SIZE, "segmentation"),
-)
-ANNOTATION = """
-SELECT sources.name, bodies.body FROM annotations JOIN sources ON sources.number = annotations.source
-JOIN bodies ON bodies.annotation = annotations.row WHERE annotations.row = ?
-"""
-REPEATED = """
-SELECT sum(num - 1), min(first) FROM (
-    SELECT count(*) AS num, min(row) AS first FROM annotations WHERE id IS NOT NULL
-    GROUP BY source, is_caption, id HAVING count(*) > 1)
-"""
-UNKNOWN_CATEGORIES = """
-SELECT count(*), min(row) FROM annotations JOIN sources ON sources.number = annotations.source
-LEFT JOIN category_ids ON category_ids.id = category AND
-    category_ids.source = CASE WHEN has_categories THEN annotations.source ELSE -1 END
-WHERE NOT is_caption AND category IS {} NULL AND category_ids.id IS NULL
-"""
+__all__ = ["check_annotations", "check_categories", "count_repeated_annotations", "images_of"]
+
+Rows = NDArray[np.int64]
 
 
-def check_annotations(connection: sqlite3.Connection, log: ProblemLog) -> None:
-    """Count annotations without an image, boxes outside of theirs, and masks of another size, which become null."""
-    columns = ", ".join(
-        f"count(*) FILTER (WHERE {is_so}), min(annotations.row) FILTER (WHERE {is_so})" for _, is_so, _ in OF_KINDS
-    )
-    counts = connection.execute(f"SELECT {columns} FROM {JOINED}").fetchone()
-    for place, (kind, is_so, key) in enumerate(OF_KINDS):
-        num, first = counts[2 * place : 2 * place + 2]
-        if num:
-            log.add(kind, _place(connection, first, key), count=num)
-        if num and kind == "mask size":
-            _empty_masks(connection, is_so)
+def images_of(objects: NDArray[Any], images: NDArray[Any]) -> Rows:
+    """The row of the image of each annotation, -1 for none; ids of images are different within a source."""
+    found = np.full(len(objects), -1, np.int64)
+    for source in np.unique(images["source"]):
+        rows, own = np.flatnonzero(objects["source"] == source), np.flatnonzero(images["source"] == source)
+        own = own[np.argsort(images["id"][own])]
+        ids, wanted = images["id"][own], objects["image"][rows]
+        places = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+        found[rows] = np.where(ids[places] == wanted, own[places], -1)
+    return found
 
 
-def count_repeated_annotations(connection: sqlite3.Connection, log: ProblemLog) -> None:
+def check_annotations(
+    objects: NDArray[Any],
+    images: NDArray[Any],
+    image_rows: Rows,
+    masks: Mapping[int, tuple[int, int]],
+    bodies: Bodies,
+    log: ProblemLog,
+) -> None:
+    """Count annotations without an image, boxes outside of theirs, and masks of another size, which become null.
+
+    `masks` has the (height, width) of those that are run lengths, by the number of the annotation.
+    """
+    _count("unknown image", "image_id", np.flatnonzero(image_rows < 0), objects, bodies, log)
+    of_image = np.maximum(image_rows, 0)
+    has_image = image_rows >= 0
+    if len(images):
+        width, height = images["width"][of_image], images["height"][of_image]
+        outside = (objects["least"] < -1) | (
+            has_image & ((objects["right"] > width + 1) | (objects["bottom"] > height + 1))
+        )
+    else:
+        outside = objects["least"] < -1
+    _count("box outside", "bbox", np.flatnonzero(outside), objects, bodies, log)
+    others = [row for row, size in masks.items() if image_rows[row] >= 0 and _differ(images[image_rows[row]], size)]
+    _count("mask size", "segmentation", np.array(others, np.int64), objects, bodies, log)
+    for row in others:
+        bodies.replace(objects[row], bodies.parsed(objects[row]) | {"segmentation": None})
+
+
+def count_repeated_annotations(objects: NDArray[Any], bodies: Bodies, log: ProblemLog) -> None:
     """Count annotations with the id of an earlier one in the same file."""
-    num, first = connection.execute(REPEATED).fetchone()
-    log.add("duplicate annotation id", lambda: _place(connection, first, "image_id"), count=num or 0)
+    rows = np.flatnonzero(objects["id"] != NO_ID)
+    order = rows[np.lexsort([objects[name][rows] for name in ("id", "is_caption", "source")])]
+    same = np.ones(max(0, len(order) - 1), bool)
+    for name in ("id", "is_caption", "source"):
+        same &= objects[name][order[1:]] == objects[name][order[:-1]]
+    if num := int(same.sum()):
+        first = order[:-1][same].min()
+        log.add("duplicate annotation id", bodies.place(objects[first], "image_id"), count=num)
 
 
-def check_categories(connection: sqlite3.Connection, log: ProblemLog) -> int:
+def check_categories(objects: NDArray[Any], is_known: NDArray[np.bool_], bodies: Bodies, log: ProblemLog) -> int:
     """Count annotations whose category is unknown; how many have none at all is the result."""
-    num, first = connection.execute(UNKNOWN_CATEGORIES.format("NOT")).fetchone()
-    log.add("unknown category", lambda: _place(connection, first, "category_id"), count=num)
-    (num_without, _) = connection.execute(UNKNOWN_CATEGORIES.format("")).fetchone()
-    return int(num_without)
+    has_none = objects["category"] == NO_ID
+    unknown = np.flatnonzero(~objects["is_caption"] & ~is_known & ~has_none)
+    _count("unknown category", "category_id", unknown, objects, bodies, log)
+    return int((~objects["is_caption"] & has_none).sum())
 
 
-def _empty_masks(connection: sqlite3.Connection, is_so: str) -> None:
-    """Set the segmentation of such annotations to null."""
-    connection.execute(f"CREATE TEMP TABLE emptied AS SELECT annotations.row FROM {JOINED} WHERE {is_so}")
-    for (row,) in connection.execute("SELECT * FROM emptied"):
-        (body,) = connection.execute("SELECT body FROM bodies WHERE annotation = ?", (row,)).fetchone()
-        emptied = to_text(json.loads(body) | {"segmentation": None})
-        connection.execute("UPDATE bodies SET body = ? WHERE annotation = ?", (emptied, row))
-    connection.execute("DROP TABLE emptied")
+def _differ(image: Any, size: tuple[int, int]) -> bool:
+    """Whether a mask has another (height, width) than its picture, as far as that is known."""
+    sides = zip((float(image["height"]), float(image["width"])), size, strict=True)
+    return any(side == side and side != of_mask for side, of_mask in sides)  # NaN is not equal to itself
 
 
-def _place(connection: sqlite3.Connection, row: int, key: str) -> str:
-    """An annotation for a sentence, with one of its values."""
-    name, body = connection.execute(ANNOTATION, (row,)).fetchone()
-    value: dict[str, Any] = json.loads(body)
-    return f"{name}: annotation {shown(value.get('id'))}, {key} {shown(value.get(key))}"
+def _count(kind: str, key: str, rows: Rows, objects: NDArray[Any], bodies: Bodies, log: ProblemLog) -> None:
+    if len(rows):
+        log.add(kind, lambda: bodies.place(objects[rows.min()], key), count=len(rows))

@@ -3,82 +3,135 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .codes import NO_ID, Codes
+from .json_bytes import to_bytes
 from .problems import ProblemLog, shown
-from .store_schema import to_text
+from .spool import Spool
 
-__all__ = ["drop_repeated_images", "merge_annotations", "merge_images"]
+__all__ = ["Bodies", "merge_annotations", "merge_images", "without_repeated_images"]
 
-REPEATED_IDS = """
-SELECT later.row FROM images later
-WHERE EXISTS (SELECT 1 FROM images first WHERE first.source = later.source AND first.id = later.id
-              AND first.row < later.row)
-"""
-LATER_IMAGES = """
-SELECT later.row, min(first.row), max(first.source = later.source)
-FROM images later JOIN images first ON first.file = later.file AND first.row < later.row GROUP BY later.row
-"""
-SAME_ANNOTATIONS = """
-SELECT later.row, min(first.row)
-FROM annotations later
-JOIN images AS later_image ON later_image.source = later.source AND later_image.id = later.image
-JOIN images AS first_image ON first_image.file = later_image.file AND first_image.source < later.source
-JOIN annotations first ON first.source = first_image.source AND first.image = first_image.id
-WHERE first.id = later.id AND first.is_caption = later.is_caption AND first.category IS later.category
-GROUP BY later.row
-"""
-IMAGE = "SELECT sources.name, body FROM images JOIN sources ON number = source WHERE row = ?"
-ANNOTATION = """
-SELECT sources.name, body FROM annotations JOIN sources ON number = source JOIN bodies ON annotation = row WHERE row = ?
-"""
+Flags = NDArray[np.bool_]
 
 
-def drop_repeated_images(connection: sqlite3.Connection, log: ProblemLog) -> None:
-    """Keep the first image entry of each id in one file: which of them an annotation means cannot be known."""
-    for (row,) in _stored(connection, REPEATED_IDS):
-        name, body = connection.execute(IMAGE, (row,)).fetchone()
-        log.add("duplicate image id", _image_place(name, json.loads(body)))
-        connection.execute("DELETE FROM images WHERE row = ?", (row,))
+class Bodies:
+    """The bodies of entries, by the rows of `IMAGE` or `OBJECT` that say where they lie."""
+
+    def __init__(self, spool: Spool, names: Sequence[str]) -> None:
+        self.spool, self._names = spool, names
+
+    def read(self, row: Any) -> bytes:
+        """The body of an entry."""
+        return self.spool.read(int(row["offset"]), int(row["length"]))
+
+    def parsed(self, row: Any) -> dict[str, Any]:
+        """An entry."""
+        found: dict[str, Any] = json.loads(self.read(row))
+        return found
+
+    def replace(self, row: Any, value: dict[str, Any]) -> None:
+        """Give an entry another value."""
+        body = to_bytes(value)
+        row["offset"], row["length"] = self.spool.append(body), len(body)
+
+    def place(self, row: Any, key: str) -> str:
+        """An annotation for a sentence, with one of its values."""
+        value = self.parsed(row)
+        return f"{self.file(row)}: annotation {shown(value.get('id'))}, {key} {shown(value.get(key))}"
+
+    def file(self, row: Any) -> str:
+        """The name of the annotation file of an entry."""
+        return self._names[int(row["source"])]
+
+    def image_place(self, row: Any) -> str:
+        """An image entry for a sentence."""
+        image = self.parsed(row)
+        return f"{self.file(row)}: image {shown(image['id'])}, file_name {shown(image['file_name'])}"
 
 
-def merge_images(connection: sqlite3.Connection, log: ProblemLog) -> None:
-    """Add the keys of later image entries for a file to the first one, which stands for all of them."""
-    for row, first_row, in_one_file in _stored(connection, LATER_IMAGES):
-        name, body = connection.execute(IMAGE, (row,)).fetchone()
-        _, first_body = connection.execute(IMAGE, (first_row,)).fetchone()
-        if in_one_file:
-            log.add("image named twice", _image_place(name, json.loads(body)))
-        if body != first_body:
-            later = json.loads(body)
-            place, own = _image_place(name, later), {"id", "file_name"}
-            merged = _merged(json.loads(first_body), later, own, "image entries differ", place, log)
-            connection.execute("UPDATE images SET body = ? WHERE row = ?", (to_text(merged), first_row))
+def without_repeated_images(images: NDArray[Any], bodies: Bodies, log: ProblemLog) -> NDArray[Any]:
+    """The first image entry of each id in one file: which of them an annotation means cannot be known."""
+    order = np.lexsort((images["id"], images["source"]))
+    later = order[1:][_equals_previous(images, order, ("id", "source"))]
+    if not len(later):
+        return images
+    log.add("duplicate image id", lambda: bodies.image_place(images[later.min()]), count=len(later))
+    return np.delete(images, later)
 
 
-def merge_annotations(connection: sqlite3.Connection, log: ProblemLog) -> None:
-    """Add the keys of an annotation to that of an earlier file with the same id, picture and category, if any."""
-    for row, first_row in _stored(connection, SAME_ANNOTATIONS):
-        name, body = connection.execute(ANNOTATION, (row,)).fetchone()
-        _, first_body = connection.execute(ANNOTATION, (first_row,)).fetchone()
-        if body != first_body:
-            later = json.loads(body)
-            place = f"{name}: annotation {shown(later['id'])}"
-            merged = _merged(json.loads(first_body), later, {"image_id"}, "annotations differ", place, log)
-            connection.execute("UPDATE bodies SET body = ? WHERE annotation = ?", (to_text(merged), first_row))
-        connection.execute("DELETE FROM annotations WHERE row = ?", (row,))
-        connection.execute("DELETE FROM bodies WHERE annotation = ?", (row,))
+def merge_images(images: NDArray[Any], bodies: Bodies, codes: Codes, log: ProblemLog) -> NDArray[np.int64]:
+    """Add the keys of later image entries for a file to the first one, which stands for all; the rows of the first."""
+    order = np.argsort(images["file"], kind="stable")
+    order = order[images["file"][order] >= 0]
+    is_later = np.concatenate([[False], _equals_previous(images, order, ("file",))])[: len(order)]
+    in_one_file = np.concatenate([[False], _equals_previous(images, order, ("file", "source"))])[: len(order)]
+    first = order[np.maximum.accumulate(np.where(is_later, 0, np.arange(len(order))))]
+    differs = images["hash"][order] != images["hash"][first]
+    places = np.flatnonzero(is_later & (in_one_file | differs))
+    for place in places[np.argsort(order[places])]:
+        row, first_row = images[order[place]], images[first[place]]
+        if in_one_file[place]:
+            log.add("image named twice", bodies.image_place(row))
+        if bodies.read(row) != bodies.read(first_row):
+            said, own = bodies.image_place(row), {"id", "file_name"}
+            later = bodies.parsed(row)
+            merged = _merged(bodies.parsed(first_row), later, own, "image entries differ", said, log)
+            bodies.replace(first_row, merged)
+            _describe(first_row, merged, codes)
+    firsts: NDArray[np.int64] = order[~is_later]
+    return firsts
 
 
-def _stored(connection: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
-    """The rows of a query as they are now, in order, while tables change; they are kept on the disk."""
-    connection.execute(f"CREATE TEMP TABLE found AS {query} ORDER BY 1")
-    try:
-        yield from connection.execute("SELECT * FROM found ORDER BY rowid")
-    finally:
-        connection.execute("DROP TABLE found")
+def merge_annotations(objects: NDArray[Any], files: NDArray[np.int64], bodies: Bodies, log: ProblemLog) -> Flags:
+    """Add the keys of an annotation to that of an earlier file with the same id, picture and category, if any.
+
+    files    (N,) int64, the file of each annotation, -1 for none
+
+    Which of `objects` are still there: (N,) bool.
+    """
+    is_kept = np.ones(len(objects), bool)
+    order = np.flatnonzero((files >= 0) & (objects["id"] != NO_ID))
+    keys = (objects["category"][order], objects["is_caption"][order], objects["id"][order], files[order])
+    order = order[np.lexsort(keys)]
+    same = _equals_previous(objects, order, ("category", "is_caption", "id")) & (
+        files[order[1:]] == files[order[:-1]]
+    )
+    is_later = np.concatenate([[False], same])[: len(order)]
+    first = order[np.maximum.accumulate(np.where(is_later, 0, np.arange(len(order))))]
+    places = np.flatnonzero(objects["source"][first] < objects["source"][order])
+    for place in places[np.argsort(order[places])]:
+        row, first_row = objects[order[place]], objects[first[place]]
+        if bodies.read(row) != bodies.read(first_row):
+            later = bodies.parsed(row)
+            said = f"{bodies.file(row)}: annotation {shown(later['id'])}"
+            merged = _merged(bodies.parsed(first_row), later, {"image_id"}, "annotations differ", said, log)
+            bodies.replace(first_row, merged)
+            first_row["names_itself"] = "category" in merged or "class" in merged
+        is_kept[order[place]] = False
+    return is_kept
+
+
+def _equals_previous(table: NDArray[Any], order: NDArray[np.int64], names: Collection[str]) -> Flags:
+    """Whether each row but the first, in an order, has the same values as the one before it."""
+    found = np.ones(max(0, len(order) - 1), bool)
+    for name in names:
+        column = table[name][order]
+        found &= column[1:] == column[:-1]
+    return found
+
+
+def _describe(row: Any, image: dict[str, Any], codes: Codes) -> None:
+    """What is noted of an image entry that was merged."""
+    width, height = image.get("width"), image.get("height")
+    if type(width) is int and type(height) is int and width > 0 and height > 0:
+        row["width"], row["height"], row["is_whole"] = width, height, True
+    named = image.get("license")
+    row["license"] = codes.of(int(named) if isinstance(named, bool) else named)
 
 
 def _merged(
@@ -93,7 +146,3 @@ def _merged(
             text = f"{place}, {shown(key)} {shown(value)}, before {shown(first[key])}"
             log.add(kind, text)
     return first | {key: value for key, value in later.items() if key not in first}
-
-
-def _image_place(name: str, image: dict[str, Any]) -> str:
-    return f"{name}: image {shown(image['id'])}, file_name {shown(image['file_name'])}"

@@ -1,37 +1,93 @@
-"""The tables of a store of annotations, a SQLite file. Bodies are JSON objects as the files have them."""
+"""The form of a store: bodies, which are JSON objects, one after another; then tables that say where each lies.
+
+body body ... | files | annotations | JSON that says where the tables are | length of the JSON and magic number
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
 
-__all__ = ["FORMAT", "INDEXES", "TABLES", "to_path_bytes", "to_text"]
+import numpy as np
+from numpy.typing import NDArray
 
-FORMAT = "dirvae-annotation-store 1"
+__all__ = [
+    "ANNOTATION",
+    "FILE",
+    "IMAGE",
+    "NOWHERE",
+    "OBJECT",
+    "path_hash",
+    "table_places",
+    "tables_to_bytes",
+    "to_path_bytes",
+]
 
-TABLES = """
-CREATE TABLE format (name);
-CREATE TABLE sources (number INTEGER PRIMARY KEY, name, has_categories);
-CREATE TABLE files (number INTEGER PRIMARY KEY, path BLOB);
-CREATE TABLE images (row INTEGER PRIMARY KEY, source, id, file, width, height, body);
-CREATE TABLE annotations (row INTEGER PRIMARY KEY, source, image, id, is_caption, category,
-                          least, right, bottom, mask_height, mask_width);
-CREATE TABLE bodies (annotation INTEGER PRIMARY KEY, body);
-CREATE TABLE licenses (source, id, body, PRIMARY KEY (source, id));
-CREATE TABLE categories (class INTEGER PRIMARY KEY, body);
-CREATE TABLE category_ids (source, id, PRIMARY KEY (source, id)) WITHOUT ROWID;
-CREATE TABLE rows (file INTEGER PRIMARY KEY, body);
+FORMAT = b"dirvae-annotations-2\n"
+FOOTER_BYTES = 8 + len(FORMAT)
+NOWHERE = -1
+
+IMAGE = np.dtype(
+    [("source", "<i4"), ("id", "<i8"), ("file", "<i8"), ("width", "<f8"), ("height", "<f8"), ("is_whole", "?"),
+     ("license", "<i8"), ("offset", "<i8"), ("length", "<i4"), ("hash", "<i8")]
+)  # fmt: skip
+"""An image entry while a store is built: sides NaN where they are unusable, `is_whole` where they are whole numbers."""
+
+OBJECT = np.dtype(
+    [("source", "<i4"), ("is_caption", "?"), ("names_itself", "?"), ("is_odd", "?"), ("image", "<i8"), ("id", "<i8"),
+     ("category", "<i8"), ("least", "<f8"), ("right", "<f8"), ("bottom", "<f8"), ("offset", "<i8"), ("length", "<i4")]
+)  # fmt: skip
+"""An annotation while a store is built: its extent in pixels is NaN for a caption.
+
+`names_itself` is set where it has a key that is added to it, `is_odd` where its category is a number with a point.
 """
 
-INDEXES = (
-    "CREATE INDEX images_by_id ON images (source, id)",
-    "CREATE INDEX images_by_file ON images (file)",
-    "CREATE INDEX annotations_by_image ON annotations (source, image)",
-)
+FILE = np.dtype(
+    [("hash", "<u8"), ("path", "<i8"), ("path_length", "<i4"), ("row", "<i8"), ("row_length", "<i4"), ("image", "<i8"),
+     ("image_length", "<i4"), ("license", "<i8"), ("license_length", "<i4"), ("width", "<i4"), ("height", "<i4"),
+     ("first", "<i8"), ("last", "<i8")]
+)  # fmt: skip
+"""What a store has of a file, sorted by the hash of its path: offsets or -1, and the range of its annotations.
 
-to_text = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False).encode
-"""JSON in ASCII, from objects that came out of a parser."""
+`width` and `height` in pixels are 0 where the image has none that are whole numbers.
+"""
+
+ANNOTATION = np.dtype([("offset", "<i8"), ("length", "<i4"), ("meaning", "<i4")])
+"""Where an annotation lies, and which of the endings of the store it gets; -1 for a caption."""
 
 
 def to_path_bytes(path: str) -> bytes:
-    """A path of a listing as it is stored: names that are not UTF-8 have surrogates, which SQLite does not take."""
+    """A path of a listing as it is stored: names that are not UTF-8 have surrogates."""
     return path.encode("utf-8", "surrogatepass")
+
+
+def path_hash(path: bytes) -> int:
+    """64 bits by which a path is looked up."""
+    return int.from_bytes(blake2b(path, digest_size=8).digest(), "little")
+
+
+def tables_to_bytes(tables: Mapping[str, NDArray[Any]], content: Mapping[str, Any]) -> bytes:
+    """The end of a store."""
+    sizes = {name: len(table) for name, table in tables.items()}
+    about = json.dumps({**content, "sizes": sizes}).encode("ascii")
+    parts = [table.tobytes() for table in tables.values()]
+    return b"".join([*parts, about, len(about).to_bytes(8, "little"), FORMAT])
+
+
+def table_places(content: Any, dtypes: Mapping[str, np.dtype[Any]]) -> tuple[dict[str, int], dict[str, Any]]:
+    """Where the tables begin, and the JSON, of a store whose bytes are in a buffer.
+
+    Raises `ValueError` for anything else.
+    """
+    if len(content) < FOOTER_BYTES or content[-len(FORMAT) :] != FORMAT:
+        raise ValueError("it is of another form or version")
+    end = len(content) - FOOTER_BYTES
+    begin = end - int.from_bytes(content[end : end + 8], "little")
+    about: dict[str, Any] = json.loads(bytes(content[begin:end]))
+    places = {}
+    for name, num in reversed(about["sizes"].items()):
+        begin -= num * dtypes[name].itemsize
+        places[name] = begin
+    return places, about

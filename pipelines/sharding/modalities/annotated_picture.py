@@ -10,6 +10,7 @@ import numpy as np
 
 from ...boxes import compose, is_record, move_record, orientation_matrix, transform_of
 from ...storage.json_text import encode_json, parse_json_exactly
+from ..annotations.store import RecordText
 from ..findings import Findings, LabelKey, Remark
 
 __all__ = ["Frame", "annotated_fields", "checked_frame"]
@@ -42,6 +43,8 @@ def annotated_fields(
     stored       (width, height) of the upright picture that is packed, or of the upright file that is kept
     """
     content = fields.get("json")
+    if isinstance(content, RecordText) and content.size == file == stored and orientation == 1:
+        return fields, Findings(content.labels)  # what the steps below would find
     if content is None or b'"annotations"' not in content:
         return fields, Findings()
     try:

@@ -1,0 +1,73 @@
+"""Bodies that are written one after another, and read again while more are written."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Spool"]
+
+_COMMA = re.compile(rb"\}[ \t\r]*,[ \t\r]*\{")
+
+
+class Spool:
+    """A new file. Raises `OSError` where it cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "w+b", buffering=1 << 18)  # noqa: SIM115 (closed by `close`)
+        self.size = 0
+        self._num_flushed = 0
+
+    def append(self, body: bytes) -> int:
+        """Where a body begins."""
+        offset = self.size
+        self._file.write(body)
+        self.size += len(body)
+        return offset
+
+    def append_each(self, bodies: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where each of many begins, and its length."""
+        lengths = np.fromiter(map(len, bodies), np.int64, len(bodies))
+        offsets = self.size + np.cumsum(lengths) - lengths
+        self.append(b"".join(bodies))
+        return offsets, lengths
+
+    def append_text(self, text: bytes, num: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """The same for `num` JSON objects with one kind of comma between them, as they are.
+
+        None, and nothing is written, where it cannot be seen where each begins, or they are not in ASCII or have lines.
+        """
+        commas = _COMMA.findall(text)
+        if len(commas) != num - 1 or not text.isascii() or b"\n" in text:
+            return None
+        comma = commas[0] if commas else b"},{"
+        parts = text.split(comma)
+        if len(parts) != num:
+            return None
+        lengths = np.fromiter(map(len, parts), np.int64, num) + 2  # with the braces that belong to the commas
+        lengths[0] -= 1
+        lengths[-1] -= 1
+        offsets = self.size + np.cumsum(lengths) - lengths + (len(comma) - 2) * np.arange(num)
+        self.append(text)
+        return offsets, lengths
+
+    def read(self, offset: int, length: int) -> bytes:
+        """A body that was written."""
+        if offset + length > self._num_flushed:
+            self._file.flush()
+            self._num_flushed = self.size
+        return os.pread(self._file.fileno(), length, offset)
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
