@@ -29,9 +29,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Switch:
     """Turns the quick reader on and off."""
 
     def switch(on: bool) -> None:
-        found = json_bytes.orjson_function if on else lambda name: None
-        monkeypatch.setattr(coco_reading, "orjson_function", found)
-        monkeypatch.setattr(json_bytes, "orjson_function", lambda name: getattr(orjson, name) if on else None)
+        for module in (coco_reading, json_bytes):
+            monkeypatch.setattr(module, "orjson_function", lambda name: getattr(orjson, name) if on else None)
 
     return switch
 
