@@ -42,7 +42,7 @@ def reading(path: Path) -> Any:
         for batch in read_batches(path, log):
             found += [(batch.section, entry) for entry in batch.entries]
     except SourceError as error:
-        return repr(found), str(error)
+        return "refused: what came before is thrown away", str(error)
     return repr(found), [problem.sentence() for problem in log.problems()]
 
 
