@@ -69,9 +69,12 @@ class Findings:
 
 def joined_findings(several: Iterable[Findings]) -> Findings:
     """Counts added up; of remarks of one kind the first stays."""
+    found = [one for one in several if one.labels or one.remarks]
+    if len(found) == 1:
+        return found[0]
     labels: dict[LabelKey, tuple[int, int]] = {}
     remarks: dict[str, Remark] = {}
-    for one in several:
+    for one in found:
         for key, (objects, examples) in one.labels.items():
             before = labels.get(key, (0, 0))
             labels[key] = before[0] + objects, before[1] + examples

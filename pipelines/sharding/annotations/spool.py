@@ -43,10 +43,13 @@ class Spool:
 
         None, and nothing is written, where it cannot be seen where each begins, or they are not in ASCII or have lines.
         """
-        commas = _COMMA.findall(text)
-        if len(commas) != num - 1 or not text.isascii() or b"\n" in text:
+        if not text.isascii() or b"\n" in text:
             return None
-        comma = commas[0] if commas else b"},{"
+        first = _COMMA.search(text)
+        comma = first[0] if first else b"},{"
+        has_only_ends = text.count(b"}") == num  # each object has one, so that no text and no value has another
+        if not has_only_ends and len(_COMMA.findall(text)) != num - 1:
+            return None
         parts = text.split(comma)
         if len(parts) != num:
             return None
