@@ -1,6 +1,6 @@
 """What annotations and tables say of the files of a set, in a store that every process can read.
 
-    OUT/.make_shards/records.sqlite       the store, see `annotations.store`
+    OUT/.make_shards/records.store       the store, see `annotations.store`
     OUT/.make_shards/records.json         written after it: what it was made from, and what was odd
 
 It is made once for a run, however often that is interrupted.
@@ -25,7 +25,7 @@ from .attachments import Attachments
 
 __all__ = ["AttachedRecords", "attach_records", "open_store"]
 
-STORE_NAME, NOTES_NAME = "records.sqlite", "records.json"
+STORE_NAME, NOTES_NAME = "records.store", "records.json"
 
 
 @dataclass(frozen=True)

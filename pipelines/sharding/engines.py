@@ -34,12 +34,24 @@ Crashes: TypeAlias = Counter[tuple[int, int]]
 class Engine(Protocol):
     """Packs shards; in which order they come back is the engine's affair, what is in them is not."""
 
+    def begin(self, num_tasks: int) -> None:
+        """Get ready for so many tasks, which come later."""
+
     def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task, as it is finished. Raises `PackingStoppedError`."""
+
+    def end(self) -> None:
+        """Let go of what `begin` has made, where no task came."""
 
 
 class SerialEngine:
     """One shard after the other in this process. A native crash in a reader of media ends it."""
+
+    def begin(self, num_tasks: int) -> None:
+        """There is nothing to get ready."""
+
+    def end(self) -> None:
+        """There is nothing to let go of."""
 
     def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task, in order."""
@@ -55,6 +67,27 @@ class ProcessEngine:
 
     def __init__(self, workers: int, *, work: Work = pack_shard) -> None:
         self.workers, self._work = workers, work
+        self._idle: list[WorkerProcess] = []
+
+    def begin(self, num_tasks: int) -> None:
+        """Start the workers, which import what they need while this process does something else."""
+        while len(self._idle) < min(self.workers, num_tasks):
+            self._idle.append(WorkerProcess(self._work))
+
+    def end(self) -> None:
+        """End workers that got no task."""
+        while self._idle:
+            self._idle.pop().kill()
+
+    def _worker(self, task: ShardTask) -> WorkerProcess:
+        """A worker at a task."""
+        worker = self._idle.pop() if self._idle else WorkerProcess(self._work)
+        try:
+            worker.give(task)
+        except BaseException:
+            worker.kill()
+            raise
+        return worker
 
     def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task as it is finished; leaving the iteration early ends the workers."""
@@ -63,7 +96,7 @@ class ProcessEngine:
         workers: list[WorkerProcess] = []
         try:
             for _ in range(min(self.workers, len(waiting))):
-                workers.append(WorkerProcess(self._work, waiting.popleft()))
+                workers.append(self._worker(waiting.popleft()))
             while workers:
                 for connection in wait([worker.connection for worker in workers]):
                     worker = next(worker for worker in workers if worker.connection is connection)
@@ -76,7 +109,7 @@ class ProcessEngine:
                     if message is None:
                         waiting.appendleft(_task_after_crash(worker, crashes))
                         workers.remove(worker)
-                        workers.append(WorkerProcess(self._work, waiting.popleft()))
+                        workers.append(self._worker(waiting.popleft()))
                         continue
                     if waiting:
                         worker.give(waiting.popleft())
@@ -87,6 +120,7 @@ class ProcessEngine:
         finally:
             for worker in workers:
                 worker.kill()
+            self.end()
 
 
 def make_engine(workers: int) -> Engine:

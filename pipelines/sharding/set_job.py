@@ -16,7 +16,7 @@ from ..storage.listing import Listing
 from ..storage.manifest import Manifest, ShardColumns
 from ..storage.walk import Failure
 from .attached_records import AttachedRecords
-from .engines import make_engine
+from .engines import Engine, make_engine
 from .findings import Findings, joined_findings
 from .label_counting import class_labels, joined_labels
 from .packing import example_key
@@ -81,9 +81,9 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
                 if decision.gone:
                     gone = counted(decision.gone, f"packed {find_modality(found.modality).noun}")
                     notes = (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
-                job = _Job(found.source, state, found.listing, decision)
+                job = _Job(found.source, state, found.listing, decision, make_engine(manner.workers))
                 notes += job.attach(strict=manner.strict)
-                new_shards = job.pack(manner.workers, manner.stream)
+                new_shards = job.pack(manner.stream)
                 manifest = job.finish(strict=manner.strict)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -119,11 +119,13 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
 class _Job:
     """Carries a plan out in a folder whose lock is held."""
 
-    def __init__(self, source: Path, state: PackingState, listing: Listing, decision: Decision) -> None:
-        self._source, self._state, self._listing = source, state, listing
+    def __init__(
+        self, source: Path, state: PackingState, listing: Listing, decision: Decision, engine: Engine
+    ) -> None:
+        self._source, self._state, self._listing, self._engine = source, state, listing, engine
         self._plan, self._base = decision.plan, decision.base
         self._records: AttachedRecords | None = None
-        self._results: dict[int, ShardResult] = {}
+        self._results = {} if self._plan is None else state.finished(self._plan)
 
     def attach(self, *, strict: bool) -> tuple[str, ...]:
         """Read annotations and tables, if there are any; returns sentences on what is worth knowing.
@@ -134,6 +136,7 @@ class _Job:
             return ()
         known = () if self._base is None or self._base.labels is None else self._base.labels
         try:
+            self._engine.begin(len(self._plan.stops) - len(self._results))
             self._records = self._state.attach_records(
                 self._plan.settings.attachments,
                 [file.path for file in self._listing.files],
@@ -141,24 +144,25 @@ class _Job:
             )
             if strict and self._records.faults:
                 raise annotations_error(self._records.faults)
-        except PipelineError:
-            self._state.forget_if_nothing_is_finished()
+        except BaseException as error:
+            self._engine.end()
+            if isinstance(error, PipelineError):
+                self._state.forget_if_nothing_is_finished()
             raise
         return self._records.notes
 
-    def pack(self, workers: int, stream: TextIO | None) -> int:
+    def pack(self, stream: TextIO | None) -> int:
         """Make the shards that are not finished; returns how many that were."""
         if self._plan is None:
             return 0
         store = None if self._records is None else self._records.store
-        self._results = self._state.finished(self._plan)
         missing = [shard for shard in self._plan.shards if shard.number not in self._results]
         total, settings = len(self._plan.files), self._plan.settings
         counts = {shard.number: len(shard.files) for shard in missing}
         done, noun = total - sum(counts.values()), find_modality(settings.modality).plural
         with self._state.scratch() as scratch, Progress(total, done, stream=stream, noun=noun) as progress:
             tasks = [ShardTask(shard, self._source, scratch, settings, store) for shard in missing]
-            for result in make_engine(workers).run(tasks, progress.on_file):
+            for result in self._engine.run(tasks, progress.on_file):
                 self._state.publish(result, scratch)
                 self._results[result.number] = result
                 progress.on_shard(result.number, counts[result.number])

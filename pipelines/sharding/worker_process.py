@@ -18,9 +18,14 @@ Work: TypeAlias = Callable[[ShardTask, Callable[[int], None]], ShardResult]
 
 
 class WorkerProcess:
-    """A worker process and the task it has; `file` is the number of the file it has announced last."""
+    """A worker process and the task it has; `file` is the number of the file it has announced last.
 
-    def __init__(self, work: Work, task: ShardTask) -> None:
+    Until it gets a task it imports what it needs.
+    """
+
+    task: ShardTask
+
+    def __init__(self, work: Work) -> None:
         try:
             self._child = ChildProcess(f"{__package__}.worker", ONE_THREAD)
         except OSError as error:
@@ -29,13 +34,13 @@ class WorkerProcess:
                 "workers=…; 0 packs in this process."
             ) from error
         self.connection = self._child.connection
+        self.file: int | None = None
         self._send(work)
-        self.give(task)
 
     def give(self, task: ShardTask) -> None:
         """Hand over the next task."""
         self.task = task
-        self.file: int | None = None
+        self.file = None
         self._send(task)
 
     def _send(self, message: object) -> None:

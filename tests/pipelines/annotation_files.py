@@ -36,8 +36,8 @@ def built(
 ) -> tuple[StoreReport, AnnotationStore]:
     """The store of these files."""
     settings = {"table": None, "key": "file", **other}
-    report = build_store(folder / "store.sqlite", annotations=annotations, files=files, **settings)
-    return report, AnnotationStore(folder / "store.sqlite")
+    report = build_store(folder / "annotations.store", annotations=annotations, files=files, **settings)
+    return report, AnnotationStore(folder / "annotations.store")
 
 
 def sentences(report: StoreReport) -> list[str]:

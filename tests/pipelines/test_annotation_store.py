@@ -180,7 +180,7 @@ def test_a_store_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(SourceError):
         built(tmp_path, good, tmp_path / "absent.json")
     assert store.record("a.jpg") is not None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "store.sqlite"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "annotations.store"]
     with pytest.raises(ShardingError, match="cannot be written"):
         build_store(tmp_path / "no folder" / "s", annotations=[good], table=None, key="file", files=[])
 
