@@ -1,0 +1,89 @@
+"""What a download writes to: bytes go to the disk and into a digest in pieces that are worth a system call."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+
+from ...errors import ShardError, SourceError
+
+__all__ = ["CacheError", "ChecksumError", "ShardWriter", "digest_of"]
+
+PIECE_BYTES = 1 << 20
+"""Smaller pieces are gathered: each would take the interpreter's lock again after its digest and after its write."""
+
+
+class CacheError(SourceError):
+    """The cache cannot keep a file: its folder cannot be written to, the disk is full, or all of it is in use."""
+
+
+class ChecksumError(ShardError):
+    """A file arrived with other bytes, or another number of them, than was said; to be fetched again."""
+
+
+class ShardWriter:
+    """Takes the `size` bytes of a file, in order; `written` says how many have come.
+
+    Raises `ChecksumError` for too many, `CacheError` where the disk does not take them.
+    """
+
+    def __init__(self, descriptor: int, name: str, size: int, *, with_digest: bool) -> None:
+        self.name, self.size, self.written = name, size, 0
+        self._descriptor = descriptor
+        self._digest = hashlib.sha256() if with_digest else None
+        self._gathered = bytearray()
+
+    def write(self, content: bytes | bytearray | memoryview) -> int:
+        """Append bytes; returns their number. The caller may use the buffer again at once."""
+        view = memoryview(content).cast("B")
+        if self.written + len(view) > self.size:
+            raise ChecksumError(
+                f"{self.name}: more than {self.size:,} bytes came, which is its size. It was replaced meanwhile, or "
+                "its manifest is not the one beside it."
+            )
+        self.written += len(view)
+        if len(view) + len(self._gathered) < PIECE_BYTES:
+            self._gathered += view
+        else:
+            self._flush()
+            self._put(view)
+        return len(view)
+
+    def finish(self, sha256: str | None) -> None:
+        """Check what came, once all of it has come."""
+        self._flush()
+        if self.written != self.size:
+            raise ChecksumError(f"{self.name}: {self.written:,} of {self.size:,} bytes came. Fetch it again.")
+        if self._digest is not None and sha256 is not None and self._digest.hexdigest() != sha256.lower():
+            raise ChecksumError(
+                f"{self.name}: its SHA-256 is {self._digest.hexdigest()[:16]}…, {sha256[:16].lower()}… was expected. "
+                "Fetch it again; if that changes nothing, it was replaced or is damaged where it lies."
+            )
+
+    def _flush(self) -> None:
+        if self._gathered:
+            gathered, self._gathered = self._gathered, bytearray()
+            self._put(memoryview(gathered))
+
+    def _put(self, view: memoryview) -> None:
+        if self._digest is not None:
+            self._digest.update(view)
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = "Free some space, lower cache_bytes" if full else "Mend that"
+            raise CacheError(
+                f"{self.name}: cannot be kept in the cache ({error.strerror}). {remedy}, or name another folder."
+            ) from error
+
+
+def digest_of(read: Callable[[int, int], bytes], size: int) -> str:
+    """The SHA-256 of all that `read(offset, length)` gives."""
+    digest = hashlib.sha256()
+    for offset in range(0, size, PIECE_BYTES):
+        digest.update(read(offset, PIECE_BYTES))
+    return digest.hexdigest()
