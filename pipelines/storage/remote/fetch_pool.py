@@ -70,7 +70,8 @@ class FetchPool(Generic[K, L]):
     fetch       makes a lease of a key: `fetch(key, request)`. Called by the pool's threads and by those that `get`.
     size_of     bytes of a key, asked for once before it is read ahead.
     read_ahead_bytes   most bytes that are requested or ready and were not asked for yet; 0 reads nothing ahead.
-    room        bytes that may still be requested besides all that is leased, where there is such a bound.
+    room        bytes that may still be requested besides all that is leased, where there is such a bound; asked for
+                often, so it must be quick.
 
     No thread lives before the first `expect`, nor `idle_seconds` after the last one had something to do, nor after
     `close`. A forked process, or a copy from a pickle, begins with nothing.
@@ -169,9 +170,6 @@ class FetchPool(Generic[K, L]):
     def _taken(self, live: _Live[K, L], key: K) -> None:
         """A key is asked for: it is not ahead of need any more, and its bytes are free for others."""
         live.sizes.pop(key, None)
-        with contextlib.suppress(ValueError):
-            if live.queue and live.queue[0] == key:
-                live.queue.popleft()
         self._start_threads(live)
         live.changed.notify_all()
 
@@ -242,7 +240,7 @@ class FetchPool(Generic[K, L]):
                 lease = self._fetch(key, request)
             except CacheFullError:
                 is_full = True
-            except Exception:  # `get` tries again, and raises what it meets then
+            except BaseException:  # `get` tries again, and raises what it meets then
                 lease = None
             with live.changed:
                 del live.fetching[key]

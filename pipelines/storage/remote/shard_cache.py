@@ -52,14 +52,12 @@ class Lease:
     def __init__(self, path: Path, size: int, held: HeldFile, leased: dict[int, tuple[str, int]]) -> None:
         self.path, self.size = path, size
         self._held, self._leased = held, leased
-        leased[held.descriptor] = (path.name, size)
+        leased[id(self)] = (path.name, size)
 
     def release(self) -> None:
         """Let go of the file; a second time it does nothing."""
-        held, self._held = self._held, None  # type: ignore[assignment]
-        if held is not None:
-            self._leased.pop(held.descriptor, None)  # before another file can have that number
-            held.close()
+        self._leased.pop(id(self), None)
+        self._held.close()
 
     def __enter__(self) -> Lease:
         return self
@@ -68,8 +66,7 @@ class Lease:
         self.release()
 
     def __del__(self) -> None:
-        if getattr(self, "_held", None) is not None:
-            self.release()
+        self.release()
 
     def __reduce__(self) -> Any:
         raise TypeError("a lease of a cached file belongs to its process and cannot be pickled.")
