@@ -13,8 +13,8 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .held_files import HeldFile
 
@@ -23,8 +23,7 @@ __all__ = ["CachedFile", "DueList", "digest_of_name", "list_files", "try_to_hold
 OWN_NAME = re.compile(r"([0-9a-f]{24})-[0-9a-f]{24}\.(shard|part)")
 
 
-@dataclass(frozen=True, slots=True)
-class CachedFile:
+class CachedFile(NamedTuple):
     """A file of the cache: where, whose (a digest of the shard's name), bytes, when it was last asked for."""
 
     path: str
@@ -41,7 +40,7 @@ def digest_of_name(name: str) -> str:
 
 def list_files(folder: Path) -> list[CachedFile]:
     """The plain files of this user that have names of ours. Other files are nobody's business here."""
-    found = []
+    found, user = [], os.geteuid()
     with os.scandir(folder) as entries:
         for entry in entries:
             match = OWN_NAME.fullmatch(entry.name)
@@ -51,9 +50,9 @@ def list_files(folder: Path) -> list[CachedFile]:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
-                is_finished = match[2] == "shard"
-                found.append(CachedFile(entry.path, match[1], status.st_size, status.st_atime_ns, is_finished))
+            if stat.S_ISREG(status.st_mode) and status.st_uid == user:
+                owner, kind = match.groups()
+                found.append(CachedFile(entry.path, owner, status.st_size, status.st_atime_ns, kind == "shard"))
     return found
 
 

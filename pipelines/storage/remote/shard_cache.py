@@ -49,10 +49,15 @@ class Lease:
     A forked process does not have it.
     """
 
-    def __init__(self, path: Path, size: int, held: HeldFile, leased: dict[int, tuple[str, int]]) -> None:
-        self.path, self.size = path, size
-        self._held, self._leased = held, leased
-        leased[id(self)] = (path.name, size)
+    def __init__(self, path: str, size: int, held: HeldFile, leased: dict[int, tuple[str, int]]) -> None:
+        self.size = size
+        self._path, self._held, self._leased = path, held, leased
+        leased[id(self)] = (path, size)
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return Path(self._path)
 
     def release(self) -> None:
         """Let go of the file; a second time it does nothing."""
@@ -98,6 +103,7 @@ class ShardCache:
         if max_bytes < 1:
             raise ValueError(f"max_bytes is {max_bytes}; it must be at least 1.")
         self.folder, self.max_bytes, self.wait_seconds = Path(folder), max_bytes, wait_seconds
+        self._prefix = f"{self.folder}/"
         self._lives: dict[int, _Live] = {}
 
     @property
@@ -123,13 +129,10 @@ class ShardCache:
         `CacheError` where the folder cannot be used.
         """
         version = hashlib.sha256(f"{identity}\0{size}\0{sha256}".encode("utf-8", "surrogatepass")).hexdigest()[:24]
-        path = f"{self.folder}/{digest_of_name(name)}-{version}.shard"
-        wanted = _Wanted(name, size, sha256.lower() if sha256 else None, path, f"{path.removesuffix('shard')}part")
-        with self._explained():
-            held = self._found(wanted)
-            if held is not None and self._is_believed(wanted, held):
-                self._live.count("hits")
-                return self._lease(wanted, held)
+        wanted = _Wanted(name, size, sha256, f"{self._prefix}{digest_of_name(name)}-{version}")
+        held = self._found(wanted)
+        if held is not None and self._is_believed(wanted, held):
+            return self._hit(wanted, held)
         return self._fetched(wanted, download, ahead=ahead)
 
     def due(self, names: Iterable[str] | None) -> None:
@@ -192,18 +195,19 @@ class ShardCache:
                 continue
             if held is not None:
                 if self._is_believed(wanted, held):
-                    self._live.count("hits")
-                    return self._lease(wanted, held)
+                    return self._hit(wanted, held)
             elif part is not None:
                 if self._downloaded(wanted, part, download):
-                    return self._lease(wanted, part)
+                    return Lease(wanted.path, wanted.size, part, self._live.leased)
             else:
                 self._live.count("waits", 0 if has_waited else 1)
                 has_waited = True
                 self._wait_for_another(wanted)
 
-    def _lease(self, wanted: _Wanted, held: HeldFile) -> Lease:
-        return Lease(Path(wanted.path), wanted.size, held, self._live.leased)
+    def _hit(self, wanted: _Wanted, held: HeldFile) -> Lease:
+        live = self._live
+        live.count("hits")
+        return Lease(wanted.path, wanted.size, held, live.leased)
 
     def _found(self, wanted: _Wanted) -> HeldFile | None:
         """The finished file, its lock shared; None where there is none, or none to be believed."""
@@ -211,7 +215,7 @@ class ShardCache:
             held = HeldFile(wanted.path)
         except OSError:
             return None  # absent, or a link: what cannot be removed is complained of when it is to be replaced
-        if held.lock(shared=True) and _is_whole(held.status(), wanted.size) and held.is_at(wanted.path):
+        if held.lock(shared=True) and held.is_at(wanted.path) and _is_whole(held.status(), wanted.size):
             return held
         held.close()
         return None
@@ -219,13 +223,13 @@ class ShardCache:
     def _is_believed(self, wanted: _Wanted, held: HeldFile) -> bool:
         """Whether a finished file survived a start of the machine; it is marked as used now, or removed."""
         if wanted.sha256 is not None and not _is_of_this_start(held.status()):
-            read = _reader(held.descriptor)
-            if digest_of(read, wanted.size) != wanted.sha256:
-                with self._locked():
-                    if held.is_at(wanted.path):
-                        Path(wanted.path).unlink(missing_ok=True)
-                held.close()
-                return False
+            with self._explained():
+                if digest_of(_reader(held.descriptor), wanted.size) != wanted.sha256:
+                    with self._locked():
+                        if held.is_at(wanted.path):
+                            Path(wanted.path).unlink(missing_ok=True)
+                    held.close()
+                    return False
         with contextlib.suppress(OSError):  # a cache that can only be read can still be used
             os.utime(held.descriptor, ns=(time.time_ns(), FINISHED_NS))
         return True
@@ -263,6 +267,8 @@ class ShardCache:
     def _make_room(self, wanted: _Wanted, files: list[CachedFile], *, ahead: bool) -> None:
         """Evict as much as a file needs, or nothing if that is not enough."""
         missing = sum(file.size for file in files) + wanted.size - self.max_bytes
+        if missing <= 0:
+            return
         finished = [file for file in files if file.is_finished]
         order = self._live.due.in_order_of_eviction(finished, ahead_of=wanted.name if ahead else None)
         with contextlib.ExitStack() as stack:
@@ -344,7 +350,7 @@ class ShardCache:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the folder, which is made if it is not there. Raises `OSError`, `CacheError`."""
-        path = f"{self.folder}/lock"
+        path = f"{self._prefix}lock"
         patience = _Patience(self.wait_seconds)
         while True:
             self._make_folder()
@@ -399,8 +405,9 @@ class _Wanted:
 
     __slots__ = ("name", "part", "path", "sha256", "size")
 
-    def __init__(self, name: str, size: int, sha256: str | None, path: str, part: str) -> None:
-        self.name, self.size, self.sha256, self.path, self.part = name, size, sha256, path, part
+    def __init__(self, name: str, size: int, sha256: str | None, place: str) -> None:
+        self.name, self.size, self.sha256 = name, size, sha256.lower() if sha256 else None
+        self.path, self.part = f"{place}.shard", f"{place}.part"
 
 
 class _Patience:
