@@ -146,7 +146,9 @@ def test_what_is_asked_for_now_waits_for_no_queue(make: Make, far: Far) -> None:
     far.gate("a").set()
     assert pool.get("a").key == "a"
     assert [pool.get(key).key for key in "bcde"] == list("bcde")
-    assert sorted(far.began) == list("abcdef")
+    pool.expect("x")
+    assert soon(lambda: "x" in far.began)
+    assert sorted(far.began) == list("abcdefx")
 
 
 def test_what_is_being_fetched_is_waited_for_and_not_fetched_twice(make: Make, far: Far) -> None:
@@ -199,6 +201,19 @@ def test_a_new_order_ends_the_one_before(make: Make, far: Far) -> None:
     assert far.began == list("abcx")
 
 
+def test_what_the_next_order_needs_too_goes_on(make: Make, far: Far) -> None:
+    far.gate("a")
+    pool = make()
+    pool.expect("a")
+    assert soon(lambda: far.began == ["a"])
+    pool.expect(None)
+    pool.expect("ab")
+    far.gate("a").set()
+    assert soon(lambda: [lease.key for lease in far.lent] == ["a", "b"])
+    assert pool.get("a").key == "a"
+    assert far.began == ["a", "b"]
+
+
 def test_a_new_order_does_not_cancel_what_is_waited_for(make: Make, far: Far) -> None:
     far.gate("a")
     pool = make()
@@ -225,9 +240,14 @@ def test_threads_without_work_end_and_come_back(make: Make, far: Far) -> None:
 
 def test_no_more_is_requested_than_there_is_room_for(make: Make, far: Far) -> None:
     room = [25]
+    far.gate("a"), far.gate("b")
     pool = make(read_ahead_bytes=1000, room=lambda: room[0] - 10 * len(far.lent), threads=4)
     pool.expect("abcdef")
-    assert soon(lambda: far.began == list("ab"))
+    assert soon(lambda: sorted(far.began) == list("ab"))
+    time.sleep(0.05)
+    assert len(far.began) == 2
+    far.gate("a").set(), far.gate("b").set()
+    assert soon(lambda: len(far.lent) == 2)
     time.sleep(0.05)
     assert len(far.began) == 2
     room[0] = 35
@@ -296,6 +316,31 @@ def test_what_is_ready_makes_way_for_what_is_needed_now(tmp_path: Path) -> None:
     began = time.monotonic()
     assert pool.get("z").path.read_bytes() == content_of("z", 10)
     assert time.monotonic() - began < 2
+    pool.close()
+
+
+def test_what_arrives_while_there_is_no_room_for_what_is_needed_now_makes_way_too(tmp_path: Path) -> None:
+    cached = _Cached(tmp_path, 20, wait_seconds=5)
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def fetch(key: str, request: FetchRequest) -> Lease:
+        if key != "b":
+            return cached(key, request)
+
+        def download(writer: Any) -> None:
+            has_begun.set()
+            assert may_end.wait(10)
+            download_of(key, 10)(writer)
+
+        return cached.cache.acquire(key, "1", 10, download, ahead=request.ahead)
+
+    pool: FetchPool[str, Lease] = FetchPool(fetch, _ten, read_ahead_bytes=1000, threads=1)
+    with pool.get("a"):
+        cached.cache.due("bc")
+        pool.expect("b")
+        assert has_begun.wait(5)
+        threading.Timer(0.1, may_end.set).start()
+        assert pool.get("c").path.read_bytes() == content_of("c", 10)
     pool.close()
 
 

@@ -11,11 +11,15 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipelines.errors import ShardError, SourceError
+from pipelines.storage.remote import shard_writer
+from pipelines.storage.remote.cached_files import digest_of_name
+from pipelines.storage.remote.held_files import HeldFile
 from pipelines.storage.remote.shard_cache import CacheError, CacheFullError, ChecksumError, Lease, ShardCache
 
 from .remote_contents import content_of, download_of, sha256_of
@@ -35,8 +39,6 @@ def never(_: Any) -> None:
 def names_in(cache: ShardCache, names: str) -> str:
     """Which of these are there, without asking for them."""
     there = {path.name.split("-")[0] for path in cache.folder.glob("*.shard")}
-    from pipelines.storage.remote.cached_files import digest_of_name
-
     return "".join(name for name in names if digest_of_name(name) in there)
 
 
@@ -225,6 +227,23 @@ def test_a_download_that_gets_nothing_is_not_waited_for_without_end(cache: Shard
         stalled.result().release()
 
 
+def test_a_slow_download_is_waited_for_as_long_as_something_comes(
+    cache: ShardCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_writer, "LONGEST_GATHERING_SECONDS", 0.02)
+    has_begun = threading.Event()
+
+    def download(writer: Any) -> None:
+        has_begun.set()
+        download_of("a", SIZE, pieces=20, pause=0.04)(writer)
+
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(cache.acquire, "a", "1", SIZE, download, sha256=sha256_of("a", SIZE))
+        assert has_begun.wait(10)
+        cache.acquire("a", "1", SIZE, never, sha256=sha256_of("a", SIZE)).release()
+        slow.result().release()
+
+
 def truncate(path: Path) -> None:
     os.truncate(path, SIZE - 1)
 
@@ -367,16 +386,46 @@ def test_files_of_another_user_are_not_believed(cache: ShardCache, monkeypatch: 
     acquire(cache, "a").release()
     true_fstat = os.fstat
 
-    def fstat(descriptor: int) -> os.stat_result:
+    def fstat(descriptor: int) -> Any:
         status = true_fstat(descriptor)
-        values = list(status)
-        values[4] += 1
-        return os.stat_result(values)
+        values = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+        return SimpleNamespace(**{**values, "st_uid": status.st_uid + 1})
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fstat", fstat)
         acquire(cache, "a").release()
     assert cache.misses == 2
+
+
+def test_a_file_that_is_evicted_while_it_is_opened_is_fetched_again(
+    cache: ShardCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with acquire(cache, "a") as lease:
+        path = lease.path
+    true_lock = HeldFile.lock
+
+    def lock(held: HeldFile, *, shared: bool = False) -> bool:
+        if shared:
+            monkeypatch.undo()
+            path.unlink()  # by another process, between opening and locking
+        return true_lock(held, shared=shared)
+
+    monkeypatch.setattr(HeldFile, "lock", lock)
+    with acquire(cache, "a") as lease:
+        assert lease.path.read_bytes() == content_of("a", SIZE)
+    assert cache.misses == 2
+
+
+def test_a_lock_is_freed_also_where_a_copy_of_the_descriptor_lives(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    first, second = HeldFile(tmp_path / "file"), HeldFile(tmp_path / "file")
+    assert first.lock()
+    assert not second.lock(shared=True)
+    copy = os.dup(first.descriptor)
+    first.close()
+    first.close()
+    assert second.lock()
+    os.close(copy)
 
 
 def test_a_copy_from_a_pickle_shares_the_files_and_nothing_else(cache: ShardCache) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.storage.remote.shard_cache import ShardCache
+from pipelines.storage.remote.shard_cache import CacheFullError, ShardCache
 
 from .remote_contents import content_of, download_of, sha256_of
 
@@ -155,3 +155,29 @@ def test_one_that_waits_takes_over_from_one_that_is_killed(tmp_path: Path) -> No
             assert lease.path.read_bytes() == content_of("a", 2000)
         assert (cache.waits, cache.misses) == (1, 1)
         assert process.wait(10) == -signal.SIGKILL
+
+
+def fork_and_wait(folder: str) -> None:
+    lease = ShardCache(folder, 2000).acquire("a", "1", 2000, download_of("a", 2000))
+    child = os.fork()
+    if not child:
+        sys.stdin.read()
+        os._exit(0)
+    print("leased", lease.size, flush=True)
+    time.sleep(60)
+
+
+def test_a_lease_ends_with_its_process_although_a_forked_one_lives_on(tmp_path: Path) -> None:
+    code = f"from {__name__} import fork_and_wait; fork_and_wait({str(tmp_path)!r})"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline() == "leased 2000\n"
+        cache = ShardCache(tmp_path, 2000, wait_seconds=0.1)
+        with pytest.raises(CacheFullError):
+            cache.acquire("b", "1", 2000, download_of("b", 2000))
+        process.kill()
+        assert process.wait(10) == -signal.SIGKILL
+        cache.wait_seconds = 10
+        cache.acquire("b", "1", 2000, download_of("b", 2000)).release()

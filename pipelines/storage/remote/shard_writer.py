@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Callable
 
 from ...errors import ShardError, SourceError
@@ -13,6 +14,10 @@ __all__ = ["CacheError", "ChecksumError", "ShardWriter", "digest_of"]
 
 PIECE_BYTES = 1 << 20
 """Smaller pieces are gathered: each would take the interpreter's lock again after its digest and after its write."""
+
+
+LONGEST_GATHERING_SECONDS = 1.0
+"""Who waits for this file sees by its time of modification that something comes, on a slow link too."""
 
 
 class CacheError(SourceError):
@@ -34,6 +39,7 @@ class ShardWriter:
         self._descriptor = descriptor
         self._digest = hashlib.sha256() if with_digest else None
         self._gathered = bytearray()
+        self._put_at = time.monotonic()
 
     def write(self, content: bytes | bytearray | memoryview) -> int:
         """Append bytes; returns their number. The caller may use the buffer again at once."""
@@ -44,7 +50,8 @@ class ShardWriter:
                 "its manifest is not the one beside it."
             )
         self.written += len(view)
-        if len(view) + len(self._gathered) < PIECE_BYTES:
+        is_little = len(view) + len(self._gathered) < PIECE_BYTES
+        if is_little and time.monotonic() - self._put_at < LONGEST_GATHERING_SECONDS:
             self._gathered += view
         else:
             self._flush()
@@ -73,6 +80,7 @@ class ShardWriter:
         try:
             while view:
                 view = view[os.write(self._descriptor, view) :]
+            self._put_at = time.monotonic()
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             remedy = "Free some space, lower cache_bytes" if full else "Mend that"
