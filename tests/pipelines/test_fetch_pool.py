@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from pipelines.storage.remote.cache_errors import CacheFullError
 from pipelines.storage.remote.fetch_pool import FetchPool, FetchRequest
-from pipelines.storage.remote.shard_cache import CacheFullError, Lease, ShardCache
+from pipelines.storage.remote.leases import Lease
+from pipelines.storage.remote.shard_cache import ShardCache
 
 from .remote_contents import content_of, download_of, sha256_of
 

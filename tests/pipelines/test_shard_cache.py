@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import pickle
 import random
+import resource
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +20,11 @@ import pytest
 
 from pipelines.errors import ShardError, SourceError
 from pipelines.storage.remote import shard_writer
+from pipelines.storage.remote.cache_errors import CacheError, CacheFullError, ChecksumError
 from pipelines.storage.remote.cached_files import digest_of_name
 from pipelines.storage.remote.held_files import HeldFile
-from pipelines.storage.remote.shard_cache import CacheError, CacheFullError, ChecksumError, Lease, ShardCache
+from pipelines.storage.remote.leases import Lease
+from pipelines.storage.remote.shard_cache import ShardCache
 
 from .remote_contents import content_of, download_of, sha256_of
 
@@ -302,7 +306,7 @@ def test_what_has_no_digest_is_flushed_before_it_is_believed(
     cache: ShardCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushed = []
-    monkeypatch.setattr("pipelines.storage.remote.shard_cache._flush", flushed.append)
+    monkeypatch.setattr("pipelines.storage.remote.shard_cache._flush", lambda *what: flushed.append(what))
     acquire(cache, "a").release()
     assert not flushed
     acquire(cache, "a", checked=False).release()
@@ -363,9 +367,28 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     acquire(cache, "a").release()
 
 
+def test_too_many_open_files_are_named_and_cost_no_file(cache: ShardCache) -> None:
+    acquire(cache, "a").release()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    files: list[int] = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                files.append(os.open(os.devnull, os.O_RDONLY))
+        with pytest.raises(CacheError, match=r"Too many open files\)\. Allow more"):
+            acquire(cache, "a")
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    acquire(cache, "a").release()
+    assert cache.misses == 1
+
+
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(CacheError, match=r"file/cache: cannot keep shards \(Not a directory\)"):
+    with pytest.raises(CacheError, match=r"file/cache: cannot be kept in the cache \(Not a directory\)"):
         acquire(ShardCache(tmp_path / "file" / "cache", SIZE), "a")
     uid = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)

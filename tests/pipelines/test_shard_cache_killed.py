@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.storage.remote.shard_cache import CacheFullError, ShardCache
+from pipelines.storage.remote.cache_errors import CacheFullError
+from pipelines.storage.remote.shard_cache import ShardCache
 
 from .remote_contents import content_of, download_of, sha256_of
 

@@ -99,11 +99,13 @@ class DueList:
     def in_order_of_eviction(self, files: Iterable[CachedFile], *, ahead_of: str | None = None) -> list[CachedFile]:
         """Those that are not due, the one that was used longest ago first; then what is due last.
 
-        With `ahead_of`, the name of a shard that is only read ahead, nothing that is due before it is among them.
+        With `ahead_of`, the name of a shard that is only read ahead, nothing that is due before it is among them; if it
+        is not due itself, nothing that is due.
         """
+        files = list(files)
         with self._lock:
-            place = {owner: places[0] for owner, places in self._places.items()}
+            place = {file.owner: self._places[file.owner][0] for file in files if file.owner in self._places}
+            own = self._places.get(digest_of_name(ahead_of)) if ahead_of is not None else None
         if ahead_of is not None:
-            limit = place.get(digest_of_name(ahead_of), -1)  # what is not due itself takes no place of what is
-            files = [file for file in files if file.owner not in place or 0 <= limit < place[file.owner]]
+            files = [file for file in files if file.owner not in place or (own and own[0] < place[file.owner])]
         return sorted(files, key=lambda file: (file.owner in place, -place.get(file.owner, 0), file.used_ns))

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
-from .shard_cache import CacheFullError
+from .cache_errors import CacheFullError
 
 __all__ = ["FetchPool", "FetchRequest"]
 

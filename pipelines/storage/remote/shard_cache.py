@@ -23,58 +23,21 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from .cache_errors import CacheError, CacheFullError, cannot_keep
 from .cached_files import CachedFile, DueList, digest_of_name, list_files, try_to_hold
+from .folder_lock import Patience, locked_folder
 from .held_files import HeldFile
-from .shard_writer import CacheError, ChecksumError, ShardWriter, digest_of
+from .leases import Lease
+from .shard_writer import ShardWriter, digest_of
 
-__all__ = ["CacheError", "CacheFullError", "ChecksumError", "Lease", "ShardCache", "ShardWriter"]
+__all__ = ["ShardCache"]
 
 FINISHED_NS = 1_000_000_000 * 10**9
 """The time of modification of every finished file: a second in 2001 that no other file has by chance."""
-
-FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.001, 0.05
-
-
-class CacheFullError(CacheError):
-    """There is no room, and nothing can be evicted: all of it is in use, or is needed earlier."""
-
-
-class Lease:
-    """A finished local file, at `path`, that is not evicted before `release()`, the end of a `with`, or of the process.
-
-    A forked process does not have it.
-    """
-
-    def __init__(self, path: str, size: int, held: HeldFile, leased: dict[int, tuple[str, int]]) -> None:
-        self.size = size
-        self._path, self._held, self._leased = path, held, leased
-        leased[id(self)] = (path, size)
-
-    @property
-    def path(self) -> Path:
-        """Where the file lies."""
-        return Path(self._path)
-
-    def release(self) -> None:
-        """Let go of the file; a second time it does nothing."""
-        self._leased.pop(id(self), None)
-        self._held.close()
-
-    def __enter__(self) -> Lease:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def __del__(self) -> None:
-        self.release()
-
-    def __reduce__(self) -> Any:
-        raise TypeError("a lease of a cached file belongs to its process and cannot be pickled.")
 
 
 class _Live:
@@ -128,11 +91,15 @@ class ShardCache:
         through. Raises `ChecksumError` for other bytes than `sha256` or `size` say; `CacheFullError` without room;
         `CacheError` where the folder cannot be used.
         """
+        sha256 = sha256.lower() if sha256 else None
         version = hashlib.sha256(f"{identity}\0{size}\0{sha256}".encode("utf-8", "surrogatepass")).hexdigest()[:24]
         wanted = _Wanted(name, size, sha256, f"{self._prefix}{digest_of_name(name)}-{version}")
-        held = self._found(wanted)
-        if held is not None and self._is_believed(wanted, held):
-            return self._hit(wanted, held)
+        try:
+            held = self._found(wanted)
+            if held is not None and self._is_believed(wanted, held):
+                return self._hit(wanted, held)
+        except OSError as error:
+            raise cannot_keep(name, error) from error
         return self._fetched(wanted, download, ahead=ahead)
 
     def due(self, names: Iterable[str] | None) -> None:
@@ -180,10 +147,10 @@ class ShardCache:
                 f"{wanted.name}: its {_gigabytes(wanted.size)} are more than the cache in {self.folder} may hold, "
                 f"{_gigabytes(self.max_bytes)}. Raise cache_bytes."
             )
-        patience, has_waited = _Patience(self.wait_seconds), False
+        patience, has_waited = Patience(self.wait_seconds), False
         while True:
             try:
-                with self._explained(), self._locked():
+                with self._locked():
                     held = self._found(wanted)
                     part = self._begun(wanted, ahead=ahead) if held is None else None
             except CacheFullError:
@@ -213,7 +180,9 @@ class ShardCache:
         """The finished file, its lock shared; None where there is none, or none to be believed."""
         try:
             held = HeldFile(wanted.path)
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise
             return None  # absent, or a link: what cannot be removed is complained of when it is to be replaced
         if held.lock(shared=True) and held.is_at(wanted.path) and _is_whole(held.status(), wanted.size):
             return held
@@ -223,13 +192,16 @@ class ShardCache:
     def _is_believed(self, wanted: _Wanted, held: HeldFile) -> bool:
         """Whether a finished file survived a start of the machine; it is marked as used now, or removed."""
         if wanted.sha256 is not None and not _is_of_this_start(held.status()):
-            with self._explained():
-                if digest_of(_reader(held.descriptor), wanted.size) != wanted.sha256:
-                    with self._locked():
-                        if held.is_at(wanted.path):
-                            Path(wanted.path).unlink(missing_ok=True)
-                    held.close()
-                    return False
+            try:
+                found = digest_of(_reader(held.descriptor), wanted.size)
+            except OSError:  # the disk does not give it back: it is fetched again
+                found = ""
+            if found != wanted.sha256:
+                with self._locked():
+                    if held.is_at(wanted.path):
+                        Path(wanted.path).unlink(missing_ok=True)
+                held.close()
+                return False
         with contextlib.suppress(OSError):  # a cache that can only be read can still be used
             os.utime(held.descriptor, ns=(time.time_ns(), FINISHED_NS))
         return True
@@ -296,21 +268,19 @@ class ShardCache:
         """Fill an unfinished file and finish it, its lock shared; False where the folder was deleted meanwhile."""
         self._live.count("misses")
         try:
-            with self._explained():
-                self._check_disk(wanted)
+            self._check_disk(wanted)
             writer = ShardWriter(part.descriptor, wanted.name, wanted.size, with_digest=wanted.sha256 is not None)
             download(writer)
             writer.finish(wanted.sha256)
-            with self._explained():
-                if wanted.sha256 is None:
-                    _flush(part.descriptor)
-                with self._locked():
-                    if not part.is_at(wanted.part):
-                        part.close()
-                        return False
-                    os.utime(part.descriptor, ns=(time.time_ns(), FINISHED_NS))
-                    Path(wanted.part).replace(wanted.path)
-                    part.lock(shared=True)  # nobody evicts in between: the folder is locked
+            if wanted.sha256 is None:
+                _flush(wanted.name, part.descriptor)
+            with self._locked():
+                if not part.is_at(wanted.part):
+                    part.close()
+                    return False
+                os.utime(part.descriptor, ns=(time.time_ns(), FINISHED_NS))
+                Path(wanted.part).replace(wanted.path)
+                part.lock(shared=True)  # nobody evicts in between: the folder is locked
         except BaseException:
             with contextlib.suppress(OSError):
                 if part.is_at(wanted.part):
@@ -320,13 +290,22 @@ class ShardCache:
         return True
 
     def _check_disk(self, wanted: _Wanted) -> None:
-        disk = os.statvfs(self.folder)
-        if disk.f_bavail * disk.f_frsize < wanted.size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        """Refuse at once what the disk has no room for. Raises `CacheError`."""
+        try:
+            disk = os.statvfs(self.folder)
+            if disk.f_bavail * disk.f_frsize < wanted.size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except FileNotFoundError:
+            return  # the folder was deleted; that is seen in the end
+        except OSError as error:
+            raise cannot_keep(wanted.name, error) from error
+
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return locked_folder(self.folder, self.wait_seconds)
 
     def _wait_for_another(self, wanted: _Wanted) -> None:
         """Wait until whoever downloads a file has finished, given up or died. Raises `CacheError` if nothing comes."""
-        patience, written_ns = _Patience(self.wait_seconds), -1
+        patience, written_ns = Patience(self.wait_seconds), -1
         while True:
             try:
                 now_ns = os.lstat(wanted.part).st_mtime_ns
@@ -347,49 +326,6 @@ class ShardCache:
                 )
             patience.pause()
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the folder, which is made if it is not there. Raises `OSError`, `CacheError`."""
-        path = f"{self._prefix}lock"
-        patience = _Patience(self.wait_seconds)
-        while True:
-            self._make_folder()
-            try:
-                held = HeldFile(path, os.O_RDWR | os.O_CREAT)
-            except FileNotFoundError:
-                continue  # the folder was deleted just now
-            if held.lock() and held.is_at(path):
-                break
-            held.close()
-            if patience.is_over():
-                raise CacheError(
-                    f"{self.folder}: a process has held its lock for {self.wait_seconds:,.0f} seconds. It is stopped "
-                    "or its disk does not answer: end it, or name another folder."
-                )
-            patience.pause()
-        try:
-            yield
-        finally:
-            held.close()
-
-    def _make_folder(self) -> None:
-        if not self.folder.is_dir():
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.folder.stat().st_uid != os.geteuid():
-            raise CacheError(f"{self.folder}: belongs to another user. Name a folder of your own for the cache.")
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Have what the system says of the folder in a sentence."""
-        try:
-            yield
-        except OSError as error:
-            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            remedy = "Free some space, lower cache_bytes, or name" if is_full else "Name"
-            raise CacheError(
-                f"{self.folder}: cannot keep shards ({error.strerror}). {remedy} another folder."
-            ) from error
-
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "max_bytes": self.max_bytes, "wait_seconds": self.wait_seconds}
 
@@ -406,28 +342,8 @@ class _Wanted:
     __slots__ = ("name", "part", "path", "sha256", "size")
 
     def __init__(self, name: str, size: int, sha256: str | None, place: str) -> None:
-        self.name, self.size, self.sha256 = name, size, sha256.lower() if sha256 else None
+        self.name, self.size, self.sha256 = name, size, sha256
         self.path, self.part = f"{place}.shard", f"{place}.part"
-
-
-class _Patience:
-    """How long is waited, in pauses that grow; the time runs from the first pause, or the last `begin`."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._pause = seconds, FIRST_POLL_SECONDS
-        self._began: float | None = None
-
-    def begin(self) -> None:
-        self._began = time.monotonic()
-
-    def is_over(self) -> bool:
-        return time.monotonic() - self._began >= self._seconds if self._began is not None else self._seconds <= 0
-
-    def pause(self) -> None:
-        if self._began is None:
-            self.begin()
-        time.sleep(self._pause)
-        self._pause = min(self._pause * 2, LONGEST_POLL_SECONDS)
 
 
 def _is_whole(status: os.stat_result, size: int) -> bool:
@@ -450,8 +366,11 @@ def _reader(descriptor: int) -> Callable[[int, int], bytes]:
     return lambda offset, length: os.pread(descriptor, length, offset)
 
 
-def _flush(descriptor: int) -> None:
-    getattr(os, "fdatasync", os.fsync)(descriptor)
+def _flush(name: str, descriptor: int) -> None:
+    try:
+        getattr(os, "fdatasync", os.fsync)(descriptor)
+    except OSError as error:
+        raise cannot_keep(name, error) from error
 
 
 def _gigabytes(num: int) -> str:

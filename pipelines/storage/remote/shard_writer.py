@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import time
 from collections.abc import Callable
 
-from ...errors import ShardError, SourceError
+from .cache_errors import ChecksumError, cannot_keep
 
-__all__ = ["CacheError", "ChecksumError", "ShardWriter", "digest_of"]
+__all__ = ["ShardWriter", "digest_of"]
 
 PIECE_BYTES = 1 << 20
 """Smaller pieces are gathered: each would take the interpreter's lock again after its digest and after its write."""
@@ -18,14 +17,6 @@ PIECE_BYTES = 1 << 20
 
 LONGEST_GATHERING_SECONDS = 1.0
 """Who waits for this file sees by its time of modification that something comes, on a slow link too."""
-
-
-class CacheError(SourceError):
-    """The cache cannot keep a file: its folder cannot be written to, the disk is full, or all of it is in use."""
-
-
-class ChecksumError(ShardError):
-    """A file arrived with other bytes, or another number of them, than was said; to be fetched again."""
 
 
 class ShardWriter:
@@ -82,11 +73,7 @@ class ShardWriter:
                 view = view[os.write(self._descriptor, view) :]
             self._put_at = time.monotonic()
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            remedy = "Free some space, lower cache_bytes" if full else "Mend that"
-            raise CacheError(
-                f"{self.name}: cannot be kept in the cache ({error.strerror}). {remedy}, or name another folder."
-            ) from error
+            raise cannot_keep(self.name, error) from error
 
 
 def digest_of(read: Callable[[int, int], bytes], size: int) -> str:
