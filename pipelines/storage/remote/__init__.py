@@ -1,0 +1,1 @@
+"""Bytes that lie elsewhere: object stores and web servers, behind the same `Store` and `Blob` as files."""
