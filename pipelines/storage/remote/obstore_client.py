@@ -4,8 +4,8 @@ What obstore 0.12 does, and what is made of it here:
 
 - Its own retries are switched off, so that a request is one request.
 - It hides the headers of answers, `Retry-After` too: the waits are those of the policy.
-- A server that ignores ranges is a `NotSupportedError`, another range than was asked for a `GenericError`; a body
-  that is cut off is one as well, after the bytes that came.
+- An answer of 200 to a request for a range is an error, and so is another range than was asked for, and a body that
+  is cut off, after the bytes that came but for the last 256 KiB. What is told apart is read from their texts.
 - Its limit on the time of a request is set once for a store. Stores are therefore made for reads of one size, of
   powers of two, when they are needed.
 - After a fork its threads are gone, and a request would wait forever. It is not used in a process that was forked
@@ -223,8 +223,12 @@ def _facts(meta: Any) -> Facts:
 def _failure(error: Exception, scheme: str) -> RequestError:
     """An error of obstore in words of our own."""
     kind, text = type(error).__name__, str(error)
-    if kind == "NotSupportedError" and "ange request not supported" in text:
+    if "RangeNotSupported" in text or "NotPartial" in text:
         return RangesIgnoredError()
+    if "MissingContentLength" in text:
+        return RequestError(
+            "the server does not say how much it sends", passes=False, remedy="Look at its settings."
+        )
     code = CODE.search(text)
     found = STATUS.search(text)
     status = int(found[1]) if found else STATUS_OF_KIND.get(kind)

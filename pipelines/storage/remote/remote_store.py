@@ -174,7 +174,7 @@ class RemoteStore:
         return sorted(Listed(f"{before}/{there}{after}", size) for there, size in found)
 
     def supports_ranges(self, name: str) -> bool:
-        """False once the server of a URL has sent a whole file where a range was asked for."""
+        """False once the server of a URL has twice sent a whole file where a range was asked for."""
         return split_url(name).place not in self._process().ignores_ranges
 
     def close(self) -> None:
@@ -208,18 +208,21 @@ class RemoteStore:
     ) -> Facts:
         """Bytes from `start` on into a sink, in as many requests as it takes. Raises `RequestError`."""
         url, live = split_url(name), self._process()
-        is_whole = start == 0 and length in (None, known.size)
+        is_whole, was_ignored = start == 0 and length in (None, known.size), False
         while True:
             try:
                 known, length = self._try(name, url, start, length, sink, retries, known)
                 if length is None or sink.taken == length:
                     break
                 self._wait(retries, RequestError(f"cut off after {sink.taken:,} of {length:,} bytes", passes=True))
-            except RangesIgnoredError:
-                if not is_whole or url.place in live.ignores_ranges:
-                    raise
-                live.ignores_ranges.add(url.place)
-                continue
+            except RangesIgnoredError as error:
+                if was_ignored:
+                    live.ignores_ranges.add(url.place)
+                    if not is_whole:
+                        raise
+                else:  # it may have been this once
+                    self._wait(retries, RequestError(error.reason, passes=True, remedy=error.remedy))
+                    was_ignored = True
             except RequestError as error:
                 self._wait(retries, error)
             if sink.taken and not known.is_known:
@@ -235,7 +238,7 @@ class RemoteStore:
         self.counters.add(requests=1)
         if length is not None:
             retries.num_bytes = max(retries.num_bytes, length)
-        by_range = url.place not in self._process().ignores_ranges
+        by_range = self.supports_ranges(name)
         first = start + sink.taken if by_range else 0
         left = length - sink.taken if length is not None and by_range else None
         seconds = max(0.1, retries.seconds_left)
