@@ -17,7 +17,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.web_server import QuietServer
 
 __all__ = ["KINDS", "Fault", "FaultProxy", "Faults", "by_chance", "by_path"]
 
@@ -58,11 +60,13 @@ def by_chance(seed: int, chances: Mapping[str, float], *, seconds: float = 0.0) 
 
 
 def by_path(rules: Mapping[str, Fault], otherwise: Faults | None = None, *, times: int | None = None) -> Faults:
-    """The same fault for all paths that end with a text, the first `times` requests of each kind."""
+    """The same fault for all paths that end with a text; with `times` only for so many requests for each."""
+    broken: Counter[str] = Counter()
 
     def faults(method: str, path: str, wanted: str, nth: int) -> Fault | None:
         for end, fault in rules.items():
-            if path.endswith(end) and (times is None or nth < times):
+            if path.endswith(end) and (times is None or broken[path] < times) and method == "GET":
+                broken[path] += 1
                 return fault
         return None if otherwise is None else otherwise(method, path, wanted, nth)
 
@@ -89,9 +93,7 @@ class FaultProxy:
         self.by_path: Counter[str] = Counter()
         self.ended = threading.Event()
         self._lock, self._asked, self._link_is_free = threading.Lock(), Counter[tuple[str, str, str]](), 0.0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
-        self._server.daemon_threads = True
-        self._server.socket.listen(256)
+        self._server = QuietServer(("127.0.0.1", 0), _handler_of(self))
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -183,6 +185,8 @@ def _handler_of(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
                 headers.pop("Range", None)
                 headers.pop("range", None)
             for is_fresh in (False, True):
+                if self.above is not None and is_fresh:
+                    self.above.close()
                 if self.above is None or is_fresh:
                     self.above = http.client.HTTPConnection("127.0.0.1", proxy.upstream, timeout=60)
                 try:

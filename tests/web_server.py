@@ -7,11 +7,22 @@ import re
 import threading
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import quote, unquote
 
-__all__ = ["WebServer"]
+__all__ = ["QuietServer", "WebServer"]
 
 MODIFIED = "Sat, 05 Sep 2026 10:00:00 GMT"
+
+
+class QuietServer(ThreadingHTTPServer):
+    """A server that says nothing of clients that hang up; each is served by a thread that ends with the process."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: what a test is about is seen by the client."""
 
 
 class WebServer:
@@ -28,8 +39,7 @@ class WebServer:
         self.answers: dict[str, tuple[int, dict[str, str]]] = {}
         self.asked: list[tuple[str, str, str | None]] = []
         self.headers: list[dict[str, str]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
-        self._server.daemon_threads = True
+        self._server = QuietServer(("127.0.0.1", 0), _handler_of(self))
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)

@@ -141,7 +141,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     else:
         pytest.importorskip("s3fs")
         monkeypatch.setattr("pipelines.storage.remote.clients.is_obstore_usable", lambda: False)
-    yield s3(client, RemoteStore)
+    yield s3(client, RemoteStore)  # noqa: PT022 - as above
 
 
 def test_a_blob_is_read_at_any_offset_and_ends_where_it_ends(place: Place) -> None:

@@ -6,6 +6,7 @@ is noticed only from one answer to the next, and only where its `info` holds a t
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,7 +21,7 @@ PIECE_BYTES = 16 << 20
 """Of a whole file that are asked for at once."""
 TAGS = ("ETag", "etag", "e_tag", "content_md5", "md5Hash", "crc32c", "sha", "checksum")
 TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
-PACKAGES = {"s3": "obstore or s3fs", "gs": "obstore or gcsfs", "az": "obstore or adlfs", "http": "aiohttp"}
+PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 
 
 class FsspecClient:
@@ -34,10 +35,7 @@ class FsspecClient:
             own = self._limits() | dict(settings)
             self._system, _ = url_to_fs(text, **own)
         except ImportError as error:
-            packages = PACKAGES.get(url.scheme, "fsspec and what it asks for")
-            raise RequestError(
-                f"{url.scheme}:// needs {packages}", passes=False, remedy="Run pip install 'dirvae[cloud]'."
-            ) from error
+            raise _absent(url.scheme) from error
         except (ValueError, TypeError) as error:
             raise RequestError(
                 f"fsspec knows no {url.scheme}://, or not with these settings",
@@ -103,6 +101,21 @@ class FsspecClient:
             return getattr(self._system, method)(*args, **settings)
         except Exception as error:
             raise _failure(error, self._scheme) from error
+
+
+def _absent(scheme: str) -> RequestError:
+    """What to install, or to do where obstore is there and cannot be used."""
+    package = PACKAGES.get(scheme)
+    if package is None:
+        remedy = "Run pip install 'dirvae[cloud]', and install what fsspec asks for."
+        return RequestError(f"{scheme}:// needs fsspec and a package of its own", passes=False, remedy=remedy)
+    if importlib.util.find_spec("obstore") is None:
+        return RequestError(f"{scheme}:// needs obstore", passes=False, remedy="Run pip install 'dirvae[cloud]'.")
+    return RequestError(
+        "obstore cannot be used in a process that was forked from one that used it",
+        passes=False,
+        remedy=f"Start processes by spawn or forkserver, or run pip install {package}, which is used instead.",
+    )
 
 
 def _failure(error: Exception, scheme: str) -> RequestError:

@@ -122,6 +122,10 @@ class HttpClient:
             for connection in connections:
                 connection.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_idle"):
+            self.close()
+
     def _parts(
         self, answer: http.client.HTTPResponse, start: int, end: int | None, ranged: bool
     ) -> tuple[Facts, int]:

@@ -207,14 +207,15 @@ class RemoteStore:
         self, name: str, start: int, length: int | None, sink: _Sink, retries: Retries, known: Facts
     ) -> Facts:
         """Bytes from `start` on into a sink, in as many requests as it takes. Raises `RequestError`."""
-        url, live = split_url(name), self._process()
+        url, live, wanted = split_url(name), self._process(), _Wanted(start, length, known)
         is_whole, was_ignored = start == 0 and length in (None, known.size), False
         while True:
             try:
-                known, length = self._try(name, url, start, length, sink, retries, known)
-                if length is None or sink.taken == length:
+                self._try(name, url, wanted, sink, retries)
+                if wanted.length is None or sink.taken == wanted.length:
                     break
-                self._wait(retries, RequestError(f"cut off after {sink.taken:,} of {length:,} bytes", passes=True))
+                cut_off = f"cut off after {sink.taken:,} of {wanted.length:,} bytes"
+                self._wait(retries, RequestError(cut_off, passes=True))
             except RangesIgnoredError as error:
                 if was_ignored:
                     live.ignores_ranges.add(url.place)
@@ -225,37 +226,33 @@ class RemoteStore:
                     was_ignored = True
             except RequestError as error:
                 self._wait(retries, error)
-            if sink.taken and not known.is_known:
+            if sink.taken and not wanted.known.is_known:
                 sink.restart()  # nobody knows whether it is still the same file
         sink.flush()
-        self._remember(name, known)
-        return known
+        self._remember(name, wanted.known)
+        return wanted.known
 
-    def _try(
-        self, name: str, url: Url, start: int, length: int | None, sink: _Sink, retries: Retries, known: Facts
-    ) -> tuple[Facts, int | None]:
-        """One request for what is missing. Returns what is now known of the file, and how many bytes are wanted."""
+    def _try(self, name: str, url: Url, wanted: _Wanted, sink: _Sink, retries: Retries) -> None:
+        """One request for what is missing."""
         self.counters.add(requests=1)
-        if length is not None:
-            retries.num_bytes = max(retries.num_bytes, length)
+        retries.num_bytes = max(retries.num_bytes, wanted.length or 0)
         by_range = self.supports_ranges(name)
-        first = start + sink.taken if by_range else 0
-        left = length - sink.taken if length is not None and by_range else None
+        first = wanted.start + sink.taken if by_range else 0
+        left = wanted.length - sink.taken if wanted.length is not None and by_range else None
         seconds = max(0.1, retries.seconds_left)
         body = self._client(name, url).get(url, first, left, seconds=seconds, num_bytes=retries.num_bytes)
         try:
-            known = self._checked(known, body.facts)
-            if length is None and known.size is not None:
-                length = known.size - start
-                retries.num_bytes = max(retries.num_bytes, length)
-            self._take(body, start, length, sink, retries)
+            wanted.known = self._checked(wanted.known, body.facts)
+            if wanted.length is None and wanted.known.size is not None:
+                wanted.length = wanted.known.size - wanted.start
+                retries.num_bytes = max(retries.num_bytes, wanted.length)
+            self._take(body, wanted, sink, retries)
         finally:
             body.close()
-        return known, length
 
-    def _take(self, body: Body, start: int, length: int | None, sink: _Sink, retries: Retries) -> None:
+    def _take(self, body: Body, wanted: _Wanted, sink: _Sink, retries: Retries) -> None:
         """The bytes of an answer that are missing, into a sink; those before and behind them are passed over."""
-        position = body.start
+        position, start, length = body.start, wanted.start, wanted.length
         for piece in body.pieces:
             retries.received += len(piece)
             self.counters.add(num_bytes=len(piece))
@@ -390,6 +387,15 @@ class RemoteBlob:
 
     def __repr__(self) -> str:
         return f"RemoteBlob({redacted(self.name)!r}, {self.size:,} bytes)"
+
+
+@dataclass
+class _Wanted:
+    """The bytes that a read is to bring, all where `length` is None, and what is known of the file so far."""
+
+    start: int
+    length: int | None
+    known: Facts
 
 
 class _Sink:
