@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
+import zlib
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -32,14 +32,15 @@ class WebServer:
     `answers` are statuses by path. `asked` holds the method, path and range of each request.
     """
 
-    def __init__(self, files: dict[str, bytes] | None = None) -> None:
+    def __init__(self, files: dict[str, bytes] | None = None, *, port: int = 0) -> None:
         self.files = {} if files is None else files
         self.habits: set[str] = set()
         self.redirects: dict[str, str] = {}
         self.answers: dict[str, tuple[int, dict[str, str]]] = {}
+        self.ended = False
         self.asked: list[tuple[str, str, str | None]] = []
         self.headers: list[dict[str, str]] = []
-        self._server = QuietServer(("127.0.0.1", 0), _handler_of(self))
+        self._server = QuietServer(("127.0.0.1", port), _handler_of(self))
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -47,6 +48,7 @@ class WebServer:
 
     def close(self) -> None:
         """End it."""
+        self.ended = True
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -67,6 +69,9 @@ def _handler_of(web: WebServer) -> type[BaseHTTPRequestHandler]:
             self._answer(True)
 
         def _answer(self, has_body: bool) -> None:
+            if web.ended:
+                self.close_connection = True
+                return
             path = unquote(self.path.partition("?")[0])
             web.asked.append((self.command, path, self.headers["Range"]))
             web.headers.append(dict(self.headers))
@@ -86,7 +91,7 @@ def _handler_of(web: WebServer) -> type[BaseHTTPRequestHandler]:
                 self._send(404, {}, b"not here", has_body)
 
         def _send_file(self, content: bytes, has_body: bool) -> None:
-            headers = {"ETag": f'"{hashlib.md5(content).hexdigest()}"', "Last-Modified": MODIFIED}
+            headers = {"ETag": f'"{zlib.crc32(content):08x}"', "Last-Modified": MODIFIED}
             if "no tags" in web.habits:
                 headers = {}
             wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers["Range"] or "")

@@ -245,9 +245,10 @@ class HttpClient:
         self, host: Host, connection: http.client.HTTPConnection, answer: http.client.HTTPResponse
     ) -> None:
         """Keep a connection for the next request where its answer was read to its end, or soon is."""
+        left = None if answer.isclosed() else answer.length
         try:
-            if not answer.isclosed() and answer.status >= 300 and (answer.length or 0) <= MOST_LEFT_BYTES:
-                answer.read()
+            if left == 0 or (left is not None and answer.status >= 300 and left <= MOST_LEFT_BYTES):
+                answer.read()  # closes it, where nothing is left too
         except (OSError, http.client.HTTPException, ValueError):
             pass
         is_reusable = answer.isclosed() and not answer.will_close and not self._proxies

@@ -348,6 +348,7 @@ class RemoteBlob:
         assert facts.size is not None
         self.store, self.name, self.size, self._known = store, name, facts.size, facts
         self._window, self._window_bytes = (0, b""), FIRST_WINDOW
+        self._whole: bytes | None = None
 
     def read(self, offset: int, length: int, *, crc32: int | None = None) -> bytes:
         """`length` bytes at `offset`, fewer at the end; with `crc32` only those. Raises `SourceError`."""
@@ -369,7 +370,7 @@ class RemoteBlob:
         return window[:length]
 
     def _range(self, offset: int, length: int, crc32: int | None) -> bytes:
-        if self.store.supports_ranges(self.name):
+        if self._whole is None and self.store.supports_ranges(self.name):
             try:
                 content, self._known = self.store.read_range(self.name, offset, length, self._known, crc32=crc32)
                 return content
@@ -378,9 +379,9 @@ class RemoteBlob:
                     raise
         if self.size > MOST_WHOLE_BYTES:
             raise _sentence(self.name, RangesIgnoredError())
-        whole, self._known = self.store.read_range(self.name, 0, self.size, self._known)
-        self._window = 0, whole
-        content = whole[offset : offset + length]
+        if self._whole is None:
+            self._whole, self._known = self.store.read_range(self.name, 0, self.size, self._known)
+        content = self._whole[offset : offset + length]
         if crc32 is not None and zlib.crc32(content) != crc32:
             raise _sentence(self.name, RequestError("its bytes fail their checksum", passes=False))
         return content
