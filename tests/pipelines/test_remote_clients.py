@@ -270,6 +270,10 @@ def test_names_that_no_object_can_have_are_refused_in_a_sentence() -> None:
     unknown = RemoteStore("s3://bucket", RemoteOptions(POLICY, {"colour": "red", "skip_signature": True}))
     with pytest.raises(SourceError, match=r"s3://bucket/a: a setting of storage_options is unknown"):
         unknown.size_of("s3://bucket/a")
+    with pytest.raises(
+        SourceError, match=r"az://box/a: the store cannot be used .* Set AZURE_STORAGE_ACCOUNT_NAME"
+    ):
+        RemoteStore("az://box", RemoteOptions(POLICY)).size_of("az://box/a")
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_a_server_that_ignores_ranges_is_noticed_and_small_files_are_read_whole(
     assert len([1 for method, _, wanted in web.asked if method == "GET" and wanted]) == 2
     assert store.counters.now().bytes == len(BODY)
     assert store.read_whole(name) == BODY
-    monkeypatch.setattr("pipelines.storage.remote.remote_store.MOST_WHOLE_BYTES", 1000)
+    monkeypatch.setattr("pipelines.storage.remote.remote_blob.MOST_WHOLE_BYTES", 1000)
     with pytest.raises(SourceError, match=r"a\.bin: the server ignores ranges and sends whole files\. Serve it"):
         store.open(name).read(1000, 5000)
 

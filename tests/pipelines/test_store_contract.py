@@ -197,6 +197,8 @@ def test_an_identity_changes_with_the_content_and_is_otherwise_the_same(place: P
     assert again.identity_of(name) == before
     if before is None:
         return
+    assert place.store.open(name).read(0, 5000) == CONTENT
+    assert place.store.identity_of(name) == before
     assert isinstance(json.loads(before), list)
     assert place.store.identity_of(place.put("other.bin", CONTENT)) != before
     place.put("blob.bin", CONTENT[:-1] + b"x")

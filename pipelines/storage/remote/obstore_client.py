@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .client import Body, Facts
-from .retrying import AbsentError, RangesIgnoredError, RequestError, RetryPolicy, status_error
+from .retrying import CREDENTIALS, AbsentError, RangesIgnoredError, RequestError, RetryPolicy, status_error
 from .urls import Url
 
 __all__ = ["ObstoreClient", "default_settings", "is_obstore_usable"]
@@ -247,4 +247,4 @@ def _failure(error: Exception, scheme: str) -> RequestError:
     for words, reason in PASSING_WORDS.items():
         if words in text:
             return RequestError(reason, passes=True)
-    return RequestError(f"the store cannot be used ({kind})", passes=False, remedy="Look at its settings.")
+    return RequestError(f"the store cannot be used ({kind})", passes=False, remedy=CREDENTIALS[scheme])

@@ -8,36 +8,40 @@ RemoteStore("s3://bucket/shards")       holds no connection until it is asked, n
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from ...errors import SourceError
 from .client import Body, Client, Facts, Listed
 from .clients import open_client
 from .counters import Counters
-from .retrying import AbsentError, RangesIgnoredError, RequestError, Retries, RetryPolicy, Timing
+from .remote_blob import RemoteBlob
+from .retrying import (
+    AbsentError,
+    RangesIgnoredError,
+    RequestError,
+    Retries,
+    RetryPolicy,
+    Timing,
+    named,
+    sentence,
+)
+from .sink import Sink
 from .urls import Url, redacted, split_url
 
 __all__ = ["RemoteBlob", "RemoteOptions", "RemoteStore"]
 
-WRITE_BYTES = 1 << 20
+LISTED_AT_ONCE = 1000
+"""Objects of a bucket that one answer lists."""
 FACTS_SECONDS = 30.0
 """How long what a store said of an object is believed."""
 MOST_FACTS = 1 << 14
-TINY_READ_BYTES = 4 << 10
-"""A read of no more is one of headers, and is made larger."""
-LEAST_WINDOW, FIRST_WINDOW, MOST_WINDOW = 16 << 10, 64 << 10, 1 << 20
-MOST_WHOLE_BYTES = 64 << 20
-"""Of a file that is read whole where its server ignores ranges."""
 DAMAGED = "Copy it there or make it again."
 
 
@@ -100,10 +104,10 @@ class RemoteStore:
             return RemoteBlob(self, name, Facts(size))
         facts = self._facts(name)
         if facts is None:
-            raise _sentence(name, AbsentError())
+            raise sentence(name, AbsentError())
         if facts.size is None:
             remedy = "Serve it from another one, or copy it to this machine."
-            raise _sentence(
+            raise sentence(
                 name, RequestError("the server does not say how large it is", passes=False, remedy=remedy)
             )
         return RemoteBlob(self, name, facts)
@@ -143,8 +147,8 @@ class RemoteStore:
         the same; without it, both are errors. Raises `SourceError`, after which what was written is not whole.
         """
         retries = Retries(self.options.retry, self._timing, self._sizes.get(name, 0))
-        sink = _Sink(write, restart, with_digest=bool(sha256))
-        with _told(name):
+        sink = Sink(write, restart, with_digest=bool(sha256))
+        with named(name):
             while True:
                 self._fetch(name, 0, None, sink, retries, Facts(self._sizes.get(name)))
                 if not sha256 or sink.hexdigest() == sha256:
@@ -163,7 +167,7 @@ class RemoteStore:
         before = begin + mark + re.split(r"[/?#]", rest, maxsplit=1)[0]
         after = f"?{url.query}" if url.query else ""
         retries = Retries(self.options.retry, self._timing)
-        with _told(text):
+        with named(text):
             while True:
                 self.counters.add(requests=1)
                 try:
@@ -171,6 +175,7 @@ class RemoteStore:
                     break
                 except RequestError as error:
                     self._wait(retries, error)
+        self.counters.add(requests=max(0, len(found) - 1) // LISTED_AT_ONCE)
         return sorted(Listed(f"{before}/{there}{after}", size) for there, size in found)
 
     def supports_ranges(self, name: str) -> bool:
@@ -192,8 +197,8 @@ class RemoteStore:
         A file that is no longer what `facts` says is refused; with `crc32`, other bytes are fetched again.
         """
         retries, parts = Retries(self.options.retry, self._timing, length), list[bytes]()
-        sink = _Sink(parts.append, parts.clear)
-        with _told(name):
+        sink = Sink(parts.append, parts.clear)
+        with named(name):
             while True:
                 found = self._fetch(name, offset, length, sink, retries, facts)
                 content = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -204,7 +209,7 @@ class RemoteStore:
                 sink.restart()
 
     def _fetch(
-        self, name: str, start: int, length: int | None, sink: _Sink, retries: Retries, known: Facts
+        self, name: str, start: int, length: int | None, sink: Sink, retries: Retries, known: Facts
     ) -> Facts:
         """Bytes from `start` on into a sink, in as many requests as it takes. Raises `RequestError`."""
         url, live, wanted = split_url(name), self._process(), _Wanted(start, length, known)
@@ -229,10 +234,11 @@ class RemoteStore:
             if sink.taken and not wanted.known.is_known:
                 sink.restart()  # nobody knows whether it is still the same file
         sink.flush()
-        self._remember(name, wanted.known)
+        if wanted.known.is_known:
+            self._remember(name, wanted.known)
         return wanted.known
 
-    def _try(self, name: str, url: Url, wanted: _Wanted, sink: _Sink, retries: Retries) -> None:
+    def _try(self, name: str, url: Url, wanted: _Wanted, sink: Sink, retries: Retries) -> None:
         """One request for what is missing."""
         self.counters.add(requests=1)
         retries.num_bytes = max(retries.num_bytes, wanted.length or 0)
@@ -250,7 +256,7 @@ class RemoteStore:
         finally:
             body.close()
 
-    def _take(self, body: Body, wanted: _Wanted, sink: _Sink, retries: Retries) -> None:
+    def _take(self, body: Body, wanted: _Wanted, sink: Sink, retries: Retries) -> None:
         """The bytes of an answer that are missing, into a sink; those before and behind them are passed over."""
         position, start, length = body.start, wanted.start, wanted.length
         for piece in body.pieces:
@@ -283,7 +289,7 @@ class RemoteStore:
         if (kept := live.facts.get(name)) is not None and now - kept[1] < FACTS_SECONDS:
             return kept[0]
         url, retries = split_url(name), Retries(self.options.retry, self._timing)
-        with _told(name):
+        with named(name):
             while True:
                 self.counters.add(requests=1)
                 try:
@@ -337,59 +343,6 @@ class RemoteStore:
         return f"RemoteStore({redacted(self.root_url)!r})"
 
 
-class RemoteBlob:
-    """A file of a remote store, read by ranges; `size` is its length in bytes.
-
-    Reads of at most 4 KiB, of headers, fetch a window that later ones are served from: it grows while they come in a
-    row, up to 1 MiB, and shrinks where they are far apart, as between large members of a tar.
-    """
-
-    def __init__(self, store: RemoteStore, name: str, facts: Facts) -> None:
-        assert facts.size is not None
-        self.store, self.name, self.size, self._known = store, name, facts.size, facts
-        self._window, self._window_bytes = (0, b""), FIRST_WINDOW
-        self._whole: bytes | None = None
-
-    def read(self, offset: int, length: int, *, crc32: int | None = None) -> bytes:
-        """`length` bytes at `offset`, fewer at the end; with `crc32` only those. Raises `SourceError`."""
-        length = max(0, min(length, self.size - offset))
-        if not length:
-            return b""
-        start, window = self._window
-        if crc32 is None and start <= offset and offset + length <= start + len(window):
-            return window[offset - start : offset - start + length]
-        if length > TINY_READ_BYTES or crc32 is not None:
-            return self._range(offset, length, crc32)
-        distance = offset - (start + len(window))
-        if window and 0 <= distance <= len(window):
-            self._window_bytes = min(MOST_WINDOW, 2 * self._window_bytes)
-        elif window:
-            self._window_bytes = max(LEAST_WINDOW, self._window_bytes // 2)
-        window = self._range(offset, min(self._window_bytes, self.size - offset), None)
-        self._window = offset, window
-        return window[:length]
-
-    def _range(self, offset: int, length: int, crc32: int | None) -> bytes:
-        if self._whole is None and self.store.supports_ranges(self.name):
-            try:
-                content, self._known = self.store.read_range(self.name, offset, length, self._known, crc32=crc32)
-                return content
-            except SourceError as error:
-                if not isinstance(error.__cause__, RangesIgnoredError) or self.size > MOST_WHOLE_BYTES:
-                    raise
-        if self.size > MOST_WHOLE_BYTES:
-            raise _sentence(self.name, RangesIgnoredError())
-        if self._whole is None:
-            self._whole, self._known = self.store.read_range(self.name, 0, self.size, self._known)
-        content = self._whole[offset : offset + length]
-        if crc32 is not None and zlib.crc32(content) != crc32:
-            raise _sentence(self.name, RequestError("its bytes fail their checksum", passes=False))
-        return content
-
-    def __repr__(self) -> str:
-        return f"RemoteBlob({redacted(self.name)!r}, {self.size:,} bytes)"
-
-
 @dataclass
 class _Wanted:
     """The bytes that a read is to bring, all where `length` is None, and what is known of the file so far."""
@@ -397,62 +350,3 @@ class _Wanted:
     start: int
     length: int | None
     known: Facts
-
-
-class _Sink:
-    """Small pieces in, larger ones out, and if it is asked for their SHA-256."""
-
-    def __init__(
-        self, write: Callable[[bytes], Any], restart: Callable[[], Any] | None, *, with_digest: bool = False
-    ) -> None:
-        self._write, self._restart, self._with_digest = write, restart, with_digest
-        self._begin()
-
-    def _begin(self) -> None:
-        self.taken, self._waiting, self._num_waiting = 0, list[bytes](), 0
-        self._digest = hashlib.sha256() if self._with_digest else None
-
-    def take(self, piece: bytes) -> None:
-        """Add a piece."""
-        self.taken += len(piece)
-        self._waiting.append(piece)
-        self._num_waiting += len(piece)
-        if self._num_waiting >= WRITE_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what waits."""
-        if self._waiting:
-            content = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
-            self._waiting, self._num_waiting = [], 0
-            if self._digest is not None:
-                self._digest.update(content)
-            self._write(content)
-
-    def hexdigest(self) -> str:
-        """The SHA-256 of all that was written."""
-        return "" if self._digest is None else self._digest.hexdigest()
-
-    def restart(self) -> None:
-        """Throw away what was written. Raises `RequestError` where the receiver cannot."""
-        if self._restart is None:
-            raise RequestError(
-                f"it broke after {self.taken:,} bytes, and the server does not say whether it is still the same file",
-                passes=False,
-                remedy="Read it again from the beginning.",
-            )
-        self._restart()
-        self._begin()
-
-
-@contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Failed requests as `SourceError`, in one sentence that names the URL."""
-    try:
-        yield
-    except RequestError as error:
-        raise _sentence(name, error) from error
-
-
-def _sentence(name: str, error: RequestError) -> SourceError:
-    return SourceError(f"{redacted(name)}: {error.reason}. {error.remedy}".rstrip())

@@ -11,22 +11,28 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
+from ...errors import SourceError
 from ...order.checked_numbers import real_number, whole_number
+from .urls import redacted
 
 __all__ = [
+    "CREDENTIALS",
     "AbsentError",
     "RangesIgnoredError",
     "RequestError",
     "Retries",
     "RetryPolicy",
     "Timing",
+    "named",
     "retry_after_seconds",
+    "sentence",
     "status_error",
 ]
 
@@ -183,3 +189,17 @@ def status_error(status: int, scheme: str, *, code: str = "", retry_after: float
     if status in PASSING or code == "RequestTimeout":
         return RequestError(reason, passes=True, retry_after=retry_after)
     return RequestError(reason, passes=False, remedy="Look at the address and the settings of the store.")
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Failed requests as `SourceError`, in one sentence that names the URL."""
+    try:
+        yield
+    except RequestError as error:
+        raise sentence(name, error) from error
+
+
+def sentence(name: str, error: RequestError) -> SourceError:
+    """A failed request in one sentence that names the URL, the reason and the remedy."""
+    return SourceError(f"{redacted(name)}: {error.reason}. {error.remedy}".rstrip())
