@@ -145,6 +145,33 @@ def test_a_file_that_is_replaced_between_two_reads_is_refused(opened: Open) -> N
         blob.read(20_000, 10_000)
 
 
+def test_signed_requests_to_s3_are_made_again_with_a_new_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    boto3 = pytest.importorskip("boto3", reason="boto3 is absent: it puts files into moto")
+    pytest.importorskip("flask", reason="moto[server] is absent: it is the S3 of this test")
+    pytest.importorskip("obstore")
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+    client.create_bucket(Bucket="faulty")
+    for number in range(8):
+        client.put_object(Bucket="faulty", Key=f"{number}.bin", Body=BODY[: 300_000 + number])
+    proxy = FaultProxy(port, by_chance(5, {"503": 0.1, "reset": 0.1, "truncate": 0.1}))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    store = RemoteStore("s3://faulty", RemoteOptions(QUICK))
+    names = store.list()
+    assert [size for _, size in names] == [300_000 + number for number in range(8)]
+    for name, size in names * 3:
+        assert equal(store.read_whole(name), BODY[:size])
+    assert sum(proxy.counts[kind] for kind in ("503", "reset", "truncate")) == store.counters.now().retries > 0
+    proxy.close()
+    server.stop()
+
+
 EACH = {"503": 0.01, "reset": 0.01, "truncate": 0.01, "flip": 0.01, "stall": 0.01}
 
 
