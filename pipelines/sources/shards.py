@@ -17,7 +17,7 @@ from ..errors import ExampleError, ShardError, SourceError
 from ..order.checked_numbers import flag
 from ..storage.blob import Blob, LocalFile
 from ..storage.cache import cached_array
-from ..storage.frame_table import FrameRows, frames_path, parse_frames
+from ..storage.frame_table import FrameRows, frames_name, parse_frames
 from ..storage.index import Index, IndexFlag, index_digest, spans_of
 from ..storage.keys import header_key, split_member_name
 from ..storage.live_cache import LiveCache
@@ -286,7 +286,7 @@ class ShardSource(Source):
 
     def _open_frames(self, number: int) -> FrameRows | None:
         """The frame tables beside a tar; None where they are missing, so that its videos are measured again."""
-        name = os.fspath(frames_path(self.tars[number]))
+        name = frames_name(self.tars[number])
         if self.store.size_of(name) is None:
             return None
         blob, digest = self.store.open(name), self._frames_hashes[number] if self._frames_hashes else ""

@@ -29,7 +29,7 @@ from .index import (
     IndexFlag,
     Record,
     index_bytes,
-    index_path,
+    index_name,
     load_index,
     parse_index,
 )
@@ -72,7 +72,7 @@ def open_index(
     a tar that is cut off yields the examples before the cut.
     """
     name = os.fspath(name)
-    beside = os.fspath(index_path(name))
+    beside = index_name(name)
     if store.size_of(beside) is not None:
         whole = _load_beside(store, beside, tar_bytes=None if keep_whole else blob.size, digest=digest)
         kept: Index = whole[whole["offset"] + whole["length"] <= blob.size] if keep_whole else whole

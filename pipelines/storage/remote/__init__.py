@@ -1,1 +1,1 @@
-"""What lies far away: addresses, clients, stores, and the cache of whole files on the local disk."""
+"""Bytes that lie elsewhere: object stores and web servers, and the cache of whole files on the local disk."""
