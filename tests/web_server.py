@@ -29,7 +29,8 @@ class WebServer:
     """`files` are the contents by their paths, with a slash in front; they may be changed at any time.
 
     `habits` are of "no ranges", "no tags", "no head" and "no length"; `redirects` lead from path to address, and
-    `answers` are statuses by path. `asked` holds the method, path and range of each request, `clients` the ports that asked.
+    `answers` are statuses by path. `asked` holds the method, path and range of each request, `clients` the ports of
+    those who asked.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None, *, port: int = 0) -> None:
