@@ -29,7 +29,8 @@ class WebServer:
     """`files` are the contents by their paths, with a slash in front; they may be changed at any time.
 
     `habits` are of "no ranges", "no tags", "no head" and "no length"; `redirects` lead from path to address, and
-    `answers` are statuses by path. `asked` holds the method, path and range of each request.
+    `answers` are statuses by path. `asked` holds the method, path and range of each request, `clients` the ports of
+    those who asked.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None, *, port: int = 0) -> None:
@@ -40,6 +41,7 @@ class WebServer:
         self.ended = False
         self.asked: list[tuple[str, str, str | None]] = []
         self.headers: list[dict[str, str]] = []
+        self.clients: set[int] = set()
         self._server = QuietServer(("127.0.0.1", port), _handler_of(self))
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
@@ -75,6 +77,7 @@ def _handler_of(web: WebServer) -> type[BaseHTTPRequestHandler]:
             path = unquote(self.path.partition("?")[0])
             web.asked.append((self.command, path, self.headers["Range"]))
             web.headers.append(dict(self.headers))
+            web.clients.add(self.client_address[1])
             if path in web.answers:
                 status, headers = web.answers[path]
                 self._send(status, headers, b"no", has_body)

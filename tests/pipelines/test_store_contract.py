@@ -244,6 +244,7 @@ def test_sizes_that_are_known_cost_no_request_and_must_be_right(place: Place) ->
     assert store.counters.now().requests == 0
     assert blob.read(10, 5000) == CONTENT[10:]
     assert store.counters.now().requests == 1
+    assert known.identity_of(name) == pickle.loads(pickle.dumps(store)).identity_of(name)
     with pytest.raises(SourceError, match=r"absent\.bin: no such file"):
         known.open(join(place.root, "absent.bin")).read(0, 7)
 
