@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,12 @@ from ..storage.live_cache import LiveCache
 from ..storage.manifest import Manifest, chain_hashes
 from ..storage.media_types import SIDECAR_SUFFIXES, media_suffix
 from ..storage.plain_files import map_plain, path_setting
+from ..storage.remote.shard_store import ShardBlob, ShardStore
+from ..storage.remote.urls import is_url, redacted
 from ..storage.store import LOCAL, Store
 from ..storage.tar import BLOCK, iter_members, padded
 from ..storage.tar_index import open_index, open_tar
-from .located import FilePart, LocatedExample, Member
+from .located import FilePart, LocatedExample, Member, ReadOrder
 from .records import Probe, completed, is_known, measure_all
 from .source import Example, Source
 
@@ -77,9 +79,9 @@ class ShardSource(Source):
         tars = [tars] if isinstance(tars, str | os.PathLike) else list(tars)
         if not tars:
             raise SourceError("An empty list of shards was given. Name at least one tar.")
-        self.tars, self.store = [str(path_setting("tars", tar)) for tar in tars], store
-        first = self.tars[0]
-        self.name = first if len(self.tars) == 1 else f"{PurePath(first).parent} ({len(self.tars)} shards)"
+        self.tars, self.store = [_name_of(tar) for tar in tars], store
+        first = redacted(self.tars[0])
+        self.name = first if len(self.tars) == 1 else f"{first.rpartition('/')[0] or '.'} ({len(self.tars)} shards)"
         self._allow_truncated, self._verify = flag("allow_truncated", allow_truncated), flag("verify", verify)
         self._sha256 = None if manifest is None else manifest.shards.sha256
         self._index_hashes = [] if manifest is None else list(manifest.shards.index_hash)
@@ -88,8 +90,10 @@ class ShardSource(Source):
         self.cuts_recordings = manifest is not None and manifest.settings.get("segment") is not None
         self.curve_rates = {} if manifest is None else manifest.known_rates()
         self._shards = LiveCache[int, OpenShard](OPEN_SHARDS)
+        self._far = store if isinstance(store, ShardStore) else None
         if manifest is not None and not allow_truncated:
-            self._check_present(manifest)
+            if self._far is None:  # elsewhere each would cost a request; a missing one is named when it is read
+                self._check_present(manifest)
             self._counts = np.array(manifest.shards.examples, np.int64)
             self._hashes = chain_hashes(manifest.shards.sha256, manifest.shards.examples)
         else:
@@ -159,14 +163,17 @@ class ShardSource(Source):
         offset, length, data_offset, data_length = shard.spans[row].tolist()
         blob, path = shard.blob, shard.name
         num_head = data_offset - offset
-        if data_length <= SMALL_BYTES:
+        if isinstance(blob, ShardBlob):
+            head = blob.read_checked(offset, length, _crc32_of(shard.index[row]))
+            media = head[num_head : num_head + data_length]
+        elif data_length <= SMALL_BYTES:
             head = blob.read(offset, num_head + data_length)  # and the media, which is looked past
             media = head[num_head:]
         else:
             head, media = blob.read(offset, num_head), blob.read(data_offset, data_length)
         if len(media) < data_length:
             raise ShardError(f"{path}: cut off at byte {data_offset + len(media):,}. Copy or make it again.")
-        if self._verify and shard.index[row]["flags"] & IndexFlag.HAS_CRC32:
+        if self._verify and self._far is None and shard.index[row]["flags"] & IndexFlag.HAS_CRC32:
             self._check_crc32(shard, row, head[:num_head] + media)
         if num_head == BLOCK <= len(head) and num_head + padded(data_length) >= length:
             sole_key = header_key(head)
@@ -255,6 +262,30 @@ class ShardSource(Source):
         what = None if identity is None else ["records", identity, probe.kind, self._allow_truncated]
         return cached_array(what, complete, records.dtype, len(records))
 
+    @property
+    def examples_ahead(self) -> int:  # type: ignore[override]
+        """Enough for the shards that may be fetched ahead."""
+        if self._far is None:
+            return 0
+        return math.ceil(len(self) * self._far.reading.read_ahead_bytes / max(1, self._far.total_bytes))
+
+    def begin_order(self, order: ReadOrder, share: float) -> None:
+        """Decide how shards that lie elsewhere are read. Raises `SourceError` where the cache is too small."""
+        if self._far is not None:
+            self._far.begin_order(order, share)
+
+    def expect(self, indices: NDArray[np.int64] | None, *, order: ReadOrder) -> None:
+        """Shards that lie elsewhere are fetched in the order in which they are needed."""
+        if self._far is not None and indices is not None:
+            numbers = np.searchsorted(self._stops, indices, side="right")
+            first = np.unique(numbers, return_index=True)[1]
+            self._far.expect([self.tars[number] for number in numbers[np.sort(first)].tolist()])
+
+    @property
+    def fetch_counts(self) -> dict[str, float]:
+        """Requests, bytes and the like of shards that lie elsewhere."""
+        return {} if self._far is None else self._far.counts
+
     def fingerprint(self, shard: int) -> str | None:
         """The SHA-256 of the manifest, or what the store says identifies the tar; None where it says nothing."""
         return self._sha256[shard] if self._sha256 is not None else self.store.identity_of(self.tars[shard])
@@ -269,7 +300,8 @@ class ShardSource(Source):
 
     def _open(self, number: int) -> OpenShard:
         tar = self.tars[number]
-        blob = open_tar(tar, self.store)
+        is_plain = self._far is not None and self._sha256 is not None  # else it may be gzipped, which costs a look
+        blob = self.store.open(tar) if is_plain else open_tar(tar, self.store)
         digest = self._index_hashes[number] if self._index_hashes else ""
         index = open_index(tar, blob, store=self.store, keep_whole=self._allow_truncated, digest=digest)
         if digest:
@@ -303,9 +335,20 @@ class ShardSource(Source):
     def close(self) -> None:
         """Let go of open tars and mapped indexes; they are opened again when read."""
         self._shards.clear()
+        if self._far is not None:
+            self._far.close()
 
     def __repr__(self) -> str:
         return f"ShardSource({self.name!r}, {len(self):,} examples)"
+
+
+def _name_of(tar: str | os.PathLike[str]) -> str:
+    """A path, or a URL as it is."""
+    return tar if isinstance(tar, str) and is_url(tar) else str(path_setting("tars", tar))
+
+
+def _crc32_of(row: np.void) -> int | None:
+    return int(row["crc32"]) if row["flags"] & IndexFlag.HAS_CRC32 else None
 
 
 def _file_part(blob: Blob, offset: int) -> FilePart | None:

@@ -157,6 +157,20 @@ class Source(ABC):
         `order` is the kind of order they come in. A hint: a source that has no use for it does nothing, as by default.
         """
 
+    examples_ahead: int = 0
+    """How many examples beyond those that are read next it wants to be told of by `expect`."""
+
+    def begin_order(self, order: ReadOrder, share: float) -> None:  # noqa: B027 (a hint)
+        """A new order begins, in which this process reads within a `share` of all data at a time.
+
+        Raises `SourceError` where the source cannot be read in such an order.
+        """
+
+    @property
+    def fetch_counts(self) -> dict[str, float]:
+        """What was asked of other machines so far: attributes of `Stats` by name; empty for local data."""
+        return {}
+
     def fingerprint(self, shard: int) -> str | None:
         """Identifies the bytes of a shard on this machine, for caches; None where nothing may be kept."""
         return None

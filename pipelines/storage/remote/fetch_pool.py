@@ -72,6 +72,7 @@ class FetchPool(Generic[K, L]):
     read_ahead_bytes   most bytes that are requested or ready and were not asked for yet; 0 reads nothing ahead.
     room        bytes that may still be requested besides all that is leased, where there is such a bound; asked for
                 often, so it must be quick.
+    make_room   called where what is needed now finds no room: whoever holds leases without need may let them go.
 
     No thread lives before the first `expect`, nor `idle_seconds` after the last one had something to do, nor after
     `close`. A forked process, or a copy from a pickle, begins with nothing.
@@ -85,6 +86,7 @@ class FetchPool(Generic[K, L]):
         read_ahead_bytes: int,
         threads: int = 4,
         room: Callable[[], int] | None = None,
+        make_room: Callable[[], None] | None = None,
         idle_seconds: float = 5.0,
     ) -> None:
         if threads < 1:
@@ -92,7 +94,7 @@ class FetchPool(Generic[K, L]):
         if read_ahead_bytes < 0:
             raise ValueError(f"read_ahead_bytes is {read_ahead_bytes}; it must not be negative.")
         self.read_ahead_bytes, self.threads, self.idle_seconds = read_ahead_bytes, threads, idle_seconds
-        self._fetch, self._size_of, self._room = fetch, size_of, room
+        self._fetch, self._size_of, self._room, self._make_room = fetch, size_of, room, make_room
         self._lives: dict[int, _Live[K, L]] = {}
 
     @property
@@ -143,6 +145,15 @@ class FetchPool(Generic[K, L]):
             elapsed = time.perf_counter() - began
             with live.changed:
                 live.stall_seconds += elapsed
+
+    def take(self, key: K) -> L | None:
+        """The lease of a key that is ready; None where it would have to be waited for."""
+        live = self._live
+        with live.changed:
+            lease = live.ready.pop(key, None)
+            if lease is not None:
+                self._taken(live, key)
+            return lease
 
     def close(self, *, wait_seconds: float = 5.0) -> None:
         """Cancel everything and let go of it; wait for the threads to end. The pool can be used again afterwards."""
@@ -213,6 +224,8 @@ class FetchPool(Generic[K, L]):
         with live.changed:
             live.num_short += 1
         try:
+            if self._make_room is not None:
+                self._make_room()
             return self._fetch(key, FetchRequest(ahead=False))
         finally:
             with live.changed:

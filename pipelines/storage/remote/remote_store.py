@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from ...errors import SourceError
 from .client import Body, Client, Facts, Listed
 from .clients import open_client
 from .counters import Counters
@@ -131,6 +132,15 @@ class RemoteStore:
         parts: list[bytes] = []
         self.download(name, parts.append, sha256=sha256, restart=parts.clear)
         return b"".join(parts)
+
+    def find_whole(self, name: str) -> bytes | None:
+        """As `read_whole`, None if missing."""
+        try:
+            return self.read_whole(name)
+        except SourceError as error:
+            if isinstance(error.__cause__, AbsentError) and "bucket" not in error.__cause__.reason:
+                return None
+            raise
 
     def download(
         self,

@@ -5,8 +5,8 @@
     any example at any time    ranges until a shard has come, then the shard    refused: ranges alone must be asked for
     none yet (`source[3]`)     ranges                                           ranges
 
-A shard is a blob either way, and its bytes are those of its checksum: of the manifest's SHA-256 for whole shards, of the
-index's CRC-32 for the range of an example.
+A shard is a blob either way, and its bytes are those of its checksum: of the manifest's SHA-256 for whole shards, of
+the index's CRC-32 for the range of an example.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ...errors import SourceError
 from ...order.checked_numbers import whole_number
 from ..blob import Blob, LocalFile, MemoryBlob
 from ..cache import cache_folder, cache_name, read_entry, write_entry
-from .cache_errors import CacheError, CacheFullError, ChecksumError
+from .cache_errors import CacheError, ChecksumError
 from .fetch_pool import FetchPool, FetchRequest
 from .leases import Lease
 from .remote_blob import RemoteBlob
@@ -49,8 +49,8 @@ CHECKSUM_TRIES = 3
 class RemoteReading:
     """How shards that lie elsewhere are read.
 
-    fetch        "whole": shards through the cache; "ranges": only the bytes of examples, nothing is kept; "auto": as the
-                 order asks
+    fetch        "whole": shards through the cache; "ranges": only the bytes of examples, nothing is kept; "auto": as
+                 the order asks
     cache_bytes  bound of the cache on the local disk, below `DIRVAE_CACHE`; None: `DIRVAE_CACHE_BYTES`, or half of what
                  is free there
     read_ahead_bytes   of whole shards, at most, before they are needed
@@ -66,9 +66,7 @@ class RemoteReading:
 
     def __post_init__(self) -> None:
         if self.fetch not in get_args(Fetch):
-            raise ValueError(
-                f"fetch is {self.fetch!r}; it must be one of {', '.join(map(repr, get_args(Fetch)))}."
-            )
+            raise ValueError(f"fetch is {self.fetch!r}; it must be one of {', '.join(map(repr, get_args(Fetch)))}.")
         for name, least in (("read_ahead_bytes", 0), ("threads", 1)):
             object.__setattr__(self, name, whole_number(name, getattr(self, name), least=least))
         if self.cache_bytes is not None:
@@ -98,9 +96,7 @@ class ShardStore:
 
     is_remote = True
 
-    def __init__(
-        self, remote: RemoteStore, reading: RemoteReading, shards: Mapping[str, ShardFacts]
-    ) -> None:
+    def __init__(self, remote: RemoteStore, reading: RemoteReading, shards: Mapping[str, ShardFacts]) -> None:
         self.remote, self.reading, self.shards = remote, reading, dict(shards)
         self.cache = reading.cache()
         self.total_bytes = sum(facts.size for facts in self.shards.values())
@@ -153,7 +149,7 @@ class ShardStore:
         return self.remote.identity_of(name)
 
     def begin_order(self, order: Order, share: float) -> None:
-        """A new order begins, in which this process reads a `share` of all bytes.
+        """A new order begins, in which this process reads within a `share` of all bytes at a time.
 
         Raises `SourceError` where the cache is too small for it.
         """
@@ -164,24 +160,26 @@ class ShardStore:
         live._announced.clear()
         live._order, live._early_bytes = order, 0
         needed = min(self.total_bytes, int(self.total_bytes * share) + 2 * self.largest_bytes)
-        fits = needed <= self.cache.max_bytes
-        fetch = self.reading.fetch
-        if order == "random" and not fits and fetch != "ranges":
-            raise SourceError(self._refusal(needed))
-        live._whole = fetch != "ranges" and (order == "random" or 2 * self.largest_bytes <= self.cache.max_bytes)
-        if fetch == "whole" and not live._whole:
-            raise SourceError(
-                f"{redacted(self.remote.root_url)}: the cache in {self.cache.folder} may hold "
-                f"{self.cache.max_bytes:,} bytes, and two shards have up to {2 * self.largest_bytes:,}. Raise "
-                'cache_bytes, or read with fetch="ranges".'
-            )
+        fits, fetch = needed <= self.cache.max_bytes, self.reading.fetch
+        if not fits and fetch != "ranges" and (order != "stored" or fetch == "whole"):
+            raise SourceError(self._refusal(order, needed))
+        live._whole = fits and fetch != "ranges"
 
-    def _refusal(self, needed: int) -> str:
+    def _refusal(self, order: Order, needed: int) -> str:
+        what = {
+            "random": "a full shuffle reads {} in any order",
+            "by_shard": "a window of shards has {}",
+            "stored": "what is read side by side has {}",
+        }[order].format(f"{needed / 1e9:,.2f} GB")
+        remedies = {
+            "random": "Shuffle within windows (shuffle_shards=16), divide the set between ranks (groups), raise",
+            "by_shard": "Use a smaller window (shuffle_shards), raise",
+            "stored": "Raise",
+        }
         return (
-            f"{redacted(self.remote.root_url)}: a full shuffle reads {needed / 1e9:,.2f} GB in any order, and the cache "
-            f"in {self.cache.folder} may hold {self.cache.max_bytes / 1e9:,.2f} GB, so that shards would be fetched again "
-            "and again. Shuffle within windows (shuffle_shards=16), read a part on each of several ranks (groups), "
-            'raise cache_bytes (DIRVAE_CACHE_BYTES), or read single examples with fetch="ranges".'
+            f"{redacted(self.remote.root_url)}: {what}, and the cache in {self.cache.folder} may hold "
+            f"{self.cache.max_bytes / 1e9:,.2f} GB, so that shards would be fetched again and again. {remedies[order]} "
+            'cache_bytes (DIRVAE_CACHE_BYTES), or read single examples with RemoteReading(fetch="ranges").'
         )
 
     def expect(self, names: Iterable[str]) -> None:
@@ -209,7 +207,7 @@ class ShardStore:
             if lease is None:
                 return None
         else:
-            lease = self._had_for_sure(pool, name)
+            lease = pool.get(name)
         live._had.add(name)
         self.cache.done(name)
         return CachedShard(lease)
@@ -225,14 +223,10 @@ class ShardStore:
             live._early_bytes += num_bytes
             return live._early_bytes <= EARLY_SHARE * self.total_bytes
 
-    def _had_for_sure(self, pool: FetchPool[str, Lease], name: str) -> Lease:
-        """The lease of a shard; where there is no room, open shards let theirs go first."""
-        try:
-            return pool.get(name)
-        except CacheFullError:
-            for blob in list(self._process()._blobs):
-                blob.let_go()
-            return pool.get(name)
+    def _let_go(self) -> None:
+        """Of all local copies, once nobody reads them; what is still needed is opened again."""
+        for blob in list(self._process()._blobs):
+            blob.let_go()
 
     def _fetching(self) -> FetchPool[str, Lease]:
         live = self._process()
@@ -245,6 +239,7 @@ class ShardStore:
                     read_ahead_bytes=max(ahead, self.largest_bytes),
                     threads=self.reading.threads,
                     room=lambda: self.cache.max_bytes - self.cache.leased_bytes(),
+                    make_room=self._let_go,
                 )
             return live._pool
 
@@ -258,14 +253,14 @@ class ShardStore:
                     raise CacheError(f"{redacted(name)}: not needed any more.")
                 writer.write(piece)
 
-            self.remote.download(name, write)
+            self.remote.download(name, write, restart=_begin_again)
 
         for attempt in range(CHECKSUM_TRIES):
             try:
                 return self.cache.acquire(
                     redacted(name), identity, facts.size, download, sha256=facts.sha256, ahead=request.ahead
                 )
-            except ChecksumError as error:
+            except (ChecksumError, _BeginAgainError) as error:
                 if attempt == CHECKSUM_TRIES - 1:
                     raise SourceError(str(error)) from error
         raise AssertionError("unreachable")
@@ -313,8 +308,7 @@ class ShardStore:
         """Let go of threads, connections and leases; they are made again when something is read."""
         if self._pid == os.getpid() and self._pool is not None:
             self._pool.close()
-            for blob in list(self._blobs):
-                blob.let_go()
+            self._let_go()
         self._pool = None
         self._announced.clear()
         self.remote.close()
@@ -324,6 +318,14 @@ class ShardStore:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+
+class _BeginAgainError(SourceError):
+    """A shard may have been replaced while it was fetched: what came is thrown away."""
+
+
+def _begin_again() -> None:
+    raise _BeginAgainError("a shard was changed, or may have been, while it was fetched again and again.")
 
 
 class CachedShard(LocalFile):
@@ -399,5 +401,3 @@ def _half_of_free(folder: Path) -> int:
         place = place.parent
     kept = sum(path.stat().st_size for path in folder.glob("*.shard")) if folder.is_dir() else 0
     return max(1, min(MOST_CACHE_BYTES, (shutil.disk_usage(place).free + kept) // 2))
-
-
