@@ -15,7 +15,7 @@ from ..storage.blob import LocalFile
 from ..storage.listing import modality_folders
 from ..storage.manifest import Manifest
 from ..storage.plain_files import path_setting
-from ..storage.remote.shard_store import RemoteReading
+from ..storage.remote.reading import RemoteReading
 from ..storage.remote.urls import is_url
 from ..storage.tar_index import is_gzip
 from .arrays.array_location import is_array

@@ -9,8 +9,9 @@ from ..errors import SourceError
 from ..storage.frame_table import frames_name
 from ..storage.index import index_name
 from ..storage.manifest import MANIFEST_NAME, Manifest
+from ..storage.remote.reading import RemoteReading
 from ..storage.remote.remote_store import RemoteStore
-from ..storage.remote.shard_store import RemoteReading, ShardFacts, ShardStore
+from ..storage.remote.shard_store import ShardFacts, ShardStore
 from ..storage.remote.urls import join, redacted
 from .shards import ShardSource
 

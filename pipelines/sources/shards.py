@@ -24,7 +24,8 @@ from ..storage.live_cache import LiveCache
 from ..storage.manifest import Manifest, chain_hashes
 from ..storage.media_types import SIDECAR_SUFFIXES, media_suffix
 from ..storage.plain_files import map_plain, path_setting
-from ..storage.remote.shard_store import ShardBlob, ShardStore
+from ..storage.remote.shard_blob import ShardBlob
+from ..storage.remote.shard_store import ShardStore
 from ..storage.remote.urls import is_url, redacted
 from ..storage.store import LOCAL, Store
 from ..storage.tar import BLOCK, iter_members, padded
@@ -41,7 +42,7 @@ OPEN_SHARDS = 100  # each holds its tar and its mapped index: well below the 256
 
 @dataclass(frozen=True, slots=True)
 class OpenShard:
-    """A tar and its index while they are in use; `name` is the user's, `blob` may be an unpacked copy of it.
+    """A tar and its index while they are in use; `name` is what may be shown, `blob` may be an unpacked copy.
 
     `spans` are those of the index, of which a row is quicker to read; `frames` the tables of its videos, None
     without.
@@ -201,7 +202,7 @@ class ShardSource(Source):
 
     def explain(self, error: ExampleError) -> ExampleError:
         """Says so where an example has no media file at all, only fields."""
-        number = next((number for number, tar in enumerate(self.tars) if tar == error.container), None)
+        number = next((number for number, tar in enumerate(self.tars) if redacted(tar) == error.container), None)
         if number is None:
             return error
         shard = self._shards.get(number, self._open)
@@ -308,10 +309,10 @@ class ShardSource(Source):
             self._index_hashes[number] = ""  # compared once
         frames = self._open_frames(number) if len(index) and index["table_offset"].max() >= 0 else None
         rows = np.asarray(index)  # plain rows are faster than mapped ones
-        shard = OpenShard(tar, blob, rows, spans_of(index), frames)
+        shard = OpenShard(redacted(tar), blob, rows, spans_of(index), frames)
         if hasattr(self, "_counts") and len(shard.index) != self._counts[number]:
             raise ShardError(
-                f"{tar}: its index holds {len(shard.index)} examples, {int(self._counts[number])} were expected. "
+                f"{shard.name}: its index holds {len(shard.index)} examples, {int(self._counts[number])} were expected. "
                 "Make the shards again."
             )
         return shard
@@ -325,12 +326,12 @@ class ShardSource(Source):
         content = map_plain(name) if isinstance(blob, LocalFile) else blob.read(0, blob.size)
         if digest and index_digest(content) != digest:
             raise ShardError(
-                f"{name}: is not the frame table that the manifest says: it is damaged or was replaced. Restore it, "
-                "or make the shards again with --overwrite."
+                f"{redacted(name)}: is not the frame table that the manifest says: it is damaged or was replaced. "
+                "Restore it, or make the shards again with --overwrite."
             )
         if digest:
             self._frames_hashes[number] = ""  # compared once
-        return parse_frames(content, where=name)
+        return parse_frames(content, where=redacted(name))
 
     def close(self) -> None:
         """Let go of open tars and mapped indexes; they are opened again when read."""

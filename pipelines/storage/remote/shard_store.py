@@ -12,70 +12,34 @@ the index's CRC-32 for the range of an example.
 from __future__ import annotations
 
 import os
-import shutil
 import threading
+import time
 import weakref
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from ...errors import SourceError
-from ...order.checked_numbers import whole_number
 from ..blob import Blob, LocalFile, MemoryBlob
-from ..cache import cache_folder, cache_name, read_entry, write_entry
 from .cache_errors import CacheError, ChecksumError
 from .fetch_pool import FetchPool, FetchRequest
 from .leases import Lease
-from .remote_blob import RemoteBlob
-from .remote_store import RemoteOptions, RemoteStore
-from .shard_cache import ShardCache
+from .reading import RemoteReading
+from .remote_store import RemoteStore
+from .shard_blob import CachedShard, ShardBlob
 from .shard_writer import ShardWriter
+from .small_files import SmallFiles
 from .urls import redacted
 
-__all__ = ["Fetch", "RemoteReading", "ShardFacts", "ShardStore"]
+__all__ = ["ShardFacts", "ShardStore"]
 
-Fetch = Literal["auto", "whole", "ranges"]
 Order = Literal["stored", "by_shard", "random"]
 
-MOST_CACHE_BYTES = 256 << 30
 EARLY_SHARE = 0.02
 """Of all bytes, what may be read by ranges before whole shards are waited for."""
 CHECKSUM_TRIES = 3
-
-
-@dataclass(frozen=True)
-class RemoteReading:
-    """How shards that lie elsewhere are read.
-
-    fetch        "whole": shards through the cache; "ranges": only the bytes of examples, nothing is kept; "auto": as
-                 the order asks
-    cache_bytes  bound of the cache on the local disk, below `DIRVAE_CACHE`; None: `DIRVAE_CACHE_BYTES`, or half of what
-                 is free there
-    read_ahead_bytes   of whole shards, at most, before they are needed
-    threads      that fetch
-    options      of the client: credentials are the environment's own, see `RemoteOptions`
-    """
-
-    fetch: Fetch = "auto"
-    cache_bytes: int | None = None
-    read_ahead_bytes: int = 1 << 30
-    threads: int = 4
-    options: RemoteOptions = field(default_factory=RemoteOptions)
-
-    def __post_init__(self) -> None:
-        if self.fetch not in get_args(Fetch):
-            raise ValueError(f"fetch is {self.fetch!r}; it must be one of {', '.join(map(repr, get_args(Fetch)))}.")
-        for name, least in (("read_ahead_bytes", 0), ("threads", 1)):
-            object.__setattr__(self, name, whole_number(name, getattr(self, name), least=least))
-        if self.cache_bytes is not None:
-            object.__setattr__(self, "cache_bytes", whole_number("cache_bytes", self.cache_bytes, least=1))
-
-    def cache(self) -> ShardCache:
-        """The cache of this user on this machine. Raises `ValueError` for a `DIRVAE_CACHE_BYTES` that is no number."""
-        folder = cache_folder() / "shards"
-        return ShardCache(folder, self.cache_bytes or _bytes_of_environment() or _half_of_free(folder))
+FAILED_SECONDS = 60.0
+"""How long a shard that could not be had is not asked for again: each of its examples would."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +73,11 @@ class ShardStore:
         self._announced: set[str] = set()
         self._had: set[str] = set()
         self._blobs: weakref.WeakSet[ShardBlob] = weakref.WeakSet()
-        self._small: dict[str, bytes | None] = {}
+        digests = {name: digest for facts in self.shards.values() for name, digest in facts.digests.items()}
+        self._small = SmallFiles(self.remote, digests)
+        self._failed: dict[str, tuple[SourceError, float]] = {}
         self._lock = threading.Lock()
-        self._early_bytes = 0
+        self._early_bytes, self._read_ahead_bytes = 0, self.reading.read_ahead_bytes
         self._pid = os.getpid()
 
     @property
@@ -123,13 +89,11 @@ class ShardStore:
         """The blob of a shard, without a request; of another file all of its bytes. Raises `SourceError`."""
         facts = self.shards.get(name)
         if facts is not None:
-            blob = ShardBlob(self, name, facts)
+            blob = ShardBlob(self, name, facts.size)
             self._process()._blobs.add(blob)
             return blob
-        if name in self._digests:
-            content = self._small_file(name)
-            with self._lock:
-                self._small.pop(name, None)
+        if name in self._small:
+            content = self._small.take(name)
             if content is None:
                 raise SourceError(f"{redacted(name)}: in the manifest, but there is no such file. Restore it.")
             return MemoryBlob(content)
@@ -139,9 +103,8 @@ class ShardStore:
         """Bytes of a file, None if missing. Raises `SourceError`."""
         if (facts := self.shards.get(name)) is not None:
             return facts.size
-        if name in self._digests:
-            content = self._small_file(name)
-            return None if content is None else len(content)
+        if name in self._small:
+            return self._small.size_of(name)
         return self.remote.size_of(name)
 
     def identity_of(self, name: str) -> str | None:
@@ -158,12 +121,21 @@ class ShardStore:
             live._pool.expect(None)
         self.cache.due(None)
         live._announced.clear()
+        live._failed.clear()
         live._order, live._early_bytes = order, 0
         needed = min(self.total_bytes, int(self.total_bytes * share) + 2 * self.largest_bytes)
         fits, fetch = needed <= self.cache.max_bytes, self.reading.fetch
         if not fits and fetch != "ranges" and (order != "stored" or fetch == "whole"):
             raise SourceError(self._refusal(order, needed))
         live._whole = fits and fetch != "ranges"
+        live._read_ahead_bytes = self.cache.max_bytes if order == "random" else self.reading.read_ahead_bytes
+        if live._pool is not None:
+            live._pool.read_ahead_bytes = max(live._read_ahead_bytes, self.largest_bytes)
+
+    @property
+    def fetches_shards(self) -> bool:
+        """Whether whole shards are fetched in the order that has begun."""
+        return self._process()._whole
 
     def _refusal(self, order: Order, needed: int) -> str:
         what = {
@@ -212,6 +184,10 @@ class ShardStore:
         self.cache.done(name)
         return CachedShard(lease)
 
+    def open_far(self, name: str) -> Blob:
+        """A shard where it lies; its bytes come by ranges."""
+        return self.remote.open(name)
+
     def reads_early(self, num_bytes: int) -> bool:
         """Whether so many bytes may still be read by ranges although shards are fetched whole."""
         live = self._process()
@@ -232,11 +208,10 @@ class ShardStore:
         live = self._process()
         with live._lock:
             if live._pool is None:
-                ahead = self.cache.max_bytes if live._order == "random" else self.reading.read_ahead_bytes
                 live._pool = FetchPool(
                     self._fetch,
                     lambda name: self.shards[name].size,
-                    read_ahead_bytes=max(ahead, self.largest_bytes),
+                    read_ahead_bytes=max(live._read_ahead_bytes, self.largest_bytes),
                     threads=self.reading.threads,
                     room=lambda: self.cache.max_bytes - self.cache.leased_bytes(),
                     make_room=self._let_go,
@@ -244,6 +219,18 @@ class ShardStore:
             return live._pool
 
     def _fetch(self, name: str, request: FetchRequest) -> Lease:
+        failed, at = self._failed.get(name, (None, 0.0))
+        if failed is not None and time.monotonic() - at < FAILED_SECONDS:
+            raise SourceError(str(failed)) from failed
+        try:
+            return self._fetch_checked(name, request)
+        except CacheError:
+            raise
+        except SourceError as error:
+            self._failed[name] = error, time.monotonic()
+            raise
+
+    def _fetch_checked(self, name: str, request: FetchRequest) -> Lease:
         facts = self.shards[name]
         identity = facts.sha256 or self.remote.identity_of(name) or ""
 
@@ -264,28 +251,6 @@ class ShardStore:
                 if attempt == CHECKSUM_TRIES - 1:
                     raise SourceError(str(error)) from error
         raise AssertionError("unreachable")
-
-    def _small_file(self, name: str) -> bytes | None:
-        """An index or frame table, by one request, or none where it was had before; None if missing."""
-        with self._lock:
-            if name in self._small:
-                return self._small[name]
-        entry = f"{cache_name(['remote', self._digests[name]])}.npy" if self._digests[name] else ""
-        kept = read_entry(entry) if entry else None
-        content = bytes(kept) if kept is not None else self.remote.find_whole(name)
-        if kept is None and entry and content is not None:
-            write_entry(entry, content)
-        with self._lock:
-            self._small[name] = content
-        return content
-
-    @property
-    def _digests(self) -> Mapping[str, str]:
-        found = self.__dict__.get("_all_digests")
-        if found is None:
-            found = {name: digest for facts in self.shards.values() for name, digest in facts.digests.items()}
-            self.__dict__["_all_digests"] = found
-        return found
 
     @property
     def counts(self) -> dict[str, float]:
@@ -326,78 +291,3 @@ class _BeginAgainError(SourceError):
 
 def _begin_again() -> None:
     raise _BeginAgainError("a shard was changed, or may have been, while it was fetched again and again.")
-
-
-class CachedShard(LocalFile):
-    """The local copy of a shard, which is not evicted while it is open."""
-
-    def __init__(self, lease: Lease) -> None:
-        super().__init__(lease.path)
-        self._lease = lease
-
-
-class ShardBlob:
-    """A shard: its local copy as soon as there is one, ranges of it otherwise."""
-
-    def __init__(self, store: ShardStore, name: str, facts: ShardFacts) -> None:
-        self.name, self.size = name, facts.size
-        self._store = store
-        self._local: LocalFile | None = None
-        self._far: Blob | None = None
-
-    def read(self, offset: int, length: int) -> bytes:
-        """`length` bytes at `offset`, fewer at the end. Raises `SourceError`."""
-        local = self._copy(length)
-        return self._ranges().read(offset, length) if local is None else local.read(offset, length)
-
-    def read_checked(self, offset: int, length: int, crc32: int | None) -> bytes:
-        """The bytes of an example, and none but those of its CRC-32. Raises `SourceError`."""
-        local = self._copy(length)
-        if local is not None:  # the whole shard was compared with its SHA-256
-            return local.read(offset, length)
-        far = self._ranges()
-        if isinstance(far, RemoteBlob):
-            return far.read(offset, length, crc32=crc32)
-        content = far.read(offset, length)
-        if crc32 is not None and zlib.crc32(content) != crc32:
-            raise SourceError(f"{redacted(self.name)}: the bytes from {offset:,} on fail their checksum.")
-        return content
-
-    def let_go(self) -> None:
-        """Of the local copy, once nobody reads it."""
-        self._local = None
-
-    def _copy(self, num_bytes: int) -> LocalFile | None:
-        local = self._local
-        if local is None:
-            local = self._store.local_copy(self.name, wait=False)
-            if local is None and not self._store.reads_early(num_bytes):
-                local = self._store.local_copy(self.name, wait=True)
-            self._local = local
-        return local
-
-    def _ranges(self) -> Blob:
-        if self._far is None:
-            self._far = self._store.remote.open(self.name)
-        return self._far
-
-
-def _bytes_of_environment() -> int:
-    """`DIRVAE_CACHE_BYTES`, such as 200G; 0 where it is not set."""
-    text = os.environ.get("DIRVAE_CACHE_BYTES", "").strip()
-    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-    number, unit = (text[:-1], units.get(text[-1:].upper(), 0)) if text[-1:].isalpha() else (text, 1)
-    if not text:
-        return 0
-    if not (number.isascii() and number.isdigit() and unit and int(number)):
-        raise ValueError(f"DIRVAE_CACHE_BYTES is {text!r}; it must be a number of bytes, such as 200G.")
-    return int(number) * unit
-
-
-def _half_of_free(folder: Path) -> int:
-    """Half of the bytes that are free on the disk of a folder, or in it already."""
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    kept = sum(path.stat().st_size for path in folder.glob("*.shard")) if folder.is_dir() else 0
-    return max(1, min(MOST_CACHE_BYTES, (shutil.disk_usage(place).free + kept) // 2))
