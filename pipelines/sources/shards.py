@@ -312,8 +312,8 @@ class ShardSource(Source):
         shard = OpenShard(redacted(tar), blob, rows, spans_of(index), frames)
         if hasattr(self, "_counts") and len(shard.index) != self._counts[number]:
             raise ShardError(
-                f"{shard.name}: its index holds {len(shard.index)} examples, {int(self._counts[number])} were expected. "
-                "Make the shards again."
+                f"{shard.name}: its index holds {len(shard.index)} examples, {int(self._counts[number])} were "
+                "expected. Make the shards again."
             )
         return shard
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,8 @@ from pipelines.storage.remote.remote_store import RemoteOptions, RemoteStore
 from pipelines.storage.remote.retrying import RetryPolicy
 from tests.fault_proxy import Fault, FaultProxy, Faults, by_chance, by_path
 from tests.web_server import WebServer
+
+from .moto_server import aws_settings, run_moto
 
 QUICK = RetryPolicy(attempts=6, seconds=4, first_wait=0.01, longest_wait=0.05, stall_seconds=0.3, connect_seconds=2)
 BODY = random.Random(1).randbytes(3_000_000)
@@ -145,23 +149,20 @@ def test_a_file_that_is_replaced_between_two_reads_is_refused(opened: Open) -> N
         blob.read(20_000, 10_000)
 
 
+@pytest.mark.heavy
 def test_signed_requests_to_s3_are_made_again_with_a_new_signature(monkeypatch: pytest.MonkeyPatch) -> None:
-    boto3 = pytest.importorskip("boto3", reason="boto3 is absent: it puts files into moto")
-    pytest.importorskip("flask", reason="moto[server] is absent: it is the S3 of this test")
     pytest.importorskip("obstore")
-    from moto.server import ThreadedMotoServer
+    with contextlib.contextmanager(run_moto)() as (address, client):
+        check_signed_requests(address, client, monkeypatch)
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+
+def check_signed_requests(address: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     client.create_bucket(Bucket="faulty")
     for number in range(8):
         client.put_object(Bucket="faulty", Key=f"{number}.bin", Body=BODY[: 300_000 + number])
-    proxy = FaultProxy(port, by_chance(5, {"503": 0.1, "reset": 0.1, "truncate": 0.1}))
-    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    proxy = FaultProxy(int(address.rpartition(":")[2]), by_chance(5, {"503": 0.1, "reset": 0.1, "truncate": 0.1}))
+    for name, value in aws_settings(proxy.url).items():
+        monkeypatch.setenv(name, value)
     store = RemoteStore("s3://faulty", RemoteOptions(QUICK))
     names = store.list()
     assert [size for _, size in names] == [300_000 + number for number in range(8)]
@@ -169,7 +170,6 @@ def test_signed_requests_to_s3_are_made_again_with_a_new_signature(monkeypatch: 
         assert equal(store.read_whole(name), BODY[:size])
     assert sum(proxy.counts[kind] for kind in ("503", "reset", "truncate")) == store.counters.now().retries > 0
     proxy.close()
-    server.stop()
 
 
 EACH = {"503": 0.01, "reset": 0.01, "truncate": 0.01, "flip": 0.01, "stall": 0.01}

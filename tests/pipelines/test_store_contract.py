@@ -22,6 +22,8 @@ from pipelines.storage.remote.urls import join
 from pipelines.storage.store import LocalStore, MemoryStore, Store
 from tests.web_server import WebServer
 
+from .moto_server import aws_settings, run_moto
+
 CONTENT = bytes(range(256)) * 5
 ODD_NAMES = ("plain.tar", "with space.tar", "hundred%20percent.tar", "münchen + köln.tar", "a=b&c,d.tar", "x#y.tar")
 
@@ -93,24 +95,14 @@ def web(tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture(scope="session")
 def aws() -> Iterator[tuple[str, Any]]:
     """The address of an S3 in this process, and boto3's client of it."""
-    boto3 = pytest.importorskip("boto3", reason="boto3 is absent: it puts files into moto")
-    pytest.importorskip("flask", reason="moto[server] is absent: it is the S3 of these tests")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    address = "http://{}:{}".format(*server.get_host_and_port())
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    yield address, boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys)
-    server.stop()
+    yield from run_moto()
 
 
 @pytest.fixture
 def aws_environment(aws: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     """boto3's client; the environment leads to the S3, and to no credentials of this machine."""
-    settings = {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "REGION": "us-east-1", "ENDPOINT_URL": aws[0]}
-    for name, value in {**settings, "ALLOW_HTTP": "true", "EC2_METADATA_DISABLED": "true"}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
+    for name, value in aws_settings(aws[0]).items():
+        monkeypatch.setenv(name, value)
     return aws[1]
 
 
@@ -129,7 +121,10 @@ def s3(client: Any, store: Callable[[str], Store]) -> Place:
 KINDS = {"files": local, "memory": memory, "memory://": fsspec_memory, "file://": fsspec_file, "http": web}
 
 
-@pytest.fixture(params=[*KINDS, "s3 by obstore", "s3 by s3fs"])
+S3 = [pytest.param(name, marks=pytest.mark.heavy) for name in ("s3 by obstore", "s3 by s3fs")]
+
+
+@pytest.fixture(params=[*KINDS, *S3])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """Each kind of store in turn."""
     if request.param in KINDS:
