@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
+from contextlib import closing
 
 from ..errors import SourceError
 from ..storage.frame_table import frames_name
@@ -15,7 +16,7 @@ from ..storage.remote.shard_store import ShardFacts, ShardStore
 from ..storage.remote.urls import join, redacted
 from .shards import ShardSource
 
-__all__ = ["open_remote", "open_remote_tars"]
+__all__ = ["open_remote", "open_remote_tars", "read_far_manifest"]
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
@@ -44,6 +45,16 @@ def open_remote(
             "as in shard-{000..031}.tar; only shards are read from elsewhere, not single files."
         )
     return open_remote_tars(names, reading, store=store, allow_truncated=allow_truncated, verify=verify)
+
+
+def read_far_manifest(url: str) -> Manifest | None:
+    """The manifest in a folder behind a URL, None where there is none. Raises as `open_remote` does."""
+    with closing(RemoteStore(url)) as store:
+        if url.partition("?")[0].endswith(TAR_SUFFIXES):
+            return None
+        place = join(url, MANIFEST_NAME)
+        content = store.find_whole(place)
+        return None if content is None else Manifest.parse(content, where=redacted(place))
 
 
 def open_remote_tars(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import ExampleError
 from ..order.curve_rates import CurveRates
 from ..storage.index import Index
+from ..storage.remote.urls import redacted
 from .located import LocatedExample, Member, ReadOrder
 from .records import Probe, measure_all
 
@@ -59,6 +60,11 @@ class Source(ABC):
 
     origin: str | None = None
     """The path or pattern that `open_source` opened it by, and opens it again by; None for what was made of parts."""
+
+    @property
+    def shown_name(self) -> str:
+        """As the user wrote it, without what may be secret in a URL."""
+        return redacted(self.origin or self.name)
 
     modality: str | None = None
     """What the examples are ("image", "audio" …), None where it is not known."""

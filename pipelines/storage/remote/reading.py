@@ -13,7 +13,7 @@ from ..cache import cache_folder
 from .remote_store import RemoteOptions
 from .shard_cache import ShardCache
 
-__all__ = ["Fetch", "RemoteReading"]
+__all__ = ["Fetch", "RemoteReading", "number_of_bytes"]
 
 Fetch = Literal["auto", "whole", "ranges"]
 MOST_CACHE_BYTES = 256 << 30
@@ -52,16 +52,22 @@ class RemoteReading:
         return ShardCache(folder, self.cache_bytes or _bytes_of_environment() or _half_of_free(folder))
 
 
-def _bytes_of_environment() -> int:
-    """`DIRVAE_CACHE_BYTES`, such as 200G; 0 where it is not set."""
-    text = os.environ.get("DIRVAE_CACHE_BYTES", "").strip()
+def number_of_bytes(text: str) -> int:
+    """200G as a number: K, M, G and T are powers of 1,024. Raises `ValueError`."""
     units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
     number, unit = (text[:-1], units.get(text[-1:].upper(), 0)) if text[-1:].isalpha() else (text, 1)
-    if not text:
-        return 0
     if not (number.isascii() and number.isdigit() and unit and int(number)):
-        raise ValueError(f"DIRVAE_CACHE_BYTES is {text!r}; it must be a number of bytes, such as 200G.")
+        raise ValueError(f"{text!r} is no number of bytes, such as 200G")
     return int(number) * unit
+
+
+def _bytes_of_environment() -> int:
+    """`DIRVAE_CACHE_BYTES`; 0 where it is not set."""
+    text = os.environ.get("DIRVAE_CACHE_BYTES", "").strip()
+    try:
+        return number_of_bytes(text) if text else 0
+    except ValueError as error:
+        raise ValueError(f"DIRVAE_CACHE_BYTES: {error}.") from None
 
 
 def _half_of_free(folder: Path) -> int:
