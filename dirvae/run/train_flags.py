@@ -140,7 +140,7 @@ def _add_data_flags(add: AddFlag, task: Task) -> None:
     add("--data", f"train from a folder of {files}", metavar="PATH")
     add(
         "--cache-bytes",
-        "of the local disk for shards behind a URL, such as 200G; DIRVAE_CACHE_BYTES, or half of what is free, by default",
+        "of the local disk, such as 200G, for shards behind a URL; DIRVAE_CACHE_BYTES or half of the disk by default",
         type=byte_count,
         metavar="BYTES",
     )

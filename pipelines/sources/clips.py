@@ -139,18 +139,14 @@ class ClipSource(Source):
         if indices is None:
             self._probe.expect(order)
             self.source.expect(None, order=order)
-        elif self.source.examples_ahead:
-            self.source.expect(np.array(self._recordings_of(indices), np.int64), order=order)
+        elif self.source.examples_ahead and self.source.fetches_shards:  # of ranges, a clip needs some alone
+            shards = np.searchsorted(self._stops, indices, side="right")
+            self.source.expect((self._recording_stops - self._recordings)[shards], order=order)
 
-    def _recordings_of(self, indices: NDArray[np.int64]) -> list[int]:
-        """The index of the recording that each clip belongs to."""
-        shards = np.searchsorted(self._stops, indices, side="right")
-        within = indices - (self._stops[shards] - self._counts[shards])
-        return [
-            int(self._recording_stops[shard] - self._recordings[shard])
-            + int(np.searchsorted(self._table(shard).stops, place, side="right"))
-            for shard, place in zip(shards.tolist(), within.tolist(), strict=True)
-        ]
+    @property
+    def fetches_shards(self) -> bool:
+        """As the source of the recordings."""
+        return self.source.fetches_shards
 
     @property
     def examples_ahead(self) -> int:  # type: ignore[override]

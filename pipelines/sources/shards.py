@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import weakref
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,7 @@ from ..storage.live_cache import LiveCache
 from ..storage.manifest import Manifest, chain_hashes
 from ..storage.media_types import SIDECAR_SUFFIXES, media_suffix
 from ..storage.plain_files import map_plain, path_setting
+from ..storage.remote.ranges_ahead import RangesAhead
 from ..storage.remote.shard_blob import ShardBlob
 from ..storage.remote.shard_store import ShardStore
 from ..storage.remote.urls import is_url, redacted
@@ -32,6 +35,7 @@ from ..storage.tar import BLOCK, iter_members, padded
 from ..storage.tar_index import open_index, open_tar
 from .located import FilePart, LocatedExample, Member, ReadOrder
 from .records import Probe, completed, is_known, measure_all
+from .row_ranges import crc32_of, read_rows
 from .source import Example, Source
 
 __all__ = ["ShardSource"]
@@ -92,6 +96,7 @@ class ShardSource(Source):
         self.curve_rates = {} if manifest is None else manifest.known_rates()
         self._shards = LiveCache[int, OpenShard](OPEN_SHARDS)
         self._far = store if isinstance(store, ShardStore) else None
+        self._ahead: RangesAhead | None = None
         if manifest is not None and not allow_truncated:
             if self._far is None:  # elsewhere each would cost a request; a missing one is named when it is read
                 self._check_present(manifest)
@@ -141,7 +146,7 @@ class ShardSource(Source):
         for index, number, row in zip(rows.tolist(), shards.tolist(), within.tolist(), strict=True):
             if shard is None or number != last:
                 last, shard = number, self._shards.get(number, self._open)
-            found.append(self._read_one(shard, index, row))
+            found.append(self._read_one(shard, number, index, row))
         return found
 
     def keys(self) -> list[str]:
@@ -156,7 +161,7 @@ class ShardSource(Source):
                 found.append(next((part[0] for part in parts if part), ""))
         return found
 
-    def _read_one(self, shard: OpenShard, index: int, row: int) -> Example:
+    def _read_one(self, shard: OpenShard, number: int, index: int, row: int) -> Example:
         """What stands before the media (its header, and fields), and the media.
 
         One read where copying the media out of it is cheaper than a second read, two where it is not.
@@ -165,7 +170,8 @@ class ShardSource(Source):
         blob, path = shard.blob, shard.name
         num_head = data_offset - offset
         if isinstance(blob, ShardBlob):
-            head = blob.read_checked(offset, length, _crc32_of(shard.index[row]))
+            ready = None if self._ahead is None else self._ahead.take(number, row)
+            head = blob.read_checked(offset, length, crc32_of(shard.index[row])) if ready is None else ready
             media = head[num_head : num_head + data_length]
         elif data_length <= SMALL_BYTES:
             head = blob.read(offset, num_head + data_length)  # and the media, which is looked past
@@ -268,24 +274,58 @@ class ShardSource(Source):
         """Enough for the shards that may be fetched ahead."""
         if self._far is None:
             return 0
-        return math.ceil(len(self) * self._far.reading.read_ahead_bytes / max(1, self._far.total_bytes))
+        return math.ceil(len(self) * self._far.read_ahead_bytes / max(1, self._far.total_bytes))
+
+    @property
+    def fetches_shards(self) -> bool:
+        """Whether whole shards are fetched; else the ranges of examples, or nothing."""
+        return self._far is None or self._far.fetches_shards
 
     def begin_order(self, order: ReadOrder, share: float) -> None:
         """Decide how shards that lie elsewhere are read. Raises `SourceError` where the cache is too small."""
         if self._far is not None:
             self._far.begin_order(order, share)
+            self._ahead = None if self._far.fetches_shards else self._ranges_ahead(self._far)
+
+    def _ranges_ahead(self, far: ShardStore) -> RangesAhead:
+        """What fetches examples ahead, with nothing expected yet."""
+        if self._ahead is not None and self._ahead.process == os.getpid():
+            self._ahead.clear()
+            return self._ahead
+        me = weakref.proxy(self)  # what is open is closed with the last reference
+        return RangesAhead(
+            lambda number, first, stop: me._read_rows(number, first, stop),
+            row_bytes=far.total_bytes / len(self),
+            read_ahead_bytes=far.read_ahead_bytes,
+            threads=2 * far.reading.threads,
+        )
+
+    def _read_rows(self, number: int, first: int, stop: int) -> list[bytes | None]:
+        shard = self._shards.get(number, self._open)
+        if not isinstance(shard.blob, ShardBlob):  # an unpacked copy
+            return [None] * (stop - first)
+        return read_rows(shard.blob, shard.index[first:stop])
 
     def expect(self, indices: NDArray[np.int64] | None, *, order: ReadOrder) -> None:
-        """Shards that lie elsewhere are fetched in the order in which they are needed."""
+        """Shards that lie elsewhere, or the ranges of examples, are fetched in the order in which they are needed."""
         if self._far is not None and indices is not None:
             numbers = np.searchsorted(self._stops, indices, side="right")
+            if self._ahead is not None:
+                rows = indices - (self._stops[numbers] - self._counts[numbers])
+                self._ahead.expect(numbers.tolist(), rows.tolist())
+                return
             first = np.unique(numbers, return_index=True)[1]
             self._far.expect([self.tars[number] for number in numbers[np.sort(first)].tolist()])
 
     @property
     def fetch_counts(self) -> dict[str, float]:
         """Requests, bytes and the like of shards that lie elsewhere."""
-        return {} if self._far is None else self._far.counts
+        if self._far is None:
+            return {}
+        counts, ahead = self._far.counts, self._ahead
+        return (
+            counts if ahead is None else {**counts, "stall_seconds": counts["stall_seconds"] + ahead.stall_seconds}
+        )
 
     def fingerprint(self, shard: int) -> str | None:
         """The SHA-256 of the manifest, or what the store says identifies the tar; None where it says nothing."""
@@ -335,9 +375,14 @@ class ShardSource(Source):
 
     def close(self) -> None:
         """Let go of open tars and mapped indexes; they are opened again when read."""
+        if self._ahead is not None:
+            self._ahead.close()
         self._shards.clear()
         if self._far is not None:
             self._far.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ahead": None}
 
     def __repr__(self) -> str:
         return f"ShardSource({self.name!r}, {len(self):,} examples)"
@@ -346,10 +391,6 @@ class ShardSource(Source):
 def _name_of(tar: str | os.PathLike[str]) -> str:
     """A path, or a URL as it is."""
     return tar if isinstance(tar, str) and is_url(tar) else str(path_setting("tars", tar))
-
-
-def _crc32_of(row: np.void) -> int | None:
-    return int(row["crc32"]) if row["flags"] & IndexFlag.HAS_CRC32 else None
 
 
 def _file_part(blob: Blob, offset: int) -> FilePart | None:

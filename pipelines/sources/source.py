@@ -166,6 +166,11 @@ class Source(ABC):
     examples_ahead: int = 0
     """How many examples beyond those that are read next it wants to be told of by `expect`."""
 
+    @property
+    def fetches_shards(self) -> bool:
+        """Whether whole shards are fetched, so that any example announces those of its shard."""
+        return True
+
     def begin_order(self, order: ReadOrder, share: float) -> None:  # noqa: B027 (a hint)
         """A new order begins, in which this process reads within a `share` of all data at a time.
 

@@ -60,6 +60,11 @@ class SourceView(Source):
         """As many as the source behind wants to be told of."""
         return self.source.examples_ahead
 
+    @property
+    def fetches_shards(self) -> bool:
+        """As the source behind."""
+        return self.source.fetches_shards
+
     def begin_order(self, order: ReadOrder, share: float) -> None:
         """Say so to the source behind, of which this is a part."""
         part = len(self) / max(1, len(self.source))

@@ -55,6 +55,10 @@ class ShardBlob:
         local = self._copy(length)
         if local is not None:  # the whole shard was compared with its SHA-256
             return local.read(offset, length)
+        return self.read_range(offset, length, crc32)
+
+    def read_range(self, offset: int, length: int, crc32: int | None) -> bytes:
+        """The bytes of examples from where the shard lies; with `crc32` none but those. Raises `SourceError`."""
         far = self._ranges()
         if isinstance(far, RemoteBlob):
             return far.read(offset, length, crc32=crc32)

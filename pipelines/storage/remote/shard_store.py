@@ -24,6 +24,7 @@ from ..blob import Blob, LocalFile, MemoryBlob
 from .cache_errors import CacheError, ChecksumError
 from .fetch_pool import FetchPool, FetchRequest
 from .leases import Lease
+from .ranges_ahead import MOST_AHEAD_BYTES
 from .reading import RemoteReading
 from .remote_store import RemoteStore
 from .shard_blob import CachedShard, ShardBlob
@@ -131,6 +132,15 @@ class ShardStore:
         live._read_ahead_bytes = self.cache.max_bytes if order == "random" else self.reading.read_ahead_bytes
         if live._pool is not None:
             live._pool.read_ahead_bytes = max(live._read_ahead_bytes, self.largest_bytes)
+
+    @property
+    def read_ahead_bytes(self) -> int:
+        """How much may be fetched before it is needed, in the order that has begun."""
+        return (
+            self.reading.read_ahead_bytes
+            if self.fetches_shards
+            else min(self.reading.read_ahead_bytes, MOST_AHEAD_BYTES)
+        )
 
     @property
     def fetches_shards(self) -> bool:
