@@ -12,7 +12,6 @@ from pathlib import Path
 from dirvae.tasks import TASKS
 from dirvae.training.errors import ConfigError
 from pipelines.modality import find_modality
-from pipelines.sources.remote_opening import read_far_manifest
 from pipelines.storage.remote.urls import join, redacted
 
 __all__ = ["DEFAULT_TYPE", "ShardSet", "choose_set", "find_sets", "read_set", "refuse_without_task"]
@@ -43,6 +42,8 @@ def read_set(folder: Path | str) -> ShardSet | None:
     from pipelines.storage.manifest import MANIFEST_NAME, Manifest
 
     if isinstance(folder, str):
+        from pipelines.sources.remote_opening import read_far_manifest
+
         manifest = read_far_manifest(folder)
         return None if manifest is None else ShardSet(folder, manifest.modality, manifest.examples)
     if not (folder / MANIFEST_NAME).is_file():

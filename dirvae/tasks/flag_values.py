@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines.storage.remote.reading import number_of_bytes
-
 __all__ = ["byte_count", "none_if_empty", "off_at_zero", "prior_text", "size_value"]
 
 
@@ -16,6 +14,8 @@ def none_if_empty(text: str) -> str | None:
 
 def byte_count(text: str) -> int:
     """A number of bytes such as 200G."""
+    from pipelines.storage.remote.reading import number_of_bytes
+
     try:
         return number_of_bytes(text)
     except ValueError as error:

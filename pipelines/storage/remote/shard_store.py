@@ -17,10 +17,11 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ...errors import SourceError
 from ..blob import Blob, LocalFile, MemoryBlob
+from .cache_bound import Order, too_small
 from .cache_errors import CacheError, ChecksumError
 from .fetch_pool import FetchPool, FetchRequest
 from .leases import Lease
@@ -34,7 +35,6 @@ from .urls import redacted
 
 __all__ = ["ShardFacts", "ShardStore"]
 
-Order = Literal["stored", "by_shard", "random"]
 
 EARLY_SHARE = 0.02
 """Of all bytes, what may be read by ranges before whole shards are waited for."""
@@ -93,8 +93,9 @@ class ShardStore:
             blob = ShardBlob(self, name, facts.size)
             self._process()._blobs.add(blob)
             return blob
-        if name in self._small:
-            content = self._small.take(name)
+        small = self._process()._small
+        if name in small:
+            content = small.take(name)
             if content is None:
                 raise SourceError(f"{redacted(name)}: in the manifest, but there is no such file. Restore it.")
             return MemoryBlob(content)
@@ -104,8 +105,9 @@ class ShardStore:
         """Bytes of a file, None if missing. Raises `SourceError`."""
         if (facts := self.shards.get(name)) is not None:
             return facts.size
-        if name in self._small:
-            return self._small.size_of(name)
+        small = self._process()._small
+        if name in small:
+            return small.size_of(name)
         return self.remote.size_of(name)
 
     def identity_of(self, name: str) -> str | None:
@@ -127,7 +129,7 @@ class ShardStore:
         needed = min(self.total_bytes, int(self.total_bytes * share) + 2 * self.largest_bytes)
         fits, fetch = needed <= self.cache.max_bytes, self.reading.fetch
         if not fits and fetch != "ranges" and (order != "stored" or fetch == "whole"):
-            raise SourceError(self._refusal(order, needed))
+            raise too_small(self.cache, redacted(self.remote.root_url), order, needed)
         live._whole = fits and fetch != "ranges"
         live._read_ahead_bytes = self.cache.max_bytes if order == "random" else self.reading.read_ahead_bytes
         if live._pool is not None:
@@ -146,23 +148,6 @@ class ShardStore:
     def fetches_shards(self) -> bool:
         """Whether whole shards are fetched in the order that has begun."""
         return self._process()._whole
-
-    def _refusal(self, order: Order, needed: int) -> str:
-        what = {
-            "random": "a full shuffle reads {} in any order",
-            "by_shard": "a window of shards has {}",
-            "stored": "what is read side by side has {}",
-        }[order].format(f"{needed / 1e9:,.2f} GB")
-        remedies = {
-            "random": "Shuffle within windows (shuffle_shards=16), divide the set between ranks (groups), raise",
-            "by_shard": "Use a smaller window (shuffle_shards), raise",
-            "stored": "Raise",
-        }
-        return (
-            f"{redacted(self.remote.root_url)}: {what}, and the cache in {self.cache.folder} may hold "
-            f"{self.cache.max_bytes / 1e9:,.2f} GB, so that shards would be fetched again and again. {remedies[order]} "
-            'cache_bytes (DIRVAE_CACHE_BYTES), or read single examples with RemoteReading(fetch="ranges").'
-        )
 
     def expect(self, names: Iterable[str]) -> None:
         """Say which shards are needed next, after those that were announced before."""
