@@ -12,7 +12,8 @@ from ..storage.index import index_name
 from ..storage.manifest import MANIFEST_NAME, Manifest
 from ..storage.remote.reading import RemoteReading
 from ..storage.remote.remote_store import RemoteStore
-from ..storage.remote.shard_store import ShardFacts, ShardStore
+from ..storage.remote.shard_fetcher import ShardFacts
+from ..storage.remote.shard_store import ShardStore
 from ..storage.remote.urls import join, redacted
 from .shards import ShardSource
 

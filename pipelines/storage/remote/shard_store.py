@@ -13,43 +13,28 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import SourceError
 from ..blob import Blob, LocalFile, MemoryBlob
 from .cache_bound import Order, too_small
-from .cache_errors import CacheError, ChecksumError
-from .fetch_pool import FetchPool, FetchRequest
+from .fetch_pool import FetchPool
 from .leases import Lease
 from .ranges_ahead import MOST_AHEAD_BYTES
 from .reading import RemoteReading
 from .remote_store import RemoteStore
 from .shard_blob import CachedShard, ShardBlob
-from .shard_writer import ShardWriter
+from .shard_fetcher import ShardFacts, ShardFetcher
 from .small_files import SmallFiles
 from .urls import redacted
 
-__all__ = ["ShardFacts", "ShardStore"]
+__all__ = ["ShardStore"]
 
 
 EARLY_SHARE = 0.02
 """Of all bytes, what may be read by ranges before whole shards are waited for."""
-CHECKSUM_TRIES = 3
-FAILED_SECONDS = 60.0
-"""How long a shard that could not be had is not asked for again: each of its examples would."""
-
-
-@dataclass(frozen=True)
-class ShardFacts:
-    """What a manifest says of a shard: its bytes and SHA-256, and the digests of its index and frame table."""
-
-    size: int
-    sha256: str | None = None
-    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 class ShardStore:
@@ -76,7 +61,7 @@ class ShardStore:
         self._blobs: weakref.WeakSet[ShardBlob] = weakref.WeakSet()
         digests = {name: digest for facts in self.shards.values() for name, digest in facts.digests.items()}
         self._small = SmallFiles(self.remote, digests)
-        self._failed: dict[str, tuple[SourceError, float]] = {}
+        self._fetcher = ShardFetcher(self.remote, self.cache, self.shards)
         self._lock = threading.Lock()
         self._early_bytes, self._read_ahead_bytes = 0, self.reading.read_ahead_bytes
         self._pid = os.getpid()
@@ -124,7 +109,7 @@ class ShardStore:
             live._pool.expect(None)
         self.cache.due(None)
         live._announced.clear()
-        live._failed.clear()
+        live._fetcher.forget_failures()
         live._order, live._early_bytes = order, 0
         needed = min(self.total_bytes, int(self.total_bytes * share) + 2 * self.largest_bytes)
         fits, fetch = needed <= self.cache.max_bytes, self.reading.fetch
@@ -204,7 +189,7 @@ class ShardStore:
         with live._lock:
             if live._pool is None:
                 live._pool = FetchPool(
-                    self._fetch,
+                    live._fetcher.fetch,
                     lambda name: self.shards[name].size,
                     read_ahead_bytes=max(live._read_ahead_bytes, self.largest_bytes),
                     threads=self.reading.threads,
@@ -212,40 +197,6 @@ class ShardStore:
                     make_room=self._let_go,
                 )
             return live._pool
-
-    def _fetch(self, name: str, request: FetchRequest) -> Lease:
-        failed, at = self._failed.get(name, (None, 0.0))
-        if failed is not None and time.monotonic() - at < FAILED_SECONDS:
-            raise SourceError(str(failed)) from failed
-        try:
-            return self._fetch_checked(name, request)
-        except CacheError:
-            raise
-        except SourceError as error:
-            self._failed[name] = error, time.monotonic()
-            raise
-
-    def _fetch_checked(self, name: str, request: FetchRequest) -> Lease:
-        facts = self.shards[name]
-        identity = facts.sha256 or self.remote.identity_of(name) or ""
-
-        def download(writer: ShardWriter) -> None:
-            def write(piece: bytes) -> None:
-                if request.is_cancelled:
-                    raise CacheError(f"{redacted(name)}: not needed any more.")
-                writer.write(piece)
-
-            self.remote.download(name, write, restart=_begin_again)
-
-        for attempt in range(CHECKSUM_TRIES):
-            try:
-                return self.cache.acquire(
-                    redacted(name), identity, facts.size, download, sha256=facts.sha256, ahead=request.ahead
-                )
-            except (ChecksumError, _BeginAgainError) as error:
-                if attempt == CHECKSUM_TRIES - 1:
-                    raise SourceError(str(error)) from error
-        raise AssertionError("unreachable")
 
     @property
     def counts(self) -> dict[str, float]:
@@ -278,11 +229,3 @@ class ShardStore:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
-
-
-class _BeginAgainError(SourceError):
-    """A shard may have been replaced while it was fetched: what came is thrown away."""
-
-
-def _begin_again() -> None:
-    raise _BeginAgainError("a shard was changed, or may have been, while it was fetched again and again.")
