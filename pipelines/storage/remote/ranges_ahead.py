@@ -82,6 +82,8 @@ class RangesAhead:
 
     def take(self, shard: int, row: int) -> bytes | None:
         """The bytes of an example, once; None where it is to be read by itself. Waits for what is being fetched."""
+        if self.process != os.getpid():  # forked: the lock may have been held
+            return None
         with self._lock:
             stretch = self._stretches.pop((shard, row), None)
         if stretch is None:
