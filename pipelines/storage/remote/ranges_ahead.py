@@ -17,7 +17,8 @@ from .fetch_pool import FetchPool, FetchRequest
 
 __all__ = ["MOST_AHEAD_BYTES", "MOST_REQUEST_BYTES", "RangesAhead"]
 
-FIRST_REQUEST_BYTES, MOST_REQUEST_BYTES = 256 << 10, 4 << 20
+FIRST_REQUEST_BYTES = 256 << 10
+MOST_REQUEST_BYTES = 4 << 20
 """Requests grow from one to the other, so that the first batch does not wait for what the later ones need."""
 MOST_AHEAD_BYTES = 64 << 20
 """Of ranges, which are kept in memory."""
