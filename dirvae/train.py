@@ -30,6 +30,7 @@ from dirvae.training.errors import (
 from dirvae.training.settings import SettingError
 from dirvae.training.signals import StopSignals
 from pipelines.errors import ExampleError, PipelineError, StateError
+from pipelines.storage.remote.urls import is_url, redacted
 from pipelines.terminal import escape_unencodable, print_to_nowhere
 
 if TYPE_CHECKING:
@@ -131,7 +132,12 @@ def _told_once(is_first: bool) -> Iterator[None]:
 
 def _command(argv: Sequence[str]) -> str:
     """What was typed, for the report."""
-    return shlex.join(["python", "-m", "dirvae.train", *argv])
+    return shlex.join(["python", "-m", "dirvae.train", *map(_without_secrets, argv)])
+
+
+def _without_secrets(argument: str) -> str:
+    flag, mark, value = argument.partition("=") if argument.startswith("-") else ("", "", argument)
+    return f"{flag}{mark}{redacted(value)}"
 
 
 def _config(run: Path, run_type: str, settings: dict[str, Any], *, resume: bool) -> RunConfig:
@@ -152,12 +158,13 @@ def _choose_data(given: dict[str, Any]) -> tuple[str, str | None]:
         run_type = _type_of_runs()
     if shards is None:
         return run_type or DEFAULT_TYPE, None
-    folder = SHARDS if shards == ANY_SET else Path(shards)
+    folder = SHARDS if shards == ANY_SET else shards if is_url(shards) else Path(shards)
     named = None if shards == ANY_SET else read_set(folder)
     if named is not None:
         if run_type not in (None, named.modality):
             raise ConfigError(
-                f"--shards {folder}: {named} is not of --type {run_type}. Name other shards or another type."
+                f"--shards {redacted(str(folder))}: {named} is not of --type {run_type}. Name other shards or another "
+                "type."
             )
         refuse_without_task(named)
         return named.modality, shards
@@ -165,7 +172,7 @@ def _choose_data(given: dict[str, Any]) -> tuple[str, str | None]:
     if not is_foreign and (sets or shards == ANY_SET):
         chosen = choose_set(sets, folder, run_type)
         if others := [str(one) for one in sets if one is not chosen]:
-            print(f"{folder}: training on {chosen}; also there: {', '.join(others)}.")
+            print(f"{redacted(str(folder))}: training on {chosen}; also there: {', '.join(others)}.")
         return chosen.modality, str(chosen.path)
     return run_type or DEFAULT_TYPE, str(folder) if shards == ANY_SET else shards
 
@@ -183,9 +190,9 @@ def _type_of_runs() -> str | None:
     return found[0]
 
 
-def _has_tars(folder: Path) -> bool:
-    """Whether shards without a manifest, made by other tools, are directly in a folder."""
-    return read_set(folder) is None and folder.is_dir() and any(folder.glob("*.tar*"))
+def _has_tars(folder: Path | str) -> bool:
+    """Whether shards without a manifest, made by other tools, are directly in a folder of this machine."""
+    return isinstance(folder, Path) and read_set(folder) is None and folder.is_dir() and any(folder.glob("*.tar*"))
 
 
 def flag_settings(given: Mapping[str, Any]) -> dict[str, Any]:

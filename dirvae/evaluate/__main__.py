@@ -224,7 +224,9 @@ def _parser() -> argparse.ArgumentParser:
         help="factors that make one turn from 0 to 1, such as hue; none by default",
     )
     parser.add_argument(
-        "--source", metavar="PATH", help="where the data is, if it has moved; where it was by default"
+        "--source",
+        metavar="PATH",
+        help="where the data is, a path or a URL, if it has moved; where it was by default",
     )
     parser.add_argument(
         "--which", default=default.which, metavar="STEP", help="checkpoint: best (default), last, or a step"

@@ -21,6 +21,7 @@ from dirvae.tasks.data import DataSettings
 from dirvae.training.config import FitConfig
 from dirvae.training.errors import ConfigError
 from dirvae.training.settings import SettingError, Settings, refuse_unknown
+from pipelines.storage.remote.urls import redacted
 
 __all__ = ["RunConfig", "read_config", "write_config"]
 
@@ -65,10 +66,13 @@ class RunConfig:
         return find_task(self.type)
 
     def settings(self) -> dict[str, Any]:
-        """The settings of all parts by name, as JSON values: what `of` takes."""
+        """The settings of all parts by name, as JSON values: what `of` takes.
+
+        They are saved and shown: a URL is there without a user, a password and a query, which may be secret.
+        """
         parts = (self.fit, self.data, self.model)
         joined = {name: value for part in parts for name, value in part.to_json().items()}
-        return {**joined, "init_from": self.init_from}
+        return {**joined, "source": redacted(self.data.source), "init_from": self.init_from}
 
     def to_json(self) -> dict[str, Any]:
         """The type and the settings of all parts, as JSON values."""

@@ -64,7 +64,7 @@ def _lines(
     clips = f" ({task.count_examples(num_examples)})" if "training_clips" in facts else ""
     place = "a new run" if trainer.step == 0 else f"continues after step {trainer.step:,}"
     lines = [
-        ("data", f"{config.data.source}: {task.count(facts['training_examples'])}{clips} to train on, "
+        ("data", f"{facts['source']}: {task.count(facts['training_examples'])}{clips} to train on, "
                  f"{facts['held_out_examples']:,} held out"),
         ("steps", f"{trainer.total_steps:,} of {config.data.batch_size} {task.examples}; {per_epoch:,} per epoch, "
                   f"{epochs:,.1f} epochs"),

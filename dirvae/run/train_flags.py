@@ -15,7 +15,7 @@ from dirvae.command_line import FlagParser
 from dirvae.run.shard_sets import DEFAULT_TYPE
 from dirvae.tasks import TASKS, Task
 from dirvae.tasks.data import ON_ERROR
-from dirvae.tasks.flag_values import none_if_empty, off_at_zero
+from dirvae.tasks.flag_values import byte_count, none_if_empty, off_at_zero
 from dirvae.tasks.task import AddFlag
 from dirvae.training.config import PRECISIONS, FitConfig
 from dirvae.training.schedule import SCHEDULES
@@ -131,12 +131,19 @@ def _add_data_flags(add: AddFlag, task: Task) -> None:
     add("--type", "kind of data to train on", choices=TASKS)
     add(
         "--shards",
-        f"train from shards; without a path: the only set in {SHARDS}, or that of the type",
+        "train from shards, also those behind an s3://, gs://, az:// or https:// URL; without a path: the only set in "
+        f"{SHARDS}, or that of the type",
         nargs="?",
         const=ANY_SET,
         metavar="PATH",
     )
     add("--data", f"train from a folder of {files}", metavar="PATH")
+    add(
+        "--cache-bytes",
+        "of the local disk, such as 200G, for shards behind a URL; DIRVAE_CACHE_BYTES or half of the disk by default",
+        type=byte_count,
+        metavar="BYTES",
+    )
     add("--batch-size", f"{task.examples} per update, of all processes", type=int, metavar="NUM")
     add("--held-out", f"share of the {files} kept for evaluation, 0 for none", type=off_at_zero, metavar="SHARE")
     add("--on-error", "what to do with an example that cannot be decoded", choices=ON_ERROR)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from dirvae.training.errors import ConfigError
 from dirvae.training.settings import FREE, Settings, is_positive
+from pipelines.storage.remote.urls import redacted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 ON_ERROR = ("raise", "substitute")
+WITHOUT_QUERY = "?…"
+"""How a URL ends that was saved without its query."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,8 @@ class DataSettings(Settings):
     content must stay the same. `held_out` is the share of the examples kept for evaluation, `threads` the number of
     decode threads (None: the number of cores). `on_error` says whether an example that cannot be decoded ends the
     run ("raise") or is replaced by another ("substitute"). `label` is the factor of the examples, or the category of
-    their annotations, that the report is coloured by.
+    their annotations, that the report is coloured by. `cache_bytes` is the bound of the cache on the local disk that
+    shards behind a URL go through (None: that of `pipelines`).
     """
 
     source: str = field(metadata=FREE)
@@ -44,12 +48,13 @@ class DataSettings(Settings):
     threads: int | None = field(default=None, metadata=FREE)
     on_error: Literal["raise", "substitute"] = field(default="raise", metadata=FREE)
     label: str | None = field(default=None, metadata=FREE)
+    cache_bytes: int | None = field(default=None, metadata=FREE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check("source", isinstance(self.source, str) and self.source != "", "a path or URL")
         self.check_counts("batch_size", smallest=1)
-        self.check_counts_or_none("threads")
+        self.check_counts_or_none("threads", "cache_bytes")
         share = self.held_out is None or (is_positive(self.held_out) and self.held_out < 1)
         self.check("held_out", share, "a share of the examples in (0, 1)")
         self.check("on_error", self.on_error in ON_ERROR, f"one of {', '.join(ON_ERROR)}")
@@ -120,8 +125,15 @@ def divide_source(settings: DataSettings, *, modality: str, seed: int, source: s
     `source` is where the data is now, if it has moved. Raises `PipelineError` for bad data, or too little of it.
     """
     from pipelines import hold_out, open_source
+    from pipelines.storage.remote.reading import RemoteReading
 
-    whole = open_source(settings.source if source is None else source, modality=modality)
+    place = settings.source if source is None else source
+    if place.endswith(WITHOUT_QUERY):
+        raise ConfigError(
+            f"{place}: what follows the ? may be secret and was not saved with the run. Name the data again, with "
+            "--shards, or with --source to evaluate."
+        )
+    whole = open_source(place, modality=modality, remote=RemoteReading(cache_bytes=settings.cache_bytes))
     if settings.held_out is None:
         return whole, whole, None
     return whole, *hold_out(whole, settings.held_out, seed=seed)
@@ -166,7 +178,7 @@ def open_data(
         quarantine=quarantine,
     )
     facts = {
-        "source": settings.source,
+        "source": redacted(settings.source),
         "examples": len(whole),
         "training_examples": len(train),
         "held_out_examples": 0 if held_out is None else len(held_out),

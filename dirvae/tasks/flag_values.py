@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["none_if_empty", "off_at_zero", "prior_text", "size_value"]
+__all__ = ["byte_count", "none_if_empty", "off_at_zero", "prior_text", "size_value"]
 
 
 def none_if_empty(text: str) -> str | None:
     """A text, None for an empty one."""
     return text or None
+
+
+def byte_count(text: str) -> int:
+    """A number of bytes such as 200G."""
+    from pipelines.storage.remote.reading import number_of_bytes
+
+    try:
+        return number_of_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def off_at_zero(text: str) -> float | None:

@@ -298,7 +298,7 @@ def _describe(batches: Any) -> dict[str, Any] | None:
         held_out = getattr(source, "fraction", held_out)
         source = source.source
     batch_size = getattr(batches, "batch_size", None)
-    place = getattr(source, "origin", None) or source.name
+    place = getattr(source, "shown_name", source.name)
     return {"modality": modality, "source": str(place), "held_out": held_out, "batch_size": batch_size}
 
 

@@ -11,6 +11,7 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, NoReturn
 
@@ -77,6 +78,10 @@ class BatchIterator(ABC):
         """The order of the epoch in progress."""
 
     @abstractmethod
+    def _announce(self, slots: Slots) -> None:
+        """Tell sources which examples are read next."""
+
+    @abstractmethod
     def _move(self, position: int) -> None:
         """Move the state to a position of the epoch; its end is the beginning of the next one."""
 
@@ -113,7 +118,11 @@ class BatchIterator(ABC):
     @property
     def stats(self) -> Stats:
         """What has been done since the iterator was made, and where the time went."""
-        return self._counters.stats()
+        fetched: dict[str, Any] = {}
+        for spec in self._specs:
+            for name, amount in spec.source.fetch_counts.items():
+                fetched[name] = fetched.get(name, 0) + amount
+        return replace(self._counters.stats(), **fetched)
 
     @property
     def num_batches(self) -> int:
@@ -172,10 +181,17 @@ class BatchIterator(ABC):
         split, num, plan = self._split, self._examples, self._plan()
         starts = range(self._position, num, split.global_batch)[: split.num_batches(self._position, num)]
         mine = starts[worker::num_workers][skip:]
-        done, together = 0, 1
+        ahead = -(-max(spec.source.examples_ahead for spec in self._specs) // split.batch_size)
+        done, together, announced = 0, 1, 0
         while done < len(mine):
             cuts = [split.positions(start, num) for start in mine[done : done + together]]
             slots = plan(np.concatenate([positions for positions, _ in cuts]))
+            if not ahead:
+                self._announce(slots)
+            elif further := mine[announced : done + together + ahead]:
+                positions = np.concatenate([split.positions(start, num)[0] for start in further])
+                self._announce(plan(positions))
+                announced += len(further)
             begin = 0
             for start, (positions, mask) in zip(mine[done : done + together], cuts, strict=True):
                 stop = num if start == starts[-1] else start + split.global_batch

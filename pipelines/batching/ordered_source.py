@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..order.epoch_order import EpochOrder, Shuffle
+from ..order.ranks import RankSplit
 from ..sources.source import ReadOrder, Source
 from .state import Identity
 
@@ -37,6 +38,17 @@ class OrderedSource:
         if self.shuffle is False:
             return "stored"
         return "random" if self.shuffle is True and self.shuffle_shards is None else "by_shard"
+
+    def begin(self, split: RankSplit) -> None:
+        """Tell the source that an epoch begins: how it is read, and what share of the shards at a time."""
+        shards = max(1, len(self.source.shard_counts))
+        is_divided = split.groups % split.world_size == 0
+        streams = split.groups // split.world_size if is_divided else split.groups
+        share = 1 / split.world_size if is_divided else 1.0
+        order = "random" if self.shuffle == "files" else self.read_order
+        if order != "random":
+            share = min(share, streams * ((self.shuffle_shards or 0) + 1) / shards)
+        self.source.begin_order(order, share)
 
     def whole(self) -> DataPrefix:
         """All of the source."""

@@ -16,6 +16,8 @@ class Stats:
     examples and bytes (encoded) delivered, in batches; finished batches that were waiting when one was asked for,
     summed over them; seconds spent by all threads reading and decoding; seconds the consumer waited for a batch,
     and seconds it spent on its own between two; examples for which another one stands in.
+    Of data that lies elsewhere: requests, those of them that were tries again, bytes fetched, shards that were in the
+    cache, and seconds that all threads waited for shards.
     """
 
     examples: int = 0
@@ -28,6 +30,11 @@ class Stats:
     consumer_seconds: float = 0.0
     substituted: int = 0
     threads: int = 1
+    requests: int = 0
+    retries: int = 0
+    fetched_bytes: int = 0
+    cache_hits: int = 0
+    stall_seconds: float = 0.0
 
     @property
     def wall_seconds(self) -> float:
@@ -57,6 +64,8 @@ class Stats:
             return "nothing delivered yet"
         if self.wait_share < 0.05:
             return f"consumer-bound: batches are ready when asked for ({self.queue_depth:.1f} waiting)"
+        if self.requests and self.read_seconds > self.decode_seconds:
+            return "link-bound: a faster link, a warm cache or smaller examples would help"
         if self.busy_share < 0.7:
             return "threads wait for the consumer in turns: a larger prefetch_bytes would help"
         if self.read_seconds > self.decode_seconds:

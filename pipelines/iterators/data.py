@@ -109,14 +109,17 @@ class DataIterator(BatchIterator):
     def _plan(self) -> PlanSlots:
         order, epoch, num = self.stream.order(self._epoch, self._prefix), self._epoch, self._examples
         source, read_order = self.source, self.stream.read_order
+        self.stream.begin(self._split)
         source.expect(None, order=read_order)
 
         def plan(positions: NDArray[np.int64]) -> Slots:
             indices, same = order(positions), np.empty_like(positions)
-            source.expect(indices, order=read_order)
             return Slots(indices, positions, np.full_like(same, epoch), np.full_like(same, num))
 
         return plan
+
+    def _announce(self, slots: Slots) -> None:
+        self.source.expect(slots.indices, order=self.stream.read_order)
 
     def _move(self, position: int) -> None:
         self._position = position

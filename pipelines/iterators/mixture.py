@@ -180,6 +180,10 @@ class MixedIterator(BatchIterator):
         turns, begin = self._turns_now(), self._position
         taken = turns.taken_before(begin)
         players = [place.player() for place in self._places]
+        for stream in self.streams:
+            stream.begin(self._split)
+            if stream.source.examples_ahead:
+                stream.source.expect(None, order=stream.read_order)
 
         def plan(positions: Indices) -> Slots:
             streams, counts = turns(positions)
@@ -192,6 +196,12 @@ class MixedIterator(BatchIterator):
             return Slots(indices, places, epochs, examples, streams)
 
         return plan
+
+    def _announce(self, slots: Slots) -> None:
+        assert slots.streams is not None
+        for number, stream in enumerate(self.streams):
+            if stream.source.examples_ahead:
+                stream.source.expect(slots.indices[slots.streams == number], order=stream.read_order)
 
     def _move(self, position: int) -> None:
         turns = self._turns_now()

@@ -64,9 +64,7 @@ def _shapes(
     try:
         return shapes_of(record, matrix, (picture.height, picture.width), with_masks="masks" in drawn)
     except ValueError as error:
-        raise ValueError(
-            f"{source.origin or source.name}: the annotations of {key!r} are damaged ({error})."
-        ) from error
+        raise ValueError(f"{source.shown_name}: the annotations of {key!r} are damaged ({error}).") from error
 
 
 def framed(values: NDArray[np.uint8], matrix: Matrix, *, is_padded: bool) -> tuple[Image.Image, Matrix]:

@@ -50,7 +50,7 @@ class Chosen:
         if self.is_asked and missing:
             known = sorted(_known_in(source))
             have = f"fields in this source: {', '.join(known)}" if known else "its examples have none"
-            name = source.origin or source.name
+            name = source.shown_name
             raise ValueError(f"{name}: no example of this batch has the field {missing[0]!r}; {have}.")
         return tuple(name for name in self.of_record if name in there)
 

@@ -114,7 +114,7 @@ def draw_batch(data: SourceLike, modality: str, options: ShowOptions | None = No
             found.cells,
             width=found.width,
             columns=columns,
-            title=source.origin or source.name,
+            title=source.shown_name,
             note=found.note,
             legend=found.legend,
         )
@@ -129,7 +129,7 @@ def first_batch(make: Callable[..., DataIterator], source: Source, options: Show
         examples = make(source, batch_size=num, on_error="substitute", prefetch_bytes=0, **options.order)
         with closing(examples):
             if options.start >= len(examples.source):
-                name, last = source.origin or source.name, len(examples.source) - 1
+                name, last = source.shown_name, len(examples.source) - 1
                 raise ValueError(f"start is {options.start:,}; the last position in {name} is {last:,}.")
             examples.reset(0, options.start)
             return next(iter(examples))

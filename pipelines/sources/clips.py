@@ -5,6 +5,7 @@ clip index ─▶ shard (8 bytes each) ─▶ recording, by the shard's own tabl
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -137,6 +138,30 @@ class ClipSource(Source):
         """Say to what reads the clips in which kind of order they come."""
         if indices is None:
             self._probe.expect(order)
+            self.source.expect(None, order=order)
+        elif self.source.examples_ahead and self.source.fetches_shards:  # of ranges, a clip needs some alone
+            shards = np.searchsorted(self._stops, indices, side="right")
+            self.source.expect((self._recording_stops - self._recordings)[shards], order=order)
+
+    @property
+    def fetches_shards(self) -> bool:
+        """As the source of the recordings."""
+        return self.source.fetches_shards
+
+    @property
+    def examples_ahead(self) -> int:  # type: ignore[override]
+        """In clips, what the source of the recordings wants to be told of."""
+        ahead = self.source.examples_ahead
+        return math.ceil(ahead * len(self) / max(1, len(self.source))) if ahead else 0
+
+    def begin_order(self, order: ReadOrder, share: float) -> None:
+        """Say so to the source of the recordings."""
+        self.source.begin_order(order, share)
+
+    @property
+    def fetch_counts(self) -> dict[str, float]:
+        """Those of the source of the recordings."""
+        return self.source.fetch_counts
 
     def explain(self, error: ExampleError) -> ExampleError:
         """As the source of the recordings does."""

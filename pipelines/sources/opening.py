@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from glob import escape, glob, has_magic
 from pathlib import Path
+from typing import Any
 
 from ..errors import SourceError
 from ..modality import find_modality
@@ -14,10 +15,13 @@ from ..storage.blob import LocalFile
 from ..storage.listing import modality_folders
 from ..storage.manifest import Manifest
 from ..storage.plain_files import path_setting
+from ..storage.remote.reading import RemoteReading
+from ..storage.remote.urls import is_url
 from ..storage.tar_index import is_gzip
 from .arrays.array_location import is_array
 from .arrays.array_source import ArraySource
 from .folder import FolderSource
+from .remote_opening import open_remote, open_remote_tars
 from .shards import ShardSource
 from .source import Source
 
@@ -29,16 +33,22 @@ OTHER_SUFFIXES = (".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tar.lz4"
 
 
 def open_source(
-    data: SourceLike, *, modality: str = "image", allow_truncated: bool = False, verify: bool = False
+    data: SourceLike,
+    *,
+    modality: str = "image",
+    allow_truncated: bool = False,
+    verify: bool = False,
+    remote: RemoteReading | None = None,
 ) -> Source:
     """Open data for random access.
 
     data        a folder of files, a folder of shards (or of one such folder a modality), a tar, a brace or glob
                 pattern (`"shards/{000..031}.tar"`), a list of tars, a zarr or NumPy array, or a source, which is
-                returned as it is.
+                returned as it is. Shards may lie elsewhere: s3://bucket/set, gs://, az://, https://.
     modality    "image", "audio" or "video": which files of a plain folder are meant.
     allow_truncated   of a tar that is cut off, read the whole examples instead of refusing it.
     verify      compare every example of a shard with its checksum when it is read.
+    remote      how shards that lie elsewhere are read: the bound of the cache, whole or by ranges, and so on.
 
     Raises `SourceError` where there is nothing to read, `ShardError` for a damaged tar, index or manifest.
     """
@@ -46,8 +56,9 @@ def open_source(
     if isinstance(data, Source):
         return data
     find_modality(modality)
+    reading = RemoteReading() if remote is None else remote
     try:
-        opened = _opened(data, modality, allow_truncated=allow_truncated, verify=verify)
+        opened = _opened(data, modality, reading, allow_truncated=allow_truncated, verify=verify)
     except OSError as error:
         name = error.filename if isinstance(error.filename, str) else data
         raise SourceError(f"{name}: cannot be read ({error.strerror or error}).") from error
@@ -58,6 +69,7 @@ def open_source(
 def _opened(
     data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     modality: str,
+    reading: RemoteReading,
     *,
     allow_truncated: bool,
     verify: bool,
@@ -68,6 +80,8 @@ def _opened(
         items = list(data)
         if wrong := [item for item in items if not isinstance(item, str | os.PathLike)]:
             raise TypeError(f"the list of tars holds {wrong[0]!r}; it must hold paths alone.")
+        if any(isinstance(item, str) and is_url(item) for item in items):
+            return _open_urls(items, reading, allow_truncated=allow_truncated, verify=verify)
         paths = [path_setting("a tar", item) for item in items]
         if not paths:
             raise SourceError("An empty list of shards was given. Name at least one tar.")
@@ -76,8 +90,11 @@ def _opened(
     path = path_setting("data", text)
     if is_array(text):
         return ArraySource(text)
-    if "://" in text:
-        raise SourceError(f"{text}: only local files can be read. Copy the shards to this machine.")
+    if is_url(text):
+        names = _expand_braces(text) if "{" in text else [text]
+        if len(names) > 1:
+            return _open_urls(names, reading, allow_truncated=allow_truncated, verify=verify)
+        return open_remote(text, modality, reading, allow_truncated=allow_truncated, verify=verify)
     if path.is_dir():
         return _open_folder(path, modality, allow_truncated=allow_truncated, verify=verify)
     if path.exists():
@@ -86,6 +103,12 @@ def _opened(
     if expanded == [text] or not expanded:
         raise SourceError(f"{text}: no such file or folder." if expanded else f"{text}: no file matches it.")
     return _open_tars([Path(name) for name in expanded], allow_truncated=allow_truncated, verify=verify)
+
+
+def _open_urls(items: Sequence[Any], reading: RemoteReading, *, allow_truncated: bool, verify: bool) -> Source:
+    if wrong := [item for item in items if not isinstance(item, str) or not is_url(item)]:
+        raise SourceError(f"{wrong[0]}: a path, in a list of URLs. Name tars of one kind.")
+    return open_remote_tars(items, reading, allow_truncated=allow_truncated, verify=verify)
 
 
 def _matches(text: str) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import weakref
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +19,23 @@ from ..errors import ExampleError, ShardError, SourceError
 from ..order.checked_numbers import flag
 from ..storage.blob import Blob, LocalFile
 from ..storage.cache import cached_array
-from ..storage.frame_table import FrameRows, frames_path, parse_frames
+from ..storage.frame_table import FrameRows, frames_name, parse_frames
 from ..storage.index import Index, IndexFlag, index_digest, spans_of
 from ..storage.keys import header_key, split_member_name
 from ..storage.live_cache import LiveCache
 from ..storage.manifest import Manifest, chain_hashes
 from ..storage.media_types import SIDECAR_SUFFIXES, media_suffix
 from ..storage.plain_files import map_plain, path_setting
+from ..storage.remote.ranges_ahead import RangesAhead
+from ..storage.remote.shard_blob import ShardBlob
+from ..storage.remote.shard_store import ShardStore
+from ..storage.remote.urls import is_url, redacted
 from ..storage.store import LOCAL, Store
 from ..storage.tar import BLOCK, iter_members, padded
 from ..storage.tar_index import open_index, open_tar
-from .located import FilePart, LocatedExample, Member
+from .located import FilePart, LocatedExample, Member, ReadOrder
 from .records import Probe, completed, is_known, measure_all
+from .row_ranges import crc32_of, read_rows
 from .source import Example, Source
 
 __all__ = ["ShardSource"]
@@ -39,7 +46,7 @@ OPEN_SHARDS = 100  # each holds its tar and its mapped index: well below the 256
 
 @dataclass(frozen=True, slots=True)
 class OpenShard:
-    """A tar and its index while they are in use; `name` is the user's, `blob` may be an unpacked copy of it.
+    """A tar and its index while they are in use; `name` is what may be shown, `blob` may be an unpacked copy.
 
     `spans` are those of the index, of which a row is quicker to read; `frames` the tables of its videos, None
     without.
@@ -77,9 +84,9 @@ class ShardSource(Source):
         tars = [tars] if isinstance(tars, str | os.PathLike) else list(tars)
         if not tars:
             raise SourceError("An empty list of shards was given. Name at least one tar.")
-        self.tars, self.store = [str(path_setting("tars", tar)) for tar in tars], store
-        first = self.tars[0]
-        self.name = first if len(self.tars) == 1 else f"{PurePath(first).parent} ({len(self.tars)} shards)"
+        self.tars, self.store = [_name_of(tar) for tar in tars], store
+        first = redacted(self.tars[0])
+        self.name = first if len(self.tars) == 1 else f"{first.rpartition('/')[0] or '.'} ({len(self.tars)} shards)"
         self._allow_truncated, self._verify = flag("allow_truncated", allow_truncated), flag("verify", verify)
         self._sha256 = None if manifest is None else manifest.shards.sha256
         self._index_hashes = [] if manifest is None else list(manifest.shards.index_hash)
@@ -88,8 +95,11 @@ class ShardSource(Source):
         self.cuts_recordings = manifest is not None and manifest.settings.get("segment") is not None
         self.curve_rates = {} if manifest is None else manifest.known_rates()
         self._shards = LiveCache[int, OpenShard](OPEN_SHARDS)
+        self._far = store if isinstance(store, ShardStore) else None
+        self._ahead: RangesAhead | None = None
         if manifest is not None and not allow_truncated:
-            self._check_present(manifest)
+            if self._far is None:  # elsewhere each would cost a request; a missing one is named when it is read
+                self._check_present(manifest)
             self._counts = np.array(manifest.shards.examples, np.int64)
             self._hashes = chain_hashes(manifest.shards.sha256, manifest.shards.examples)
         else:
@@ -136,7 +146,7 @@ class ShardSource(Source):
         for index, number, row in zip(rows.tolist(), shards.tolist(), within.tolist(), strict=True):
             if shard is None or number != last:
                 last, shard = number, self._shards.get(number, self._open)
-            found.append(self._read_one(shard, index, row))
+            found.append(self._read_one(shard, number, index, row))
         return found
 
     def keys(self) -> list[str]:
@@ -151,7 +161,7 @@ class ShardSource(Source):
                 found.append(next((part[0] for part in parts if part), ""))
         return found
 
-    def _read_one(self, shard: OpenShard, index: int, row: int) -> Example:
+    def _read_one(self, shard: OpenShard, number: int, index: int, row: int) -> Example:
         """What stands before the media (its header, and fields), and the media.
 
         One read where copying the media out of it is cheaper than a second read, two where it is not.
@@ -159,14 +169,18 @@ class ShardSource(Source):
         offset, length, data_offset, data_length = shard.spans[row].tolist()
         blob, path = shard.blob, shard.name
         num_head = data_offset - offset
-        if data_length <= SMALL_BYTES:
+        if isinstance(blob, ShardBlob):
+            ready = None if self._ahead is None else self._ahead.take(number, row)
+            head = blob.read_checked(offset, length, crc32_of(shard.index[row])) if ready is None else ready
+            media = head[num_head : num_head + data_length]
+        elif data_length <= SMALL_BYTES:
             head = blob.read(offset, num_head + data_length)  # and the media, which is looked past
             media = head[num_head:]
         else:
             head, media = blob.read(offset, num_head), blob.read(data_offset, data_length)
         if len(media) < data_length:
             raise ShardError(f"{path}: cut off at byte {data_offset + len(media):,}. Copy or make it again.")
-        if self._verify and shard.index[row]["flags"] & IndexFlag.HAS_CRC32:
+        if self._verify and self._far is None and shard.index[row]["flags"] & IndexFlag.HAS_CRC32:
             self._check_crc32(shard, row, head[:num_head] + media)
         if num_head == BLOCK <= len(head) and num_head + padded(data_length) >= length:
             sole_key = header_key(head)
@@ -194,7 +208,7 @@ class ShardSource(Source):
 
     def explain(self, error: ExampleError) -> ExampleError:
         """Says so where an example has no media file at all, only fields."""
-        number = next((number for number, tar in enumerate(self.tars) if tar == error.container), None)
+        number = next((number for number, tar in enumerate(self.tars) if redacted(tar) == error.container), None)
         if number is None:
             return error
         shard = self._shards.get(number, self._open)
@@ -255,6 +269,64 @@ class ShardSource(Source):
         what = None if identity is None else ["records", identity, probe.kind, self._allow_truncated]
         return cached_array(what, complete, records.dtype, len(records))
 
+    @property
+    def examples_ahead(self) -> int:  # type: ignore[override]
+        """Enough for the shards that may be fetched ahead."""
+        if self._far is None:
+            return 0
+        return math.ceil(len(self) * self._far.read_ahead_bytes / max(1, self._far.total_bytes))
+
+    @property
+    def fetches_shards(self) -> bool:
+        """Whether whole shards are fetched; else the ranges of examples, or nothing."""
+        return self._far is None or self._far.fetches_shards
+
+    def begin_order(self, order: ReadOrder, share: float) -> None:
+        """Decide how shards that lie elsewhere are read. Raises `SourceError` where the cache is too small."""
+        if self._far is not None:
+            self._far.begin_order(order, share)
+            self._ahead = None if self._far.fetches_shards else self._ranges_ahead(self._far)
+
+    def _ranges_ahead(self, far: ShardStore) -> RangesAhead:
+        """What fetches examples ahead, with nothing expected yet."""
+        if self._ahead is not None and self._ahead.process == os.getpid():
+            self._ahead.clear()
+            return self._ahead
+        me = weakref.proxy(self)  # what is open is closed with the last reference
+        return RangesAhead(
+            lambda number, first, stop: me._read_rows(number, first, stop),
+            row_bytes=far.total_bytes / len(self),
+            read_ahead_bytes=far.read_ahead_bytes,
+            threads=2 * far.reading.threads,
+        )
+
+    def _read_rows(self, number: int, first: int, stop: int) -> list[bytes | None]:
+        shard = self._shards.get(number, self._open)
+        if not isinstance(shard.blob, ShardBlob):  # an unpacked copy
+            return [None] * (stop - first)
+        return read_rows(shard.blob, shard.index[first:stop])
+
+    def expect(self, indices: NDArray[np.int64] | None, *, order: ReadOrder) -> None:
+        """Shards that lie elsewhere, or the ranges of examples, are fetched in the order in which they are needed."""
+        if self._far is not None and indices is not None:
+            numbers = np.searchsorted(self._stops, indices, side="right")
+            if self._ahead is not None:
+                rows = indices - (self._stops[numbers] - self._counts[numbers])
+                self._ahead.expect(numbers.tolist(), rows.tolist())
+                return
+            first = np.unique(numbers, return_index=True)[1]
+            self._far.expect([self.tars[number] for number in numbers[np.sort(first)].tolist()])
+
+    @property
+    def fetch_counts(self) -> dict[str, float]:
+        """Requests, bytes and the like of shards that lie elsewhere."""
+        if self._far is None:
+            return {}
+        counts, ahead = self._far.counts, self._ahead
+        return (
+            counts if ahead is None else {**counts, "stall_seconds": counts["stall_seconds"] + ahead.stall_seconds}
+        )
+
     def fingerprint(self, shard: int) -> str | None:
         """The SHA-256 of the manifest, or what the store says identifies the tar; None where it says nothing."""
         return self._sha256[shard] if self._sha256 is not None else self.store.identity_of(self.tars[shard])
@@ -269,43 +341,56 @@ class ShardSource(Source):
 
     def _open(self, number: int) -> OpenShard:
         tar = self.tars[number]
-        blob = open_tar(tar, self.store)
+        is_plain = self._far is not None and self._sha256 is not None  # else it may be gzipped, which costs a look
+        blob = self.store.open(tar) if is_plain else open_tar(tar, self.store)
         digest = self._index_hashes[number] if self._index_hashes else ""
         index = open_index(tar, blob, store=self.store, keep_whole=self._allow_truncated, digest=digest)
         if digest:
             self._index_hashes[number] = ""  # compared once
         frames = self._open_frames(number) if len(index) and index["table_offset"].max() >= 0 else None
         rows = np.asarray(index)  # plain rows are faster than mapped ones
-        shard = OpenShard(tar, blob, rows, spans_of(index), frames)
+        shard = OpenShard(redacted(tar), blob, rows, spans_of(index), frames)
         if hasattr(self, "_counts") and len(shard.index) != self._counts[number]:
             raise ShardError(
-                f"{tar}: its index holds {len(shard.index)} examples, {int(self._counts[number])} were expected. "
-                "Make the shards again."
+                f"{shard.name}: its index holds {len(shard.index)} examples, {int(self._counts[number])} were "
+                "expected. Make the shards again."
             )
         return shard
 
     def _open_frames(self, number: int) -> FrameRows | None:
         """The frame tables beside a tar; None where they are missing, so that its videos are measured again."""
-        name = os.fspath(frames_path(self.tars[number]))
+        name = frames_name(self.tars[number])
         if self.store.size_of(name) is None:
             return None
         blob, digest = self.store.open(name), self._frames_hashes[number] if self._frames_hashes else ""
         content = map_plain(name) if isinstance(blob, LocalFile) else blob.read(0, blob.size)
         if digest and index_digest(content) != digest:
             raise ShardError(
-                f"{name}: is not the frame table that the manifest says: it is damaged or was replaced. Restore it, "
-                "or make the shards again with --overwrite."
+                f"{redacted(name)}: is not the frame table that the manifest says: it is damaged or was replaced. "
+                "Restore it, or make the shards again with --overwrite."
             )
         if digest:
             self._frames_hashes[number] = ""  # compared once
-        return parse_frames(content, where=name)
+        return parse_frames(content, where=redacted(name))
 
     def close(self) -> None:
         """Let go of open tars and mapped indexes; they are opened again when read."""
+        if self._ahead is not None:
+            self._ahead.close()
         self._shards.clear()
+        if self._far is not None:
+            self._far.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ahead": None}
 
     def __repr__(self) -> str:
         return f"ShardSource({self.name!r}, {len(self):,} examples)"
+
+
+def _name_of(tar: str | os.PathLike[str]) -> str:
+    """A path, or a URL as it is."""
+    return tar if isinstance(tar, str) and is_url(tar) else str(path_setting("tars", tar))
 
 
 def _file_part(blob: Blob, offset: int) -> FilePart | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import ExampleError
 from ..order.curve_rates import CurveRates
 from ..storage.index import Index
+from ..storage.remote.urls import redacted
 from .located import LocatedExample, Member, ReadOrder
 from .records import Probe, measure_all
 
@@ -59,6 +60,11 @@ class Source(ABC):
 
     origin: str | None = None
     """The path or pattern that `open_source` opened it by, and opens it again by; None for what was made of parts."""
+
+    @property
+    def shown_name(self) -> str:
+        """As the user wrote it, without what may be secret in a URL."""
+        return redacted(self.origin or self.name)
 
     modality: str | None = None
     """What the examples are ("image", "audio" …), None where it is not known."""
@@ -156,6 +162,25 @@ class Source(ABC):
 
         `order` is the kind of order they come in. A hint: a source that has no use for it does nothing, as by default.
         """
+
+    examples_ahead: int = 0
+    """How many examples beyond those that are read next it wants to be told of by `expect`."""
+
+    @property
+    def fetches_shards(self) -> bool:
+        """Whether whole shards are fetched, so that any example announces those of its shard."""
+        return True
+
+    def begin_order(self, order: ReadOrder, share: float) -> None:  # noqa: B027 (a hint)
+        """A new order begins, in which this process reads within a `share` of all data at a time.
+
+        Raises `SourceError` where the source cannot be read in such an order.
+        """
+
+    @property
+    def fetch_counts(self) -> dict[str, float]:
+        """What was asked of other machines so far: attributes of `Stats` by name; empty for local data."""
+        return {}
 
     def fingerprint(self, shard: int) -> str | None:
         """Identifies the bytes of a shard on this machine, for caches; None where nothing may be kept."""

@@ -55,6 +55,26 @@ class SourceView(Source):
         chosen = None if indices is None else np.array(self.parent_indices(indices.tolist()), np.int64)
         self.source.expect(chosen, order=order)
 
+    @property
+    def examples_ahead(self) -> int:  # type: ignore[override]
+        """As many as the source behind wants to be told of."""
+        return self.source.examples_ahead
+
+    @property
+    def fetches_shards(self) -> bool:
+        """As the source behind."""
+        return self.source.fetches_shards
+
+    def begin_order(self, order: ReadOrder, share: float) -> None:
+        """Say so to the source behind, of which this is a part."""
+        part = len(self) / max(1, len(self.source))
+        self.source.begin_order(order, min(1.0, share * part if order != "random" else share))
+
+    @property
+    def fetch_counts(self) -> dict[str, float]:
+        """Those of the source behind."""
+        return self.source.fetch_counts
+
     def _origin(self) -> Source:
         """The source behind all views."""
         return self.source._origin() if isinstance(self.source, SourceView) else self.source

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from ..errors import ShardError
 from .npy import MAX_HEADER_BYTES, read_npy_header
 from .plain_files import create_plain, map_plain
+from .remote.urls import with_suffix
 
 __all__ = [
     "FRAME_DTYPE",
@@ -37,6 +38,7 @@ __all__ = [
     "FrameTable",
     "TableFlag",
     "frames_bytes",
+    "frames_name",
     "frames_path",
     "load_frames",
     "parse_frames",
@@ -251,10 +253,14 @@ class FrameTable:
 REMEDY = "Restore it, or delete it to have the frames measured again."
 
 
+def frames_name(tar: str) -> str:
+    """The name of the frame table of a tar, a path or a URL: beside it, `NAME.tar.frames.npy`."""
+    return with_suffix(tar, ".frames.npy")
+
+
 def frames_path(tar: str | os.PathLike[str]) -> Path:
-    """Where the frame table of a tar lies: beside it, `NAME.tar.frames.npy`."""
-    tar = Path(tar)
-    return tar.with_name(tar.name + ".frames.npy")
+    """Where the frame table of a tar of this machine lies: beside it, `NAME.tar.frames.npy`."""
+    return Path(frames_name(os.fspath(Path(tar))))
 
 
 def frames_bytes(rows: FrameRows) -> bytes:

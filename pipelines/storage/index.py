@@ -27,6 +27,7 @@ from ..errors import ShardError
 from ..order.clip_arithmetic import UNREADABLE
 from .npy import MAX_HEADER_BYTES, read_npy_header
 from .plain_files import create_plain, map_plain
+from .remote.urls import with_suffix
 
 __all__ = [
     "INDEX_DTYPE",
@@ -37,6 +38,7 @@ __all__ = [
     "Record",
     "index_bytes",
     "index_digest",
+    "index_name",
     "index_path",
     "load_index",
     "parse_index",
@@ -110,10 +112,14 @@ class IndexFlag(IntFlag):
     NO_MEDIA = 4  # no member of the example is media: data_length is 0
 
 
+def index_name(tar: str) -> str:
+    """The name of the index of a tar, a path or a URL: beside it, `NAME.tar.index.npy`."""
+    return with_suffix(tar, ".index.npy")
+
+
 def index_path(tar: str | os.PathLike[str]) -> Path:
-    """Where the index of a tar lies: beside it, `NAME.tar.index.npy`."""
-    tar = Path(tar)
-    return tar.with_name(tar.name + ".index.npy")
+    """Where the index of a tar of this machine lies: beside it, `NAME.tar.index.npy`."""
+    return Path(index_name(os.fspath(Path(tar))))
 
 
 def index_bytes(index: Index) -> bytes:

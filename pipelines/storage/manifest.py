@@ -155,6 +155,11 @@ class Manifest:
             raise
         except OSError as error:
             raise ShardError(f"{path}: cannot be read ({error.strerror}). Restore it.") from error
+        return cls.parse(raw, where=str(path))
+
+    @classmethod
+    def parse(cls, raw: bytes, *, where: str) -> Manifest:
+        """From the bytes of a `manifest.json`. Raises `ShardError`, which names `where` they come from."""
         try:
             content = parse_json(raw.decode("utf-8"))
             if content["format"] != MANIFEST_FORMAT:
@@ -177,7 +182,7 @@ class Manifest:
             _check(manifest, content)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ShardError(
-                f"{path}: not a readable manifest ({_in_words(error)}). Make the shards again with --overwrite."
+                f"{where}: not a readable manifest ({_in_words(error)}). Make the shards again with --overwrite."
             ) from error
         return manifest
 

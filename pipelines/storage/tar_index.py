@@ -29,12 +29,13 @@ from .index import (
     IndexFlag,
     Record,
     index_bytes,
-    index_path,
+    index_name,
     load_index,
     parse_index,
 )
 from .keys import split_member_name
 from .media_types import media_names, media_suffix
+from .remote.urls import redacted
 from .store import LOCAL, Store
 from .tar import BLOCK, Member, TarContinuesError, TarTruncatedError, iter_members
 
@@ -72,14 +73,14 @@ def open_index(
     a tar that is cut off yields the examples before the cut.
     """
     name = os.fspath(name)
-    beside = os.fspath(index_path(name))
+    beside = index_name(name)
     if store.size_of(beside) is not None:
         whole = _load_beside(store, beside, tar_bytes=None if keep_whole else blob.size, digest=digest)
         kept: Index = whole[whole["offset"] + whole["length"] <= blob.size] if keep_whole else whole
         return kept
     identity = store.identity_of(name)
     if identity is None:
-        return scan_tar(blob.read, blob.size, where=name, keep_whole=keep_whole)
+        return scan_tar(blob.read, blob.size, where=redacted(name), keep_whole=keep_whole)
     entry = f"{cache_name(['index', INDEX_VERSION, identity, keep_whole])}.index.npy"
     if (cached := read_entry(entry)) is not None:
         try:
@@ -87,7 +88,7 @@ def open_index(
         except ShardError:
             pass  # the tar is the truth
     try:
-        index = scan_tar(blob.read, blob.size, where=name, keep_whole=keep_whole)
+        index = scan_tar(blob.read, blob.size, where=redacted(name), keep_whole=keep_whole)
     except ShardError:
         if isinstance(blob, UnpackedCopy):
             blob.path.unlink(missing_ok=True)
@@ -101,7 +102,7 @@ def _load_beside(store: Store, name: str, *, tar_bytes: int | None, digest: str)
     blob = store.open(name)
     if isinstance(blob, LocalFile):
         return load_index(name, tar_bytes=tar_bytes, digest=digest)
-    return parse_index(blob.read(0, blob.size), where=name, tar_bytes=tar_bytes, digest=digest)
+    return parse_index(blob.read(0, blob.size), where=redacted(name), tar_bytes=tar_bytes, digest=digest)
 
 
 def scan_tar(read: Read, size: int, *, where: str, keep_whole: bool = False) -> Index:
@@ -164,7 +165,9 @@ def open_tar(name: str, store: Store = LOCAL) -> Blob:
         return blob
     identity = store.identity_of(name)
     if identity is None:
-        raise ShardError(f"{name}: gzipped, and only gzipped tars on a disk are unpacked. Store it without gzip.")
+        raise ShardError(
+            f"{redacted(name)}: gzipped, and only gzipped tars on a disk are unpacked. Store it without gzip."
+        )
     copy = cache_folder() / f"{cache_name(['plain tar', identity])}.tar"
     seal = f"{copy.name}.json"
     known = read_entry(seal)
@@ -179,7 +182,7 @@ def _refuse_other_archives(blob: Blob, name: str) -> None:
     head = blob.read(0, 8)
     for magic, (what, remedy) in OTHER_ARCHIVES.items():
         if head.startswith(magic):
-            raise ShardError(f"{name}: {what}, which cannot be read here. {remedy}")
+            raise ShardError(f"{redacted(name)}: {what}, which cannot be read here. {remedy}")
 
 
 def _identity_of(copy: Path) -> bytes:
@@ -188,7 +191,7 @@ def _identity_of(copy: Path) -> bytes:
 
 
 def _unpack(name: str, blob: Blob, copy: Path) -> None:
-    no_room = ShardError(f"{name}: gzipped, and {cache_folder()} cannot be written to. Set DIRVAE_CACHE.")
+    no_room = ShardError(f"{redacted(name)}: gzipped, and {cache_folder()} cannot be written to. Set DIRVAE_CACHE.")
     try:
         cache_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
         limit = min(MAX_INFLATED_BYTES, max(0, shutil.disk_usage(cache_folder()).free - RESERVED_BYTES))
@@ -206,18 +209,18 @@ def _unpack(name: str, blob: Blob, copy: Path) -> None:
                         _check_begins_like_tar(piece[:BLOCK], name)
                     if plain.tell() + len(piece) > limit:
                         raise ShardError(
-                            f"{name}: unpacks to more than the {limit:,} bytes there is room for in "
+                            f"{redacted(name)}: unpacks to more than the {limit:,} bytes there is room for in "
                             f"{cache_folder()}. Set DIRVAE_CACHE to a larger disk, or pack the tar again without gzip."
                         )
                     if plain.tell() + len(piece) > most:
                         raise ShardError(
-                            f"{name}: unpacks to more than {INFLATION} times its {blob.size:,} bytes. Where it is "
-                            "meant to, unpack it with gunzip."
+                            f"{redacted(name)}: unpacks to more than {INFLATION} times its {blob.size:,} bytes. "
+                            "Where it is meant to, unpack it with gunzip."
                         )
                     plain.write(piece)
             except (gzip.BadGzipFile, EOFError, zlib.error) as error:
                 raise ShardError(
-                    f"{name}: the gzip stream is damaged ({error}). Copy it or make it again."
+                    f"{redacted(name)}: the gzip stream is damaged ({error}). Copy it or make it again."
                 ) from error
 
     if not store_in_cache(copy, inflate):
@@ -227,8 +230,8 @@ def _unpack(name: str, blob: Blob, copy: Path) -> None:
 def _check_begins_like_tar(block: bytes, name: str) -> None:
     """Raise `ShardError` for what is not a tar, before all of it is unpacked."""
     try:
-        next(iter_members(MemoryBlob(block).read, 0, BLOCK, where=name), None)
+        next(iter_members(MemoryBlob(block).read, 0, BLOCK, where=redacted(name)), None)
     except TarTruncatedError:
         pass  # its first member is longer than its header
     except ShardError as error:
-        raise ShardError(f"{name}: gzipped, and what is in it is not a tar. Name a tar.") from error
+        raise ShardError(f"{redacted(name)}: gzipped, and what is in it is not a tar. Name a tar.") from error

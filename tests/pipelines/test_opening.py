@@ -85,7 +85,7 @@ def test_a_path_with_pattern_characters_is_first_of_all_a_path(tmp_path: Path) -
         ("empty", "no image files"),
         ("text/a.txt", "not a tar"),
         (["text/a.txt"], "not a tar"),
-        ("s3://bucket/shards", "only local files"),
+        ("s3:///shards", "names no bucket"),
         ("text", "no image files"),
     ],
     ids=str,

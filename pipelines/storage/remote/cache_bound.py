@@ -1,0 +1,31 @@
+"""Orders that a cache is too small for: shards would be fetched again and again, which nobody wants unasked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ...errors import SourceError
+from .shard_cache import ShardCache
+
+__all__ = ["Order", "too_small"]
+
+Order = Literal["stored", "by_shard", "random"]
+
+
+def too_small(cache: ShardCache, place: str, order: Order, needed: int) -> SourceError:
+    """What is said of shards at a place of which so many bytes are read at a time."""
+    what = {
+        "random": "a full shuffle reads {} in any order",
+        "by_shard": "a window of shards has {}",
+        "stored": "what is read side by side has {}",
+    }[order].format(f"{needed / 1e9:,.2f} GB")
+    remedies = {
+        "random": "Shuffle within windows (shuffle_shards=16), divide the set between ranks (groups), raise",
+        "by_shard": "Use a smaller window (shuffle_shards), raise",
+        "stored": "Raise",
+    }
+    return SourceError(
+        f"{place}: {what}, and the cache in {cache.folder} may hold "
+        f"{cache.max_bytes / 1e9:,.2f} GB, so that shards would be fetched again and again. {remedies[order]} "
+        'cache_bytes (DIRVAE_CACHE_BYTES), or read single examples with RemoteReading(fetch="ranges").'
+    )

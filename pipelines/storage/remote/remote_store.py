@@ -1,0 +1,362 @@
+"""A store of files that lie elsewhere; names are URLs. Every read is tried again until it is whole, or given up.
+
+RemoteStore("s3://bucket/shards")       holds no connection until it is asked, nor across a fork or a pickle
+  .open(name) -> RemoteBlob             ranges of a file; small reads in a row become few requests
+  .read_whole(name), .download(name, write)     all of it, in one request where nothing goes wrong
+  .list(prefix), .size_of(name), .identity_of(name)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ...errors import SourceError
+from .client import Body, Client, Facts, Listed
+from .clients import open_client
+from .counters import Counters
+from .remote_blob import RemoteBlob
+from .retrying import (
+    AbsentError,
+    RangesIgnoredError,
+    RequestError,
+    Retries,
+    RetryPolicy,
+    Timing,
+    named,
+    sentence,
+)
+from .sink import Sink
+from .urls import Url, redacted, split_url
+
+__all__ = ["RemoteBlob", "RemoteOptions", "RemoteStore"]
+
+LISTED_AT_ONCE = 1000
+"""Objects of a bucket that one answer lists."""
+FACTS_SECONDS = 30.0
+"""How long what a store said of an object is believed."""
+MOST_FACTS = 1 << 14
+DAMAGED = "Copy it there or make it again."
+
+
+@dataclass(frozen=True)
+class RemoteOptions:
+    """How a store is reached: when a read is tried again, and what its client is told besides the environment.
+
+    `storage_options` are obstore's settings for s3, gs and az (`endpoint`, `region`, `client_options`, …), `headers`
+    and `verify` for the web, and those of fsspec's file system for any other scheme. They are not shown: they may be
+    secret.
+    """
+
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "storage_options", MappingProxyType(dict(self.storage_options)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteOptions, (self.retry, dict(self.storage_options))
+
+
+class _Live:
+    """What one process holds open."""
+
+    def __init__(self) -> None:
+        self.pid, self.lock = os.getpid(), threading.Lock()
+        self.clients: dict[tuple[str, ...], Client] = {}
+        self.facts: dict[str, tuple[Facts, float]] = {}
+        self.ignores_ranges: set[tuple[str, ...]] = set()
+
+
+class RemoteStore:
+    """The files below a URL, and any other files by their URLs; see `Store`.
+
+    It can be pickled, and used in a forked process: each process makes connections of its own. `timing` is for tests.
+    """
+
+    def __init__(
+        self, root_url: str, options: RemoteOptions | None = None, *, timing: Timing | None = None
+    ) -> None:
+        split_url(root_url)
+        self.root_url, self.options = root_url, RemoteOptions() if options is None else options
+        self.counters = Counters()
+        self._sizes: Mapping[str, int] = {}
+        self._timing = timing or Timing()
+        self._live: _Live | None = None
+        self._made_by = os.getpid()
+
+    def with_sizes(self, sizes: Mapping[str, int]) -> RemoteStore:
+        """This store, which is not asked how large these files are. A file of another size is refused when read."""
+        other = RemoteStore(self.root_url, self.options, timing=self._timing)
+        other.counters, other._sizes = self.counters, {**self._sizes, **sizes}
+        other._live = self._process()
+        return other
+
+    def open(self, name: str) -> RemoteBlob:
+        """The blob of a URL; no request where its size is known. Raises `SourceError` if missing."""
+        if (size := self._sizes.get(name)) is not None:
+            return RemoteBlob(self, name, Facts(size))
+        facts = self._facts(name)
+        if facts is None:
+            raise sentence(name, AbsentError())
+        if facts.size is None:
+            remedy = "Serve it from another one, or copy it to this machine."
+            raise sentence(
+                name, RequestError("the server does not say how large it is", passes=False, remedy=remedy)
+            )
+        return RemoteBlob(self, name, facts)
+
+    def size_of(self, name: str) -> int | None:
+        """Bytes of a URL, None if missing. Raises `SourceError` where that cannot be found out."""
+        if (size := self._sizes.get(name)) is not None:
+            return size
+        facts = self._facts(name)
+        return None if facts is None else self.open(name).size
+
+    def identity_of(self, name: str) -> str | None:
+        """Its tag, size and time of modification as JSON; None where the store says neither tag nor time."""
+        facts = self._facts(name)
+        if facts is None or not facts.is_known:
+            return None
+        return json.dumps([redacted(name).removesuffix("?…"), facts.etag, facts.size, facts.modified])
+
+    def read_whole(self, name: str, *, sha256: str = "") -> bytes:
+        """All bytes of a URL, in one request. Raises `SourceError`; with `sha256` also for other bytes than those."""
+        parts: list[bytes] = []
+        self.download(name, parts.append, sha256=sha256, restart=parts.clear)
+        return b"".join(parts)
+
+    def find_whole(self, name: str) -> bytes | None:
+        """As `read_whole`, None if missing."""
+        try:
+            return self.read_whole(name)
+        except SourceError as error:
+            if isinstance(error.__cause__, AbsentError) and "bucket" not in error.__cause__.reason:
+                return None
+            raise
+
+    def download(
+        self,
+        name: str,
+        write: Callable[[bytes], Any],
+        *,
+        sha256: str = "",
+        restart: Callable[[], Any] | None = None,
+    ) -> int:
+        """Hand all bytes of a URL to `write`, in order, 1 MiB or more at a time; returns their number.
+
+        Where the connection breaks it goes on from there. `restart` is called where everything is to be thrown away
+        and written again: where the bytes are not those of `sha256`, or where nothing tells whether the file is still
+        the same; without it, both are errors. Raises `SourceError`, after which what was written is not whole.
+        """
+        retries = Retries(self.options.retry, self._timing, self._sizes.get(name, 0))
+        sink = Sink(write, restart, with_digest=bool(sha256))
+        with named(name):
+            while True:
+                self._fetch(name, 0, None, sink, retries, Facts(self._sizes.get(name)))
+                if not sha256 or sink.hexdigest() == sha256:
+                    return sink.taken
+                wrong = "its bytes are not those of its SHA-256"
+                self._wait(retries, RequestError(wrong, passes=restart is not None, remedy=DAMAGED))
+                sink.restart()
+
+    def list(self, prefix: str = "") -> list[Listed]:
+        """All files below a URL (the root where none is given), sorted by name. Raises `SourceError`."""
+        text = prefix or self.root_url
+        url = split_url(text)
+        path = url.path if url.path.endswith("/") or not url.path else url.path + "/"
+        folder = Url(url.scheme, url.host, path, url.query, url.account)
+        begin, mark, rest = text.partition("://")
+        before = begin + mark + re.split(r"[/?#]", rest, maxsplit=1)[0]
+        after = f"?{url.query}" if url.query else ""
+        retries = Retries(self.options.retry, self._timing)
+        with named(text):
+            while True:
+                self.counters.add(requests=1)
+                try:
+                    found = list(self._client(text, folder).list(folder))
+                    break
+                except RequestError as error:
+                    self._wait(retries, error)
+        self.counters.add(requests=max(0, len(found) - 1) // LISTED_AT_ONCE)
+        return sorted(Listed(f"{before}/{there}{after}", size) for there, size in found)
+
+    def supports_ranges(self, name: str) -> bool:
+        """False once the server of a URL has twice sent a whole file where a range was asked for."""
+        return split_url(name).place not in self._process().ignores_ranges
+
+    def close(self) -> None:
+        """Let go of connections; they are made again when something is read."""
+        live, self._live = self._live, None
+        if live is not None and live.pid == os.getpid():
+            for client in live.clients.values():
+                client.close()
+
+    def read_range(
+        self, name: str, offset: int, length: int, facts: Facts, *, crc32: int | None = None
+    ) -> tuple[bytes, Facts]:
+        """Bytes of a URL that holds them, and what the store says of it now; for blobs. Raises `SourceError`.
+
+        A file that is no longer what `facts` says is refused; with `crc32`, other bytes are fetched again.
+        """
+        retries, parts = Retries(self.options.retry, self._timing, length), list[bytes]()
+        sink = Sink(parts.append, parts.clear)
+        with named(name):
+            while True:
+                found = self._fetch(name, offset, length, sink, retries, facts)
+                content = parts[0] if len(parts) == 1 else b"".join(parts)
+                if crc32 is None or zlib.crc32(content) == crc32:
+                    return content, found
+                wrong = f"the {length:,} bytes from {offset:,} on fail their checksum"
+                self._wait(retries, RequestError(wrong, passes=True, remedy=DAMAGED))
+                sink.restart()
+
+    def _fetch(
+        self, name: str, start: int, length: int | None, sink: Sink, retries: Retries, known: Facts
+    ) -> Facts:
+        """Bytes from `start` on into a sink, in as many requests as it takes. Raises `RequestError`."""
+        url, live, wanted = split_url(name), self._process(), _Wanted(start, length, known)
+        is_whole, was_ignored = start == 0 and length in (None, known.size), False
+        while True:
+            try:
+                self._try(name, url, wanted, sink, retries)
+                if wanted.length is None or sink.taken == wanted.length:
+                    break
+                cut_off = f"cut off after {sink.taken:,} of {wanted.length:,} bytes"
+                self._wait(retries, RequestError(cut_off, passes=True))
+            except RangesIgnoredError as error:
+                if was_ignored:
+                    live.ignores_ranges.add(url.place)
+                    if not is_whole:
+                        raise
+                else:  # it may have been this once
+                    self._wait(retries, RequestError(error.reason, passes=True, remedy=error.remedy))
+                    was_ignored = True
+            except RequestError as error:
+                self._wait(retries, error)
+            if sink.taken and not wanted.known.is_known:
+                sink.restart()  # nobody knows whether it is still the same file
+        sink.flush()
+        if wanted.known.is_known:
+            self._remember(name, wanted.known)
+        return wanted.known
+
+    def _try(self, name: str, url: Url, wanted: _Wanted, sink: Sink, retries: Retries) -> None:
+        """One request for what is missing."""
+        self.counters.add(requests=1)
+        retries.num_bytes = max(retries.num_bytes, wanted.length or 0)
+        by_range = self.supports_ranges(name)
+        first = wanted.start + sink.taken if by_range else 0
+        left = wanted.length - sink.taken if wanted.length is not None and by_range else None
+        seconds = max(0.1, retries.seconds_left)
+        body = self._client(name, url).get(url, first, left, seconds=seconds, num_bytes=retries.num_bytes)
+        try:
+            wanted.known = self._checked(wanted.known, body.facts)
+            if wanted.length is None and wanted.known.size is not None:
+                wanted.length = wanted.known.size - wanted.start
+                retries.num_bytes = max(retries.num_bytes, wanted.length)
+            self._take(body, wanted, sink, retries)
+        finally:
+            body.close()
+
+    def _take(self, body: Body, wanted: _Wanted, sink: Sink, retries: Retries) -> None:
+        """The bytes of an answer that are missing, into a sink; those before and behind them are passed over."""
+        position, start, length = body.start, wanted.start, wanted.length
+        for piece in body.pieces:
+            retries.received += len(piece)
+            self.counters.add(num_bytes=len(piece))
+            begin = start + sink.taken - position
+            end = len(piece) if length is None else min(len(piece), start + length - position)
+            position += len(piece)
+            if begin < end:
+                sink.take(piece if begin == 0 and end == len(piece) else piece[begin:end])
+            if retries.seconds_left < 0:
+                raise RequestError("the bytes came too slowly", passes=True)
+
+    def _checked(self, known: Facts, found: Facts) -> Facts:
+        """What is known of a file after an answer. Raises `RequestError` where it is another one."""
+        if not known.is_same(found):
+            sizes = known.size != found.size and found.size is not None and known.size is not None
+            what = f"has {found.size:,} bytes, and not {known.size:,}" if sizes else "was changed while it was read"
+            raise RequestError(
+                f"it {what}: it was replaced or is cut off",
+                passes=False,
+                remedy="Copy it there again, or open it anew.",
+            )
+        size = known.size if found.size is None else found.size
+        return Facts(size, found.etag or known.etag, found.modified or known.modified)
+
+    def _facts(self, name: str) -> Facts | None:
+        """What the store says of a URL, None if missing."""
+        live, now = self._process(), self._timing.clock()
+        if (kept := live.facts.get(name)) is not None and now - kept[1] < FACTS_SECONDS:
+            return kept[0]
+        url, retries = split_url(name), Retries(self.options.retry, self._timing)
+        with named(name):
+            while True:
+                self.counters.add(requests=1)
+                try:
+                    facts = self._client(name, url).facts(url)
+                    break
+                except AbsentError as error:
+                    if "bucket" in error.reason:
+                        raise
+                    return None
+                except RequestError as error:
+                    self._wait(retries, error)
+        self._remember(name, facts)
+        return facts
+
+    def _remember(self, name: str, facts: Facts) -> None:
+        live = self._process()
+        with live.lock:
+            if len(live.facts) >= MOST_FACTS:
+                live.facts.clear()
+            live.facts[name] = facts, self._timing.clock()
+
+    def _wait(self, retries: Retries, error: RequestError) -> None:
+        before = retries.waited
+        retries.after(error)
+        self.counters.add(retries=1, seconds_waiting=retries.waited - before)
+
+    def _client(self, name: str, url: Url) -> Client:
+        live = self._process()
+        with live.lock:
+            if url.place not in live.clients:
+                options = self.options
+                live.clients[url.place] = open_client(name, url, options.retry, options.storage_options)
+            return live.clients[url.place]
+
+    def _process(self) -> _Live:
+        live = self._live
+        if live is None or live.pid != os.getpid():
+            live = self._live = _Live()
+            if self._made_by != live.pid:  # a fork: its waits are not to be those of its siblings
+                self._timing.dice.seed()
+        return live
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root_url": self.root_url, "options": self.options, "sizes": dict(self._sizes)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["root_url"], state["options"])  # type: ignore[misc]
+        self._sizes = state["sizes"]
+
+    def __repr__(self) -> str:
+        return f"RemoteStore({redacted(self.root_url)!r})"
+
+
+@dataclass
+class _Wanted:
+    """The bytes that a read is to bring, all where `length` is None, and what is known of the file so far."""
+
+    start: int
+    length: int | None
+    known: Facts

@@ -1,0 +1,59 @@
+"""Where the bytes of a read go: larger pieces, their SHA-256, and the way back to the beginning."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from .retrying import RequestError
+
+__all__ = ["Sink"]
+
+WRITE_BYTES = 1 << 20
+
+
+class Sink:
+    """Small pieces in, larger ones out, and if it is asked for their SHA-256."""
+
+    def __init__(
+        self, write: Callable[[bytes], Any], restart: Callable[[], Any] | None, *, with_digest: bool = False
+    ) -> None:
+        self._write, self._restart, self._with_digest = write, restart, with_digest
+        self._begin()
+
+    def _begin(self) -> None:
+        self.taken, self._waiting, self._num_waiting = 0, list[bytes](), 0
+        self._digest = hashlib.sha256() if self._with_digest else None
+
+    def take(self, piece: bytes) -> None:
+        """Add a piece."""
+        self.taken += len(piece)
+        self._waiting.append(piece)
+        self._num_waiting += len(piece)
+        if self._num_waiting >= WRITE_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            content = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
+            self._waiting, self._num_waiting = [], 0
+            if self._digest is not None:
+                self._digest.update(content)
+            self._write(content)
+
+    def hexdigest(self) -> str:
+        """The SHA-256 of all that was written."""
+        return "" if self._digest is None else self._digest.hexdigest()
+
+    def restart(self) -> None:
+        """Throw away what was written. Raises `RequestError` where the receiver cannot."""
+        if self._restart is None:
+            raise RequestError(
+                f"it broke after {self.taken:,} bytes, and the server does not say whether it is still the same file",
+                passes=False,
+                remedy="Read it again from the beginning.",
+            )
+        self._restart()
+        self._begin()

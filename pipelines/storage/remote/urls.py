@@ -1,0 +1,110 @@
+"""URLs in the place of paths: `s3://bucket/shards`, `https://host/shards/a.tar?signature`.
+
+    s3, gs, az      scheme://bucket/key; s3a, gcs, abfs and abfss are other names of them, and
+                    abfs://container@account.dfs.core.windows.net/key names the account, too
+    http, https     scheme://host/path?query, where the path is percent-encoded
+    anything else   what fsspec makes of it
+
+What may be secret, a user with a password and a query that holds a signature, is never put into a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from ...errors import SourceError
+
+__all__ = ["Url", "is_url", "join", "redacted", "split_url", "with_suffix"]
+
+START = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+OTHER_NAMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "azure": "az", "abfs": "az", "abfss": "az"}
+WEB = ("http", "https")
+WITHOUT_SECRETS = ("github",)  # org:repository@branch is no user with a password
+ACCOUNT = re.compile(r"(?P<container>[^@/]+)@(?P<account>[a-z0-9-]+)\.(?:dfs|blob)\.", re.IGNORECASE)
+SECRETS = re.compile(r"(?<=://)[^/?#\s]*@|\?[^\s]*")
+
+
+@dataclass(frozen=True)
+class Url:
+    """A URL in parts. `host` is the bucket of an object store; `path` has no slash in front, `query` no mark."""
+
+    scheme: str
+    host: str
+    path: str
+    query: str = ""
+    account: str = ""
+
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        """What one client serves: everything but the path."""
+        return self.scheme, self.host, self.query, self.account
+
+    @property
+    def is_web(self) -> bool:
+        """Whether it is asked for by http."""
+        return self.scheme in WEB
+
+    def __repr__(self) -> str:
+        return f"Url({self.scheme}://{self.host.rpartition('@')[2]}/{self.path}{'?…' if self.query else ''})"
+
+
+def is_url(text: str) -> bool:
+    """Whether it begins as a URL does; a letter of a drive is none."""
+    return START.match(text) is not None
+
+
+def split_url(text: str) -> Url:
+    """The parts of a URL. Raises `SourceError` for one without a bucket or host, or with characters that cannot be."""
+    found = START.match(text)
+    if found is None:
+        raise SourceError(f"{text}: not a URL. Write it as s3://bucket/path or https://host/path.")
+    scheme = found[1].lower()
+    scheme = OTHER_NAMES.get(scheme, scheme)
+    if any(ord(letter) < 32 for letter in text):
+        raise SourceError(
+            f"{redacted(text)!r}: a URL cannot hold control characters. Write them as %0A and the like."
+        )
+    rest, query = text[found.end() :], ""
+    if scheme in WEB:
+        rest = rest.partition("#")[0]
+        rest, _, query = rest.partition("?")
+    host, _, path = rest.partition("/")
+    account = ""
+    if scheme == "az" and (named := ACCOUNT.match(host)):
+        host, account = named["container"], named["account"]
+    if not host and scheme in (*WEB, "s3", "gs", "az"):
+        what = "host" if scheme in WEB else "bucket"
+        raise SourceError(f"{redacted(text)}: names no {what}. Write it as {scheme}://{what}/path.")
+    return Url(scheme, host, path.lstrip("/") if scheme != "file" else path, query, account)
+
+
+def join(root: str, name: str) -> str:
+    """The URL of a file by its name below another: before its query, and percent-encoded where it is asked by http."""
+    before, query = _apart(root)
+    is_web = (START.match(root) or " ")[1] in WEB
+    return f"{before.rstrip('/')}/{quote(name) if is_web else name}{query}"
+
+
+def with_suffix(name: str, suffix: str) -> str:
+    """A name, of a file or a URL, with a suffix behind its last part."""
+    before, query = _apart(name)
+    return f"{before}{suffix}{query}"
+
+
+def redacted(text: str) -> str:
+    """A URL as it may be shown: without a user and password, and without its query. Other text is left as it is."""
+    found = START.match(text)
+    if found is None or found[1] in WITHOUT_SECRETS:
+        return text
+    return SECRETS.sub(lambda secret: "?…" if secret[0].startswith("?") else "", text)
+
+
+def _apart(name: str) -> tuple[str, str]:
+    """A name, and what stands behind it in a URL of the web."""
+    found = START.match(name)
+    if found is None or found[1].lower() not in WEB:
+        return name, ""
+    before = re.split(r"[?#]", name, maxsplit=1)[0]
+    return before, name[len(before) :]

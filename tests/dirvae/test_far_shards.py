@@ -1,0 +1,80 @@
+"""`dirvae.train --shards URL`: trained, resumed and evaluated from a web server, and no secret is written or shown."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dirvae.evaluate.__main__ import main as evaluate
+from dirvae.run.shard_sets import find_sets, read_set
+from dirvae.train import main as train
+from pipelines import make_shards, open_source
+from tests.web_server import WebServer
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[WebServer]:
+    """A server of 40 pictures in five shards, below /set/image."""
+    (tmp_path / "files").mkdir()
+    for number in range(40):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "files" / f"{number:02d}.png")
+    make_shards(tmp_path / "files", tmp_path / "set", workers=0, shard_examples=8)
+    server = WebServer({f"/set/image/{path.name}": path.read_bytes() for path in (tmp_path / "set").iterdir()})
+    yield server
+    server.close()
+
+
+FLAGS = ["--size", "16", "--batch-size", "8", "--save-every", "3", "--kl-warmup", "0"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_run_from_a_web_server_is_trained_resumed_and_evaluated(
+    web: WebServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, plain = tmp_path / "run", f"{web.url}/set"
+    secret = plain.replace("://", "://user:geheim@") + "?signature=geheim"
+    flags = [*FLAGS, "--out", str(run), "--cache-bytes", "2M"]
+    assert train(["--shards", secret, *flags, "--steps", "3"]) == 0
+    config = json.loads((run / "config.json").read_text())
+    assert (config["source"], config["cache_bytes"]) == (f"{plain}/image?…", 2 << 20)
+    resumed = ["--out", str(run), "--resume", "--steps", "5", "--cache-bytes", "3M"]
+    assert train(resumed) == 1
+    assert "Name the data again" in capfd.readouterr().err
+    assert train([*resumed, "--shards", plain]) == 0
+    assert evaluate([str(run), "--source", secret]) == 0
+    assert "geheim" not in "".join(capfd.readouterr())
+    assert [path for path in run.rglob("*") if path.is_file() and b"geheim" in path.read_bytes()] == []
+    facts = json.loads((run / "summary.json").read_text())["data"]
+    assert facts["data_hash"] == open_source(tmp_path / "set").data_hash
+
+
+def test_sets_behind_a_url_are_found_like_those_in_a_folder(web: WebServer) -> None:
+    for root in (f"{web.url}/set", f"{web.url}/set/"):
+        (found,) = find_sets(root)
+        assert (found.name, found.modality, found.examples) == ("image", "image", 40)
+        assert str(found.path) == f"{web.url}/set/image"
+    assert read_set(f"{web.url}/absent") is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--cache-bytes", "2X"], "is no number of bytes, such as 200G"),
+        (["--type", "audio"], "no set of recordings is there"),
+        (["--cache-bytes", "9K"], "a full shuffle reads"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_sentence(
+    flags: list[str], reason: str, web: WebServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed = ["--shards", f"{web.url}/set", "--out", str(tmp_path / "run"), "--steps", "1", *flags]
+    with contextlib.suppress(SystemExit):
+        assert train(typed) == 1
+    assert reason in capfd.readouterr().err
