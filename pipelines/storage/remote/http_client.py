@@ -152,7 +152,7 @@ class HttpClient:
         return _facts(answer, None if found[3] == "*" else int(found[3])), first
 
     def _pieces(self, answer: http.client.HTTPResponse, deadline: float) -> Iterator[Piece]:
-        """The bytes as they come, in pieces of a buffer that is used again and again: fresh memory costs page faults."""
+        """The bytes as they come, in pieces of memory that is used again: fresh memory costs page faults."""
         buffer = self._buffers.pop() if self._buffers else bytearray(PIECE_BYTES)
         view, failure = memoryview(buffer), None
         is_over = False
