@@ -100,6 +100,7 @@ class ShardStore:
         self.remote, self.reading, self.shards = remote, reading, dict(shards)
         self.cache = reading.cache()
         self.total_bytes = sum(facts.size for facts in self.shards.values())
+        self.largest_bytes = max((facts.size for facts in self.shards.values()), default=0)
         self._begin()
 
     def _begin(self) -> None:
@@ -113,11 +114,6 @@ class ShardStore:
         self._lock = threading.Lock()
         self._early_bytes = 0
         self._pid = os.getpid()
-
-    @property
-    def largest_bytes(self) -> int:
-        """Bytes of the largest shard."""
-        return max((facts.size for facts in self.shards.values()), default=0)
 
     def open(self, name: str) -> Blob:
         """The blob of a shard, without a request; of another file all of its bytes. Raises `SourceError`."""
