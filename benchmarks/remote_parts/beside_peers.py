@@ -18,6 +18,7 @@ __all__ = ["Peers", "find_litdata", "measure", "pack_for_litdata", "run_reader",
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 READER = Path(__file__).with_name("reader.py")
+LONGEST_SECONDS = 60.0
 ACCESS = {
     "AWS_ACCESS_KEY_ID": "x",
     "AWS_SECRET_ACCESS_KEY": "x",
@@ -51,7 +52,10 @@ def run_reader(python: str, *arguments: str, endpoint: str = "", most: int = 0, 
     if endpoint:
         environment |= {"AWS_ENDPOINT_URL": endpoint}
     command = [python, "-W", "ignore", str(READER), *arguments, *([str(most)] if most else [])]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONGEST_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise AbsentError(f"{arguments[0]} took more than {LONGEST_SECONDS:.0f} seconds.") from error
     if done.returncode:
         raise AbsentError(f"{arguments[0]} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]

@@ -51,7 +51,9 @@ def webdataset(url: str, cache: str, decoded: bool) -> Iterator[int]:
 def litdata(url: str, cache: str, decoded: bool) -> Iterator[int]:
     """litData's dataset and loader."""
     from litdata import StreamingDataLoader, StreamingDataset
+    from litdata.streaming import downloader
 
+    downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = True  # it refuses the server of this machine otherwise
     access = {"endpoint_url": os.environ["AWS_ENDPOINT_URL"], "region_name": "us-east-1"}
     dataset = StreamingDataset(
         url, cache_dir=cache, shuffle=True, drop_last=False, storage_options=access, transform=Taken(decoded)
