@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.remote_parts import beside_peers, first_batch, into_cache, many_ranks, slow_link
+from benchmarks.remote_parts import beside_peers, first_batch, into_cache, many_ranks, order_costs, slow_link
 from benchmarks.remote_parts.servers import AbsentError, moto, nginx
 from benchmarks.remote_parts.sets import make_set, make_small_shards
 
@@ -58,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         def requests() -> None:
             make_small_shards(scratch / "small pictures", files / "small", SMALL_SHARDS)
             first_batch.measure(server, files / "small", scratch, bucket, peers)
+            order_costs.measure(server, scratch)
 
         parts: dict[str, Callable[[], None]] = {
             "a": lambda: into_cache.measure(server, names, scratch),

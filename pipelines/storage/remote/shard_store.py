@@ -111,6 +111,7 @@ class ShardStore:
         self._had: set[str] = set()
         self._blobs: weakref.WeakSet[ShardBlob] = weakref.WeakSet()
         self._small: dict[str, bytes | None] = {}
+        self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._early_bytes = 0
         self._pid = os.getpid()
@@ -264,15 +265,19 @@ class ShardStore:
     def _small_file(self, name: str) -> bytes | None:
         """An index or frame table, by one request, or none where it was had before; None if missing."""
         with self._lock:
-            if name in self._small:
-                return self._small[name]
-        entry = f"{cache_name(['remote', self._digests[name]])}.npy" if self._digests[name] else ""
-        kept = read_entry(entry) if entry else None
-        content = bytes(kept) if kept is not None else self.remote.find_whole(name)
-        if kept is None and entry and content is not None:
-            write_entry(entry, content)
-        with self._lock:
-            self._small[name] = content
+            alone = self._loading.setdefault(name, threading.Lock())
+        with alone:  # threads that open a shard at the same time ask for its index once
+            with self._lock:
+                if name in self._small:
+                    return self._small[name]
+            entry = f"{cache_name(['remote', self._digests[name]])}.npy" if self._digests[name] else ""
+            kept = read_entry(entry) if entry else None
+            content = bytes(kept) if kept is not None else self.remote.find_whole(name)
+            if kept is None and entry and content is not None:
+                write_entry(entry, content)
+            with self._lock:
+                self._small[name] = content
+                self._loading.pop(name, None)
         return content
 
     @property
