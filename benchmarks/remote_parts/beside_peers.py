@@ -110,6 +110,7 @@ def measure(server: Nginx, shards: Path, scratch: Path, runs: int, bucket: Moto 
     print("c. Examples per second over one epoch, cold cache, 2 threads or workers each, our decoder in all")
     for mode in ("raw", "decoded"):
         speeds: dict[str, list[float]] = {what: [] for what in rows}
+        costs: dict[str, list[float]] = {what: [] for what in rows}
         for _ in range(runs):
             for what, (python, loader, url, endpoint) in rows.items():
                 cache = scratch / "peer cache"
@@ -119,6 +120,7 @@ def measure(server: Nginx, shards: Path, scratch: Path, runs: int, bucket: Moto 
                 try:
                     found = run_reader(python, loader, url, mode, str(cache), endpoint=endpoint)
                     speeds[what].append(found["examples"] / found["seconds"])
+                    costs[what].append(1000 * found["cpu_seconds"] / found["examples"])
                 except (AbsentError, KeyError) as error:
                     missing.append(f"{what}: {error}")
         for what, measured in speeds.items():
@@ -126,6 +128,7 @@ def measure(server: Nginx, shards: Path, scratch: Path, runs: int, bucket: Moto 
                 continue
             ours = speeds[f"ours, {'moto' if 'moto' in what else 'nginx'}"]
             ratio = statistics.median(ours) / statistics.median(measured) if ours else 0.0
-            print(f"   {mode:<9}{what:<34}{statistics.median(measured):>7,.0f} examples/s; ours is {ratio:.2f}×")
+            each = f"{statistics.median(measured):>7,.0f} examples/s, {min(costs[what]):>6.2f} CPU s per 1,000"
+            print(f"   {mode:<9}{what:<32}{each}; ours is {ratio:.2f}×", flush=True)
     for reason in dict.fromkeys(missing):
         print(f"   left out: {reason}")
