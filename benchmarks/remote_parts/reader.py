@@ -1,4 +1,4 @@
-"""A loader in a process of its own, with a cold cache: prints how many examples came, and in how many seconds, of CPU time too.
+"""A loader in a process of its own, with a cold cache: prints how many examples came, and its seconds and CPU seconds.
 
 python reader.py LOADER URL raw|decoded CACHE [EXAMPLES]      LOADER: ours, webdataset, litdata, pack
 """
