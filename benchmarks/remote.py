@@ -1,6 +1,6 @@
 """Reading shards from afar: how fast, at what cost, how often, and beside webdataset and litData.
 
-    python benchmarks/remote.py [--folder PHOTOGRAPHS] [--size 192] [--seconds 4] [--runs 3] [--parts abcde]
+    python benchmarks/remote.py [--folder PHOTOGRAPHS] [--size 96] [--seconds 3] [--runs 2] [--parts abcde]
 
     a. from nginx into the cache, MB/s and CPU seconds per GB      d. requests for a set of 1,000 shards
     b. the share of a slow link, and our count of waiting          e. 64 ranks; 8 processes that share a cache
@@ -81,9 +81,9 @@ def main(argv: list[str] | None = None) -> int:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Reading shards from afar.")
     parser.add_argument("--folder", type=Path, default=PHOTOGRAPHS, help="JPEGs; without any, pictures are drawn")
-    parser.add_argument("--size", type=int, default=192, help="megabytes of shards that are read")
-    parser.add_argument("--seconds", type=float, default=4.0, help="that the slow link is read for, a row")
-    parser.add_argument("--runs", type=int, default=3, help="interleaved runs of each loader")
+    parser.add_argument("--size", type=int, default=96, help="megabytes of shards that are read")
+    parser.add_argument("--seconds", type=float, default=3.0, help="that the slow link is read for, a row")
+    parser.add_argument("--runs", type=int, default=2, help="interleaved runs of each loader")
     parser.add_argument("--parts", default="abcde", help="the letters of those that are wanted")
     parser.add_argument("--litdata-python", help="a Python that has litData")
     return parser.parse_args(argv)
