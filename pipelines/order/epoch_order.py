@@ -163,34 +163,41 @@ class EpochOrder:
         shuffle_shards: int | None = None,
         counts: Indices | None = None,
     ) -> None:
+        if (shuffle == "files" or shuffle_shards is not None) and shuffle and counts is None:
+            raise ValueError("shuffle='files' and shuffle_shards need the counts of the files or shards.")
         self.num, self.groups = num, groups
-        sizes = np.full(groups, num // groups) + (np.arange(groups) < num % groups)
-        stops = np.cumsum(sizes)
-        self._streams: list[Stretch] = []
-        for group in range(groups):
-            start, stop = int(stops[group] - sizes[group]), int(stops[group])
-            key = derive_key(seed, Purpose.ORDER, epoch, group)
-            if not shuffle:
-                self._streams.append(Natural(start))
-            elif shuffle == "files" or shuffle_shards is not None:
-                if counts is None:
-                    raise ValueError("shuffle='files' and shuffle_shards need the counts of the files or shards.")
-                whole_files = shuffle == "files"
-                window = 1 if whole_files else shuffle_shards or 1
-                within = _counts_within(counts, start, stop)
-                self._streams.append(Windowed(start, within, key, window=window, inner=not whole_files))
-            else:
-                self._streams.append(Uniform(start, Permutation(stop - start, key)))
+        self._sizes = np.full(groups, num // groups) + (np.arange(groups) < num % groups)
+        self._group_stops = np.cumsum(self._sizes)
+        self._seed, self._epoch, self._shuffle = seed, epoch, shuffle
+        self._shuffle_shards, self._counts = shuffle_shards, counts
+        self._streams: dict[int, Stretch] = {}
 
     def __call__(self, positions: Indices) -> Indices:
         if self.groups == 1:
-            return self._streams[0](positions)
-        indices = np.empty_like(positions)
-        for group, stream in enumerate(self._streams):
-            here = positions % self.groups == group
-            if here.any():
-                indices[here] = stream(positions[here] // self.groups)
+            return self._stream(0)(positions)
+        indices, groups = np.empty_like(positions), positions % self.groups
+        for group in np.unique(groups).tolist():  # a rank reads few of many groups, so only these are made
+            here = groups == group
+            indices[here] = self._stream(group)(positions[here] // self.groups)
         return indices
+
+    def _stream(self, group: int) -> Stretch:
+        if group not in self._streams:
+            self._streams[group] = self._make_stream(group)
+        return self._streams[group]
+
+    def _make_stream(self, group: int) -> Stretch:
+        stop = int(self._group_stops[group])
+        start = stop - int(self._sizes[group])
+        key = derive_key(self._seed, Purpose.ORDER, self._epoch, group)
+        if not self._shuffle:
+            return Natural(start)
+        if self._counts is None or not (self._shuffle == "files" or self._shuffle_shards is not None):
+            return Uniform(start, Permutation(stop - start, key))
+        whole_files = self._shuffle == "files"
+        window = 1 if whole_files else self._shuffle_shards or 1
+        within = _counts_within(self._counts, start, stop)
+        return Windowed(start, within, key, window=window, inner=not whole_files)
 
 
 def _counts_within(counts: Indices, start: int, stop: int) -> Indices:

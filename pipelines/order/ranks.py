@@ -82,16 +82,23 @@ class RankSplit:
         None if missing.
         """
         size = min(self.global_batch, num - start)
-        taken = np.arange(start, start + size)
         if self.world_size == 1:
-            mine = taken
+            mine = np.arange(start, start + size)
         elif self.groups % self.world_size == 0:
-            mine = taken[taken % self.groups // (self.groups // self.world_size) == self.rank]
+            mine = self._of_own_groups(start, start + size)
         else:
             share, more = divmod(size, self.world_size)
-            begin = self.rank * share + min(self.rank, more)
-            mine = taken[begin : begin + share + (self.rank < more)]
+            begin = start + self.rank * share + min(self.rank, more)
+            mine = np.arange(begin, begin + share + (self.rank < more))
         if len(mine) == self.batch_size or self.tail != "pad":
             return mine, None
-        repeated = np.resize(mine if len(mine) else taken[:1], self.batch_size)
+        repeated = np.resize(mine if len(mine) else np.array([start]), self.batch_size)
         return repeated, np.arange(self.batch_size) < len(mine)
+
+    def _of_own_groups(self, start: int, stop: int) -> NDArray[np.int64]:
+        """The positions p in [start, stop) with p % groups among this rank's groups; its time is that of its share."""
+        own = self.groups // self.world_size
+        turns = np.arange(start // self.groups, -(-stop // self.groups)) * self.groups
+        mine = (turns[:, None] + np.arange(self.rank * own, (self.rank + 1) * own)).reshape(-1)
+        within: NDArray[np.int64] = mine[(mine >= start) & (mine < stop)]
+        return within

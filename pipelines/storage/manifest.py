@@ -241,7 +241,7 @@ def is_file_name(name: object) -> bool:
         num_bytes = len(os.fsencode(name)) if isinstance(name, str) else 0
     except UnicodeEncodeError:
         return False
-    return 0 < num_bytes < 256 and name not in (".", "..") and not {"/", "\0"} & set(str(name))
+    return 0 < num_bytes < 256 and name not in (".", "..") and "/" not in str(name) and "\0" not in str(name)
 
 
 def _is_failure(failure: object) -> bool:

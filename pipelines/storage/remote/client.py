@@ -8,7 +8,10 @@ from typing import NamedTuple, Protocol
 
 from .urls import Url
 
-__all__ = ["Body", "Client", "Facts", "Listed"]
+__all__ = ["Body", "Client", "Facts", "Listed", "Piece"]
+
+Piece = bytes | memoryview
+"""Bytes of an answer; a view may be of memory that is used again for the next one."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,14 @@ class Listed(NamedTuple):
 class Body:
     """An answer: what it says of the object, and its bytes from `start` on as they come.
 
-    `pieces` raises `RequestError` where they stop coming; fewer of them than were asked for is not noticed here.
+    `pieces` raises `RequestError` where they stop coming; fewer of them than were asked for is not noticed here. A
+    piece holds until the next one is asked for.
     `close` gives the connection back, or ends it where bytes are left.
     """
 
     facts: Facts
     start: int
-    pieces: Iterator[bytes]
+    pieces: Iterator[Piece]
     close: Callable[[], None]
 
 

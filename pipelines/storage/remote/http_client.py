@@ -15,13 +15,15 @@ from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from .client import Body, Facts
+from .client import Body, Facts, Piece
 from .retrying import RangesIgnoredError, RequestError, RetryPolicy, retry_after_seconds, status_error
 from .urls import Url, redacted
 
 __all__ = ["HttpClient"]
 
 PIECE_BYTES = 1 << 20
+LONGEST_PIECE_SECONDS = 0.25
+"""After which a piece is handed over that is not full yet."""
 MOST_REDIRECTS = 5
 MOST_LEFT_BYTES = 64 << 10
 """Of an error's page that are read, so that its connection can be used again."""
@@ -47,6 +49,7 @@ class HttpClient:
     ) -> None:
         self._policy, self._clock = policy, clock
         self._lock, self._idle = threading.Lock(), dict[Host, list[http.client.HTTPConnection]]()
+        self._buffers: list[bytearray] = []
         user, _, self._host = url.host.rpartition("@")
         self._own = {"Accept-Encoding": "identity", **(headers or {})}
         if user:
@@ -92,7 +95,7 @@ class HttpClient:
             page = Url(url.scheme, url.host, folder, url.query)
             answer, release = self._ask("GET", page, {}, deadline)
             try:
-                text = b"".join(self._pieces(answer, deadline)).decode("utf-8", "replace")
+                text = b"".join(map(bytes, self._pieces(answer, deadline))).decode("utf-8", "replace")
             finally:
                 release()
             if "html" not in answer.headers.get("Content-Type", ""):
@@ -148,14 +151,33 @@ class HttpClient:
             raise RequestError(f"bytes {first:,} to {last:,} came, which were not asked for", passes=True)
         return _facts(answer, None if found[3] == "*" else int(found[3])), first
 
-    def _pieces(self, answer: http.client.HTTPResponse, deadline: float) -> Iterator[bytes]:
-        try:
-            while piece := answer.read1(PIECE_BYTES):
-                yield piece
-                if self._clock() > deadline:
-                    raise RequestError("the bytes came too slowly", passes=True)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise self._failure(error) from error
+    def _pieces(self, answer: http.client.HTTPResponse, deadline: float) -> Iterator[Piece]:
+        """The bytes as they come, in pieces of memory that is used again: fresh memory costs page faults."""
+        buffer = self._buffers.pop() if self._buffers else bytearray(PIECE_BYTES)
+        view, failure = memoryview(buffer), None
+        is_over = False
+        while not is_over and failure is None:
+            num, began = 0, self._clock()
+            while num < len(view) and (now := self._clock()) < began + LONGEST_PIECE_SECONDS:
+                if now > deadline:
+                    failure = RequestError("the bytes came too slowly", passes=True)
+                    break
+                try:
+                    came = _receive(answer, view[num:])
+                except (OSError, http.client.HTTPException, ValueError) as error:
+                    failure = self._failure(error)
+                    failure.__cause__ = error
+                    break
+                num += came
+                if not came:
+                    is_over = True
+                    break
+            if num:
+                yield view[:num]
+        if len(self._buffers) < MOST_IDLE:
+            self._buffers.append(buffer)
+        if failure is not None:
+            raise failure
 
     def _ask(
         self,
@@ -289,6 +311,19 @@ class _Links(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, Any]]) -> None:
         """Keep where a link leads to."""
         self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
+
+
+def _receive(answer: http.client.HTTPResponse, view: memoryview) -> int:
+    """What is there of an answer's body, at least a byte of it, into a buffer; 0 at its end."""
+    if answer.chunked or answer.length is None:
+        piece = answer.read1(len(view))
+        view[: len(piece)] = piece
+        return len(piece)
+    if not answer.length or answer.fp is None:
+        return 0
+    num = answer.fp.readinto1(view[: answer.length])  # HTTPResponse.readinto would lose what comes before a break
+    answer.length -= num
+    return num
 
 
 def _target(url: Url) -> str:

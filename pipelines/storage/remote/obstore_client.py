@@ -22,7 +22,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from .client import Body, Facts
+from .client import Body, Facts, Piece
 from .retrying import CREDENTIALS, AbsentError, RangesIgnoredError, RequestError, RetryPolicy, status_error
 from .urls import Url
 
@@ -120,10 +120,10 @@ class ObstoreClient:
         with self._lock:
             self._stores.clear()
 
-    def _pieces(self, answer: Any) -> Iterator[bytes]:
+    def _pieces(self, answer: Any) -> Iterator[Piece]:
         pieces = iter(answer.stream(min_chunk_size=PIECE_BYTES))
         while (piece := self._asked(lambda: next(pieces, None))) is not None:
-            yield bytes(piece)
+            yield memoryview(piece)
 
     def _store(self, num_bytes: int) -> Any:
         """The store for reads of so many bytes; its limit on time fits up to twice as many."""

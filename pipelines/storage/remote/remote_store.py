@@ -145,19 +145,22 @@ class RemoteStore:
     def download(
         self,
         name: str,
-        write: Callable[[bytes], Any],
+        write: Callable[[Any], Any],
         *,
         sha256: str = "",
         restart: Callable[[], Any] | None = None,
+        copied: bool = True,
     ) -> int:
         """Hand all bytes of a URL to `write`, in order, 1 MiB or more at a time; returns their number.
+
+        They are `bytes`; without `copied`, which saves a copy, views of memory that is used again after `write`.
 
         Where the connection breaks it goes on from there. `restart` is called where everything is to be thrown away
         and written again: where the bytes are not those of `sha256`, or where nothing tells whether the file is still
         the same; without it, both are errors. Raises `SourceError`, after which what was written is not whole.
         """
         retries = Retries(self.options.retry, self._timing, self._sizes.get(name, 0))
-        sink = Sink(write, restart, with_digest=bool(sha256))
+        sink = Sink(write, restart, with_digest=bool(sha256), copied=copied)
         with named(name):
             while True:
                 self._fetch(name, 0, None, sink, retries, Facts(self._sizes.get(name)))

@@ -60,12 +60,12 @@ class ShardFetcher:
         identity = facts.sha256 or self._remote.identity_of(name) or ""
 
         def download(writer: ShardWriter) -> None:
-            def write(piece: bytes) -> None:
+            def write(piece: bytes | memoryview) -> None:
                 if request.is_cancelled:
                     raise CacheError(f"{redacted(name)}: not needed any more.")
                 writer.write(piece)
 
-            self._remote.download(name, write, restart=_begin_again)
+            self._remote.download(name, write, restart=_begin_again, copied=False)
 
         for attempt in range(CHECKSUM_TRIES):
             try:

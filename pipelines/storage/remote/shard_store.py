@@ -50,6 +50,7 @@ class ShardStore:
         self.remote, self.reading, self.shards = remote, reading, dict(shards)
         self.cache = reading.cache()
         self.total_bytes = sum(facts.size for facts in self.shards.values())
+        self.largest_bytes = max((facts.size for facts in self.shards.values()), default=0)
         self._begin()
 
     def _begin(self) -> None:
@@ -65,11 +66,6 @@ class ShardStore:
         self._lock = threading.Lock()
         self._early_bytes, self._read_ahead_bytes = 0, self.reading.read_ahead_bytes
         self._pid = os.getpid()
-
-    @property
-    def largest_bytes(self) -> int:
-        """Bytes of the largest shard."""
-        return max((facts.size for facts in self.shards.values()), default=0)
 
     def open(self, name: str) -> Blob:
         """The blob of a shard, without a request; of another file all of its bytes. Raises `SourceError`."""
@@ -105,10 +101,11 @@ class ShardStore:
         Raises `SourceError` where the cache is too small for it.
         """
         live = self._process()
-        if live._pool is not None:
-            live._pool.expect(None)
-        self.cache.due(None)
-        live._announced.clear()
+        if not (order == live._order == "random"):  # any shard at any time, whoever reads: all stay announced
+            if live._pool is not None:
+                live._pool.expect(None)
+            self.cache.due(None)
+            live._announced.clear()
         live._fetcher.forget_failures()
         live._order, live._early_bytes = order, 0
         needed = min(self.total_bytes, int(self.total_bytes * share) + 2 * self.largest_bytes)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+from .client import Piece
 from .retrying import RequestError
 
 __all__ = ["Sink"]
@@ -14,34 +15,46 @@ WRITE_BYTES = 1 << 20
 
 
 class Sink:
-    """Small pieces in, larger ones out, and if it is asked for their SHA-256."""
+    """Small pieces in, larger ones out, and if it is asked for their SHA-256.
+
+    What is written may be used again as soon as `write` returns; with `copied` it is bytes, which may be kept.
+    """
 
     def __init__(
-        self, write: Callable[[bytes], Any], restart: Callable[[], Any] | None, *, with_digest: bool = False
+        self,
+        write: Callable[[Any], Any],
+        restart: Callable[[], Any] | None,
+        *,
+        with_digest: bool = False,
+        copied: bool = True,
     ) -> None:
-        self._write, self._restart, self._with_digest = write, restart, with_digest
+        self._write, self._restart, self._with_digest, self._copied = write, restart, with_digest, copied
         self._begin()
 
     def _begin(self) -> None:
-        self.taken, self._waiting, self._num_waiting = 0, list[bytes](), 0
+        self.taken, self._waiting = 0, bytearray()
         self._digest = hashlib.sha256() if self._with_digest else None
 
-    def take(self, piece: bytes) -> None:
+    def take(self, piece: Piece) -> None:
         """Add a piece."""
         self.taken += len(piece)
-        self._waiting.append(piece)
-        self._num_waiting += len(piece)
-        if self._num_waiting >= WRITE_BYTES:
+        if len(piece) >= WRITE_BYTES and not self._waiting:
+            self._put(piece)
+            return
+        self._waiting += piece
+        if len(self._waiting) >= WRITE_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits."""
         if self._waiting:
-            content = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
-            self._waiting, self._num_waiting = [], 0
-            if self._digest is not None:
-                self._digest.update(content)
-            self._write(content)
+            waiting, self._waiting = self._waiting, bytearray()
+            self._put(memoryview(waiting))
+
+    def _put(self, content: Piece) -> None:
+        if self._digest is not None:
+            self._digest.update(content)
+        self._write(bytes(content) if self._copied else content)
 
     def hexdigest(self) -> str:
         """The SHA-256 of all that was written."""

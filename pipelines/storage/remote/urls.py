@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 from ...errors import SourceError
@@ -50,6 +51,10 @@ class Url:
         return f"Url({self.scheme}://{self.host.rpartition('@')[2]}/{self.path}{'?…' if self.query else ''})"
 
 
+PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*")
+"""Names that percent-encoding leaves as they are."""
+
+
 def is_url(text: str) -> bool:
     """Whether it begins as a URL does; a letter of a drive is none."""
     return START.match(text) is not None
@@ -82,9 +87,8 @@ def split_url(text: str) -> Url:
 
 def join(root: str, name: str) -> str:
     """The URL of a file by its name below another: before its query, and percent-encoded where it is asked by http."""
-    before, query = _apart(root)
-    is_web = (START.match(root) or " ")[1] in WEB
-    return f"{before.rstrip('/')}/{quote(name) if is_web else name}{query}"
+    before, query, is_web = _folder_of(root)
+    return f"{before}/{quote(name) if is_web and not PLAIN.fullmatch(name) else name}{query}"
 
 
 def with_suffix(name: str, suffix: str) -> str:
@@ -101,8 +105,17 @@ def redacted(text: str) -> str:
     return SECRETS.sub(lambda secret: "?…" if secret[0].startswith("?") else "", text)
 
 
+@lru_cache(maxsize=64)
+def _folder_of(root: str) -> tuple[str, str, bool]:
+    """A root without its last slash, what stands behind it, and whether it is of the web: asked for 10⁵ names."""
+    before, query = _apart(root)
+    return before.rstrip("/"), query, (START.match(root) or " ")[1] in WEB
+
+
 def _apart(name: str) -> tuple[str, str]:
     """A name, and what stands behind it in a URL of the web."""
+    if "?" not in name and "#" not in name:
+        return name, ""
     found = START.match(name)
     if found is None or found[1].lower() not in WEB:
         return name, ""
