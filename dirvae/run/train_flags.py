@@ -144,6 +144,12 @@ def _add_data_flags(add: AddFlag, task: Task) -> None:
         type=byte_count,
         metavar="BYTES",
     )
+    add(
+        "--shuffle-shards",
+        "shuffle within windows of this many shards, where the set is larger than that; over the whole set by default",
+        type=int,
+        metavar="NUM",
+    )
     add("--batch-size", f"{task.examples} per update, of all processes", type=int, metavar="NUM")
     add("--held-out", f"share of the {files} kept for evaluation, 0 for none", type=off_at_zero, metavar="SHARE")
     add("--on-error", "what to do with an example that cannot be decoded", choices=ON_ERROR)

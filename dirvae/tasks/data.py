@@ -39,7 +39,8 @@ class DataSettings(Settings):
     decode threads (None: the number of cores). `on_error` says whether an example that cannot be decoded ends the
     run ("raise") or is replaced by another ("substitute"). `label` is the factor of the examples, or the category of
     their annotations, that the report is coloured by. `cache_bytes` is the bound of the cache on the local disk that
-    shards behind a URL go through (None: that of `pipelines`).
+    shards behind a URL go through (None: that of `pipelines`). With `shuffle_shards` training is shuffled within windows
+    of that many shards instead of over the whole set: for a set that is larger than the cache.
     """
 
     source: str = field(metadata=FREE)
@@ -49,12 +50,13 @@ class DataSettings(Settings):
     on_error: Literal["raise", "substitute"] = field(default="raise", metadata=FREE)
     label: str | None = field(default=None, metadata=FREE)
     cache_bytes: int | None = field(default=None, metadata=FREE)
+    shuffle_shards: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check("source", isinstance(self.source, str) and self.source != "", "a path or URL")
         self.check_counts("batch_size", smallest=1)
-        self.check_counts_or_none("threads", "cache_bytes")
+        self.check_counts_or_none("threads", "cache_bytes", "shuffle_shards")
         share = self.held_out is None or (is_positive(self.held_out) and self.held_out < 1)
         self.check("held_out", share, "a share of the examples in (0, 1)")
         self.check("on_error", self.on_error in ON_ERROR, f"one of {', '.join(ON_ERROR)}")
@@ -171,12 +173,16 @@ def open_data(
         part,
         is_training=True,
         shuffle=True,
+        shuffle_shards=settings.shuffle_shards,
         seed=seed,
         tail="keep" if world_size == 1 else "pad",
         rank=rank,
         world_size=world_size,
         quarantine=quarantine,
     )
+    held_out_order: dict[str, Any] = {"shuffle": _are_clips(batches), "seed": 0}
+    if _are_clips(batches):
+        held_out_order["shuffle_shards"] = settings.shuffle_shards
     facts = {
         "source": redacted(settings.source),
         "examples": len(whole),
@@ -188,8 +194,8 @@ def open_data(
     }
     return TaskData(
         batches=batches,
-        training=replayed(train, shuffle=True, seed=seed),
-        held_out=None if held_out is None else replayed(held_out, shuffle=_are_clips(batches), seed=0),
+        training=replayed(train, shuffle=True, shuffle_shards=settings.shuffle_shards, seed=seed),
+        held_out=None if held_out is None else replayed(held_out, **held_out_order),
         facts=facts,
         settings=settings,
     )

@@ -100,7 +100,16 @@ def open_run_data(
 
     def batches(part: Any, *fields: str) -> ReplayedBatches:
         return ReplayedBatches(
-            part, lambda: task.open_iterator(part, settings, shuffle=True, seed=seed, fields=fields, tail="keep")
+            part,
+            lambda: task.open_iterator(
+                part,
+                settings,
+                shuffle=True,
+                shuffle_shards=settings.shuffle_shards,
+                seed=seed,
+                fields=fields,
+                tail="keep",
+            ),
         )
 
     seen_part = _read_examples(batches(trained_on, *FIELDS), limit)

@@ -236,7 +236,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], sente
 
 EVERY_FLAG = """
     --shards s --out o --resume --init-from r --batch-size 2 --held-out 0.5 --on-error substitute --threads 3
-    --cache-bytes 3G
+    --cache-bytes 3G --shuffle-shards 4
     --clip-seconds 3 --shift-semitones 1 --gain-db 3 --sample-rate 8000 --preset full --core conv --model-size 7
     --latent gaussian --prior 3 --num-harmonics 9 --num-bands 17 --reverb-seconds 0.2 --nats-per-unit 10 --steps 9
     --encoder-harmonics 6 --epochs 8 --learning-rate 0.1 --learning-rate-warmup 4 --schedule linear
