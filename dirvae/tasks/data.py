@@ -39,8 +39,8 @@ class DataSettings(Settings):
     decode threads (None: the number of cores). `on_error` says whether an example that cannot be decoded ends the
     run ("raise") or is replaced by another ("substitute"). `label` is the factor of the examples, or the category of
     their annotations, that the report is coloured by. `cache_bytes` is the bound of the cache on the local disk that
-    shards behind a URL go through (None: that of `pipelines`). With `shuffle_shards` training is shuffled within windows
-    of that many shards instead of over the whole set: for a set that is larger than the cache.
+    shards behind a URL go through (None: that of `pipelines`). With `shuffle_shards` training is shuffled within
+    windows of that many shards instead of over the whole set: for a set that is larger than the cache.
     """
 
     source: str = field(metadata=FREE)

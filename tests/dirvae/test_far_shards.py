@@ -55,6 +55,16 @@ def test_a_run_from_a_web_server_is_trained_resumed_and_evaluated(
     assert facts["data_hash"] == open_source(tmp_path / "set").data_hash
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_set_that_is_larger_than_the_cache_is_shuffled_within_windows(web: WebServer, tmp_path: Path) -> None:
+    """Five shards of about 9 kB each; four fit."""
+    largest = max(len(content) for name, content in web.files.items() if name.endswith(".tar"))
+    typed = ["--shards", f"{web.url}/set", *FLAGS, "--steps", "8", "--cache-bytes", str(4 * largest + 100)]
+    assert train([*typed, "--out", str(tmp_path / "full")]) == 1
+    assert train([*typed, "--out", str(tmp_path / "run"), "--shuffle-shards", "1"]) == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["shuffle_shards"] == 1
+
+
 def test_sets_behind_a_url_are_found_like_those_in_a_folder(web: WebServer) -> None:
     for root in (f"{web.url}/set", f"{web.url}/set/"):
         (found,) = find_sets(root)
