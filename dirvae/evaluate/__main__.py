@@ -21,6 +21,7 @@ from dirvae.run.folder import is_run
 from dirvae.tasks import Task, find_task
 from dirvae.training.errors import TrainingError
 from pipelines.errors import PipelineError
+from pipelines.shown_names import escaped, shown_name
 from pipelines.terminal import escape_unencodable, print_or_end
 
 __all__ = ["main"]
@@ -81,7 +82,7 @@ def _table(content: dict[str, Any]) -> list[str]:
     kinds = {"ema": ", averaged weights", "raw": ", the weights that were trained"}
     weights = kinds[content["weights"]] if content["has_ema"] else ""
     lines = [f"step {content['step']}{weights}, {task.count_examples(content['examples'])} {part}"]
-    lines += [f"note: {note}" for note in content["notes"]]
+    lines += [f"note: {escaped(note)}" for note in content["notes"]]
     if "sound" in content:
         lines += _sound_lines(content["sound"])
     else:
@@ -100,7 +101,7 @@ def _neighbour_lines(found: dict[str, Any]) -> list[str]:
         return ", ".join(f"k = {count}: {number:{form}}" for count, number in numbers.items())
 
     lines = [
-        _line(f"error of neighbours, {found['label']}", shown(found["errors"], ".1%")),
+        _line(f"error of neighbours, {shown_name(found['label'], quoted=False)}", shown(found["errors"], ".1%")),
         _line("  always the most frequent", f"{found['majority_error']:.1%}"),
     ]
     if found["average_precision"] is not None:
@@ -141,10 +142,10 @@ def _sound_lines(sound: dict[str, Any]) -> list[str]:
 
 def _factor_lines(content: dict[str, Any]) -> list[str]:
     lines = ["", f"{'factor':<18}{'best component':>14}{'share':>8}{'gap':>8}{'linear R²':>11}"]
-    rows = [*content["factors"], *content["categories"]]
+    rows = [*(content["factors"] or ()), *content["categories"]]
     for row in rows:
         numbers = f"{row['share']:>8.2f}{row['gap']:>8.2f}{row['linear_r2']:>11.2f}"
-        lines.append(f"{row['factor']:<18} {row['component']:>13}{numbers}")
+        lines.append(f"{shown_name(row['factor'], quoted=False):<18} {row['component']:>13}{numbers}")
     most = {name: max(row["chance"][name] for row in rows) for name in ("share", "gap", "linear_r2")}
     lines.append(f"{'at most, shuffled':<32}{most['share']:>8.2f}{most['gap']:>8.2f}{most['linear_r2']:>11.2f}")
     if (summed := content["disentanglement"]) is not None:

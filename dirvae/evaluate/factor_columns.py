@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from dirvae.evaluate.factors import Factor, distinct_values, is_plain, make_factor
+from pipelines.shown_names import shown_name
 
 __all__ = ["categories_of", "factors_of", "left_out"]
 
@@ -20,9 +22,13 @@ def factors_of(fields: Sequence[Mapping[str, Any]], *, circular: Sequence[str] =
     """
     columns = _columns(fields)
     if missing := sorted(set(circular) - set(columns)):
-        raise ValueError(f"no factor is called {missing[0]!r}; the examples have {', '.join(columns) or 'none'}.")
+        raise ValueError(
+            f"no factor is called {shown_name(missing[0])}; the examples have {_listed(columns) or 'none'}."
+        )
     if fixed := [name for name in circular if len(distinct_values(columns[name])) < 2]:
-        raise ValueError(f"the factor {fixed[0]!r} is the same in all examples; leave it out of the circular ones.")
+        raise ValueError(
+            f"the factor {shown_name(fixed[0])} is the same in all examples; leave it out of the circular ones."
+        )
     return [
         make_factor(name, column, circular=name in circular)
         for name, column in columns.items()
@@ -46,14 +52,17 @@ def left_out(fields: Sequence[Mapping[str, Any]], *, label: str | None = None) -
         for name in dict.fromkeys(name for entry in fields for name in entry)
         if name != label and any(name in entry and entry[name] is None for entry in fields)
     }
+    counts = {name: f" ({num:,} of {len(fields):,})" for name, num in empty.items()}
     reasons = {
         "they are the same in all examples": fixed,
         "their text is different in every example": unique,
         "they are not finite or too large for float64": wide,
-        "examples have no value": [f"{name} ({num:,} of {len(fields):,})" for name, num in empty.items()],
+        "examples have no value": empty,
     }
     return [
-        f"not used as factors, because {reason}: {', '.join(names)}" for reason, names in reasons.items() if names
+        f"not used as factors, because {reason}: {_listed(names, counts)}"
+        for reason, names in reasons.items()
+        if names
     ]
 
 
@@ -71,6 +80,10 @@ def categories_of(fields: Sequence[Mapping[str, Any]]) -> list[Factor]:
         if 2 < len(kinds[name]) <= MOST_CATEGORIES
         for kind in kinds[name]
     ]
+
+
+def _listed(names: Iterable[str], counts: Mapping[str, str] = MappingProxyType({})) -> str:
+    return ", ".join(shown_name(name, quoted=False) + counts.get(name, "") for name in names)
 
 
 def _columns(fields: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

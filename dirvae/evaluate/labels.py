@@ -9,11 +9,12 @@ from typing import Any
 
 from dirvae.evaluate.factors import is_plain
 from dirvae.nearest import nearest_name
+from pipelines.shown_names import shown_name
 
 __all__ = ["Label", "find_label"]
 
 MOST_NAMED = 12
-"""Categories that a sentence names."""
+"""Factors, or categories, that a sentence names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,11 @@ class Label:
     def known(self) -> list[Any]:
         """The values of the examples that have one."""
         return [value for value in self.values if value is not None]
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word."""
+        return "category" if self.is_category else "factor"
 
     @property
     def is_yes_or_no(self) -> bool:
@@ -78,20 +84,24 @@ def _plain_or_none(value: Any) -> Any:
 
 def _unknown(name: str, factors: list[str], categories: list[str]) -> str:
     near = [
-        f"the {kind} {found!r}"
+        f"the {kind} {shown_name(found)}"
         for kind, names in (("factor", factors), ("category", categories))
         if (found := _nearest(name, names)) is not None
     ]
     meant = f" (did you mean {' or '.join(near)}?)" if near else ""
-    have = ", ".join(factors) or "none"
+    have = _listed(factors) or "none"
+    asked = shown_name(name)
     if not categories:
-        return f"no factor is called {name!r}{meant}; the examples have {have}."
-    named = ", ".join(categories[:MOST_NAMED])
-    more = f" and {len(categories) - MOST_NAMED} more" if len(categories) > MOST_NAMED else ""
+        return f"no factor is called {asked}{meant}; the examples have {have}."
     return (
-        f"no factor or category is called {name!r}{meant}; the factors of the examples are {have}, the categories of "
-        f"their annotations {named}{more}."
+        f"no factor or category is called {asked}{meant}; the factors of the examples are {have}, the categories of "
+        f"their annotations {_listed(categories)}."
     )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(shown_name(name, quoted=False) for name in names[:MOST_NAMED]) + more
 
 
 def _nearest(name: str, names: list[str]) -> str | None:

@@ -26,6 +26,7 @@ from dirvae.training.checkpoint import Checkpoint
 from dirvae.training.errors import CheckpointError, ConfigError
 from dirvae.training.logging import finite_or_none
 from pipelines.errors import StateError
+from pipelines.shown_names import shown_name
 
 __all__ = ["EvaluateConfig", "evaluate_run"]
 
@@ -48,7 +49,8 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     has_latent = getattr(model, "latent", None) is not None
     task = settings.task
     if not has_latent and (config.label or config.circular):
-        raise ConfigError(f"{'label' if config.label else 'circular'} names a factor, but the model has no latent.")
+        what = "label names a factor or a category" if config.label else "circular names a factor"
+        raise ConfigError(f"{what}, but the model has no latent.")
     try:
         data = open_run_data(
             task,
@@ -67,8 +69,7 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     notes = _notes(data, read_warm_start(run, settings), task)
     if not has_latent:
         notes.append("no usage, no factors and no neighbours: the model has no latent")
-    fields = _fields(data, config, task) if has_latent else None
-    label = None if fields is None else _label(data, fields, config, task)
+    label = _checked_label(data, config, task) if has_latent else None
     if label is not None:
         notes += label_notes(label, task)
     means = _latents(model, data.tested, checkpoint, task) if has_latent else torch.zeros(0)
@@ -93,10 +94,12 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     }
     if task.measure is not None:
         content |= _finite(task.measure(model, data.batches, settings.data, config.seed))
-    if fields is not None:
+    fields = [entry for entry in data.fields() if entry is not None]
+    is_complete = len(fields) == len(data.fields())
+    if has_latent and (is_complete or label is not None):
         others = means if data.held_out is None else _latents(model, data.trained_on, checkpoint, task)
         everything = others if data.held_out is None else torch.cat([others, means])
-        found = measure_factors(everything, fields, label, config)
+        found = measure_factors(everything, fields if is_complete else None, label, config)
         content["notes"] += found.pop("notes")
         content |= found
         if label is not None:
@@ -126,34 +129,33 @@ def _notes(data: RunData, warm: WarmStart | None, task: Task) -> list[str]:
     return notes
 
 
-def _fields(data: RunData, config: EvaluateConfig, task: Task) -> list[dict[str, Any]] | None:
-    """The JSON objects of all examples, None if one is missing; `ConfigError` if factors were named then."""
-    fields = [entry for entry in data.fields() if entry is not None]
-    missing = len(data.fields()) - len(fields)
-    asked = ("label",) * (config.label is not None) + ("circular",) * bool(config.circular)
-    if asked and missing:
+def _checked_label(data: RunData, config: EvaluateConfig, task: Task) -> Label | None:
+    """The label that the settings name. `ConfigError` where it, or a circular factor, cannot be looked at."""
+    fields = data.fields()
+    missing = sum(entry is None for entry in fields)
+    if config.circular and missing:
         raise ConfigError(
-            f"{asked[0]} names a factor, but {_missing(missing, len(data.fields()), task)}. Put one beside every "
-            f"{task.modality.noun}, or leave {asked[0]} out."
+            f"circular names a factor, but {_missing(missing, len(fields), task)}. Put one beside every "
+            f"{task.modality.noun}, or leave circular out."
         )
-    if config.label is not None:
-        if data.held_out is None:
-            raise ConfigError(
-                f"label is {config.label!r}, but the run held no {task.plural} out to find the neighbours of. Leave "
-                "label out."
-            )
-        if len(data.trained_on.data) < min(NEIGHBOURS):
-            raise ConfigError(
-                f"label is {config.label!r}, but {len(data.trained_on.data)} training {task.examples} are fewer than "
-                f"{min(NEIGHBOURS)} neighbours. Raise limit, or leave label out."
-            )
-    return None if missing else fields
-
-
-def _label(data: RunData, fields: list[dict[str, Any]], config: EvaluateConfig, task: Task) -> Label | None:
     if config.label is None:
         return None
-    return choose_label(config.label, fields, data.categories(), task, num_train=len(data.trained_on.data))
+    if data.held_out is None:
+        raise ConfigError(
+            f"label is {shown_name(config.label)}, but the run held no {task.plural} out to find the neighbours of. "
+            "Leave label out."
+        )
+    num_train = len(data.trained_on.data)
+    if num_train < min(NEIGHBOURS):
+        raise ConfigError(
+            f"label is {shown_name(config.label)}, but {num_train} training {task.examples} are fewer than "
+            f"{min(NEIGHBOURS)} neighbours. Raise limit, or leave label out."
+        )
+    if missing == len(fields):
+        raise ConfigError(
+            f"label is {shown_name(config.label)}, but {_missing(missing, len(fields), task)}. Leave label out."
+        )
+    return choose_label(config.label, fields, data.categories(), task, num_train=num_train)
 
 
 def _missing(count: int, total: int, task: Task) -> str:

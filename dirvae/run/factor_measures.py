@@ -18,15 +18,19 @@ __all__ = ["measure_factors"]
 
 
 def measure_factors(
-    latents: Tensor, fields: list[dict[str, Any]], label: Label | None, config: EvaluateConfig
+    latents: Tensor, fields: list[dict[str, Any]] | None, label: Label | None, config: EvaluateConfig
 ) -> dict[str, Any]:
     """The associations of each factor, of each category and of all factors, and beside them those of shuffled ones.
 
     A label that is not among the factors has a row among the categories, made of the examples that have a value.
+    `fields` are None where an example has none: then there are no factors, and the label is all that is looked at.
     "notes" are sentences about what could not be measured.
     """
     if latents.shape[1] < 2:
         return {"notes": ["no factors: they need a latent of 2 components or more, and this one has 1"]}
+    if fields is None:
+        rows = [] if label is None else _label_rows(latents, label, config.seed)
+        return {"notes": [], "categories": rows}
     try:
         factors = factors_of(fields, circular=config.circular)
     except ValueError as error:

@@ -12,6 +12,7 @@ from dirvae.evaluate.labels import Label, find_label
 from dirvae.evaluate.neighbours import neighbour_errors, neighbour_precisions
 from dirvae.tasks import Task
 from dirvae.training.errors import ConfigError
+from pipelines.shown_names import shown_name
 
 __all__ = ["NEIGHBOURS", "choose_label", "label_notes", "measure_neighbours"]
 
@@ -20,7 +21,7 @@ NEIGHBOURS = (3, 5, 10)
 
 def choose_label(
     name: str,
-    fields: Sequence[dict[str, Any]],
+    fields: Sequence[dict[str, Any] | None],
     categories: Sequence[Collection[str] | None],
     task: Task,
     *,
@@ -28,41 +29,38 @@ def choose_label(
 ) -> Label:
     """The factor or category of that name; the first `num_train` examples are those of the training.
 
-    `ConfigError` for a name that is neither, for a factor that an example has not got, and where too few examples have
-    a value.
+    Examples without a value, None among `fields` as well, are left out of it. `ConfigError` for a name that is
+    neither, and where too few examples have a value.
     """
     try:
         label = find_label(name, fields, categories)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if not label.is_category and (lacking := sum(label.name not in entry for entry in fields)):
-        verb = "has" if lacking == 1 else "have"
-        raise ConfigError(
-            f"{lacking:,} of {len(fields):,} {task.examples} {verb} no {label.name!r} in the JSON object. Add it to "
-            "each, or leave label out."
-        )
     train, test = (sum(value is not None for value in part) for part in _parts(label.values, num_train))
     if train < min(NEIGHBOURS) or test < 1:
         raise ConfigError(
-            f"label is {name!r}, but {train:,} training and {test:,} held-out {task.examples} have a value; neighbours "
-            f"need {min(NEIGHBOURS)} and 1. Raise limit, or leave label out."
+            f"label is the {label.kind} {shown_name(label.name)}, but {train:,} training and {test:,} held-out "
+            f"{task.examples} {'are annotated' if label.is_category else 'have a value'}; neighbours need "
+            f"{min(NEIGHBOURS)} and 1. Raise limit, or leave label out."
         )
     return label
 
 
 def label_notes(label: Label, task: Task) -> list[str]:
     """Sentences about what a label means, and the examples without a value."""
-    notes = []
+    notes, name = [], shown_name(label.name)
     if label.is_both:
-        notes.append(f"{label.name!r} is the factor, not the category of the annotations, which has the same name")
+        notes.append(f"{name} is the factor, not the category of the annotations, which has the same name")
     if missing := label.values.count(None):
         what = "not annotated" if label.is_category else "without a value"
         notes.append(
-            f"label {label.name!r} is looked at without the {missing:,} of {len(label.values):,} {task.examples} that "
+            f"label {name} is looked at without the {missing:,} of {len(label.values):,} {task.examples} that "
             f"{'is' if missing == 1 else 'are'} {what}"
         )
     if len(set(map(str, label.known))) == 1:
-        notes.append(f"label {label.name!r} is the same in all examples: {str(label.known[0]).lower()}")
+        value = label.known[0]
+        same = str(value).lower() if isinstance(value, bool) else shown_name(str(value), quoted=False)
+        notes.append(f"label {name} is the same in all examples: {same}")
     return notes
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ from ..storage.media_types import media_suffix
 from ..storage.npy import load_npy
 from .record_fields import RECORD_FIELDS
 
-__all__ = ["FieldReader", "Packed", "absent_fields", "gather_field"]
+__all__ = ["FieldReader", "Packed", "absent_fields", "gather_field", "near_field"]
+
+NEAR = 0.6
+"""The least similarity, by `difflib`'s ratio, at which one name passes for a misspelling of another."""
 
 
 class FieldReader:
@@ -83,6 +87,15 @@ def absent_fields(fields: Mapping[str, Any]) -> list[str]:
         for name, values in fields.items()
         if isinstance(values, list) and all(value is None for value in values)
     ]
+
+
+def near_field(name: str, known: Iterable[str]) -> str | None:
+    """The name most like `name` among `known` ones and those that come from annotations; None where none is alike."""
+    names = dict.fromkeys((*RECORD_FIELDS, *known))
+    names.pop(name, None)
+    lowered = {one.lower(): one for one in reversed(names)}
+    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=NEAR)
+    return lowered[found[0]] if found else None
 
 
 _NOT_READ = object()

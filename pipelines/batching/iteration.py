@@ -7,6 +7,7 @@ a subclass says what stands in the slots ─▶ batch_job.py: one batch ─▶ t
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 import weakref
 from abc import ABC, abstractmethod
@@ -19,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..child_process import usable_cores
-from ..errors import ExampleError
+from ..errors import ExampleError, PipelineError
 from ..modality import find_modality
 from .batch import Batch
 from .batch_job import BatchJob, ExampleSpec, Slots
-from .fields import absent_fields
+from .fields import absent_fields, near_field
 from .options import ReadOptions
 from .quarantine import add_to_quarantine, describe_failures
 from .stats import Counters, Stats
@@ -33,6 +34,8 @@ __all__ = ["BatchIterator", "BatchLoop", "PlanSlots", "ThreadLoop"]
 
 LOOK_AHEAD = 4096
 MAX_THREADS = 16
+LOOKED_AT = 8
+"""Examples whose members are looked at for a name that was meant."""
 
 PlanSlots = Callable[[NDArray[np.int64]], Slots]
 """Positions of the epoch in progress → what stands in their slots."""
@@ -222,8 +225,19 @@ class BatchIterator(ABC):
         for name in absent:
             what = f"{self.name}: no example of the first batch has a field {name!r}, so it is None."
             is_member = name not in getattr(self._specs[0].decoder, "fields", ())  # and not made by the decoder
+            near = near_field(name, self._members_of(batch)) if is_member else None
+            meant = "" if near is None else f" Did you mean {near!r}?"
             hint = " `list(open_source(data)[0].fields)` shows what there is." if is_member else ""
-            warnings.warn(what + hint, stacklevel=3)
+            warnings.warn(what + meant + hint, stacklevel=3)
+
+    def _members_of(self, batch: Batch) -> set[str]:
+        """The members of the first examples of a batch, as far as they can be read."""
+        source, found = self._specs[0].source, set[str]()
+        with contextlib.suppress(PipelineError):
+            for index in batch.indices[:LOOKED_AT].tolist():
+                if 0 <= index < len(source):  # those of another stream may lie beyond
+                    found |= set(source.locate(index).fields)
+        return found
 
     def _warn_of_mixed_rates(self, mixed: tuple[str, str] | None) -> None:
         """Once: clips of two rates in one batch are rarely meant."""

@@ -15,6 +15,7 @@ from .placing import place_all_boxes, place_all_keypoints
 
 __all__ = ["place"]
 
+PLACED = ("boxes", "keypoints", "masks")
 AnyBatch = TypeVar("AnyBatch")
 
 
@@ -27,7 +28,7 @@ def place(batch: AnyBatch, *, pairs: Sequence[tuple[int, int]] = ()) -> AnyBatch
     masks      Packed bool (objects, height, width)
 
     No object is left out, so that "classes" and "crowd" still fit. Raises `ValueError` for a batch that has none of
-    these fields, has no `transform`, or was placed before.
+    these fields, has no `transform`, was placed before, or was moved to a device before.
     """
     found: Any = batch
     fields = dict(found.fields)
@@ -55,12 +56,17 @@ def _of_objects(matrices: NDArray[np.float64], objects: Packed) -> NDArray[np.fl
 
 
 def _check(batch: Any, fields: dict[str, Any]) -> None:
-    if not fields.keys() & {"boxes", "keypoints", "masks"}:
+    if not fields.keys() & set(PLACED):
         raise ValueError(
             f"the batch has the fields {sorted(fields)}; ask its iterator for boxes, keypoints or masks: "
             'fields=("boxes", "masks").'
         )
     if "visible" in fields or not isinstance(fields.get("masks", Masks.of([])), Masks):
         raise ValueError("the annotations of this batch were placed before.")
+    if any(not isinstance(fields[name].offsets, np.ndarray) for name in PLACED if name in fields):
+        raise ValueError(
+            "the annotations of this batch are tensors. Place the batch before moving it to a device: "
+            "boxes.place(batch).to(device)."
+        )
     if batch.transform is None:
         raise ValueError("the batch has no transform, so it is not known where its pictures come from.")

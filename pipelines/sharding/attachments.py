@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +13,14 @@ from typing import Any
 from ..errors import SourceError
 from ..storage.plain_files import path_setting
 from .annotations.store_building import file_digest
+from .wording import printable
 
 __all__ = ["NO_ATTACHMENTS", "Attachments"]
 
 DEFAULT_KEY = "file_name"
+SUFFIXES = (".json", ".csv", ".tsv", ".jsonl")
+MOST_NAMED = 8
+"""Files that an error names."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,22 @@ NO_ATTACHMENTS = Attachments()
 
 def digest_of(path: Path) -> str:
     """The first 32 hexadecimal digits of a file's SHA-256. Raises `SourceError` where it cannot be read."""
+    if path.is_dir():
+        raise SourceError(f"{path}: is a folder; name its files{_files_in(path)}.")
     try:
         status = path.stat()
         return _digest(path, status.st_size, status.st_mtime_ns, status.st_ino)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror or error}). Name another file.") from error
+
+
+def _files_in(folder: Path) -> str:
+    """`: instances_train2017.json, …`: the first files in a folder that may be annotations or tables."""
+    with contextlib.suppress(OSError):
+        names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+        return f": {', '.join(map(printable, names[:MOST_NAMED]))}{more}" if names else ""
+    return ""
 
 
 @lru_cache(maxsize=64)

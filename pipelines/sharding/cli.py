@@ -112,7 +112,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--labels", metavar="TABLE", help="CSV or JSON Lines: the row of each file goes into its field json")
     add("--label-key", metavar="COLUMN", help="column of the table that names the files (default: file_name)")
     add("--decode", action="store_true", help="decode every file whole, to find damaged ones")
-    add("--strict", action="store_true", help="any file that cannot be packed is an error")
+    add(
+        "--strict",
+        action="store_true",
+        help="any file that cannot be packed is an error, and any fault in annotations or a table",
+    )
     add(
         "--explain",
         action="store_true",

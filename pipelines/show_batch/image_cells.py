@@ -42,7 +42,7 @@ def image_cells(source: Source, options: ShowOptions) -> CellSet:
         fields=chosen.to_read,
     )
     batch = first_batch(make, source, options, options.num or NUM)
-    drawn = chosen.drawn(batch, source)
+    drawn = chosen.drawn(batch, source, is_as_stored=options.shuffle is None)
     cells, found = [], list[Shapes]()
     for number in range(len(batch)):
         assert batch.transform is not None

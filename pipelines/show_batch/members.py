@@ -24,6 +24,8 @@ OF_A_RECORD = (*DRAWN, "captions")
 ALIASES = {"classes": "boxes", "crowd": "boxes"}
 BY_DEFAULT = ("txt", "cls")
 LOOKED_AT = 32
+SEARCHED = 2000
+"""Examples among which the first one with a field is looked for."""
 KEY_SIZE, CAPTION_SIZE, DETAIL_SIZE = 10.0, 10.0, 9.0
 RED: Colour = (186, 46, 36)
 
@@ -42,15 +44,23 @@ class Chosen:
         needs_record = ("json",) if self.of_record else ()
         return tuple(dict.fromkeys((*needs_record, *self.members)))
 
-    def drawn(self, batch: Batch, source: Source) -> tuple[str, ...]:
-        """What is in the batch of what its records were to show. Raises `ValueError` for a field it lacks."""
+    def drawn(self, batch: Batch, source: Source, *, is_as_stored: bool = False) -> tuple[str, ...]:
+        """What is in the batch of what its records were to show. Raises `ValueError` for a field it lacks.
+
+        Where batches follow the order of the source (`is_as_stored`), the error says which example has it.
+        """
         missing = [name for name in absent_fields(batch.fields) if name in self.members]
         there = {name for value in batch.fields.get("json", ()) for name in _in_record(value)}
         missing += [name for name in self.of_record if name not in there]
         if self.is_asked and missing:
             known = sorted(_known_in(source))
-            have = f"fields in this source: {', '.join(known)}" if known else "its examples have none"
             name = source.shown_name
+            if is_as_stored and (found := _first_with(source, missing[0])) is not None:
+                raise ValueError(
+                    f"{name}: no example of this batch has the field {missing[0]!r}, but example {found:,} has: "
+                    f"--start {found}."
+                )
+            have = f"fields in this source: {', '.join(known)}" if known else "its examples have none"
             raise ValueError(f"{name}: no example of this batch has the field {missing[0]!r}; {have}.")
         return tuple(name for name in self.of_record if name in there)
 
@@ -79,10 +89,26 @@ def _known_in(source: Source) -> set[str]:
     """What can be asked for, of some examples."""
     known = set(_names_in(source))
     for index in range(0, len(source), max(1, len(source) // LOOKED_AT)) if "json" in known else ():
-        member = source.locate(index).fields.get("json")
-        with contextlib.suppress(ValueError):  # one that is damaged
-            known |= set() if member is None else _in_record(parse_json(member.read(0, member.size)))
+        known |= _shown_of(source, index)
     return known
+
+
+def _first_with(source: Source, name: str) -> int | None:
+    """The first example that has a field, among the first ones and some others; None where none of them has it."""
+    spaced = range(0, len(source), max(1, len(source) // LOOKED_AT))
+    searched: dict[int, None] = dict.fromkeys((*range(min(len(source), SEARCHED)), *spaced))
+    for index in searched:
+        if name in source.locate(index).fields or (name in OF_A_RECORD and name in _shown_of(source, index)):
+            return index
+    return None
+
+
+def _shown_of(source: Source, index: int) -> set[str]:
+    """What the json member of an example has of what a sheet can show."""
+    member = source.locate(index).fields.get("json")
+    with contextlib.suppress(ValueError):  # one that is damaged
+        return set() if member is None else _in_record(parse_json(member.read(0, member.size)))
+    return set()
 
 
 def _in_record(value: Any) -> set[str]:

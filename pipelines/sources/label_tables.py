@@ -68,8 +68,10 @@ def _labels_of_classes(folder: Path) -> LabelTable | None:
     path = folder / CLASSES_NAME
     try:
         classes = json.loads(read_plain(path, most=MOST_TEXT_BYTES))
+        if not isinstance(classes, dict) or any(type(number) is not int for number in classes.values()):
+            raise ValueError("it is not a table of classes")
         return LabelTable(Label(number, number, name) for name, number in classes.items())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise ShardError(f"{path}: cannot be read ({error}). Make the shards again with --overwrite.") from error

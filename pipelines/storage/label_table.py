@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from ..errors import ShardError
+from ..shown_names import shown_name
 from .json_text import parse_json
 from .plain_files import MOST_TEXT_BYTES, read_plain
 
@@ -64,13 +65,18 @@ class Label:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the file."""
-        content: dict[str, Any] = {"class": self.number, "id": self.id, "name": self.name}
+        """As it stands in the file, which `of_json` takes: lone surrogates in names are question marks.
+
+        Pairs of the skeleton with a keypoint that has no name are left out.
+        """
+        content: dict[str, Any] = {"class": self.number, "id": self.id, "name": _without_surrogates(self.name)}
         content |= {"annotations": self.annotations, "images": self.images}
-        for name in ("supercategory", "keypoints", "skeleton"):
-            if value := getattr(self, name):
-                content[name] = value
-        return content
+        more = {
+            "supercategory": _without_surrogates(self.supercategory),
+            "keypoints": tuple(map(_without_surrogates, self.keypoints)),
+            "skeleton": tuple(pair for pair in self.skeleton if _are_keypoints(pair, self.keypoints)),
+        }
+        return content | {name: value for name, value in more.items() if value}
 
     @classmethod
     def of_json(cls, content: Mapping[str, Any]) -> Label:
@@ -84,8 +90,27 @@ class Label:
         texts = (content["name"], content.get("supercategory", ""), *keypoints)
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("a name in it is not a text")
-        pairs = tuple((int(first), int(second)) for first, second in skeleton)
+        if any(text != _without_surrogates(text) for text in texts):
+            raise ValueError("a name in it holds half a character (a lone surrogate)")
+        if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in skeleton):
+            raise ValueError("its skeleton is not made of pairs")
+        pairs = tuple((first, second) for first, second in skeleton)
+        if not all(_are_keypoints(pair, keypoints) for pair in pairs):
+            raise ValueError("its skeleton joins keypoints that it does not name")
         return cls(number, identity, texts[0], annotations, images, texts[1], keypoints, pairs)
+
+
+def _without_surrogates(text: str) -> str:
+    """The text; with question marks for lone surrogates, except those that stand for bytes in the name of a file."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text
+
+
+def _are_keypoints(pair: tuple[Any, Any], keypoints: Sequence[str]) -> bool:
+    return all(type(number) is int and 1 <= number <= len(keypoints) for number in pair)
 
 
 class LabelTable(Sequence[Label]):
@@ -135,7 +160,9 @@ class LabelTable(Sequence[Label]):
         for label in self._labels:
             if label.name == name:
                 return label
-        raise KeyError(f"no label {name!r}; there are {', '.join(self.names[:20])}{' …' * (len(self) > 20)}")
+        raise KeyError(
+            f"no label {shown_name(str(name))}; there are {self._first_names(20)}{' …' * (len(self) > 20)}"
+        )
 
     def with_counts(self, counts: Mapping[int, tuple[int, int]]) -> LabelTable:
         """The same labels with more of each class: (annotations, images) by number."""
@@ -172,18 +199,31 @@ class LabelTable(Sequence[Label]):
         path = Path(folder) / LABELS_NAME
         try:
             content = parse_json(read_plain(path, most=MOST_TEXT_BYTES).decode("utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError("it is not a table of labels")
             if content["format"] != LABELS_FORMAT or content["version"] != LABELS_VERSION:
                 raise ValueError(f"it is not a {LABELS_FORMAT} of version {LABELS_VERSION}")
             return cls.of_json(content["labels"])
         except (FileNotFoundError, NotADirectoryError):
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            said = getattr(error, "strerror", None) or (
-                f"it lacks {error.args[0]}" if isinstance(error, KeyError) else error
-            )
             raise ShardError(
-                f"{path}: not a readable table of labels ({said}). Make the shards again with --overwrite."
+                f"{path}: not a readable table of labels ({_in_words(error)}). Make the shards again with --overwrite."
             ) from error
 
     def __repr__(self) -> str:
-        return f"LabelTable({len(self):,} classes: {', '.join(self.names[:3])}{', …' * (len(self) > 3)})"
+        return f"LabelTable({len(self):,} classes: {self._first_names(3)}{', …' * (len(self) > 3)})"
+
+    def _first_names(self, num: int) -> str:
+        return ", ".join(shown_name(name, quoted=False) for name in self.names[:num])
+
+
+def _in_words(error: Exception) -> str:
+    """What is wrong with a file, as a reader would say it."""
+    if isinstance(error, KeyError):
+        return f"it lacks {error.args[0]}"
+    if isinstance(error, TypeError | AttributeError):
+        return "it is not a table of labels: its parts are of the wrong types"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)

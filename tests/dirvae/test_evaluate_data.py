@@ -131,7 +131,7 @@ def test_shards_that_grew_are_measured_as_they_were_and_that_is_said(
     assert after["examples"] == (10 if held_out == "0.25" else 40)
 
 
-def test_a_factor_asked_for_that_some_image_lacks_is_an_error_and_otherwise_a_note(
+def test_a_circular_factor_that_some_image_lacks_is_an_error_and_otherwise_a_note(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, images = str(trained / "run"), trained / "images"
@@ -141,18 +141,42 @@ def test_a_factor_asked_for_that_some_image_lacks_is_an_error_and_otherwise_a_no
     (some / "006.json").unlink()
     for path in none.glob("*.json"):
         path.unlink()
-    for option in ("label", "circular"):
-        for folder, missing in ((first, "1 of 40 images has"), (some, "2 of 40 images have"), (none, "40 of 40")):
-            arguments = [run, "--source", str(folder), f"--{option}", "hue"]
-            refused(capsys, arguments, f"^error: {option} names a factor, but {missing}.* no JSON object")
-    partly = shutil.copytree(images, tmp_path / "partly")
-    (partly / "007.json").write_text('{"hue": 0.5}')
-    told = "1 of 40 images has no 'shape' in the JSON object"
-    refused(capsys, [run, "--source", str(partly), "--label", "shape"], told)
+    for folder, missing in ((first, "1 of 40 images has"), (some, "2 of 40 images have"), (none, "40 of 40")):
+        arguments = [run, "--source", str(folder), "--circular", "hue"]
+        refused(capsys, arguments, f"^error: circular names a factor, but {missing}.* no JSON object")
+    arguments = [run, "--source", str(none), "--label", "hue"]
+    refused(capsys, arguments, "^error: label is 'hue', but 40 of 40 images have no JSON object. Leave label out.")
     content = evaluate(trained / "run", "--source", str(first))
     assert content["factors"] is None
     assert "note: no factors: 1 of 40 images has no JSON object\n" in capsys.readouterr().out
     assert evaluate(trained / "run", "--source", str(none))["notes"] == []
+
+
+def test_a_label_is_measured_without_the_images_that_lack_it(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Images without an object, and one with an object that lacks the name, are left out as if they were not there."""
+    images = shutil.copytree(trained / "images", tmp_path / "images")
+    for number in (0, 5, 6):
+        (images / f"{number:03d}.json").unlink()
+    (images / "007.json").write_text('{"hue": 0.5}')
+    capsys.readouterr()
+    content = evaluate(trained / "run", "--source", str(images), "--label", "shape")
+    told = "label 'shape' is looked at without the 4 of 40 images that are without a value"
+    assert content["notes"][:2] == ["no factors: 3 of 40 images have no JSON object", told]
+    assert told in capsys.readouterr().out
+    whole = evaluate(trained / "run", "--label", "shape")
+    assert (content["factors"], content["disentanglement"]) == (None, None)
+    assert [row["factor"] for row in content["categories"]] == ["shape"]
+    assert content["neighbours"]["classes"] == 2
+    assert 6 <= content["neighbours"]["examples"] <= whole["neighbours"]["examples"] == 10
+    for path in images.glob("0[0-3]*.json"):
+        if path.stem not in ("001", "002"):
+            path.unlink()
+    told = (
+        r"label is the factor 'shape', but \d training and \d held-out images have a value; neighbours need 3 and 1"
+    )
+    refused(capsys, [str(trained / "run"), "--source", str(images), "--label", "shape"], told)
 
 
 def test_neighbours_need_held_out_images_and_enough_to_compare_with(

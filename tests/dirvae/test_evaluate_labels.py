@@ -250,6 +250,47 @@ def test_examples_that_are_not_annotated_are_left_out_and_a_factor_hides_a_categ
     assert content["categories"] == []
 
 
+def test_a_category_is_measured_in_a_set_of_which_most_pictures_are_not_annotated(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The numbers are those of the pictures that have a json, whatever the others show."""
+    images = shutil.copytree(trained / "images", tmp_path / "images")
+    for number in range(40):
+        if number % 3 == 1:
+            (images / f"{number:03d}.json").unlink()
+    content = evaluate(trained / "run", "--source", str(images), "--label", "dog")
+    assert content["notes"][:2] == [
+        "no factors: 13 of 40 images have no JSON object",
+        "label 'dog' is looked at without the 13 of 40 images that are not annotated",
+    ]
+    found, whole = content["neighbours"], evaluate(trained / "run", "--label", "dog")["neighbours"]
+    assert (found["label"], found["is_category"], found["classes"]) == ("dog", True, 2)
+    dogs = round(whole["share"] * whole["examples"])
+    assert found["share"] == pytest.approx(dogs / found["examples"]), "no picture of a dog lost its json"
+    assert min(found["average_precision"].values()) > 0.9
+    assert [row["factor"] for row in content["categories"]] == ["dog"]
+    assert content["factors"] is None
+    for number in range(2, 40):
+        (images / f"{number:03d}.json").unlink(missing_ok=True)
+    told = r"label is the category 'dog', but \d training and \d held-out images are annotated; neighbours need 3"
+    refused(capsys, [str(trained / "run"), "--source", str(images), "--label", "dog"], told)
+
+
+def test_names_from_files_are_escaped_and_cut_in_sentences() -> None:
+    wild = "dog\x1b[31m\x00"
+    categories = [frozenset({wild, "k" * 500_000})] * 4
+    with pytest.raises(ValueError, match="no factor or category") as raised:
+        find_label("dogs", [{"a\nb": 1}] * 4, categories)
+    assert len(str(raised.value)) < 400
+    assert str(raised.value).isprintable()
+    (note,) = label_notes(find_label(wild, [None] * 4, categories), IMAGE)
+    assert note.isprintable()
+    with pytest.raises(ConfigError) as refusal:
+        choose_label("k" * 500_000, [None] * 4, categories, IMAGE, num_train=2)
+    assert len(str(refusal.value)) < 400
+    assert all(note.isprintable() and len(note) < 400 for note in left_out([{"x" * 9000: 1, "\x1b": 2}] * 2))
+
+
 def test_a_name_that_is_neither_ends_in_one_sentence(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(trained / "run")
     refused(
@@ -264,7 +305,7 @@ def test_too_few_values_to_compare_with_are_refused() -> None:
     fields = [{"mood": value} for value in ("a", None, "b", "a", "b", None)]
     assert choose_label("mood", fields, [None] * 6, IMAGE, num_train=4).known == ["a", "b", "a", "b"]
     for num_train, told in ((2, "1 training and 3 held-out images have a value"), (5, "4 training and 0 held-out")):
-        with pytest.raises(ConfigError, match=f"label is 'mood', but {told}"):
+        with pytest.raises(ConfigError, match=f"label is the factor 'mood', but {told}"):
             choose_label("mood", fields, [None] * 6, IMAGE, num_train=num_train)
 
 

@@ -89,7 +89,7 @@ def test_without_a_latent_there_are_the_numbers_of_the_sound_and_a_note(
     assert "components" not in out
     assert [content[name] for name in ("usage", "factors", "categories", "neighbours")] == [None] * 4
     assert evaluate([str(home / "plain"), "--label", "instrument"]) == 1
-    assert capsys.readouterr().err == "error: label names a factor, but the model has no latent.\n"
+    assert capsys.readouterr().err == "error: label names a factor or a category, but the model has no latent.\n"
 
 
 def test_the_latent_of_a_clip_is_the_mean_over_its_real_rows() -> None:

@@ -162,6 +162,42 @@ def test_ragged_fields_move_to_a_device(tmp_path: Path) -> None:
     assert isinstance(batch.fields["boxes"].values, np.ndarray), "the batch itself stays as it was"
 
 
+def test_a_batch_that_was_moved_is_not_placed_and_the_order_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "a.png").write_bytes(png(1))
+    (tmp_path / "a.json").write_text(json.dumps(record(2)))
+    for name in ("boxes", "keypoints", "masks"):
+        batch = next(iter(ImageIterator(tmp_path, size=10, batch_size=1, fields=(name,))))
+        with pytest.raises(ValueError, match=r"Place the batch before .* boxes\.place\(batch\)\.to\(device\)\."):
+            boxes.place(batch.to("cpu"))
+        assert len(boxes.place(batch).to("cpu").fields[name][0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("box", "boxes"),
+        ("bbox", "boxes"),
+        ("Mask", "masks"),
+        ("class", "classes"),
+        ("caption", "captions"),
+        ("jsn", "json"),
+        ("f0.np", "f0.npy"),
+        ("zzz", None),
+    ],
+)
+def test_a_name_that_no_example_has_is_told_with_the_one_that_is_like_it(
+    tmp_path: Path, asked: str, meant: str | None
+) -> None:
+    (tmp_path / "a.png").write_bytes(png(1))
+    (tmp_path / "a.json").write_text(json.dumps(record(2)))
+    np.save(tmp_path / "a.f0.npy", np.zeros(3))
+    with pytest.warns(UserWarning, match=f"has a field '{asked}', so it is None") as warned:
+        next(iter(ImageIterator(tmp_path, size=10, batch_size=1, fields=(asked,))))
+    said = str(warned[0].message)
+    assert (f"Did you mean '{meant}'?" in said) if meant else ("mean" not in said)
+
+
 def test_a_first_batch_without_the_field_is_warned_of() -> None:
     values = {"boxes": gathered("boxes", None), "captions": gathered("captions", None), "npy": [None]}
     assert absent_fields(values) == ["npy"]

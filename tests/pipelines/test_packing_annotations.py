@@ -246,6 +246,16 @@ def test_the_labels_lie_beside_the_manifest(coco: CocoFolder, tmp_path: Path) ->
         pipelines.labels(tmp_path / "bare")
 
 
+def test_a_skeleton_of_keypoints_without_names_is_packed_without_them(coco: CocoFolder, tmp_path: Path) -> None:
+    categories = json.loads(coco.instances.read_text())["categories"]
+    categories[0] |= {"name": "\ud800x", "keypoints": ["a", "b"], "skeleton": [[1, 2], [2, 7], [0, 1]]}
+    coco.change(coco.instances, categories=categories)
+    pack(coco, tmp_path / "out")
+    first = pipelines.labels(tmp_path / "out")[0]
+    assert (first.name, first.keypoints, first.skeleton) == ("?x", ("a", "b"), ((1, 2),))
+    assert Manifest.load(tmp_path / "out").labels == pipelines.labels(tmp_path / "out")
+
+
 def test_packing_twice_changes_nothing_and_other_annotations_are_refused(coco: CocoFolder, tmp_path: Path) -> None:
     first = pack(coco, tmp_path / "out")
     before = contents(tmp_path / "out")
@@ -329,6 +339,10 @@ def test_a_picture_of_another_size_than_is_said_is_named(coco: CocoFolder, tmp_p
 def test_annotations_are_refused_where_they_make_no_sense(coco: CocoFolder, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"absent\.json: cannot be read"):
         pack(coco, tmp_path / "out", annotations=tmp_path / "absent.json")
+    folder = coco.captions.parent
+    names = sorted(path.name for path in folder.glob("*.json"))
+    with pytest.raises(SourceError, match=f"is a folder; name its files: {', '.join(names)}\\."):
+        pack(coco, tmp_path / "out", annotations=folder)
     with pytest.raises(ValueError, match="twice"):
         pack(coco, tmp_path / "out", annotations=[coco.captions, coco.captions])
     with pytest.raises(ValueError, match="annotation_frame is 'raw'"):

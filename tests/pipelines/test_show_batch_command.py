@@ -101,9 +101,20 @@ def test_a_field_that_some_examples_have_is_shown(shards: Path, capsys: pytest.C
     (Path("data/image") / "scene-000002.txt").write_text("a note")
     assert main(["data/image", "--size", "16", "--fields", "txt"]) == 0
     assert capsys.readouterr().out == "sheet.png\n"
-    assert "'txt'; fields in this source: boxes, captions, json, masks, txt." in fails(
-        capsys, ["data/image", "--num", "2", "--size", "16", "--fields", "txt"]
+    some = ["data/image", "--num", "2", "--size", "16", "--fields"]
+    assert "data/image: no example of this batch has the field 'txt', but example 2 has: --start 2." in fails(
+        capsys, [*some, "txt"]
     )
+    assert main([*some, "txt", "--start", "2"]) == 0
+    assert capsys.readouterr().out == "sheet.png\n"
+    assert "'txt'; fields in this source: boxes, captions, json, masks, txt." in fails(
+        capsys, [*some, "txt", "--shuffle", "1", "--num", "1"]
+    )
+    for name in ("scene-000000", "scene-000001"):
+        (Path("data/image") / f"{name}.json").unlink()
+    for name in ("json", "boxes", "masks"):
+        assert f"has the field '{name}', but example 2 has: --start 2." in fails(capsys, [*some, name])
+    assert main(some[:-1]) == 0
 
 
 def test_folders_tars_and_patterns_are_sources(shards: Path) -> None:
