@@ -120,7 +120,7 @@ def _moved_annotations(record: dict[str, Any], move: _Move, size: tuple[int, int
     _replace(objects, "bbox", move.boxes)
     _replace(objects, "keypoints", move.keypoints)
     _replace(objects, "area", move.areas)
-    _replace([one for one in objects if type(one.get("segmentation")) is list], "segmentation", move.polygons)
+    _replace(objects, "segmentation", move.polygons, only=list)
     for one in objects:
         shape = one.get("segmentation")
         if shape is not None and type(shape) is not list:
@@ -129,19 +129,24 @@ def _moved_annotations(record: dict[str, Any], move: _Move, size: tuple[int, int
     return objects
 
 
-def _replace(objects: list[dict[str, Any]], name: str, move: Callable[[list[Any]], list[Any]]) -> None:
-    """Move what objects have under a name, in place. Raises `ValueError` with the id of the first that is wrong."""
-    having = [one for one in objects if one.get(name) is not None]
+def _replace(
+    objects: list[dict[str, Any]], name: str, move: Callable[[list[Any]], list[Any]], only: type = object
+) -> None:
+    """Move what objects have under a name, in place, where it is of one type only.
+
+    Raises `ValueError` with the id of the first that is wrong.
+    """
+    having = [one for one in objects if one.get(name) is not None and isinstance(one[name], only)]
     if not having:
         return
     try:
         values = move([one[name] for one in having])
     except (ValueError, TypeError):
-        for one in having:
+        for position, one in enumerate(objects):
             try:
-                move([one[name]])
+                move([one[name]] if one.get(name) is not None and isinstance(one[name], only) else [])
             except (ValueError, TypeError) as error:
-                raise annotation_error(one, name, str(error)) from error
+                raise annotation_error(one, position, name, str(error)) from error
         raise
     for one, value in zip(having, values, strict=True):
         one[name] = value

@@ -52,11 +52,11 @@ def read_segmentations(record: Any) -> Segmentations:
     try:
         found = _read(objects, size, transform, is_moved="stored" in record)
     except ValueError:
-        for one in objects:
+        for position, one in enumerate(objects):
             try:
                 _read([one], size, transform, is_moved="stored" in record)
             except ValueError as error:
-                raise annotation_error(one, "segmentation", str(error)) from error
+                raise annotation_error(one, position, "segmentation", str(error)) from error
         raise
     return found
 
