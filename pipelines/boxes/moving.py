@@ -43,10 +43,10 @@ def move_record(record: dict[str, Any], matrix: ArrayLike, size: tuple[int, int]
         raise ValueError("the JSON is no record of an annotated picture: it has no image with width and height.")
     rows, image = as_matrix(matrix), record["image"]
     height, width = size
-    counted = record.get("stored", image)
+    before = transform_of(record)
+    counted = record.get("stored") or image
     if rows.tolist() == _NOWHERE and (height, width) == (counted["height"], counted["width"]):
         return record
-    before = transform_of(record)
     whole = rows if before is IDENTITY else compose(rows, before)
     invert(whole)  # refuses one that has none
     moved = dict(record)
@@ -124,7 +124,8 @@ def _moved_annotations(record: dict[str, Any], move: _Move, size: tuple[int, int
     for one in objects:
         shape = one.get("segmentation")
         if shape is not None and type(shape) is not list:
-            original = one.setdefault("original_segmentation", shape)
+            kept = None if move.before is IDENTITY else one.get("original_segmentation")
+            original = one["original_segmentation"] = kept if isinstance(kept, dict) else shape
             one["segmentation"] = _resampled({**one, "segmentation": original}, record, move.whole, size)
     return objects
 

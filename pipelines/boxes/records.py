@@ -64,12 +64,12 @@ def transform_of(record: Mapping[str, Any]) -> NDArray[np.float64]:
     if stored is None:
         return IDENTITY
     if not isinstance(stored, dict) or not all(type(stored.get(side)) is int for side in ("width", "height")):
-        raise ValueError(f"the record's stored is {stored!r}; it must have width, height and transform.")
+        raise ValueError(f"the record's stored is {_cut(stored)}; it must have width, height and transform.")
     try:
         matrix = as_matrix(stored["transform"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"the record's transform is {stored.get('transform')!r}; it must be 2 rows of 3."
+            f"the record's transform is {_cut(stored.get('transform'))}; it must be 2 rows of 3."
         ) from error
     invert(matrix)
     return matrix

@@ -19,6 +19,7 @@ from pipelines.sharding.annotations import coco_reading, json_bytes
 from pipelines.sharding.annotations.coco_reading import read_batches, read_coco
 from pipelines.sharding.annotations.problems import ProblemLog
 from pipelines.sharding.annotations.table_reading import read_table
+from pipelines.sharding.modalities.annotated_picture import annotated_fields
 
 from .annotation_files import annotation, built, coco, image
 from .coco_folder import CocoFolder, make_coco_folder
@@ -165,6 +166,59 @@ def test_a_quote_that_ends_with_the_file_is_closed(tmp_path: Path) -> None:
     assert [row.columns for row in read_table(tmp_path / "t.csv", "file", ProblemLog())] == [
         {"file": "a", "x": "1\n2"}
     ]
+
+
+VALUES: list[Any] = [
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    10**18,
+    10**400,
+    "x",
+    "\ud800",
+    [],
+    [[]],
+    [None],
+    {},
+    {"a": 1},
+    float("nan"),
+    [1] * 6,
+]
+KEYS = ("id", "bbox", "segmentation", "keypoints", "area", "iscrowd", "class", "category_id", "category",
+        "original_segmentation")  # fmt: skip
+
+
+@pytest.mark.parametrize("stored", [(96, 64), (48, 32), (50, 50)])
+def test_hostile_values_beside_a_picture_never_raise(stored: tuple[int, int]) -> None:
+    entry = {"id": 1, "bbox": [1, 1, 5, 5], "class": 0, "category": "c", "category_id": 1}
+    coded: dict[str, Any] = {**entry, "segmentation": {"size": [64, 96], "counts": [64 * 96]}}
+    whole: dict[str, Any] = {"image": {"width": 96, "height": 64}, "captions": [], "annotations": [entry]}
+    records = [{**whole, key: value} for key in ("image", "captions", "annotations", "stored") for value in VALUES]
+    records += [{**whole, "image": {"width": value, "height": 64}} for value in VALUES]
+    records += [{**whole, "annotations": [one, value]} for one in (entry, coded) for value in VALUES]
+    records += [{**whole, "stored": {"width": 9, "height": 9, "transform": value}} for value in VALUES]
+    records += [
+        {**whole, "annotations": [{**one, key: value}]}
+        for one in (entry, coded)
+        for key in KEYS
+        for value in VALUES
+    ]
+    for record in records:
+        fields, found = annotated_fields(
+            {"json": json.dumps(record).encode()},
+            "a.png",
+            file=(96, 64),
+            orientation=1,
+            stored=stored,
+            frame="auto",
+        )
+        moved = json.loads(fields["json"])
+        json.dumps(found.to_json())
+        if not found.remarks:
+            for read in READERS:
+                read(moved)
 
 
 @pytest.fixture

@@ -23,6 +23,9 @@ OTHER_SIZE = "a picture has another size than its annotations say, so that they 
 NO_JSON = "a .json file beside a file is not JSON; it is kept as it is"
 UNREADABLE = "the annotations beside a picture cannot be used; they are kept as they are"
 
+MOST_CLASSES = 1 << 31
+"""As readers take them."""
+
 Size = tuple[int, int]
 """(width, height) in pixels."""
 
@@ -71,7 +74,7 @@ def _matrix(
 ) -> tuple[Any, tuple[Remark, ...]]:
     """The (2, 3) map from annotated to stored pixels, and what is odd about the annotated size."""
     annotated = (record["image"]["width"], record["image"]["height"])
-    if "stored" in record:  # of a set that was unpacked, and is packed again
+    if record.get("stored") is not None:  # of a set that was unpacked, and is packed again
         transform_of(record)
         annotated = (record["stored"]["width"], record["stored"]["height"])
     upright = (file[1], file[0]) if orientation >= 5 else file
@@ -94,6 +97,6 @@ def _labels(record: Mapping[str, Any]) -> dict[LabelKey, tuple[int, int]]:
     found = Counter[LabelKey]()
     for entry in record.get("annotations") or ():
         number, identity, category = entry.get("class"), entry.get("category_id"), entry.get("category")
-        if type(number) is int and type(identity) is int and isinstance(category, str) and number >= 0:
+        if type(number) is int and type(identity) is int and isinstance(category, str) and 0 <= number < MOST_CLASSES:
             found[LabelKey(number, identity, category)] += 1
     return {key: (count, 1) for key, count in found.items()}
