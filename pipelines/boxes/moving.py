@@ -43,10 +43,10 @@ def move_record(record: dict[str, Any], matrix: ArrayLike, size: tuple[int, int]
         raise ValueError("the JSON is no record of an annotated picture: it has no image with width and height.")
     rows, image = as_matrix(matrix), record["image"]
     height, width = size
-    counted = record.get("stored", image)
+    before = transform_of(record)
+    counted = record.get("stored") or image
     if rows.tolist() == _NOWHERE and (height, width) == (counted["height"], counted["width"]):
         return record
-    before = transform_of(record)
     whole = rows if before is IDENTITY else compose(rows, before)
     invert(whole)  # refuses one that has none
     moved = dict(record)
@@ -120,28 +120,34 @@ def _moved_annotations(record: dict[str, Any], move: _Move, size: tuple[int, int
     _replace(objects, "bbox", move.boxes)
     _replace(objects, "keypoints", move.keypoints)
     _replace(objects, "area", move.areas)
-    _replace([one for one in objects if type(one.get("segmentation")) is list], "segmentation", move.polygons)
+    _replace(objects, "segmentation", move.polygons, only=list)
     for one in objects:
         shape = one.get("segmentation")
         if shape is not None and type(shape) is not list:
-            original = one.setdefault("original_segmentation", shape)
+            kept = None if move.before is IDENTITY else one.get("original_segmentation")
+            original = one["original_segmentation"] = kept if isinstance(kept, dict) else shape
             one["segmentation"] = _resampled({**one, "segmentation": original}, record, move.whole, size)
     return objects
 
 
-def _replace(objects: list[dict[str, Any]], name: str, move: Callable[[list[Any]], list[Any]]) -> None:
-    """Move what objects have under a name, in place. Raises `ValueError` with the id of the first that is wrong."""
-    having = [one for one in objects if one.get(name) is not None]
+def _replace(
+    objects: list[dict[str, Any]], name: str, move: Callable[[list[Any]], list[Any]], only: type = object
+) -> None:
+    """Move what objects have under a name, in place, where it is of one type only.
+
+    Raises `ValueError` with the id of the first that is wrong.
+    """
+    having = [one for one in objects if one.get(name) is not None and isinstance(one[name], only)]
     if not having:
         return
     try:
         values = move([one[name] for one in having])
     except (ValueError, TypeError):
-        for one in having:
+        for position, one in enumerate(objects):
             try:
-                move([one[name]])
+                move([one[name]] if one.get(name) is not None and isinstance(one[name], only) else [])
             except (ValueError, TypeError) as error:
-                raise annotation_error(one, name, str(error)) from error
+                raise annotation_error(one, position, name, str(error)) from error
         raise
     for one, value in zip(having, values, strict=True):
         one[name] = value

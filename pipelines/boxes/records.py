@@ -64,12 +64,12 @@ def transform_of(record: Mapping[str, Any]) -> NDArray[np.float64]:
     if stored is None:
         return IDENTITY
     if not isinstance(stored, dict) or not all(type(stored.get(side)) is int for side in ("width", "height")):
-        raise ValueError(f"the record's stored is {stored!r}; it must have width, height and transform.")
+        raise ValueError(f"the record's stored is {_cut(stored)}; it must have width, height and transform.")
     try:
         matrix = as_matrix(stored["transform"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"the record's transform is {stored.get('transform')!r}; it must be 2 rows of 3."
+            f"the record's transform is {_cut(stored.get('transform'))}; it must be 2 rows of 3."
         ) from error
     invert(matrix)
     return matrix
@@ -95,10 +95,10 @@ def record_classes(record: Any) -> NDArray[np.int64]:
     Raises `ValueError` with the annotation's id for a class that is no whole number from -1 on.
     """
     classes = []
-    for annotation in annotations_of(record):
+    for position, annotation in enumerate(annotations_of(record)):
         number = annotation.get("class", -1)
         if type(number) is not int or not -1 <= number < 1 << 31:
-            raise annotation_error(annotation, "class", "it must be a whole number from -1 on")
+            raise annotation_error(annotation, position, "class", "it must be a whole number from -1 on")
         classes.append(number)
     return np.array(classes, np.int64)
 
@@ -106,13 +106,15 @@ def record_classes(record: Any) -> NDArray[np.int64]:
 def record_crowd(record: Any) -> NDArray[np.bool_]:
     """Crowds (objects,) bool: True where one mask stands for many objects.
 
-    Raises `ValueError` with the annotation's id for an `iscrowd` that is not 0, 1, true or false.
+    Without `iscrowd`, or where it is null, an object is none. Raises `ValueError` with the annotation's id for one that
+    is not 0, 1, true or false.
     """
     crowd = []
-    for annotation in annotations_of(record):
-        flag = annotation.get("iscrowd", 0)
+    for position, annotation in enumerate(annotations_of(record)):
+        flag = annotation.get("iscrowd")
+        flag = 0 if flag is None else flag
         if type(flag) not in (int, bool) or flag not in (0, 1):
-            raise annotation_error(annotation, "iscrowd", "it must be 0 or 1")
+            raise annotation_error(annotation, position, "iscrowd", "it must be 0 or 1")
         crowd.append(flag)
     return np.array(crowd, np.bool_)
 
@@ -137,11 +139,11 @@ def record_captions(record: Any) -> list[str]:
     if not isinstance(captions, list):
         raise ValueError(f"captions are {type(captions).__name__}; they must be a list.")
     texts = []
-    for caption in captions:
+    for position, caption in enumerate(captions):
         text = caption.get("caption") if isinstance(caption, dict) else None
         if not isinstance(text, str):
             number = caption.get("id") if isinstance(caption, dict) else None
-            raise ValueError(f"caption {number!r} is {text!r}; it must be text.")
+            raise ValueError(f"caption {_named(number, position)} is {_cut(text)}; it must be text.")
         texts.append(text)
     return texts
 
@@ -153,11 +155,23 @@ def pack_keypoints(arrays: Sequence[NDArray[np.float32]]) -> Packed:
     return Packed.of(filled or [np.zeros((0, 0, 3), np.float32)])
 
 
-def annotation_error(annotation: dict[str, Any], name: str, expected: str) -> ValueError:
-    """The error for a value of an annotation that cannot be used."""
-    shown = repr(annotation.get(name))
-    shown = shown if len(shown) <= 80 else shown[:79] + "…"
-    return ValueError(f"annotation {annotation.get('id')!r}: its {name} is {shown}; {expected.removesuffix('.')}.")
+def annotation_error(annotation: dict[str, Any], position: int, name: str, expected: str) -> ValueError:
+    """The error for a value of an annotation that cannot be used; its `position` names it where it has no id."""
+    named, shown = _named(annotation.get("id"), position), _cut(annotation.get(name))
+    return ValueError(f"annotation {named}: its {name} is {shown}; {expected.removesuffix('.')}.")
+
+
+def _named(identity: Any, position: int) -> str:
+    return f"number {position} (from 0)" if identity is None else _cut(identity)
+
+
+def _cut(value: Any) -> str:
+    """A value for a sentence, of 80 characters at most."""
+    try:
+        shown = repr(value)
+    except RecursionError:
+        shown = f"a {type(value).__name__}"
+    return shown if len(shown) <= 80 else shown[:79] + "…"
 
 
 def _boxes(annotations: list[dict[str, Any]]) -> NDArray[np.float32]:
@@ -187,8 +201,8 @@ def _keypoints(annotations: list[dict[str, Any]]) -> NDArray[np.float32]:
 
 def _blame(annotations: list[dict[str, Any]], name: str, read: Any) -> None:
     """Raise for the one annotation that cannot be read."""
-    for annotation in annotations:
+    for position, annotation in enumerate(annotations):
         try:
             read([annotation])
         except ValueError as error:
-            raise annotation_error(annotation, name, str(error)) from error
+            raise annotation_error(annotation, position, name, str(error)) from error

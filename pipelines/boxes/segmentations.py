@@ -48,15 +48,15 @@ def read_segmentations(record: Any) -> Segmentations:
         raise ValueError(
             f"the annotated picture is {size[0]} × {size[1]} pixels; it may have {MAX_PIXELS:,} at most."
         )
-    transform = transform_of(record)
+    transform, is_moved = transform_of(record), record.get("stored") is not None
     try:
-        found = _read(objects, size, transform, is_moved="stored" in record)
+        found = _read(objects, size, transform, is_moved=is_moved)
     except ValueError:
-        for one in objects:
+        for position, one in enumerate(objects):
             try:
-                _read([one], size, transform, is_moved="stored" in record)
+                _read([one], size, transform, is_moved=is_moved)
             except ValueError as error:
-                raise annotation_error(one, "segmentation", str(error)) from error
+                raise annotation_error(one, position, "segmentation", str(error)) from error
         raise
     return found
 

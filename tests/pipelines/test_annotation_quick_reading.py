@@ -132,6 +132,9 @@ def test_a_file_that_is_cut_at_any_byte_gives_the_same(
         (b'"licenses": []', b'"licenses": [5]', "not an object"),
         (b'"licenses": []', b'"licenses": {}', ""),
         (b'"licenses": []', b'"annotations": [{"id": 77}]', ""),
+        (b'"categories": [{"id": 1, "name": "dog"}]', b'"categories": {}', "section is not a list"),
+        (b'"categories": [{"id": 1, "name": "dog"}]', b'"categories": null', "section is not a list"),
+        (b'"categories": [{"id": 1, "name": "dog"}]', b'"categories": []', ""),
         (b'"licenses": []', b'"im\\u0061ges": [{"id": 77}]', ""),
         (b'"licenses": []', b'"other": ' + b"[" * 40 + b"]" * 40, ""),
         (b'"licenses": []', b'"other": NaN', "not finite"),
@@ -197,6 +200,8 @@ ODD = [
     {"id": 14, "image_id": 1, "caption": "c"}, {"id": 15, "image_id": 1, "caption": 5}, annotation(1 << 62), {},
     annotation(16, segmentation={"size": [40, 30], "counts": [1200]}), annotation(17, keypoints=[1, 2, False]),
     annotation(18, text="}, {"), annotation(19, segmentation=[5]), annotation(20, segmentation=[]), annotation(1),
+    annotation(23, iscrowd=2), annotation(24, iscrowd=[1]), annotation(25, segmentation=[[1, 2, 3, 4, 5, -1.5e8]]),
+    annotation(26, keypoints=[1, 2e8, 2]), annotation(27, bbox=[1, 2, 3e8, 4]), annotation(28, category_id=[]),
     annotation(21, segmentation=[[1, 2, 3, 4, 5, None]]), annotation(22, segmentation=[[1, 2, 3, 4, 5, [6]]]),
 ]  # fmt: skip
 

@@ -107,7 +107,7 @@ def test_keypoints_of_a_batch_have_the_most_of_any_example() -> None:
             for value in ([1, 2], [1, 2, None], [1, float("nan"), 2], "abc", {"a": 1})
         ),
         *((record_classes, "class", value) for value in ("3", 1.5, -2, None, True, 1 << 70)),
-        *((record_crowd, "iscrowd", value) for value in (2, -1, "0", None, 1.0)),
+        *((record_crowd, "iscrowd", value) for value in (2, -1, "0", [], 1.0)),
     ],
 )
 def test_a_malformed_entry_is_refused_with_the_annotation(read: Any, name: str, value: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, starmap
+from math import hypot
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...boxes.json_numbers import LARGEST
 from .run_lengths import fills_size, mask_size
 
 __all__ = ["Covered", "are_captions", "covered_by"]
@@ -43,7 +45,9 @@ def covered_by(entries: list[dict[str, Any]], text: bytes | None) -> Covered | N
     if not set(map(type, values)) <= NUMBERS:
         return None
     found = np.array(values, np.float64).reshape(-1, 4)
-    if not (found[:, 2:] >= 0).all() or not np.isfinite(found).all() or not _are_keypoints(entries):
+    if not (found[:, 2:] >= 0).all() or not np.abs(found).max() <= LARGEST:
+        return None
+    if not _are_keypoints(entries) or not _are_crowds(entries):
         return None
     shapes = [entry.get("segmentation") for entry in entries]
     kinds = set(map(type, shapes))
@@ -62,9 +66,10 @@ def covered_by(entries: list[dict[str, Any]], text: bytes | None) -> Covered | N
 
 
 def _are_polygons(shapes: list[list[Any]], may_hold_booleans: bool) -> bool:
-    """Whether these are lists of rings of an even number of at least 6 coordinates.
+    """Whether these are lists of rings of an even number of at least 6 coordinates, none of them very large.
 
-    What can be added is a number or a boolean, and adding takes a third of the time of looking at every type.
+    What has a length as a vector is numbers or booleans, and no number is larger than it. That takes a third of the
+    time of looking at every type; where it is too long, the answer is no, and each ring is looked at elsewhere.
     """
     rings = list(chain.from_iterable(shapes))
     if not set(map(type, rings)) <= {list}:
@@ -72,18 +77,24 @@ def _are_polygons(shapes: list[list[Any]], may_hold_booleans: bool) -> bool:
     lengths = set(map(len, rings))
     if lengths and (min(lengths) < 6 or any(length % 2 for length in lengths)):
         return False
-    if may_hold_booleans:
-        return set(map(type, chain.from_iterable(rings))) <= NUMBERS
-    try:
-        sum(map(sum, rings))
-    except TypeError:
+    if may_hold_booleans and not set(map(type, chain.from_iterable(rings))) <= NUMBERS:
         return False
-    return True
+    try:
+        return max(starmap(hypot, rings), default=0.0) <= LARGEST
+    except (TypeError, OverflowError):
+        return False
 
 
 def _are_keypoints(entries: list[dict[str, Any]]) -> bool:
-    """Whether all keypoints are lists of three numbers each, or None."""
+    """Whether all keypoints are lists of three numbers each, none of them very large, or None."""
     points = [entry["keypoints"] for entry in entries if entry.get("keypoints") is not None]
     if not set(map(type, points)) <= {list} or any(len(point) % 3 for point in points):
         return False
-    return set(map(type, chain.from_iterable(points))) <= NUMBERS
+    values = list(chain.from_iterable(points))
+    return set(map(type, values)) <= NUMBERS and max(map(abs, values), default=0) <= LARGEST
+
+
+def _are_crowds(entries: list[dict[str, Any]]) -> bool:
+    """Whether each `iscrowd` is the whole number 0 or 1, or None, or not there."""
+    flags = [entry.get("iscrowd") for entry in entries]
+    return set(map(type, flags)) <= {int, type(None)} and set(flags) <= {0, 1, None}

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import zlib
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from ...errors import ShardingError, SourceError
-from ...storage.plain_files import open_plain
 from ..wording import printable
+from .coco_opening import damage_of, of_another_form, open_text
 from .json_bytes import orjson_function
 from .json_chunks import CHUNK_BYTES, UnreadableJsonError, json_chunks
-from .problems import ProblemLog
+from .problems import ProblemLog, shown
 from .quick_reading import SECTIONS, Batch, UnusualJsonError, quick_batches
 
 __all__ = ["CocoEntry", "read_batches", "read_coco"]
 
+LISTS = ("images", "annotations", "categories")
+"""The sections that must be lists, if they are there."""
+
 MOST_ENTRY_BYTES = 1 << 26
-GZIP_MAGIC = b"\x1f\x8b"
 
 
 class CocoEntry(NamedTuple):
@@ -36,18 +36,18 @@ class _Sections(str):
     """A prefix for ijson that stands for the entries of every section at once.
 
     ijson compares it with the path of each value outside of the entries, and builds an entry where they are equal.
-    `begun` has the sections of the entries that were not given yet, `found` those that there are, `unfit` those that
-    are not lists. Guarded by `test_one_pass_reads_every_section_in_any_order`.
+    `begun` has the sections of the entries that were not given yet, `found` those that there are, `filled` those that
+    have entries, `unfit` those that are not lists. Guarded by `test_one_pass_reads_every_section_in_any_order`.
     """
 
-    __slots__ = ("begun", "compared", "found", "unfit")
+    __slots__ = ("begun", "compared", "filled", "found", "unfit")
     __hash__ = str.__hash__
 
     def __init__(self) -> None:
         super().__init__()
         self.compared = 0
         self.begun = deque[str]()
-        self.found, self.unfit = set[str](), set[str]()
+        self.found, self.filled, self.unfit = set[str](), set[str](), set[str]()
 
     def __eq__(self, path: object) -> bool:
         self.compared += 1
@@ -57,6 +57,7 @@ class _Sections(str):
         self.found.add(section)
         if below == "item":
             self.begun.append(section)
+            self.filled.add(section)
             return True
         self.unfit.update([section] if below else [])
         return False
@@ -116,7 +117,7 @@ def read_batches(path: Path, log: ProblemLog) -> Iterator[Batch]:
             log.add("not an object", f"{name}: an entry of {batch.section}", count=num)
             yield Batch(batch.section, objects)
     if not sections.found & {"images", "annotations"} or (sections.unfit and not has_entries):
-        raise _of_another_form(path)
+        raise of_another_form(path)
 
 
 def _batches(path: Path, name: str, sections: _Sections, log: ProblemLog) -> Iterator[Batch]:
@@ -124,13 +125,14 @@ def _batches(path: Path, name: str, sections: _Sections, log: ProblemLog) -> Ite
     ijson, loads, num_given = _ijson(), orjson_function("loads"), 0
     if loads is not None:
         try:
-            with _open(path) as file:
+            with open_text(path) as file:
                 for batch in quick_batches(file, loads):
                     sections.found.add(batch.section)
                     num_given += len(batch.entries)
                     yield batch
-            return
-        except (UnusualJsonError, EOFError, OSError, zlib.error):
+                if not damage_of(file):
+                    return
+        except (UnusualJsonError, OSError):
             pass  # the place and the reason are found again below
     for (section, _), group in groupby(_stream(ijson, path, name, sections, log), lambda found: found[:2]):
         values = [value for _, _, value in group]
@@ -144,57 +146,50 @@ def _stream(
     ijson: Any, path: Path, name: str, sections: _Sections, log: ProblemLog
 ) -> Iterator[tuple[str, int, Any]]:
     """(section, bytes read, entry) as ijson builds them; raises `SourceError` for damage before any section."""
-    damage = ""
+    damage, last, number = "", "", 0
     try:
-        with _open(path) as file:
+        with open_text(path) as file:
             text = _Text(json_chunks(file, name, log), sections)
             try:
                 for value in ijson.items(text, sections, use_float=True, buf_size=CHUNK_BYTES):
-                    yield sections.begun.popleft(), text.read_bytes, value
+                    section = sections.begun.popleft()
+                    last, number = section, number + 1 if section == last else 1
+                    yield section, text.read_bytes, value
             except ijson.JSONError:
                 before = "ends after" if text.is_at_end else "is not JSON before"
                 damage = f"it {before} byte {text.read_bytes:,}"
+            damage = damage_of(file) or damage
     except UnreadableJsonError as error:
-        raise SourceError(
-            f"{printable(str(path))}: {error}. It is not an annotation file; leave it out."
-        ) from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        damage = f"its compressed content is cut off or damaged ({error})"
+        after = f", after {number:,} entries of {last}" if number else ""
+        raise SourceError(f"{printable(str(path))}: {error}{after}. Correct it, or leave the file out.") from error
     except OSError as error:
         raise SourceError(f"{printable(str(path))}: cannot be read ({error.strerror or error}).") from error
     if damage and not sections.found & {"images", "annotations"}:
-        raise _of_another_form(path)
+        raise of_another_form(path)
     if damage:
         log.add("damaged", f"{name}: {damage}")
+    for section, value in _unfit(ijson, path, sections).items():
+        log.add("section", f"{name}: {section} is {value}")
 
 
-def _of_another_form(path: Path) -> SourceError:
-    return SourceError(
-        f'{printable(str(path))}: not an annotation file: it must be a JSON object with the lists "images" and '
-        '"annotations", as those of COCO. Name another file.'
-    )
-
-
-def _open(path: Path) -> BinaryIO:
-    """The text of a file, decompressed where it is compressed."""
-    file = open(open_plain(path), "rb")  # noqa: SIM115 (the caller closes it)
-    if file.peek(2)[:2] != GZIP_MAGIC:
-        return file
-    return io.BufferedReader(_Unzipped(file))
-
-
-class _Unzipped(gzip.GzipFile):
-    """A compressed file that closes the file below it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(fileobj=file, mode="rb")
-        self._file = file
-
-    def close(self) -> None:
-        try:
-            super().close()
-        finally:
-            self._file.close()
+def _unfit(ijson: Any, path: Path, sections: _Sections) -> dict[str, str]:
+    """What the sections are that are not lists. The file is read again, to the last of those that had no entries."""
+    searched = {one for one in LISTS if one in sections.found and one not in sections.filled}
+    found = dict[str, str]()
+    if not searched:
+        return found
+    log = ProblemLog()  # all of it was counted before
+    with open_text(path) as file, suppress(ijson.JSONError, UnreadableJsonError, OSError):
+        text = _Text(json_chunks(file, "", log), _Sections())
+        for where, event, value in ijson.parse(text, use_float=True, buf_size=CHUNK_BYTES):
+            if where in searched:
+                searched.discard(where)
+                if event != "start_array":
+                    found[where] = "an object" if event == "start_map" else shown(value)
+                    sections.unfit.add(where)
+            if not searched:
+                break
+    return found
 
 
 def _ijson() -> Any:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NO_ID", "Codes"]
+__all__ = ["NO_ID", "UNUSABLE", "Codes"]
 
 LARGEST = 1 << 61
 NO_ID = -(1 << 62)
 """The code of what cannot be an id."""
+UNUSABLE = NO_ID + 1
+"""The code of what cannot be an id where there is one, for those who tell it from none; no id has it."""
 
 
 class Codes:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ DELIMITERS = (",", ";", "\t")
 INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 LONG_INTEGER = re.compile(r"-?[0-9]{19,}")
 NUMBER = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+LINE_END = re.compile(r"\r\n?|\n")
+END = "\x00end of the table\x00"
+"""A line behind the last one: it becomes a part of the last value only where a quote is still open."""
 
 ColumnType = type[int] | type[float] | type[str]
 
@@ -101,15 +106,26 @@ def _rows(path: Path, delimiter: str, *, with_header: bool = False) -> Iterator[
     """(line where it ends, values) of each row that is not blank."""
     is_header = not with_header
     with open(open_plain(path), encoding="utf-8-sig", newline="") as file, _long_values():
-        reader = csv.reader(file, delimiter=delimiter)
+        reader, begin = csv.reader(chain(file, [END]), delimiter=delimiter), 1
         try:
             for row in reader:
+                if row and row[-1].endswith(END):
+                    if row == [END]:
+                        return
+                    raise _endless(path, begin, row)
                 if row and not is_header:
                     yield reader.line_num, row
                 is_header = is_header and not row
+                begin = reader.line_num + 1
         except csv.Error as error:
-            place = f"{printable(str(path))}: line {reader.line_num:,}"
+            place = f"{printable(str(path))}: what begins in line {begin:,}"
             raise SourceError(f"{place} cannot be read as CSV ({error}). Correct its quotes.") from error
+
+
+def _endless(path: Path, begin: int, row: list[str]) -> SourceError:
+    """The error for a quote in the last value of a row, which begins in line `begin`, that is still open at the end."""
+    line = begin + sum(len(LINE_END.findall(value)) for value in row[:-1])
+    return SourceError(f"{printable(str(path))}: the quote that begins in line {line:,} does not end. Close it.")
 
 
 @contextmanager

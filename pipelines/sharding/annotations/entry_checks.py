@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any, NamedTuple
 
+from ...boxes.json_numbers import LARGEST
 from .problems import ProblemLog, shown
 from .run_lengths import fills_size, mask_size
 
@@ -34,8 +34,8 @@ def is_caption(entry: dict[str, Any]) -> bool:
 def checked_annotation(entry: dict[str, Any], name: str, log: ProblemLog) -> Extent | None:
     """What an annotation with a box covers; None for one that is left out.
 
-    A segmentation or keypoints that cannot be used become null in `entry`. What is wrong is counted in `log`, `name`
-    being that of the file.
+    A segmentation or keypoints that cannot be used become null in `entry`, and `iscrowd` 0. What is wrong is counted
+    in `log`, `name` being that of the file.
     """
 
     def place(key: str) -> str:
@@ -51,6 +51,9 @@ def checked_annotation(entry: dict[str, Any], name: str, log: ProblemLog) -> Ext
     if entry.get("keypoints") is not None and not _are_numbers(entry["keypoints"], groups=3, least=0):
         log.add("bad keypoints", lambda: place("keypoints"))
         entry["keypoints"] = None
+    if not _is_flag(entry.get("iscrowd")):
+        log.add("bad crowd", lambda: place("iscrowd"))
+        entry["iscrowd"] = 0
     segmentation = entry.get("segmentation")
     problem, size = _segmentation(segmentation)
     if problem:
@@ -79,8 +82,12 @@ def _segmentation(value: Any) -> tuple[str, tuple[int, int] | None]:
 
 
 def _are_numbers(values: Any, *, groups: int, least: int) -> bool:
-    """Whether these are at least so many finite numbers, in whole groups."""
+    """Whether these are at least so many numbers of ±1e8 at most, in whole groups."""
     if not isinstance(values, list) or len(values) % groups or len(values) < least:
         return False
-    types = set(map(type, values))
-    return types <= {int, float} and (float not in types or isfinite(sum(values)) or all(map(isfinite, values)))
+    return set(map(type, values)) <= {int, float} and all(-LARGEST <= value <= LARGEST for value in values)
+
+
+def _is_flag(value: Any) -> bool:
+    """Whether readers take this `iscrowd` for false or true."""
+    return value is None or (type(value) in (int, bool) and value in (0, 1))

@@ -14,7 +14,7 @@ from ..wording import printable
 from .batch_checks import are_captions, covered_by
 from .categories import CategoryEntry
 from .coco_reading import read_batches
-from .codes import NO_ID, Codes
+from .codes import NO_ID, UNUSABLE, Codes
 from .entry_checks import checked_annotation, is_caption, usable_id
 from .json_bytes import to_bytes, to_bytes_of_each
 from .matching import FileMatcher
@@ -178,8 +178,10 @@ class EntryWriter:
         if is_caption is not True:
             categories = _column(entries, "category_id")
             table["category"] = self.codes.of_each(categories)
-            if float in set(map(type, categories)):
+            if not set(map(type, categories)) <= {int}:
                 table["is_odd"] = [type(one) is float for one in categories]
+                unusable = ["category_id" in entry and usable_id(entry["category_id"]) is None for entry in entries]
+                table["category"][unusable] = UNUSABLE
             table["names_itself"] = ["category" in entry or "class" in entry for entry in entries]
             table["names_itself"] &= ~table["is_caption"]
         table["least"] = np.minimum(boxes[:, 0], boxes[:, 1])

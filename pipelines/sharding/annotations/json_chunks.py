@@ -38,7 +38,7 @@ def json_chunks(file: BinaryIO, name: str, log: ProblemLog) -> Iterator[bytes]:
     Raises `UnreadableJsonError` for values nested more than 100 deep, and for a string or a number of more than
     4 MiB; `OSError` and `EOFError` as reading does.
     """
-    depth, rest, is_first = 0, b"", True
+    depth, rest, is_first, num_bytes = 0, b"", True, 0
     while True:
         read = file.read(CHUNK_BYTES)
         text = rest + (read.removeprefix(BYTE_ORDER_MARK) if is_first else read)
@@ -47,9 +47,13 @@ def json_chunks(file: BinaryIO, name: str, log: ProblemLog) -> Iterator[bytes]:
         if not read:
             held = 0
         if held > MOST_TOKEN_BYTES:
-            raise UnreadableJsonError(f"a text or a number in it has more than {MOST_TOKEN_BYTES >> 20} MiB")
+            begin = num_bytes + len(read) - held
+            raise UnreadableJsonError(
+                f"a text or a number that begins at byte {begin:,} has more than {MOST_TOKEN_BYTES >> 20} MiB"
+            )
+        num_bytes += len(read)
         chunk, rest = text[: len(text) - held], text[len(text) - held :]
-        depth = _depth_after(outside, depth)
+        depth = _depth_after(outside, depth, num_bytes)
         if _has_refused(outside):
             chunk = _TOKENS.sub(lambda found: _accepted(found[0], name, log), chunk)
         if chunk:
@@ -69,14 +73,14 @@ def _outside_strings(text: bytes) -> tuple[bytes, int]:
     return outside, len(outside) - len(outside.rstrip(_WORD_BYTES))
 
 
-def _depth_after(outside: bytes, depth: int) -> int:
-    """The depth of nesting after a text without its strings, from that before it."""
+def _depth_after(outside: bytes, depth: int, end: int) -> int:
+    """The depth of nesting after a text without its strings, from that before it; it ends at byte `end`."""
     brackets = outside.translate(_STEPS, _NOT_BRACKETS)
     if not brackets:
         return depth
     depths = np.cumsum(np.frombuffer(brackets, np.int8), dtype=np.int64)
     if depth + int(depths.max()) > MOST_DEPTH:
-        raise UnreadableJsonError(f"its values are nested more than {MOST_DEPTH} deep")
+        raise UnreadableJsonError(f"its values are nested more than {MOST_DEPTH} deep before byte {end:,}")
     return depth + int(depths[-1])
 
 

@@ -22,9 +22,11 @@ MOST_COLUMNS_SEEN = 1000
 def read_json_lines(path: Path, key: str, log: ProblemLog) -> Iterator[tuple[int, Any, dict[str, Any]]]:
     """(line, value of the key, columns) of each object. Raises `SourceError`, at the end where none has the key."""
     name, seen, clashing, has_key = printable(path.name), dict[str, None](), dict[str, None](), False
+    first = ""
     for number, line in _lines(path):
         row = _parsed(line, f"{name}, line {number:,}", log)
         if row is None:
+            first = first or f"line {number:,} is not a JSON object ({brief(line.strip(), 60)})"
             continue
         if len(seen) < MOST_COLUMNS_SEEN:
             seen.update(dict.fromkeys(row))
@@ -34,6 +36,11 @@ def read_json_lines(path: Path, key: str, log: ProblemLog) -> Iterator[tuple[int
             del row[column]
             clashing[column] = None
         yield number, value if isinstance(value, str | int) else None, row
+    if not seen:
+        raise SourceError(
+            f"{printable(str(path))}: {first or 'it is empty'}. JSON Lines have one object in each line; give a table "
+            "of another form the suffix .csv."
+        )
     if not has_key:
         raise without_key(path, key, list(seen))
     for column in clashing:

@@ -69,8 +69,8 @@ _WORDINGS = {
         "They are kept with category null and class -1; add the categories.",
     ),
     "category entry": _Wording(
-        "category entry has no whole number as id or no name",
-        "category entries have no whole number as id or no name",
+        "category entry has no whole number, written without a point, as id or no name",
+        "category entries have no whole number, written without a point, as id or no name",
         "They are left out; correct them.",
     ),
     "category conflict": _Wording(
@@ -84,8 +84,8 @@ _WORDINGS = {
         "Both are kept, as two classes; give them one id.",
     ),
     "bad box": _Wording(
-        "annotation has a bbox that is not four finite numbers with width and height of at least 0",
-        "annotations have a bbox that is not four finite numbers with width and height of at least 0",
+        "annotation has a bbox that is not four numbers of ±1e8 at most with width and height of at least 0",
+        "annotations have a bbox that is not four numbers of ±1e8 at most with width and height of at least 0",
         "They are left out; correct or remove them.",
     ),
     "no box": _Wording(
@@ -114,14 +114,19 @@ _WORDINGS = {
         "Their segmentation becomes null and the boxes stay; make these masks at the size of the picture.",
     ),
     "bad polygon": _Wording(
-        "segmentation is not polygons of an even number of at least 6 finite coordinates",
-        "segmentations are not polygons of an even number of at least 6 finite coordinates",
+        "segmentation is not polygons of an even number of at least 6 coordinates of ±1e8 at most",
+        "segmentations are not polygons of an even number of at least 6 coordinates of ±1e8 at most",
         "They become null and the boxes stay; correct them.",
     ),
     "bad keypoints": _Wording(
-        "annotation has keypoints that are not three finite numbers for each point",
-        "annotations have keypoints that are not three finite numbers for each point",
+        "annotation has keypoints that are not three numbers of ±1e8 at most for each point",
+        "annotations have keypoints that are not three numbers of ±1e8 at most for each point",
         "The keypoints become null and the boxes stay; correct them.",
+    ),
+    "bad crowd": _Wording(
+        "annotation has an iscrowd that is neither 0 nor 1",
+        "annotations have an iscrowd that is neither 0 nor 1",
+        "It becomes 0; correct it.",
     ),
     "duplicate annotation id": _Wording(
         "annotation has the id of an earlier one in the same file",
@@ -132,6 +137,11 @@ _WORDINGS = {
         "value in an annotation differs from that of an earlier file for the same id",
         "values in annotations differ from those of earlier files for the same id",
         "The first is kept; make the files agree.",
+    ),
+    "section": _Wording(
+        "section is not a list",
+        "sections are not lists",
+        "What is in them is left out; write a list of objects.",
     ),
     "not an object": _Wording(
         "entry is not an object",

@@ -7,19 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...boxes.run_lengths import MAX_PIXELS
+
 __all__ = ["fills_size", "mask_size"]
 
 FIRST_CODE, LAST_CODE = 48, 111
-MOST_PIXELS = 1 << 40
+MOST_CHARACTERS = 7
 
 
 def mask_size(segmentation: dict[str, Any]) -> tuple[int, int] | None:
-    """(height, width) in pixels of an RLE; None for anything but two positive whole numbers."""
+    """(height, width) in pixels of an RLE; None for anything but positive whole numbers of at most 2**28 pixels."""
     size = segmentation.get("size")
     if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
         return None
     height, width = size
-    return (height, width) if height * width <= MOST_PIXELS else None
+    return (height, width) if height * width <= MAX_PIXELS else None
 
 
 def fills_size(counts: Any, size: tuple[int, int]) -> bool:
@@ -49,7 +51,7 @@ def _decompressed(text: str) -> NDArray[np.int64] | None:
     ends = np.flatnonzero((codes & 0x20) == 0)
     starts = np.concatenate(([0], ends[:-1] + 1))
     lengths = ends - starts + 1
-    if lengths.max() > 9:
+    if lengths.max() > MOST_CHARACTERS:
         return None
     places = np.arange(len(codes)) - np.repeat(starts, lengths)
     runs = np.add.reduceat((codes & 0x1F) << (5 * places), starts)

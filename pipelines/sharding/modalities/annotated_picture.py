@@ -12,6 +12,7 @@ from ...boxes import compose, is_record, move_record, orientation_matrix, transf
 from ...storage.json_text import encode_json, parse_json_exactly
 from ..annotations.store import RecordText
 from ..findings import Findings, LabelKey, Remark
+from .record_faults import record_faults
 
 __all__ = ["Frame", "annotated_fields", "checked_frame"]
 
@@ -19,7 +20,11 @@ Frame = Literal["auto", "stored", "upright"]
 """Which pixels annotations count: those of the file, those that are seen, or whichever their width and height fit."""
 
 OTHER_SIZE = "a picture has another size than its annotations say, so that they may not fit it; they are kept"
+NO_JSON = "a .json file beside a file is not JSON; it is kept as it is"
 UNREADABLE = "the annotations beside a picture cannot be used; they are kept as they are"
+
+MOST_CLASSES = 1 << 31
+"""As readers take them."""
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
@@ -45,22 +50,23 @@ def annotated_fields(
     content = fields.get("json")
     if isinstance(content, RecordText) and content.size == file == stored and orientation == 1:
         return fields, Findings(content.labels)  # what the steps below would find
-    if content is None or b'"annotations"' not in content:
+    if content is None:
         return fields, Findings()
     try:
         record = parse_json_exactly(content)
     except ValueError:
-        return fields, Findings()
+        return fields, Findings(remarks=(Remark(NO_JSON, 1, name),))
+    faults = () if isinstance(content, RecordText) else record_faults(record, name)
     if not is_record(record):
-        return fields, Findings()
+        return fields, Findings(remarks=faults)
     try:
         matrix, remarks = _matrix(record, name, file, orientation, stored, frame)
         moved = move_record(record, matrix, (stored[1], stored[0]))
     except ValueError as error:
-        return fields, Findings(remarks=(Remark(UNREADABLE, 1, f"{name}: {error}"),))
+        return fields, Findings(remarks=faults or (Remark(UNREADABLE, 1, f"{name}: {error}"),))
     if moved is not record:
         fields = {**fields, "json": encode_json(moved)}
-    return fields, Findings(_labels(record), remarks)
+    return fields, Findings(_labels(record), (*faults, *remarks))
 
 
 def _matrix(
@@ -68,7 +74,7 @@ def _matrix(
 ) -> tuple[Any, tuple[Remark, ...]]:
     """The (2, 3) map from annotated to stored pixels, and what is odd about the annotated size."""
     annotated = (record["image"]["width"], record["image"]["height"])
-    if "stored" in record:  # of a set that was unpacked, and is packed again
+    if record.get("stored") is not None:  # of a set that was unpacked, and is packed again
         transform_of(record)
         annotated = (record["stored"]["width"], record["stored"]["height"])
     upright = (file[1], file[0]) if orientation >= 5 else file
@@ -89,8 +95,8 @@ def _scale(source: Size, target: Size) -> Any:
 def _labels(record: Mapping[str, Any]) -> dict[LabelKey, tuple[int, int]]:
     """How many objects of each category there are, and that this is one example."""
     found = Counter[LabelKey]()
-    for entry in record["annotations"]:
+    for entry in record.get("annotations") or ():
         number, identity, category = entry.get("class"), entry.get("category_id"), entry.get("category")
-        if type(number) is int and type(identity) is int and isinstance(category, str) and number >= 0:
+        if type(number) is int and type(identity) is int and isinstance(category, str) and 0 <= number < MOST_CLASSES:
             found[LabelKey(number, identity, category)] += 1
     return {key: (count, 1) for key, count in found.items()}
