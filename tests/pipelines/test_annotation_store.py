@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from pipelines.errors import ShardingError, SourceError
+from pipelines.sharding.annotations.adding import Earlier
 from pipelines.sharding.annotations.store import AnnotationStore
 from pipelines.sharding.annotations.store_building import build_store, file_digest
+from pipelines.sharding.findings import LabelKey
 from tests.absent import run, without
 from tests.pipelines.annotation_files import annotation, built, coco, image, sentences
 
@@ -129,7 +131,7 @@ def test_categories_that_are_known_keep_their_classes_and_new_ones_follow(tmp_pa
     names = {3: "cat", 1: "dog", 9: "cow", 5: "hen"}
     categories = [{"id": number, "name": name} for number, name in names.items()]
     path = coco(tmp_path / "a.json", [image()], [annotation(category_id=9)], categories=categories)
-    report, store = built(tmp_path, path, known_classes={5: 0, 9: 4})
+    report, store = built(tmp_path, path, earlier=Earlier(labels=[LabelKey(0, 5, "hen"), LabelKey(4, 9, "cow")]))
     assert {one.id: one.class_number for one in report.categories} == {1: 5, 3: 6, 5: 0, 9: 4}
     assert [one.id for one in report.categories] == [1, 3, 5, 9]
     assert (store.record("a.jpg") or {})["annotations"][0]["class"] == 4
