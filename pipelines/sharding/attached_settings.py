@@ -3,7 +3,8 @@
     "annotations": [["a.json", "digest"], ["b.json", "digest"]], "annotations_of_parts": [[0], [1]]
 
 `annotations` are all files that were used, in the order in which they came up. Where files were added to the set with
-others than before, `annotations_of_parts` has one list for each part: the places in `annotations` of those that counted.
+others than before, `annotations_of_parts` has one list for each part: the places in `annotations` of those that it
+was packed with.
 """
 
 from __future__ import annotations

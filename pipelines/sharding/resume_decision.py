@@ -87,7 +87,7 @@ def decide(
         return Decision(None, manifest)
     plan = _plan_of_addition(state, manifest, listing, settings, append=append)
     if saved != _description(plan):
-        _refuse_unfinished_addition(state, saved, settings)
+        _refuse_unfinished_addition(state, saved, plan)
         state.discard_unfinished(manifest)
         state.begin(_description(plan))
     here = {file.path for file in listing.files}
@@ -183,12 +183,13 @@ def _refuse_strays(state: PackingState) -> None:
         )
 
 
-def _refuse_unfinished_addition(state: PackingState, saved: dict[str, Any] | None, settings: PackSettings) -> None:
+def _refuse_unfinished_addition(state: PackingState, saved: dict[str, Any] | None, plan: Plan) -> None:
     """Refuse to continue an addition, of which shards are finished, with other annotation files or another table."""
-    theirs, ours = (saved or {}).get("settings", {}), settings.describe()
-    differs = any(theirs.get(name) != ours.get(name) for name in ATTACHED)
-    if saved is not None and differs and state.has_finished_shards():
-        _refuse_unfinished(state.out, saved, settings)
+    if saved is None or saved.get("base") != plan.base or not state.has_finished_shards():
+        return
+    theirs, ours = saved.get("settings", {}), plan.settings.describe()
+    if any(theirs.get(name) != ours.get(name) for name in ATTACHED):
+        _refuse_unfinished(state.out, saved, plan.settings)
 
 
 def _refuse_unfinished(out: Path, saved: dict[str, Any], settings: PackSettings) -> None:

@@ -26,7 +26,7 @@ from .plan import Plan
 from .progress_bar import Progress
 from .resume_decision import Decision, complete_manifest, decide
 from .settings import PackSettings
-from .shard_job import ShardResult, ShardTask
+from .shard_job import ShardTask
 from .source_reader import PackingStoppedError
 from .survey import FoundSet
 from .wording import counted, joined, printable

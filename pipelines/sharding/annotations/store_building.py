@@ -61,8 +61,8 @@ def build_store(
     """Write the store of these annotation files and this table to `path`, which is there whole or not at all.
 
     `files` are the paths of the listing, `key` the column of the table that names them, `earlier` what there is
-    of a set that is added to: its packed files get no record. Peak memory: about 50 MB, 400 bytes for each file of the listing and 200 for each
-    annotation.
+    of a set that is added to: its packed files get no record. Peak memory: about 50 MB, 400 bytes for each file of the
+    listing and 200 for each annotation.
 
     Raises `SourceError` for an input that cannot be used at all, `ShardingError` where the store cannot be written.
     """
