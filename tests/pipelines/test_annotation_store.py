@@ -137,6 +137,16 @@ def test_categories_that_are_known_keep_their_classes_and_new_ones_follow(tmp_pa
     assert (store.record("a.jpg") or {})["annotations"][0]["class"] == 4
 
 
+def test_of_many_categories_only_those_of_a_record_are_looked_up(tmp_path: Path) -> None:
+    categories = [{"id": number, "name": f"kind {number}"} for number in range(5000)]
+    objects = [annotation(7, category_id=4321), annotation(8, category_id=4321)]
+    _, store = built(tmp_path, coco(tmp_path / "a.json", [image()], objects, categories=categories))
+    found = store.record("a.jpg") or {}
+    assert [one["category"] for one in found["annotations"]] == ["kind 4321"] * 2
+    assert len(store._opened().meanings) == 1
+    assert len(store.categories) == 5000
+
+
 def test_keypoints_and_skeleton_of_a_category_are_kept(tmp_path: Path) -> None:
     person = {"id": 1, "name": "person", "keypoints": ["nose", "tail"], "skeleton": [[1, 2]]}
     report, store = built(tmp_path, coco(tmp_path / "a.json", [image()], [], categories=[person]))
