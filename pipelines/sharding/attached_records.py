@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,37 +18,64 @@ from typing import Any
 
 from ..storage.json_text import parse_json
 from ..storage.label_table import Label
+from ..storage.manifest import Manifest
 from ..storage.plain_files import MOST_TEXT_BYTES, read_plain
+from .annotations.adding import NOTHING_EARLIER, Earlier
 from .annotations.store import AnnotationStore
 from .annotations.store_building import build_store
-from .attachments import Attachments
+from .attached_settings import digests_used
+from .attachments import Attachments, digest_of
+from .findings import LabelKey
 
-__all__ = ["AttachedRecords", "attach_records", "open_store"]
+__all__ = ["AttachedRecords", "attach_records", "earlier_of", "open_store"]
 
 STORE_NAME, NOTES_NAME = "records.store", "records.json"
 
 
 @dataclass(frozen=True)
 class AttachedRecords:
-    """A store, the labels that its annotations define, sentences on what is wrong, and on what is worth knowing."""
+    """A store, the labels that its annotations define, sentences on what is wrong, and on what is worth knowing.
+
+    `lasting` are those that stay in the manifest and are no faults.
+    """
 
     store: Path
     labels: tuple[Label, ...]
     faults: tuple[str, ...]
     notes: tuple[str, ...]
+    lasting: tuple[str, ...]
+
+
+def earlier_of(
+    base: Manifest | None, attachments: Attachments, files: Sequence[str], new: Collection[str]
+) -> Earlier:
+    """What a set holds that is added to: `files` are the paths of the listing, `new` those that are to be packed.
+
+    Annotation files, and the table, are new where their digests are. Raises `SourceError` for one that cannot be read.
+    """
+    if base is None:
+        return NOTHING_EARLIER
+    used, table = digests_used(base.settings), attachments.table
+    sources = [number for number, path in enumerate(attachments.annotations) if digest_of(path) not in used]
+    return Earlier(
+        labels=[LabelKey(label.number, label.id, label.name) for label in base.labels or ()],
+        packed=frozenset(files) - frozenset(new),
+        new_sources=frozenset(sources),
+        is_new_table=table is not None and digest_of(table) not in used,
+    )
 
 
 def attach_records(
-    folder: Path, attachments: Attachments, files: Sequence[str], known_classes: Mapping[int, int]
+    folder: Path, attachments: Attachments, files: Sequence[str], earlier: Earlier
 ) -> AttachedRecords:
     """The records of `files`, by their paths: those of an earlier part of this run, or made from the annotations.
 
-    `known_classes` are the classes of category ids that have theirs. Raises `SourceError` for annotations and tables
+    `earlier` is what there is of a set that is added to. Raises `SourceError` for annotations and tables
     that cannot be used at all.
     """
     store, notes = folder / STORE_NAME, folder / NOTES_NAME
-    made_from = {**attachments.describe(), "known": sorted(known_classes.items()), "files": len(files)}
-    made_from = json.loads(json.dumps(made_from))
+    known = [earlier.labels, len(earlier.packed), sorted(earlier.new_sources), earlier.is_new_table]
+    made_from = json.loads(json.dumps({**attachments.describe(), "known": known, "files": len(files)}))
     if store.exists():
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return _read(store, parse_json(read_plain(notes, most=MOST_TEXT_BYTES)), made_from)
@@ -59,7 +86,7 @@ def attach_records(
         table=attachments.table,
         key=attachments.key,
         files=files,
-        known_classes=known_classes,
+        earlier=earlier,
     )
     content = {
         "made_from": made_from,
@@ -76,6 +103,7 @@ def attach_records(
         ],
         "faults": [problem.sentence() for problem in report.problems],
         "notes": list(report.remarks),
+        "lasting": list(report.lasting),
     }
     beside = notes.with_suffix(".part")
     beside.write_text(json.dumps(content), encoding="ascii")
@@ -87,7 +115,8 @@ def _read(store: Path, content: Any, made_from: Mapping[str, Any]) -> AttachedRe
     if content["made_from"] != made_from:
         raise ValueError("made from others")
     labels = tuple(Label.of_json(entry) for entry in content["labels"])
-    return AttachedRecords(store, labels, tuple(content["faults"]), tuple(content["notes"]))
+    said = (tuple(content[name]) for name in ("faults", "notes", "lasting"))
+    return AttachedRecords(store, labels, *said)
 
 
 def open_store(path: Path) -> AnnotationStore:

@@ -22,9 +22,9 @@ def joined_labels(known: LabelTable | None, defined: Iterable[Label], found: Lab
     """
     labels = {label.number: label for label in known or ()}
     for label in defined:
-        labels[label.number] = (
-            replace(label, annotations=0, images=0) if label.number not in labels else labels[label.number]
-        )
+        if label.number not in labels:
+            has_counts = label.annotations or label.images
+            labels[label.number] = replace(label, annotations=0, images=0) if has_counts else label
     counts: dict[int, tuple[int, int]] = {}
     for key, (objects, examples) in sorted(found.items()):
         if not 0 <= key.number < MOST_CLASSES:

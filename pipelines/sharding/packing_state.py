@@ -21,7 +21,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain, islice
@@ -38,6 +38,7 @@ from ..storage.label_table import LABELS_NAME, LabelTable
 from ..storage.locked_folder import hold_folder
 from ..storage.manifest import MANIFEST_NAME, NAMES_NAME, Manifest
 from ..storage.plain_files import MOST_TEXT_BYTES, create_plain, map_plain, open_plain, read_plain, refuse_link
+from .annotations.adding import Earlier
 from .attached_records import AttachedRecords, attach_records
 from .attachments import Attachments
 from .classes import CLASSES_NAME, known_classes
@@ -242,16 +243,18 @@ class PackingState:
         fsync_folder(self.out)
         _remove_tree(self._folder)
 
-    def attach_records(
-        self, attachments: Attachments, files: Sequence[str], known_classes: Mapping[int, int]
-    ) -> AttachedRecords:
+    def attach_records(self, attachments: Attachments, files: Sequence[str], earlier: Earlier) -> AttachedRecords:
         """What annotations and tables say of these files; made once for the run in progress."""
-        return attach_records(self._folder, attachments, files, known_classes)
+        return attach_records(self._folder, attachments, files, earlier)
 
     def forget_if_nothing_is_finished(self) -> None:
         """Let go of a run that has not made a shard, so that the next one may have other settings."""
-        if not self._whole_lines():
+        if not self.has_finished_shards():
             _remove_tree(self._folder)
+
+    def has_finished_shards(self) -> bool:
+        """Whether the run in progress has recorded a shard."""
+        return bool(self._whole_lines())
 
     def _write_names(self, kept: int, new_names: Iterable[tuple[str, str]] = ()) -> None:
         with contextlib.ExitStack() as stack:

@@ -6,6 +6,7 @@ manifest of another listing             append          new files into new shard
 manifest of another listing or settings nothing         refused
 unfinished run of this plan             anything        continued (overwrite: if that began it)
 unfinished run of another plan          nothing         refused
+unfinished addition, other annotations  append          refused, unless no shard is finished
 shards without manifest or plan         nothing         refused
 any of the refused                      overwrite       all removed, made again
 no shards                               anything        begun
@@ -21,6 +22,7 @@ from typing import Any
 from ..errors import ShardingError
 from ..storage.listing import Listing
 from ..storage.manifest import Manifest
+from .attached_settings import ATTACHED, names_of
 from .classes import known_classes
 from .packing_state import PackingState
 from .plan import Plan, make_plan
@@ -29,8 +31,6 @@ from .wording import counted, printable
 
 __all__ = ["Decision", "complete_manifest", "decide"]
 
-ATTACHED = ("annotations", "labels")
-"""Settings that may change where files are added: what annotations say of files that are packed stays as it is."""
 AGAIN = "make all shards again with --overwrite"
 
 
@@ -87,6 +87,7 @@ def decide(
         return Decision(None, manifest)
     plan = _plan_of_addition(state, manifest, listing, settings, append=append)
     if saved != _description(plan):
+        _refuse_unfinished_addition(state, saved, plan)
         state.discard_unfinished(manifest)
         state.begin(_description(plan))
     here = {file.path for file in listing.files}
@@ -105,6 +106,8 @@ def _plan_of_addition(
         raise ShardingError(
             f"{out}: was packed with other settings ({', '.join(differences)}). Use those, or {AGAIN}."
         )
+    if append:
+        _refuse_without(out, manifest, settings)
     packed = state.names(manifest, cut=settings.media.cuts)
     if not append:
         here = {file.path for file in listing.files}
@@ -140,6 +143,17 @@ def _plan_of_addition(
     )
 
 
+def _refuse_without(out: Path, manifest: Manifest, settings: PackSettings) -> None:
+    """Refuse to add files without annotations, or without a table, to a set that was packed with them."""
+    ours = settings.describe()
+    for name in ATTACHED:
+        if (used := manifest.settings.get(name)) and not ours.get(name):
+            raise ShardingError(
+                f"{out}: was packed with {name} ({names_of(name, used)}), and files are to be added without. Give "
+                f"--{name} (the same or new ones), or {AGAIN}."
+            )
+
+
 def _refuse_changed(listing: Listing, manifest: Manifest, packed: dict[str, str]) -> None:
     """Refuse to add to a set whose files or sidecars have changed; that can be seen if all are still there."""
     old = [file for file in listing.files if file.path in packed]
@@ -167,6 +181,15 @@ def _refuse_strays(state: PackingState) -> None:
             f"{state.out}: holds {strays[0].name} but no manifest, so it is not a set that could be continued. "
             f"Name another folder with --out, or {AGAIN}."
         )
+
+
+def _refuse_unfinished_addition(state: PackingState, saved: dict[str, Any] | None, plan: Plan) -> None:
+    """Refuse to continue an addition, of which shards are finished, with other annotation files or another table."""
+    if saved is None or saved.get("base") != plan.base or not state.has_finished_shards():
+        return
+    theirs, ours = saved.get("settings", {}), plan.settings.describe()
+    if any(theirs.get(name) != ours.get(name) for name in ATTACHED):
+        _refuse_unfinished(state.out, saved, plan.settings)
 
 
 def _refuse_unfinished(out: Path, saved: dict[str, Any], settings: PackSettings) -> None:

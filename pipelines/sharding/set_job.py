@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from ..errors import PipelineError, ShardingError
 from ..modality import find_modality
@@ -15,7 +15,8 @@ from ..storage.label_table import LabelTable
 from ..storage.listing import Listing
 from ..storage.manifest import Manifest, ShardColumns
 from ..storage.walk import Failure
-from .attached_records import AttachedRecords
+from .attached_records import AttachedRecords, earlier_of
+from .attached_settings import ATTACHED, with_part
 from .engines import Engine, make_engine
 from .findings import Findings, joined_findings
 from .label_counting import class_labels, joined_labels
@@ -69,7 +70,7 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
     """Make the shards of one modality, continue making them, or leave them alone. Raises as `make_shards` does."""
     began = time.monotonic()
     manifest = None if manner.overwrite else complete_manifest(found.out, found.listing, settings)
-    new_shards, was_complete, notes = 0, manifest is not None, tuple[str, ...]()
+    new_shards, was_complete, notes, before = 0, manifest is not None, tuple[str, ...](), frozenset[str]()
     if manifest is None:
         _make_folder(found.out)
         try:
@@ -78,6 +79,8 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
                 state.refuse_links()
                 decision = decide(state, found.listing, settings, append=manner.append, overwrite=manner.overwrite)
                 was_complete = decision.plan is None
+                if decision.base is not None and not was_complete:
+                    before = frozenset(decision.base.remarks)
                 if decision.gone:
                     gone = counted(decision.gone, f"packed {find_modality(found.modality).noun}")
                     notes = (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
@@ -94,7 +97,8 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
     if manner.strict and failures:
         raise strict_error(failures)
     media = find_modality(found.modality)
-    notes = (*manifest.remarks, *notes)
+    new_remarks = (remark for remark in manifest.remarks if remark not in before)
+    notes = (*new_remarks, *notes, *(f"Earlier: {remark}" for remark in manifest.remarks if remark in before))
     notes += tuple(
         f"{name}: {joined([f'{float(rate):g}' for rate in rates], 'and')} rows per second; iterators take one rate: "
         f"give all {media.plural} one {media.rate_setting}."
@@ -134,14 +138,11 @@ class _Job:
         """
         if self._plan is None or not self._plan.settings.attachments:
             return ()
-        known = () if self._base is None or self._base.labels is None else self._base.labels
+        attachments, files = self._plan.settings.attachments, [file.path for file in self._listing.files]
         try:
             self._engine.begin(len(self._plan.stops) - len(self._results))
-            self._records = self._state.attach_records(
-                self._plan.settings.attachments,
-                [file.path for file in self._listing.files],
-                {label.id: label.number for label in known},
-            )
+            earlier = earlier_of(self._base, attachments, files, {one.file.path for one in self._plan.files})
+            self._records = self._state.attach_records(attachments, files, earlier)
             if strict and self._records.faults:
                 raise annotations_error(self._records.faults)
         except BaseException as error:
@@ -233,23 +234,33 @@ class _Job:
             index_hash=old.index_hash + [summary.index_hash for summary in made],
             frames_hash=old.frames_hash + [summary.frames_hash for summary in made],
         )
-        classes = {"classes": plan.classes} if plan.classes else {}
         kept = [self._base.curve_rates] if self._base else []
         return Manifest(
             modality=plan.settings.modality,
             shards=columns,
             listing=plan.listing,
-            settings={**plan.settings.describe(), **classes},
+            settings=self._settings(plan, has_part=bool(made)),
             curve_rates=joined_rates([*kept, *(result.curve_rates for result in self._results.values())]),
             failures=[{"path": failure.path, "reason": failure.reason} for failure in failures],
             labels=self._labels(plan, findings),
             remarks=self._remarks(findings),
         )
 
+    def _settings(self, plan: Plan, *, has_part: bool) -> dict[str, Any]:
+        """Those of the manifest; annotation files and a table with which nothing was added are not among them."""
+        classes = {"classes": plan.classes} if plan.classes else {}
+        own = {**plan.settings.describe(), **classes}
+        if self._base is None:
+            return own
+        if has_part:
+            return with_part(self._base.settings, own)
+        kept = {name: value for name, value in self._base.settings.items() if name.startswith(ATTACHED)}
+        return {name: value for name, value in own.items() if name not in ATTACHED} | kept
+
     def _remarks(self, findings: Findings) -> list[str]:
         """What is odd about annotations: in the set that stays, in the annotation files, and in what was packed."""
         found = [] if self._base is None else list(self._base.remarks)
-        found += () if self._records is None else self._records.faults
+        found += () if self._records is None else (*self._records.faults, *self._records.lasting)
         return list(dict.fromkeys([*found, *(remark.sentence() for remark in findings.remarks)]))
 
 

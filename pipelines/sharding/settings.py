@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 from ..errors import SourceError
 from ..modality import Modality, find_modality, packed_modalities
 from ..order.checked_numbers import flag, whole_number
+from .attached_settings import of_last_part, said_difference
 from .attachments import Attachments
 from .features import Features
 from .packing import MediaSettings
@@ -99,11 +100,14 @@ class PackSettings:
         return {**common, **self.media.describe(), **classes, **self.attachments.describe()}
 
     def differences(self, other: dict[str, Any], *, ignored: Collection[str] = ()) -> list[str]:
-        """How other settings, as a manifest gives them, differ: "resize was 256 and is None"; `ignored` ones do not."""
+        """How other settings, as a manifest gives them, differ: "resize was 256 and is None"; `ignored` ones do not.
+
+        Annotation files are compared with those of the last part of a set.
+        """
         ours = {**self.describe(), "classes": self.classes}
-        theirs = {**other, "classes": bool(other.get("classes"))}
+        theirs = {**of_last_part(other), "classes": bool(other.get("classes"))}
         return [
-            f"{name} was {theirs.get(name)} and is {ours.get(name)}"
+            said_difference(name, theirs.get(name), ours.get(name))
             for name in {**ours, **theirs}
             if theirs.get(name) != ours.get(name) and name not in ignored
         ]

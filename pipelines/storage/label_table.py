@@ -166,12 +166,13 @@ class LabelTable(Sequence[Label]):
 
     def with_counts(self, counts: Mapping[int, tuple[int, int]]) -> LabelTable:
         """The same labels with more of each class: (annotations, images) by number."""
-        nothing = (0, 0)
         return LabelTable(
-            replace(
+            label
+            if label.number not in counts
+            else replace(
                 label,
-                annotations=label.annotations + counts.get(label.number, nothing)[0],
-                images=label.images + counts.get(label.number, nothing)[1],
+                annotations=label.annotations + counts[label.number][0],
+                images=label.images + counts[label.number][1],
             )
             for label in self._labels
         )

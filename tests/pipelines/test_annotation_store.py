@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from pipelines.errors import ShardingError, SourceError
+from pipelines.sharding.annotations.adding import Earlier
 from pipelines.sharding.annotations.store import AnnotationStore
 from pipelines.sharding.annotations.store_building import build_store, file_digest
+from pipelines.sharding.findings import LabelKey
 from tests.absent import run, without
 from tests.pipelines.annotation_files import annotation, built, coco, image, sentences
 
@@ -129,10 +131,20 @@ def test_categories_that_are_known_keep_their_classes_and_new_ones_follow(tmp_pa
     names = {3: "cat", 1: "dog", 9: "cow", 5: "hen"}
     categories = [{"id": number, "name": name} for number, name in names.items()]
     path = coco(tmp_path / "a.json", [image()], [annotation(category_id=9)], categories=categories)
-    report, store = built(tmp_path, path, known_classes={5: 0, 9: 4})
+    report, store = built(tmp_path, path, earlier=Earlier(labels=[LabelKey(0, 5, "hen"), LabelKey(4, 9, "cow")]))
     assert {one.id: one.class_number for one in report.categories} == {1: 5, 3: 6, 5: 0, 9: 4}
     assert [one.id for one in report.categories] == [1, 3, 5, 9]
     assert (store.record("a.jpg") or {})["annotations"][0]["class"] == 4
+
+
+def test_of_many_categories_only_those_of_a_record_are_looked_up(tmp_path: Path) -> None:
+    categories = [{"id": number, "name": f"kind {number}"} for number in range(5000)]
+    objects = [annotation(7, category_id=4321), annotation(8, category_id=4321)]
+    _, store = built(tmp_path, coco(tmp_path / "a.json", [image()], objects, categories=categories))
+    found = store.record("a.jpg") or {}
+    assert [one["category"] for one in found["annotations"]] == ["kind 4321"] * 2
+    assert len(store._opened().meanings) == 1
+    assert len(store.categories) == 5000
 
 
 def test_keypoints_and_skeleton_of_a_category_are_kept(tmp_path: Path) -> None:

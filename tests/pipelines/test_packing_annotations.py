@@ -263,7 +263,7 @@ def test_packing_twice_changes_nothing_and_other_annotations_are_refused(coco: C
     assert (first.was_complete, again.was_complete) == (False, True)
     assert contents(tmp_path / "out") == before
     coco.change(coco.captions, annotations=[])
-    with pytest.raises(pipelines.ShardingError, match="annotations was"):
+    with pytest.raises(pipelines.ShardingError, match=r"annotations has changed \(captions\.json\)"):
         pack(coco, tmp_path / "out")
     assert contents(tmp_path / "out") == before
 

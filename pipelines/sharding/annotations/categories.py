@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
+from ..findings import LabelKey
 from .problems import ProblemLog, shown
 
 __all__ = ["Category", "CategoryEntry", "NumberedCategories", "number_categories"]
@@ -46,35 +48,55 @@ class NumberedCategories:
 
 
 def number_categories(
-    entries: Iterable[CategoryEntry], known: Mapping[int, int], log: ProblemLog
+    entries: Iterable[CategoryEntry], known: Sequence[LabelKey], log: ProblemLog
 ) -> NumberedCategories:
-    """Classes in the order of the ids; ids that are `known` (id → class) keep theirs, and new ones follow."""
+    """Classes in the order of the ids; `known` labels of a set that is added to keep theirs, and new ones follow.
+
+    An id that has another name than a known label, or in an earlier file, is not explained by its file.
+    """
+    labels = {label.id: label for label in reversed(known)}
+    names = {number: label.name for number, label in labels.items() if not _is_gap(label)}
+    by_name = {name: number for number, name in names.items()}
     first: dict[int, dict[str, Any]] = {}
-    by_name: dict[str, int] = {}
     ids = set[Key]()
-    for source, file, value in entries:
-        number, name = value.get("id"), value.get("name")
-        place = f"{file}: category {shown(number)}, {shown(name)}"
+    for entry in entries:
+        number, name = entry.value.get("id"), entry.value.get("name")
         if type(number) is not int or not isinstance(name, str) or not name:
-            log.add("category entry", place)
-        elif number in first and first[number]["name"] != name:
-            other = f"{place}, before {shown(first[number]['name'])}"
-            log.add("category conflict", other)
+            log.add("category entry", partial(_place, entry))
+        elif names.setdefault(number, name) != name:
+            log.add("category conflict", partial(_place, entry, names[number]))
         else:
             if by_name.setdefault(name, number) != number:
-                log.add("category named twice", f"{place}, before {by_name[name]}")
-            ids.add((source, number))
-            first[number] = value | first.get(number, {})
-    classes = _class_numbers(first, known)
+                log.add("category named twice", partial(_place, entry, by_name[name]))
+            ids.add((entry.source, number))
+            first[number] = entry.value | first.get(number, {})
+    kept = {
+        number: labels[number].number for number in first if _has_name(labels.get(number), first[number]["name"])
+    }
+    classes = _class_numbers(first, kept, max((label.number for label in known), default=-1) + 1)
     found = tuple(_category(classes[number], first[number]) for number in sorted(first))
     return NumberedCategories(found, frozenset(ids))
 
 
-def _class_numbers(ids: Iterable[int], known: Mapping[int, int]) -> dict[int, int]:
-    """Id → class: known ones, then the others by id after the highest number that is known."""
-    start = max(known.values(), default=-1) + 1
-    new = sorted(set(ids) - known.keys())
-    return {**known, **{number: start + place for place, number in enumerate(new)}}
+def _class_numbers(ids: Iterable[int], kept: Mapping[int, int], start: int) -> dict[int, int]:
+    """Id → class: those that are kept, then the others by id from `start`."""
+    new = sorted(set(ids) - kept.keys())
+    return {**kept, **{number: start + place for place, number in enumerate(new)}}
+
+
+def _is_gap(label: LabelKey) -> bool:
+    """Whether a label may be one that nothing named, between two classes."""
+    return label.name == str(label.id) == str(label.number)
+
+
+def _has_name(label: LabelKey | None, name: str) -> bool:
+    return label is not None and label.name == name
+
+
+def _place(entry: CategoryEntry, before: int | str | None = None) -> str:
+    """A category for a sentence, with what an earlier one has."""
+    place = f"{entry.file}: category {shown(entry.value.get('id'))}, {shown(entry.value.get('name'))}"
+    return place if before is None else f"{place}, before {before if isinstance(before, int) else shown(before)}"
 
 
 def _category(class_number: int, value: dict[str, Any]) -> Category:

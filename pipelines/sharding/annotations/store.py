@@ -38,15 +38,27 @@ class RecordText(bytes):
     labels: LabelCounts
 
 
+class _Meanings(dict[int, tuple[bytes, LabelKey | None]]):
+    """The end of the JSON of an annotation and its label, by its meaning: each made where it is first needed."""
+
+    def __init__(self, written: list[Any]) -> None:
+        super().__init__()
+        self._written = written
+
+    def __missing__(self, meaning: int) -> tuple[bytes, LabelKey | None]:
+        ending, label = self._written[meaning]
+        found = self[meaning] = ending.encode("ascii"), None if label is None else LabelKey(*label)
+        return found
+
+
 @dataclass(frozen=True)
 class _Opened:
     content: mmap.mmap
     files: Any
     hashes: memoryview
     annotations_begin: int
-    endings: tuple[bytes, ...]
-    labels: tuple[LabelKey | None, ...]
-    categories: tuple[Category, ...]
+    meanings: _Meanings
+    categories: list[dict[str, Any]]
 
 
 class AnnotationStore:
@@ -66,7 +78,7 @@ class AnnotationStore:
     @property
     def categories(self) -> tuple[Category, ...]:
         """All categories, by id."""
-        return self._opened().categories
+        return tuple(map(_category, self._opened().categories))
 
     def record(self, path: str) -> dict[str, Any] | None:
         """The record of a file of the listing, a JSON object; None where nothing is said of the file.
@@ -112,10 +124,8 @@ def _open(path: Path) -> _Opened:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     begin, about = table_places(content, DTYPES)
     files = np.frombuffer(content, FILE, about["sizes"]["files"], begin["files"])
-    endings = tuple(ending.encode("ascii") for ending, _ in about["endings"])
-    labels = tuple(None if label is None else LabelKey(*label) for _, label in about["endings"])
-    categories = tuple(map(_category, about["categories"]))
-    return _Opened(content, files, files["hash"].copy().data, begin["annotations"], endings, labels, categories)
+    hashes, meanings = files["hash"].copy().data, _Meanings(about["endings"])
+    return _Opened(content, files, hashes, begin["annotations"], meanings, about["categories"])
 
 
 def _text(opened: _Opened, about: tuple[int, ...]) -> RecordText:
@@ -135,13 +145,13 @@ def _text(opened: _Opened, about: tuple[int, ...]) -> RecordText:
             if meaning < 0:
                 captions.append(content[offset : offset + length])
             else:
-                annotations.append(content[offset : offset + length - 1] + opened.endings[meaning])
+                annotations.append(content[offset : offset + length - 1] + opened.meanings[meaning][0])
                 meanings.append(meaning)
         parts.append(b'"captions":[%b],"annotations":[%b]' % (b",".join(captions), b",".join(annotations)))
     found = RecordText(b"{%b}" % b",".join(parts))
     found.size = (width, height) if width else None
     counts = Counter(meanings)
-    found.labels = {key: (num, 1) for meaning, num in counts.items() if (key := opened.labels[meaning])}
+    found.labels = {key: (num, 1) for meaning, num in counts.items() if (key := opened.meanings[meaning][1])}
     return found
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from ...errors import ShardingError, SourceError
 from ...storage.plain_files import open_plain
 from ..wording import printable
+from .adding import NOTHING_EARLIER, Earlier, said_of_packed, without_packed
 from .categories import Category, number_categories
 from .entry_writing import EntryWriter
 from .matching import FileMatcher
@@ -30,12 +30,13 @@ from .store_schema import NOWHERE
 
 __all__ = ["StoreReport", "build_store", "file_digest"]
 
-NONE_KNOWN: Mapping[int, int] = MappingProxyType({})
-
 
 @dataclass(frozen=True)
 class StoreReport:
-    """What is in a store: files with a record, and what these records hold; what is wrong and what is remarkable."""
+    """What is in a store: files with a record, and what these records hold; what is wrong and what is remarkable.
+
+    `lasting` are the remarks that are still worth knowing when the set is finished.
+    """
 
     problems: tuple[Problem, ...]
     remarks: tuple[str, ...]
@@ -45,6 +46,7 @@ class StoreReport:
     num_annotations: int
     num_captions: int
     num_rows: int
+    lasting: tuple[str, ...] = ()
 
 
 def build_store(
@@ -54,20 +56,20 @@ def build_store(
     table: Path | None,
     key: str,
     files: Sequence[str],
-    known_classes: Mapping[int, int] = NONE_KNOWN,
+    earlier: Earlier = NOTHING_EARLIER,
 ) -> StoreReport:
     """Write the store of these annotation files and this table to `path`, which is there whole or not at all.
 
-    `files` are the paths of the listing, `key` the column of the table that names them, `known_classes` the numbers
-    that category ids have already. Peak memory: about 50 MB, 400 bytes for each file of the listing and 200 for each
-    annotation.
+    `files` are the paths of the listing, `key` the column of the table that names them, `earlier` what there is
+    of a set that is added to: its packed files get no record. Peak memory: about 50 MB, 400 bytes for each file of the
+    listing and 200 for each annotation.
 
     Raises `SourceError` for an input that cannot be used at all, `ShardingError` where the store cannot be written.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with Spool(beside) as spool, _without_collecting():
-            report = _Building(spool, files).run(annotations, table, key, known_classes)
+            report = _Building(spool, files).run(annotations, table, key, earlier)
         beside.replace(path)
     except OSError as error:
         raise ShardingError(
@@ -106,9 +108,7 @@ class _Building:
         self._spool, self._files, self._log = spool, files, ProblemLog()
         self._writer = EntryWriter(spool, FileMatcher(files), self._log)
 
-    def run(
-        self, annotations: Sequence[Path], table: Path | None, key: str, known_classes: Mapping[int, int]
-    ) -> StoreReport:
+    def run(self, annotations: Sequence[Path], table: Path | None, key: str, earlier: Earlier) -> StoreReport:
         """Fill the store."""
         writer, log = self._writer, self._log
         for path in annotations:
@@ -116,12 +116,14 @@ class _Building:
         if table is not None:
             writer.add_table(table, key)
         bodies = Bodies(self._spool, writer.names)
-        numbered = number_categories(writer.categories, known_classes, log)
+        numbered = number_categories(writer.categories, earlier.labels, log)
         meanings = Meanings(numbered, {entry.source for entry in writer.categories}, len(writer.names))
-        objects = writer.objects()
-        images = without_repeated_images(writer.images(), bodies, log)
+        images, are_packed = without_repeated_images(writer.images(), bodies, log), earlier.are_packed(self._files)
+        lasting = said_of_packed(images, writer.names, writer.rows, are_packed, earlier)
+        images, objects, masks = without_packed(images, writer.objects(), writer.masks, are_packed)
+        rows = {number: place for number, place in writer.rows.items() if not are_packed[number]}
         image_rows = images_of(objects, images)
-        check_annotations(objects, images, image_rows, writer.masks, bodies, log)
+        check_annotations(objects, images, image_rows, masks, bodies, log)
         count_repeated_annotations(objects, bodies, log)
         found = meanings.of(objects)
         num_without_category = check_categories(objects, found > 0, bodies, log)
@@ -131,36 +133,34 @@ class _Building:
         if len(annotations) > 1:
             is_kept &= merge_annotations(objects, files, bodies, log)
         files = np.where(is_kept, files, NOWHERE)
-        content = Finished(images[first_images], objects, files, found, writer.rows, writer.licenses)
+        content = Finished(images[first_images], objects, files, found, rows, writer.licenses)
         num_records = finish_store(bodies, content, meanings, self._files)
         captions = objects["is_caption"][is_kept]
-        nums = num_records, len(first_images), int((~captions).sum()), int(captions.sum()), len(writer.rows)
-        num_annotated = len(np.unique(files[is_kept]))
-        said = self._remarks(nums, num_annotated, num_without_category, bool(annotations), table is not None)
-        return StoreReport(log.problems(), said, numbered.categories, *nums)
+        nums = num_records, len(first_images), int((~captions).sum()), int(captions.sum()), len(rows)
+        others = len(np.unique(files[is_kept])), num_without_category, int((~are_packed).sum())
+        said = _remarks(nums, *others, has_annotations=bool(annotations), has_table=table is not None)
+        return StoreReport(log.problems(), said, numbered.categories, *nums, lasting)
 
-    def _remarks(
-        self,
-        nums: tuple[int, ...],
-        num_annotated: int,
-        num_without_category: int,
-        has_annotations: bool,
-        has_table: bool,
-    ) -> tuple[str, ...]:
-        num_files, num_images, num_rows = len(self._files), nums[1], nums[4]
-        no_file, no_row = "in no annotation file", "no row in the table"
-        remarks = (
-            (has_annotations, num_files - num_images, f"file is {no_file}", f"files are {no_file}"),
-            (
-                has_annotations,
-                num_images - num_annotated,
-                "picture has no annotation",
-                "pictures have no annotation",
-            ),
-            (True, num_without_category, "annotation has no category", "annotations have no category"),
-            (has_table, num_files - num_rows, f"file has {no_row}", f"files have {no_row}"),
-        )
-        return tuple(f"{num:,} {one if num == 1 else many}." for asked, num, one, many in remarks if asked and num)
+
+def _remarks(
+    nums: tuple[int, ...],
+    num_annotated: int,
+    num_without_category: int,
+    num_files: int,
+    *,
+    has_annotations: bool,
+    has_table: bool,
+) -> tuple[str, ...]:
+    """What is worth knowing; all numbers are those of files that are to be packed."""
+    num_images, num_rows = nums[1], nums[4]
+    no_file, no_row = "in no annotation file", "no row in the table"
+    remarks = (
+        (has_annotations, num_files - num_images, f"file is {no_file}", f"files are {no_file}"),
+        (has_annotations, num_images - num_annotated, "picture has no annotation", "pictures have no annotation"),
+        (True, num_without_category, "annotation has no category", "annotations have no category"),
+        (has_table, num_files - num_rows, f"file has {no_row}", f"files have {no_row}"),
+    )
+    return tuple(f"{num:,} {one if num == 1 else many}." for asked, num, one, many in remarks if asked and num)
 
 
 def _files_of(images: NDArray[Any], image_rows: NDArray[np.int64]) -> NDArray[np.int64]:

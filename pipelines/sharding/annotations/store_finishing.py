@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,9 @@ class Meanings:
 
     def __init__(self, numbered: NumberedCategories, with_categories: set[int], num_sources: int) -> None:
         self.categories = numbered.categories
-        self._explained = [
-            {number for source, number in numbered.ids if source == of_source} for of_source in range(num_sources)
-        ]
+        self._explained = [set[int]() for _ in range(num_sources)]
+        for source, number in numbered.ids:
+            self._explained[source].add(number)
         everything = {category.id for category in self.categories}
         for source in range(num_sources):
             if source not in with_categories:
@@ -91,7 +91,7 @@ def finish_store(bodies: Bodies, content: Finished, meanings: Meanings, paths: S
         annotations[name] = content.objects[name][order]
     annotations["meaning"] = content.meanings[order]
     files = _files(spool, content, content.files[order], paths)
-    about = {"categories": [asdict(one) for one in meanings.categories], "endings": meanings.endings()}
+    about = {"categories": [vars(one) for one in meanings.categories], "endings": meanings.endings()}
     spool.append(tables_to_bytes({"files": files, "annotations": annotations}, about))
     return len(files)
 
