@@ -97,6 +97,11 @@ def _labels(record: Mapping[str, Any]) -> dict[LabelKey, tuple[int, int]]:
     found = Counter[LabelKey]()
     for entry in record.get("annotations") or ():
         number, identity, category = entry.get("class"), entry.get("category_id"), entry.get("category")
-        if type(number) is int and type(identity) is int and isinstance(category, str) and 0 <= number < MOST_CLASSES:
+        if (
+            type(number) is int
+            and type(identity) is int
+            and isinstance(category, str)
+            and 0 <= number < MOST_CLASSES
+        ):
             found[LabelKey(number, identity, category)] += 1
     return {key: (count, 1) for key, count in found.items()}
