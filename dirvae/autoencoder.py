@@ -112,6 +112,23 @@ class AutoEncoder(nn.Module):
         """Mean of the data given a latent: (batch, model_size, *grid) → (batch, channel, *dims)."""
         return self.likelihood.mean(self.decode_raw(latent))
 
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The data by the mean of its posterior, without a draw: (batch, channel, *dims) → the same."""
+        return self.decode(self.encode(x).mean)
+
+    def posteriors(self, x: Tensor) -> Any:
+        """All that is drawn for `x`, for `weighted_decoding`; may have `widened`, as a `Posterior` may."""
+        return self.encode(x)
+
+    def weighted_decoding(self, posteriors: Any, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        """What the decoder puts out for one draw of `posteriors`, and the draw's importance weight.
+
+        (batch, channel, *dims), as the likelihood reads it, and log prior - log posterior of the draw, (batch,)
+        float64: see `Latent.weighted_draw`.
+        """
+        z, log_ratio = self.latent.weighted_draw(posteriors, generator)
+        return self.decode_raw(z), log_ratio
+
     def decode_raw(self, latent: Tensor) -> Tensor:
         """What the decoder puts out for a latent, as the likelihood reads it: logits, for instance."""
         decoded: Tensor = self.decoder(self.decode_head(latent))
@@ -125,7 +142,7 @@ class AutoEncoder(nn.Module):
         """
         latents = self.latent.prior.sample(num, *self.grid, generator=generator)
         try:
-            made = self.decode(latents)
+            made = self._decode_prior(latents, generator)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -157,6 +174,10 @@ class AutoEncoder(nn.Module):
         kl = masked_mean(self.latent.kl(out.posterior), mask)
         charged = kl.clamp(min=free_nats) if free_nats > 0 else kl
         return {"loss": reconstruction + kl_weight * charged, "reconstruction": reconstruction, "kl": kl}
+
+    def _decode_prior(self, latents: Tensor, generator: Generator | None) -> Tensor:
+        """Data of draws of the prior: (num, model_size, *grid) → (num, channel, *dims)."""
+        return self.decode(latents)
 
     def _misfit(self, latents: Tensor) -> str:
         return (

@@ -79,7 +79,7 @@ def make_gallery(model: AutoEncoder, x: Tensor, *, seed: int, counts: Counts = I
     x = x.to(next(model.parameters()).device)
     latents = torch.cat([model.encode(part).mean for part in torch.split(x, counts.rows)])
     shown = x[: counts.shown]
-    reconstructions = model.decode(latents[: len(shown)])
+    reconstructions = model.reconstruct(shown)
     first, second = farthest_pair(latents[: len(shown)])
     with seeded(derive_seed(seed, Purpose.PICTURES), x.device):
         samples = model.sample(counts.samples)
@@ -103,7 +103,7 @@ def reconstruct(model: AutoEncoder, x: Tensor, *, num: int = 8) -> tuple[Tensor,
     model.eval()
     x = x[:num].to(next(model.parameters()).device)
     posterior = model.encode(x)
-    return x.cpu(), posterior, model.decode(posterior.mean).cpu()
+    return x.cpu(), posterior, model.reconstruct(x).cpu()
 
 
 def _components(model: AutoEncoder, latents: Tensor, counts: Counts) -> list[Component]:
