@@ -14,7 +14,10 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate.collapse import usage
 from dirvae.evaluate.disentanglement import disentanglement
 from dirvae.evaluate.factors import Association, associate, associate_by_chance, categories_of, factors_of, left_out
+from dirvae.evaluate.levels import LevelSums
 from dirvae.evaluate.neighbours import neighbour_errors
+from dirvae.levels import LevelledAutoEncoder, LevelOutput, has_map
+from dirvae.metrics import latent_usage
 from dirvae.run.config import read_config
 from dirvae.run.evaluate_config import EvaluateConfig, evaluation_name
 from dirvae.run.folder import write_json
@@ -22,6 +25,7 @@ from dirvae.run.likelihood import chunk_rows, measure_likelihood
 from dirvae.run.loading import choose_checkpoint, load_model
 from dirvae.run.python_run import is_from_python, other_data
 from dirvae.run.warm_start import WarmStart, read_warm_start
+from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.tasks import Task
 from dirvae.tasks.run_data import Examples, RunData, open_run_data
 from dirvae.training.checkpoint import Checkpoint
@@ -86,6 +90,7 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
         "notes": notes + likelihood_notes,
         "likelihood": likelihood,
         "usage": usage(model, means) if has_latent else None,
+        "levels": _levels(model, data.tested.data, config.seed) if has_map(model) else None,
         "neighbours": None,
         "factors": None,
         "categories": None,
@@ -103,6 +108,22 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
             content["neighbours"] = _neighbours(others, means, fields, config.label, task)
     write_json(run / evaluation_name(content), content)
     return content
+
+
+@torch.inference_mode()
+def _levels(model: LevelledAutoEncoder, x: Tensor, seed: int) -> dict[str, Any]:
+    """What each level carries, as JSON values: the numbers of `LevelSums`, and how much of the map is used."""
+    device = next(model.parameters()).device
+    sums, maps = LevelSums(device), []
+    for index, part in enumerate(torch.split(x, chunk_rows(x))):
+        part = part.to(device)
+        with seeded(derive_seed(seed, Purpose.EVALUATION, index), device):
+            out = model(part)
+        assert isinstance(out, LevelOutput)
+        sums.add(model, part, out)
+        maps.append(out.map_posterior.mean.cpu())
+    found: dict[str, Any] = finite_or_none({**sums.means(), "map": latent_usage(torch.cat(maps))})
+    return found
 
 
 def _notes(data: RunData, warm: WarmStart | None, task: Task) -> list[str]:
