@@ -76,6 +76,11 @@ class ClipReport:
             "training": _films(clip_pixels(self.training.data), pace, labels=self.training.keys),
             "pairs": _pairs(gallery, clips),
             "samples": _films(clip_pixels(gallery.samples), pace, labels=samples),
+            "fitted_samples": (
+                None
+                if gallery.fitted_samples is None
+                else _films(clip_pixels(gallery.fitted_samples), pace, labels=samples)
+            ),
             "components": component_tiles(
                 gallery,
                 [animation_uri([clip], milliseconds=pace) for clip in components],

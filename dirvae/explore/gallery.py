@@ -46,7 +46,8 @@ class Component:
 class Gallery:
     """Examples (num, channel, *dims) in [0, 1] on the CPU. `psnr_db` is that of the reconstructions, `pair` holds the
     numbers of the two originals that the traversal connects. `latents` are those of all examples, averaged over the
-    cells of a grid, (num, component); `center` is what the mean of all latents decodes to.
+    cells of a grid, (num, component); `center` is what the mean of all latents decodes to. `fitted_samples` are
+    draws of the prior that was fitted to the posteriors, None without one.
     """
 
     originals: Tensor
@@ -59,6 +60,7 @@ class Gallery:
     latents: Tensor
     on_simplex: bool
     center: Tensor
+    fitted_samples: Tensor | None = None
 
     def differences(self) -> Tensor:
         """How each component's example differs from `center`: (component, channel, *dims), 0.5 for not at all.
@@ -83,6 +85,7 @@ def make_gallery(model: AutoEncoder, x: Tensor, *, seed: int, counts: Counts = I
     first, second = farthest_pair(latents[: len(shown)])
     with seeded(derive_seed(seed, Purpose.PICTURES), x.device):
         samples = model.sample(counts.samples)
+        fitted = None if model.fitted_prior is None else model.sample(counts.samples, prior=model.fitted_prior)
     return Gallery(
         originals=shown.cpu(),
         reconstructions=reconstructions.cpu(),
@@ -94,6 +97,7 @@ def make_gallery(model: AutoEncoder, x: Tensor, *, seed: int, counts: Counts = I
         latents=latents.flatten(2).mean(2).float().cpu() if latents.ndim > 2 else latents.float().cpu(),
         on_simplex=is_simplex(latents),
         center=model.decode(latents.mean(0, keepdim=True))[0].cpu(),
+        fitted_samples=None if fitted is None else fitted.cpu(),
     )
 
 

@@ -64,6 +64,7 @@ class ImageReport:
             "pairs": _pairs(gallery, levels),
             "levels": None if levels is None else _level_pictures(gallery, levels),
             "samples": _uris(gallery.samples),
+            "fitted_samples": None if gallery.fitted_samples is None else _uris(gallery.fitted_samples),
             "components": component_tiles(gallery, components, _uris(gallery.differences())),
             "traversal": _uris(gallery.traversal),
             "simplex": simplex_of(gallery, components),
@@ -99,6 +100,8 @@ def _save_pictures(folder: Path, gallery: Gallery, training: Tensor) -> None:
     save_sheet(folder / "training.png", [to_pixels(training)])
     save_sheet(folder / "reconstructions.png", [to_pixels(gallery.originals), to_pixels(gallery.reconstructions)])
     save_sheet(folder / "samples.png", list(to_pixels(gallery.samples).reshape(-1, 8, *_tile(gallery.samples))))
+    if (fitted := gallery.fitted_samples) is not None:
+        save_sheet(folder / "samples-fitted.png", list(to_pixels(fitted).reshape(-1, 8, *_tile(fitted))))
     components = to_pixels(_decoded_components(gallery))
     save_sheet(folder / "components.png", [components[start : start + 8] for start in range(0, len(components), 8)])
     save_sheet(folder / "traversal.png", [to_pixels(gallery.traversal)])

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dirvae.run.config import RunConfig, read_config, write_config
+from dirvae.run.fitted_prior import fit_run_prior
 from dirvae.run.folder import CONFIG_NAME, TEACHER_NAME, write_json
 from dirvae.run.live_page import LivePage
 from dirvae.run.warm_start import WarmStart, note_start, read_warm_start, start_from
@@ -142,6 +143,9 @@ def train_run(
         elif trainer.step < trainer.total_steps:
             say(f"{run}: stopped and saved after step {trainer.step}; --resume continues from there.")
         is_urgent = ranks.agree(bool(getattr(should_stop, "is_urgent", False)))
+        if ranks.is_first and not is_urgent:
+            with trainer.averaged():
+                fit_run_prior(model, data, run, step=trainer.step, seed=config.fit.seed)
         if trainer.evaluation is None and not is_urgent:
             trainer.evaluate()
         summary = _summary(trainer, config, data, run)
