@@ -76,7 +76,7 @@ class HeldOut:
                 terms = model.loss(x, out)
                 is_bound = is_bound and model.likelihood.is_density_of(x)
                 center = out.posterior.mean
-                decoded = model.reconstruct(x).clamp(0, 1)
+                decoded = (model.reconstruct(x) if has_map(model) else model.decode(center)).clamp(0, 1)
                 ours = psnr(decoded, x).clamp(max=MAX_PSNR_DB).mean()
                 theirs = psnr(mean.expand_as(x), x).clamp(max=MAX_PSNR_DB).mean()
                 more = [measure(decoded, x).mean() for measure in self._measures.values()]

@@ -10,6 +10,7 @@ from torch import Tensor
 from dirvae.autoencoder import AutoEncoder
 from dirvae.explore.traversals import component_latents, farthest_pair, interpolate, seen_strength
 from dirvae.latents.latent import Posterior
+from dirvae.levels import has_map
 from dirvae.metrics import active_units, components_in_use, is_simplex, psnr
 from dirvae.seeding import Purpose, derive_seed, seeded
 
@@ -81,7 +82,7 @@ def make_gallery(model: AutoEncoder, x: Tensor, *, seed: int, counts: Counts = I
     x = x.to(next(model.parameters()).device)
     latents = torch.cat([model.encode(part).mean for part in torch.split(x, counts.rows)])
     shown = x[: counts.shown]
-    reconstructions = model.reconstruct(shown)
+    reconstructions = model.reconstruct(shown) if has_map(model) else model.decode(latents[: len(shown)])
     first, second = farthest_pair(latents[: len(shown)])
     with seeded(derive_seed(seed, Purpose.PICTURES), x.device):
         samples = model.sample(counts.samples)
@@ -107,7 +108,8 @@ def reconstruct(model: AutoEncoder, x: Tensor, *, num: int = 8) -> tuple[Tensor,
     model.eval()
     x = x[:num].to(next(model.parameters()).device)
     posterior = model.encode(x)
-    return x.cpu(), posterior, model.reconstruct(x).cpu()
+    decoded = model.reconstruct(x) if has_map(model) else model.decode(posterior.mean)
+    return x.cpu(), posterior, decoded.cpu()
 
 
 def _components(model: AutoEncoder, latents: Tensor, counts: Counts) -> list[Component]:
