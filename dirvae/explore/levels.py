@@ -28,7 +28,8 @@ class LevelGallery:
     walk       (3, step, …): from one example's vector to another's, with the map of the first, with none, with the
                map of the second
     exchanged  (num, num, …): row i, column j has the vector of example i and the map of example j
-    drawn      (vector, 1 + map, …): draws of the vector's prior, alone and then with draws of the map's prior given it
+    drawn      (vector, 1 + map, …): draws of the vector's prior, the fitted one where there is one, alone and then with
+               draws of the map's prior given it
     """
 
     alone: Tensor
@@ -50,7 +51,8 @@ def make_level_gallery(model: LevelledAutoEncoder, gallery: Gallery, *, seed: in
     num = min(EXCHANGED, len(x))
     rows = [model.decode(vectors[i].expand_as(vectors[:num]), maps[:num]) for i in range(num)]
     with seeded(derive_seed(seed, Purpose.PICTURES, 1), device):
-        drawn = model.latent.prior.sample(VECTORS)
+        source = model.latent.prior if model.fitted_prior is None else model.fitted_prior
+        drawn = source.sample(VECTORS).to(device)
         prior = model.map_prior(drawn)
         made = [model.decode(drawn), *(model.decode(drawn, prior.rsample()) for _ in range(MAPS))]
     return LevelGallery(
