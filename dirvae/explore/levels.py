@@ -13,7 +13,7 @@ from dirvae.levels import LevelledAutoEncoder
 from dirvae.metrics import psnr
 from dirvae.seeding import Purpose, derive_seed, seeded
 
-__all__ = ["LevelGallery", "make_level_gallery"]
+__all__ = ["LevelGallery", "decode_alone", "make_level_gallery"]
 
 STEPS = 7
 EXCHANGED = 5
@@ -62,6 +62,13 @@ def make_level_gallery(model: LevelledAutoEncoder, gallery: Gallery, *, seed: in
         exchanged=torch.stack(rows).cpu(),
         drawn=torch.stack(made, 1).cpu(),
     )
+
+
+@torch.inference_mode()
+def decode_alone(model: LevelledAutoEncoder, gallery: Gallery) -> Tensor:
+    """What the means of the vectors of the shown examples decode to alone: (num, channel, *dims) on the CPU."""
+    x = gallery.originals.to(next(model.parameters()).device)
+    return model.decode(model.encode(x).mean).cpu()
 
 
 def _walk(model: LevelledAutoEncoder, vectors: Tensor, maps: Tensor, pair: tuple[int, int]) -> Tensor:

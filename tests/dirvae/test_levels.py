@@ -19,6 +19,7 @@ from dirvae import ResNetVAE, VideoVAE, load_model
 from dirvae.evaluate import choose_width, estimate_likelihood
 from dirvae.evaluate.__main__ import main as evaluate
 from dirvae.evaluate.held_out import HeldOut
+from dirvae.explore import ClipReportContent, Clips, write_clip_report
 from dirvae.latents.conditional_dirichlet import ConditionalDirichlet
 from dirvae.latents.dirichlet import DirichletPosterior
 from dirvae.levels import LevelledAutoEncoder, LevelOutput, MapLevel, has_map, tensors_for_levels
@@ -394,6 +395,21 @@ def test_a_run_of_both_is_resumed_to_the_bit_evaluated_reported_and_started_from
     assert main([*both, "--steps", "1", "--init-from", "vector", "--out", "again"]) == 0
     assert main([*both, "--steps", "1", "--resume", "--out", "whole", "--map-dropped", "0.1"]) == 1
     assert "map-dropped: 0.3 → 0.1" in capsys.readouterr().err
+
+
+def test_the_page_of_clips_shows_the_vector_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = VideoVAE(16, clip_frames=4, levels="both", model_size=4, map_size=3).eval()
+    clips = Clips(torch.rand(3, 3, 4, 16, 16), ["a", "b", "c"], [[0.0, 0.1, 0.2, 0.3]] * 3)
+    summary = {"step": 1, "total_steps": 1, "parameters": 5, "evaluation": None}
+    config = {"latent": "dirichlet", "model_size": 4, "map_size": 3, "clip_frames": 4, "size": 16}
+    data = {"training_examples": 3, "training_clips": 3}
+    page = write_clip_report(tmp_path, model, ClipReportContent(clips, None, data, config, summary), seed=0)
+    text = page.read_text("utf-8")
+    with torch.no_grad():
+        error = (model.decode(model.encode(clips.data).mean).clamp(0, 1) - clips.data).square().flatten(1).mean(1)
+    for value in -10 * error.log10():
+        assert f"alone, {float(value):.1f} dB" in text
 
 
 def test_a_run_without_levels_in_its_settings_is_what_it_was(home: Path) -> None:
