@@ -11,7 +11,6 @@ is absent where it is dropped, and there the trunk goes on as it is. So the vect
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeGuard, TypeVar
 
@@ -25,14 +24,12 @@ from dirvae.latents.conditional_dirichlet import ConditionalDirichlet
 from dirvae.latents.dirichlet import DirichletPosterior
 from dirvae.losses import Likelihood, masked_mean
 
-__all__ = ["LevelOutput", "LevelledAutoEncoder", "Levels", "MapLevel", "has_map", "tensors_for_levels"]
+__all__ = ["LevelOutput", "LevelledAutoEncoder", "Levels", "MapLevel", "has_map"]
 
 V = TypeVar("V")
 M = TypeVar("M")
 
 USUAL_DROPPED = 0.3
-MAP, VECTOR_LIKELIHOOD, LIKELIHOOD = "map_level.", "vector_likelihood.", "likelihood."
-"""How the names of weights begin: of the map, and of the likelihoods of the vector alone and of both levels."""
 
 
 class LevelEncoder(Protocol):
@@ -277,28 +274,3 @@ class LevelledAutoEncoder(AutoEncoder):
 def has_map(model: object) -> TypeGuard[LevelledAutoEncoder]:
     """Whether a model has a map beside its vector."""
     return isinstance(model, LevelledAutoEncoder) and model.map_level is not None
-
-
-def tensors_for_levels(model: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str | None]:
-    """Weights of a run as `model` takes them, where one of both has a map and the other has none.
-
-    A model of two levels takes those of a vector for its vector, and keeps its own map; a vector takes those of the
-    vector of two levels. Returns the weights, and which part they are: None where they are the whole.
-    """
-    is_with_map = any(name.startswith(MAP) for name in tensors)
-    if has_map(model) == is_with_map:
-        return dict(tensors), None
-    if is_with_map:
-        alone = {name: value for name, value in tensors.items() if not name.startswith((MAP, LIKELIHOOD))}
-        return {_renamed(name, VECTOR_LIKELIHOOD, LIKELIHOOD): value for name, value in alone.items()}, "vector"
-    own = {name: value.detach() for name, value in model.state_dict().items() if name.startswith(MAP)}
-    twice = {
-        _renamed(name, LIKELIHOOD, VECTOR_LIKELIHOOD): value
-        for name, value in tensors.items()
-        if name.startswith(LIKELIHOOD)
-    }
-    return {**tensors, **twice, **own}, "vector"
-
-
-def _renamed(name: str, before: str, after: str) -> str:
-    return after + name.removeprefix(before) if name.startswith(before) else name

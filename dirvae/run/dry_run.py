@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from dirvae.levels import tensors_for_levels
+from dirvae.level_weights import tensors_for_levels
 from dirvae.run.config import RunConfig
 from dirvae.run.loading import choose_checkpoint
 from dirvae.run.session import build_model, make_loss, num_parameters, refuse_changes, settled

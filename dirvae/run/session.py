@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dirvae.levels import has_map
 from dirvae.run.config import RunConfig, read_config, write_config
 from dirvae.run.fitted_prior import fit_run_prior
 from dirvae.run.folder import CONFIG_NAME, TEACHER_NAME, write_json
@@ -196,7 +197,9 @@ def _prepare(
         return None
     holds_out = data.held_out is not None
     warm, start = start_from(model, Path(config.init_from), data.training.source, holds_out=holds_out)
-    say(f"{run}: starting from the weights of {start.path}.")
+    origin = start.state["model"]["arguments"] or {}
+    part = " of the vector" if has_map(model) != (origin.get("levels") == "both") else ""
+    say(f"{run}: starting from the weights{part} of {start.path}.")
     if (warning := warm.warning(config.task.plural)) is not None:
         warnings.warn(f"{warning}.", TrainingWarning, stacklevel=2)
     return warm

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from dirvae.levels import tensors_for_levels
+from dirvae.level_weights import tensors_for_levels
 from dirvae.run.config import RunConfig, read_config
 from dirvae.run.folder import CONFIG_NAME, write_json
 from dirvae.run.loading import choose_checkpoint

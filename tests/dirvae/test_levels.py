@@ -22,7 +22,8 @@ from dirvae.evaluate.held_out import HeldOut
 from dirvae.explore import ClipReportContent, Clips, write_clip_report
 from dirvae.latents.conditional_dirichlet import ConditionalDirichlet
 from dirvae.latents.dirichlet import DirichletPosterior
-from dirvae.levels import LevelledAutoEncoder, LevelOutput, MapLevel, has_map, tensors_for_levels
+from dirvae.level_weights import tensors_for_levels
+from dirvae.levels import LevelledAutoEncoder, LevelOutput, MapLevel, has_map
 from dirvae.noise import example_noise
 from dirvae.seeding import Purpose, derive_seed
 from dirvae.train import main
@@ -391,8 +392,14 @@ def test_a_run_of_both_is_resumed_to_the_bit_evaluated_reported_and_started_from
     model = load_model("whole")
     assert has_map(model)
     assert model.sample(2).shape == (2, 3, 16, 16)
-    assert main([*RUN, "--steps", "1", "--init-from", "whole", "--out", "vector"]) == 0
-    assert main([*both, "--steps", "1", "--init-from", "vector", "--out", "again"]) == 0
+    capsys.readouterr()
+    for flags, origin, out, part in (
+        (RUN, "whole", "vector", " of the vector"),
+        (both, "vector", "again", " of the vector"),
+        (both, "again", "third", ""),
+    ):
+        assert main([*flags, "--steps", "1", "--init-from", origin, "--out", out]) == 0
+        assert f"starting from the weights{part} of {origin}" in capsys.readouterr().out
     assert main([*both, "--steps", "1", "--resume", "--out", "whole", "--map-dropped", "0.1"]) == 1
     assert "map-dropped: 0.3 → 0.1" in capsys.readouterr().err
 
