@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PEERS := .venv-peers/bin
-DEMO_FLAGS ?= --steps 800
+DEMO_FLAGS ?= --steps 800 --levels both
 DEMO_AUDIO_FLAGS ?= --steps 400 --clip-seconds 1
 
 .PHONY: demo demo-audio test check lint bench verify gpu clean

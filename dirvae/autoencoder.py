@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from dirvae.latents import Latent, Posterior, make_latent
+from dirvae.latents import Latent, Posterior, Prior, make_latent
 from dirvae.latents.dense import Dense, Standardise
+from dirvae.latents.fitted_prior import FittedPrior, fit_prior_to
 from dirvae.losses import Likelihood, make_likelihood, masked_mean
 
 __all__ = ["AutoEncoder", "Output", "autoencoder"]
@@ -60,7 +61,10 @@ class AutoEncoder(nn.Module):
     `likelihood`: the name of one in `dirvae.losses.LIKELIHOODS` or a `Likelihood`.
     `grid`: the grid that `sample` draws on.
     `features_size`: channels of the features where they are not model_size, for heads that read as many.
+    `fitted_prior` is what `fit_prior` made, None before; a checkpoint does not hold it.
     """
+
+    fitted_prior: FittedPrior | None = None
 
     def __init__(
         self,
@@ -112,20 +116,38 @@ class AutoEncoder(nn.Module):
         """Mean of the data given a latent: (batch, model_size, *grid) → (batch, channel, *dims)."""
         return self.likelihood.mean(self.decode_raw(latent))
 
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The data by the mean of its posterior, without a draw: (batch, channel, *dims) → the same."""
+        return self.decode(self.encode(x).mean)
+
+    def posteriors(self, x: Tensor) -> Any:
+        """All that is drawn for `x`, for `weighted_decoding`; may have `widened`, as a `Posterior` may."""
+        return self.encode(x)
+
+    def weighted_decoding(self, posteriors: Any, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        """What the decoder puts out for one draw of `posteriors`, and the draw's importance weight.
+
+        (batch, channel, *dims), as the likelihood reads it, and log prior - log posterior of the draw, (batch,)
+        float64: see `Latent.weighted_draw`.
+        """
+        z, log_ratio = self.latent.weighted_draw(posteriors, generator)
+        return self.decode_raw(z), log_ratio
+
     def decode_raw(self, latent: Tensor) -> Tensor:
         """What the decoder puts out for a latent, as the likelihood reads it: logits, for instance."""
         decoded: Tensor = self.decoder(self.decode_head(latent))
         return decoded
 
     @torch.no_grad()
-    def sample(self, num: int, *, generator: Generator | None = None) -> Tensor:
-        """Data made of `num` draws from the prior: (num, channel, *dims).
+    def sample(self, num: int, *, generator: Generator | None = None, prior: Prior | None = None) -> Tensor:
+        """Data made of `num` draws from the prior, or another one of latents, such as `fitted_prior`.
 
-        ValueError where the decoder cannot read latents on `grid`.
+        (num, channel, *dims). ValueError where the decoder cannot read latents on `grid`.
         """
-        latents = self.latent.prior.sample(num, *self.grid, generator=generator)
+        source: Prior = self.latent.prior if prior is None else prior
+        latents = source.sample(num, *self.grid, generator=generator).to(self.latent.prior.mean.device)
         try:
-            made = self.decode(latents)
+            made = self._decode_prior(latents, generator)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -133,6 +155,32 @@ class AutoEncoder(nn.Module):
         if len(made) != num:
             raise ValueError(self._misfit(latents))
         return made
+
+    @torch.no_grad()
+    def fit_prior(
+        self, batches: Iterable[Any], *, num_parts: int = 8, draws: int = 4, limit: int = 2048, seed: int = 0
+    ) -> FittedPrior:
+        """Fit a prior to the posteriors of data, in evaluation mode, and keep it as `fitted_prior`.
+
+        `batches`: tensors or arrays (batch, channel, *dims), in [0, 1] or uint8, or batches that hold such `data`; the
+        first `limit` examples are used, with `draws` latents of each. `num_parts`: normals of the mixture, see
+        `dirvae.latents.fitted_prior`. The model itself and its bound stay what they are. ValueError for no example.
+        """
+        was_training, device = self.training, self.latent.prior.mean.device
+        generator = Generator(device).manual_seed(seed)
+        self.eval()
+        try:
+            found = [
+                self.encode(x.to(device)).rsample(generator).cpu()
+                for x in _first_examples(batches, limit)
+                for _ in range(draws)
+            ]
+        finally:
+            self.train(was_training)
+        if not found:
+            raise ValueError("no example was given to fit a prior to.")
+        self.fitted_prior = fit_prior_to(torch.cat(found), num_parts=num_parts, seed=seed)
+        return self.fitted_prior
 
     def loss(
         self,
@@ -157,6 +205,10 @@ class AutoEncoder(nn.Module):
         kl = masked_mean(self.latent.kl(out.posterior), mask)
         charged = kl.clamp(min=free_nats) if free_nats > 0 else kl
         return {"loss": reconstruction + kl_weight * charged, "reconstruction": reconstruction, "kl": kl}
+
+    def _decode_prior(self, latents: Tensor, generator: Generator | None) -> Tensor:
+        """Data of draws of the prior: (num, model_size, *grid) → (num, channel, *dims)."""
+        return self.decode(latents)
 
     def _misfit(self, latents: Tensor) -> str:
         return (
@@ -216,6 +268,19 @@ def autoencoder(model_size: int, **options: Any) -> Callable[[type], type[AutoEn
         return type(description.__name__, (AutoEncoder,), {"__init__": make, **described})
 
     return decorate
+
+
+def _first_examples(batches: Iterable[Any], limit: int) -> Iterator[Tensor]:
+    """The first `limit` examples of batches as floats, without padding."""
+    left = limit
+    for batch in batches:
+        x, mask = torch.as_tensor(batch.data), getattr(batch, "mask", None)
+        x = (x if mask is None else x[torch.as_tensor(mask).to(x.device)])[:left]
+        if len(x):
+            yield x.float() / 255 if x.dtype == torch.uint8 else x.float()
+        left -= len(x)
+        if left <= 0:
+            return
 
 
 def _part(parts: Any, name: str) -> nn.Module:

@@ -11,6 +11,7 @@ __all__ = [
     "HIGHEST_HZ",
     "HIGHEST_RATE",
     "LATENT_NAMES",
+    "LEVELS",
     "LIKELIHOOD_NAMES",
     "LOWEST_HZ",
     "VISUAL_PRESETS",
@@ -23,6 +24,9 @@ LATENT_NAMES = ("dirichlet", "gaussian", "logistic-normal", "scaled-dirichlet", 
 
 LIKELIHOOD_NAMES = ("bernoulli", "discretized-logistic", "gaussian", "laplace", "mse")
 """Those of `dirvae.losses.LIKELIHOODS`."""
+
+LEVELS = ("vector", "map", "both")
+"""Of latents of images and clips: one for each, one for each cell of a map, or both."""
 
 VISUAL_PRESETS = ("tiny", "small", "base", "large")
 """Sizes of the residual networks of images and clips."""

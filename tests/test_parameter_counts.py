@@ -19,8 +19,9 @@ PUBLIC = {
     "pipelines.make_shards": 9,
     "pipelines.mix": 12,
     "dirvae.AutoEncoder.__init__": 10,
-    "dirvae.ResNetVAE.__init__": 9,
-    "dirvae.VideoVAE.__init__": 10,
+    "dirvae.LevelledAutoEncoder.__init__": 9,
+    "dirvae.ResNetVAE.__init__": 12,
+    "dirvae.VideoVAE.__init__": 13,
     "dirvae.AudioVAE.__init__": 15,
     "dirvae.Trainer.__init__": 12,
 }

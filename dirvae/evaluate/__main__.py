@@ -87,6 +87,8 @@ def _table(content: dict[str, Any]) -> list[str]:
         lines += _sound_lines(content["sound"])
     else:
         lines += _likelihood_lines(content["likelihood"], task)
+    if content["levels"] is not None:
+        lines += _level_lines(content["levels"])
     if content["usage"] is not None:
         lines += _usage_lines(content["usage"])
     if content["neighbours"] is not None:
@@ -110,6 +112,22 @@ def _neighbour_lines(found: dict[str, Any]) -> list[str]:
     elif found["share"] is not None:
         lines.append(_line("  average precision", "none: it is in no example here"))
     return lines
+
+
+def _level_lines(levels: dict[str, Any]) -> list[str]:
+    """What the vector and the map carry; components, factors and neighbours after them are the vector's."""
+    map_used = levels["map"]
+    return [
+        _line("KL of the global latent", _nats(levels["kl_global"])),
+        _line("KL of the map", _nats(levels["kl_map"])),
+        _line("-ELBO, the global latent alone", _nats(_negative(levels["global_bound"]))),
+        _line("lost by another's global latent", _nats(levels["lost_by_exchange"])),
+        _line("map: components in use", f"{map_used['components_in_use']} of {map_used['model_size']}"),
+    ]
+
+
+def _negative(value: float | None) -> float | None:
+    return None if value is None else -value
 
 
 def _usage_lines(used: dict[str, Any]) -> list[str]:

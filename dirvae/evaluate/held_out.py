@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.evaluate.levels import LevelSums
 from dirvae.float64 import wide, wide_device
+from dirvae.levels import has_map
 from dirvae.metrics import latent_usage, psnr
 from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.training.feed import to_device
@@ -58,12 +60,14 @@ class HeldOut:
         `kl`. If the reconstruction term is not a log likelihood of such data, `objective` replaces `bound`. In dB:
         `psnr_db` of the decoded posterior mean, `mean_image_psnr_db` (or another noun) of the mean example, and
         `psnr_gain_db`, the difference. About the latents: `components_in_use`, `effective_components` (on the simplex
-        only) and `model_size`.
+        only) and `model_size`. Of a model with a map beside its vector these are of the vector, and there are the
+        numbers of `LevelSums.means`.
         """
         device = next(model.parameters()).device
         mean = self._mean.to(device)
         sums = torch.zeros(4 + len(self._measures), dtype=torch.float64, device=wide_device(device))
         num_examples, latents, is_bound = 0, [], True
+        levels = LevelSums(device)
         model.eval()
         with torch.inference_mode():
             for index, x in enumerate(_examples(self._batches, device, self._limit)):
@@ -72,13 +76,15 @@ class HeldOut:
                 terms = model.loss(x, out)
                 is_bound = is_bound and model.likelihood.is_density_of(x)
                 center = out.posterior.mean
-                decoded = model.decode(center).clamp(0, 1)
+                decoded = (model.reconstruct(x) if has_map(model) else model.decode(center)).clamp(0, 1)
                 ours = psnr(decoded, x).clamp(max=MAX_PSNR_DB).mean()
                 theirs = psnr(mean.expand_as(x), x).clamp(max=MAX_PSNR_DB).mean()
                 more = [measure(decoded, x).mean() for measure in self._measures.values()]
                 sums += len(x) * wide(torch.stack([terms["reconstruction"], terms["kl"], ours, theirs, *more]))
                 num_examples += len(x)
                 latents.append(center.float().cpu())
+                if has_map(model):
+                    levels.add(model, x, out)
         reconstruction, kl, ours_db, theirs_db, *more = (sums / num_examples).tolist()
         return {
             "bound" if is_bound else "objective": -(reconstruction + kl),
@@ -88,6 +94,7 @@ class HeldOut:
             f"mean_{self._noun}_psnr_db": theirs_db,
             "psnr_gain_db": ours_db - theirs_db,
             **dict(zip(self._measures, more, strict=True)),
+            **(levels.means() if has_map(model) else {}),
             **latent_usage(torch.cat(latents)),
             "examples": num_examples,
         }

@@ -1,6 +1,7 @@
 """Log likelihoods by importance sampling, for a model with any latent.
 
-log p(x) ≈ log mean over z ~ q(z|x) of p(x|z) p(z) / q(z|x), the posterior as proposal (Burda et al. 2015, arXiv
+log p(x) ≈ log mean over z ~ q(z|x) of p(x|z) p(z) / q(z|x), z of all levels, the posterior as
+proposal (Burda et al. 2015, arXiv
 1509.00519, equation 8): a lower bound in expectation that becomes tighter with the number of draws. It is a lower
 bound for every other q as well, and the posterior is rarely the best: trained to raise a bound, it is too narrow;
 trained with draws of too little spread, it is too wide. A wider or narrower q, chosen on separate draws, gives a
@@ -13,13 +14,14 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.float64 import wide, wide_device
-from dirvae.latents import Posterior
+from dirvae.levels import Levels
 from dirvae.seeding import Purpose, derive_seed
 
 __all__ = ["ImportanceEstimate", "WIDTHS", "check_width", "choose_width", "estimate_likelihood"]
@@ -126,8 +128,8 @@ def choose_width(
     with _evaluation_mode(model):
         for start in range(0, len(pilot), rows):
             part = pilot[start : start + rows]
-            posterior = model.encode(part)
-            if not hasattr(posterior, "widened"):
+            posterior = model.posteriors(part)
+            if not _can_be_widened(posterior):
                 return 1.0
             for width in widths:
                 generator = Generator(x.device).manual_seed(derive_seed(seed, Purpose.PROPOSAL, start))
@@ -158,13 +160,17 @@ def _check(model: AutoEncoder, x: Tensor, samples: int, rows: int, *, needs_dens
         raise ValueError(reason)
 
 
-def _proposal(posterior: Posterior, width: float) -> Posterior:
+def _can_be_widened(posteriors: Any) -> bool:
+    parts = (posteriors.vector, posteriors.map) if isinstance(posteriors, Levels) else (posteriors,)
+    return all(hasattr(part, "widened") for part in parts)
+
+
+def _proposal(posteriors: Any, width: float) -> Any:
     if width == 1:
-        return posterior
-    if not hasattr(posterior, "widened"):
-        raise NotImplementedError(f"{type(posterior).__name__} has no method `widened`; use width 1.")
-    proposal: Posterior = posterior.widened(width)
-    return proposal
+        return posteriors
+    if not hasattr(posteriors, "widened"):
+        raise NotImplementedError(f"{type(posteriors).__name__} has no method `widened`; use width 1.")
+    return posteriors.widened(width)
 
 
 def _fewer(samples: int) -> int:
@@ -199,7 +205,7 @@ def _estimate_rows(
     for start in range(0, len(x), rows):
         part = x[start : start + rows]
         generator = Generator(x.device).manual_seed(derive_seed(seed, Purpose.IMPORTANCE, start))
-        posterior = model.encode(part)
+        posterior = model.posteriors(part)
         weighted = of_posterior = _draw(model, part, _proposal(posterior, width), samples, generator)
         if width != 1:
             of_posterior = _draw(model, part, posterior, _fewer(samples), generator)
@@ -215,12 +221,12 @@ def _estimate_rows(
         )
 
 
-def _draw(model: AutoEncoder, x: Tensor, proposal: Posterior, samples: int, generator: Generator) -> _Draws:
+def _draw(model: AutoEncoder, x: Tensor, proposal: Any, samples: int, generator: Generator) -> _Draws:
     nothing = torch.zeros(len(x), dtype=torch.float64, device=wide_device(x.device))
     draws = _Draws(samples, nothing, nothing, nothing - math.inf, nothing - math.inf)
     for _ in range(samples):
-        z, log_ratio = model.latent.weighted_draw(proposal, generator)
-        log_likelihood = wide(model.likelihood.log_prob(x, model.decode_raw(z)))
+        decoded, log_ratio = model.weighted_decoding(proposal, generator)
+        log_likelihood = wide(model.likelihood.log_prob(x, decoded))
         log_weight = log_likelihood + log_ratio
         draws.likelihoods = draws.likelihoods + log_likelihood
         draws.ratios = draws.ratios + log_ratio

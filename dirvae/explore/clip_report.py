@@ -18,9 +18,12 @@ from dirvae.explore.event_media import picture_event, posterior_events
 from dirvae.explore.example_map import map_of
 from dirvae.explore.film import animation_uri, clip_pixels, frame_milliseconds, shown_frames, strip_ratio, strip_uri
 from dirvae.explore.gallery import Counts, Gallery, make_gallery, reconstruct
+from dirvae.explore.levels import decode_alone
 from dirvae.explore.page import PageFacts
 from dirvae.explore.pictures import data_uri, save_sheet
 from dirvae.explore.visual_page import bars_of, component_tiles, simplex_of, write_visual_page
+from dirvae.levels import has_map
+from dirvae.metrics import psnr
 
 __all__ = ["ClipReport", "ClipReportContent", "Clips", "write_clip_report"]
 
@@ -78,8 +81,13 @@ class ClipReport:
         _save_pictures(run / "pictures", gallery, components, self.training.data)
         return {
             "training": _films(clip_pixels(self.training.data), pace, labels=self.training.keys),
-            "pairs": _pairs(gallery, clips),
+            "pairs": _pairs(gallery, clips, decode_alone(model, gallery) if has_map(model) else None),
             "samples": _films(clip_pixels(gallery.samples), pace, labels=samples),
+            "fitted_samples": (
+                None
+                if gallery.fitted_samples is None
+                else _films(clip_pixels(gallery.fitted_samples), pace, labels=samples)
+            ),
             "components": component_tiles(
                 gallery,
                 [animation_uri([clip], milliseconds=pace) for clip in components],
@@ -121,12 +129,19 @@ def write_clip_report(run: Path, model: AutoEncoder, content: ClipReportContent,
     return report.write(run, model, content, report.make_pictures(run, model))
 
 
-def _pairs(gallery: Gallery, clips: Clips) -> list[dict[str, Any]]:
-    """The shown clips and their reconstructions, for the page."""
-    found, bars = [], bars_of(gallery)
+def _pairs(gallery: Gallery, clips: Clips, alone: Tensor | None) -> list[dict[str, Any]]:
+    """The shown clips and their reconstructions, and what their vectors decode to alone, for the page."""
+    found: list[dict[str, Any]] = []
+    bars = bars_of(gallery)
     both = zip(clip_pixels(gallery.originals), clip_pixels(gallery.reconstructions), strict=True)
     for number, (original, decoded) in enumerate(both):
         seconds = clips.seconds[number]
+        shown = [original, decoded]
+        more: dict[str, Any] = {}
+        if alone is not None:
+            shown += list(clip_pixels(alone[number : number + 1]))
+            x, y = gallery.originals[number : number + 1], alone[number : number + 1].clamp(0, 1)
+            more = {"alone": strip_uri(shown[2]), "alone_db": float(psnr(y, x)[0])}
         found.append(
             {
                 "key": clips.keys[number],
@@ -137,9 +152,10 @@ def _pairs(gallery: Gallery, clips: Clips) -> list[dict[str, Any]]:
                     {"number": frame + 1, "seconds": seconds[frame] - seconds[0]}
                     for frame in shown_frames(len(seconds))
                 ],
-                "moving": animation_uri([original, decoded], milliseconds=frame_milliseconds(seconds)),
+                "moving": animation_uri(shown, milliseconds=frame_milliseconds(seconds)),
                 "original": strip_uri(original),
                 "reconstruction": strip_uri(decoded),
+                **more,
             }
         )
     return found

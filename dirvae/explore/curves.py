@@ -50,8 +50,22 @@ def run_panels(metrics: Metrics, *, noun: str = "image") -> list[Panel]:
             "KL, nats per example",
             [metric_curve(metrics, "train", "kl", "training"), metric_curve(metrics, "held_out", "kl", "held out")],
         ),
+        Panel(
+            "Held-out KL by level, nats per example",
+            [
+                metric_curve(metrics, "held_out", "kl_global", "global latent"),
+                metric_curve(metrics, "held_out", "kl_map", "map"),
+            ],
+        ),
         Panel("Weight of the KL term", [metric_curve(metrics, "train", "kl_weight", "weight")]),
-        Panel("Held-out PSNR, dB", [metric_curve(metrics, "held_out", "psnr_db", "reconstruction"), mean]),
+        Panel(
+            "Held-out PSNR, dB",
+            [
+                metric_curve(metrics, "held_out", "psnr_db", "reconstruction"),
+                metric_curve(metrics, "held_out", "global_psnr_db", "global latent alone"),
+                mean,
+            ],
+        ),
         Panel(
             "Held-out motion reproduced, %",
             [metric_curve(metrics, "held_out", "motion_explained", "held out", times=100)],

@@ -10,6 +10,7 @@ from torch import Tensor
 from dirvae.autoencoder import AutoEncoder
 from dirvae.explore.traversals import component_latents, farthest_pair, interpolate, seen_strength
 from dirvae.latents.latent import Posterior
+from dirvae.levels import has_map
 from dirvae.metrics import active_units, components_in_use, is_simplex, psnr
 from dirvae.seeding import Purpose, derive_seed, seeded
 
@@ -46,7 +47,8 @@ class Component:
 class Gallery:
     """Examples (num, channel, *dims) in [0, 1] on the CPU. `psnr_db` is that of the reconstructions, `pair` holds the
     numbers of the two originals that the traversal connects. `latents` are those of all examples, averaged over the
-    cells of a grid, (num, component); `center` is what the mean of all latents decodes to.
+    cells of a grid, (num, component); `center` is what the mean of all latents decodes to. `fitted_samples` are
+    draws of the prior that was fitted to the posteriors, None without one.
     """
 
     originals: Tensor
@@ -59,6 +61,7 @@ class Gallery:
     latents: Tensor
     on_simplex: bool
     center: Tensor
+    fitted_samples: Tensor | None = None
 
     def differences(self) -> Tensor:
         """How each component's example differs from `center`: (component, channel, *dims), 0.5 for not at all.
@@ -79,10 +82,11 @@ def make_gallery(model: AutoEncoder, x: Tensor, *, seed: int, counts: Counts = I
     x = x.to(next(model.parameters()).device)
     latents = torch.cat([model.encode(part).mean for part in torch.split(x, counts.rows)])
     shown = x[: counts.shown]
-    reconstructions = model.decode(latents[: len(shown)])
+    reconstructions = model.reconstruct(shown) if has_map(model) else model.decode(latents[: len(shown)])
     first, second = farthest_pair(latents[: len(shown)])
     with seeded(derive_seed(seed, Purpose.PICTURES), x.device):
         samples = model.sample(counts.samples)
+        fitted = None if model.fitted_prior is None else model.sample(counts.samples, prior=model.fitted_prior)
     return Gallery(
         originals=shown.cpu(),
         reconstructions=reconstructions.cpu(),
@@ -94,6 +98,7 @@ def make_gallery(model: AutoEncoder, x: Tensor, *, seed: int, counts: Counts = I
         latents=latents.flatten(2).mean(2).float().cpu() if latents.ndim > 2 else latents.float().cpu(),
         on_simplex=is_simplex(latents),
         center=model.decode(latents.mean(0, keepdim=True))[0].cpu(),
+        fitted_samples=None if fitted is None else fitted.cpu(),
     )
 
 
@@ -103,7 +108,8 @@ def reconstruct(model: AutoEncoder, x: Tensor, *, num: int = 8) -> tuple[Tensor,
     model.eval()
     x = x[:num].to(next(model.parameters()).device)
     posterior = model.encode(x)
-    return x.cpu(), posterior, model.decode(posterior.mean).cpu()
+    decoded = model.reconstruct(x) if has_map(model) else model.decode(posterior.mean)
+    return x.cpu(), posterior, decoded.cpu()
 
 
 def _components(model: AutoEncoder, latents: Tensor, counts: Counts) -> list[Component]:

@@ -15,9 +15,11 @@ from dirvae.evaluate.labels import Label
 from dirvae.explore.event_media import picture_event, posterior_events
 from dirvae.explore.example_map import map_of
 from dirvae.explore.gallery import Gallery, make_gallery, reconstruct
+from dirvae.explore.levels import LevelGallery, make_level_gallery
 from dirvae.explore.page import PageFacts
 from dirvae.explore.pictures import data_uri, save_sheet, to_pixels
 from dirvae.explore.visual_page import bars_of, component_tiles, simplex_of, write_visual_page
+from dirvae.levels import has_map
 
 __all__ = ["ImageReport", "ReportContent", "write_report"]
 
@@ -62,13 +64,18 @@ class ImageReport:
     def make_pictures(self, run: Path, model: AutoEncoder) -> dict[str, Any]:
         """What the page shows besides numbers; writes `pictures/` into the run folder. Raises `OSError`."""
         gallery = make_gallery(model, self.images, seed=self.seed)
+        levels = make_level_gallery(model, gallery, seed=self.seed) if has_map(model) else None
         _save_pictures(run / "pictures", gallery, self.training)
+        if levels is not None:
+            _save_levels(run / "pictures", gallery, levels)
         components = _uris(_decoded_components(gallery))
         keys = [f"image {n + 1}" for n in range(len(self.images))] if self.keys is None else self.keys
         return {
             "training": _uris(self.training),
-            "pairs": _pairs(gallery),
+            "pairs": _pairs(gallery, levels),
+            "levels": None if levels is None else _level_pictures(gallery, levels),
             "samples": _uris(gallery.samples),
+            "fitted_samples": None if gallery.fitted_samples is None else _uris(gallery.fitted_samples),
             "components": component_tiles(gallery, components, _uris(gallery.differences())),
             "traversal": _uris(gallery.traversal),
             "simplex": simplex_of(gallery, components, self.label),
@@ -105,9 +112,29 @@ def _save_pictures(folder: Path, gallery: Gallery, training: Tensor) -> None:
     save_sheet(folder / "training.png", [to_pixels(training)])
     save_sheet(folder / "reconstructions.png", [to_pixels(gallery.originals), to_pixels(gallery.reconstructions)])
     save_sheet(folder / "samples.png", list(to_pixels(gallery.samples).reshape(-1, 8, *_tile(gallery.samples))))
+    if (fitted := gallery.fitted_samples) is not None:
+        save_sheet(folder / "samples-fitted.png", list(to_pixels(fitted).reshape(-1, 8, *_tile(fitted))))
     components = to_pixels(_decoded_components(gallery))
     save_sheet(folder / "components.png", [components[start : start + 8] for start in range(0, len(components), 8)])
     save_sheet(folder / "traversal.png", [to_pixels(gallery.traversal)])
+
+
+def _save_levels(folder: Path, gallery: Gallery, levels: LevelGallery) -> None:
+    rows = (gallery.originals, gallery.reconstructions, levels.alone)
+    save_sheet(folder / "levels.png", [to_pixels(row) for row in rows])
+    save_sheet(folder / "levels-walk.png", [to_pixels(row) for row in levels.walk])
+    save_sheet(folder / "levels-exchanged.png", [to_pixels(row) for row in levels.exchanged])
+    save_sheet(folder / "levels-drawn.png", [to_pixels(row) for row in levels.drawn])
+
+
+def _level_pictures(gallery: Gallery, levels: LevelGallery) -> dict[str, Any]:
+    num = len(levels.exchanged)
+    return {
+        "walk": [_uris(row) for row in levels.walk],
+        "exchanged": [_uris(row) for row in levels.exchanged],
+        "ends": _uris(gallery.originals[:num]),
+        "drawn": [_uris(row) for row in levels.drawn],
+    }
 
 
 def _decoded_components(gallery: Gallery) -> Tensor:
@@ -122,11 +149,15 @@ def _uris(images: Tensor) -> list[str]:
     return [data_uri(pixels) for pixels in to_pixels(images)]
 
 
-def _pairs(gallery: Gallery) -> list[dict[str, Any]]:
+def _pairs(gallery: Gallery, levels: LevelGallery | None) -> list[dict[str, Any]]:
     originals, reconstructions = _uris(gallery.originals), _uris(gallery.reconstructions)
-    return [
+    pairs = [
         {"original": original, "reconstruction": reconstruction, "psnr_db": psnr_db, "shares": shares}
         for original, reconstruction, psnr_db, shares in zip(
             originals, reconstructions, gallery.psnr_db, bars_of(gallery), strict=True
         )
     ]
+    if levels is None:
+        return pairs
+    alone = zip(pairs, _uris(levels.alone), levels.alone_db, strict=True)
+    return [{**pair, "alone": uri, "alone_db": psnr_db} for pair, uri, psnr_db in alone]

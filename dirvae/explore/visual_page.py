@@ -16,6 +16,7 @@ from dirvae.explore.gallery import Gallery
 from dirvae.explore.page import PageFacts, write_page
 from dirvae.explore.simplex import coloured_components, draw_simplex, share_bars
 from dirvae.latents.latent import SimplexLatent
+from dirvae.levels import has_map
 from dirvae.losses import BernoulliLikelihood
 from dirvae.training.logging import read_metrics
 
@@ -47,6 +48,7 @@ def write_visual_page(
         noun=noun,
         is_held_out=is_held_out,
         grid=model.grid,
+        map_grid=model.map_grid if has_map(model) else None,
         are_shares=isinstance(model.latent, SimplexLatent),
         bits=bits_per_value(evaluation.get("bound"), num_values, is_binary=is_binary),
         bits_of_chance=1 if is_binary else 8,

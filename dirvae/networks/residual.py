@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["PRESETS", "Preset", "Shape", "Side", "both_sides", "find_shape", "group_norm", "unit_gain"]
+from dirvae.choices import LEVELS
+from dirvae.latents.conditional_dirichlet import ConditionalDirichlet
+from dirvae.latents.dense import Dense
+from dirvae.levels import MapLevel
+
+__all__ = [
+    "PRESETS",
+    "Preset",
+    "Shape",
+    "Side",
+    "both_sides",
+    "choose_levels",
+    "find_shape",
+    "find_two_levels",
+    "group_norm",
+    "make_map_level",
+    "through",
+    "unit_gain",
+    "usual_grid",
+]
 
 MAX_VECTOR_SIDE = 7
+USUAL_MAP_LEVEL = 2
 SIZES = "3, 4, 5 or 7 times a power of two, such as 28, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224 or 256"
 
 
@@ -33,24 +55,36 @@ PRESETS = {
 }
 
 
+S = TypeVar("S", bound="Shape")
+
 Side = int | Sequence[int]
 """Of a square, or (height, width)."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What both halves must agree on: halvings of the side, and the map that a vector latent is flattened from."""
+    """What both halves must agree on: halvings of the side, and the map that a vector latent is flattened from.
+
+    `map_level`: of two levels, after how many halvings less one the map stands; None without two.
+    """
 
     preset: Preset
     channels: int
     model_size: int
     levels: int
     vector_map: tuple[int, int] | None
+    map_level: int | None = None
 
     @property
     def deepest(self) -> int:
         """Channels where the map is smallest."""
         return self.preset.width(self.levels - 1)
+
+    def map_cells(self, size: Side) -> tuple[int, int]:
+        """The grid of the map of two levels."""
+        assert self.map_level is not None
+        height, width = both_sides(size)
+        return height >> (self.map_level + 1), width >> (self.map_level + 1)
 
 
 def both_sides(side: Side) -> tuple[int, int]:
@@ -92,6 +126,45 @@ def find_shape(
     return Shape(PRESETS[preset], channels, model_size, levels, (height, width))
 
 
+def find_two_levels(shape: S, size: Side, grid: Side | None, *, plural: str = "images") -> S:
+    """The shape of a vector's network with a map of `grid` cells beside it; None: a cell for every 8 × 8 pixels.
+
+    Smaller sizes have a cell for 4 × 4 or 2 × 2. ValueError for a grid that the network does not pass on its way.
+    """
+    if shape.levels < 2:
+        raise ValueError(f"{plural} of {_in_pixels(both_sides(size))} pixels are too small for two levels.")
+    levels = range(shape.levels - 1)
+    found = {replace(shape, map_level=level).map_cells(size): level for level in levels}
+    if grid is None:
+        return replace(shape, map_level=min(USUAL_MAP_LEVEL, shape.levels - 2))
+    if (cells := both_sides(grid)) not in found:
+        known = ", ".join(f"{rows}×{columns}" for rows, columns in found)
+        raise ValueError(
+            f"a map of {cells[0]}×{cells[1]} latents does not fit beside the vector of {plural} of "
+            f"{_in_pixels(both_sides(size))} pixels; the grid must be one of {known}."
+        )
+    return replace(shape, map_level=found[cells])
+
+
+def choose_levels(levels: str | None, grid: Side | None) -> str:
+    """Which latents: "vector", "map" or "both"; None is a map if a grid is given. ValueError for what does not fit."""
+    chosen = ("vector" if grid in (None, 1) else "map") if levels is None else levels
+    if chosen not in LEVELS:
+        raise ValueError(f"levels is {levels!r}; use one of {', '.join(LEVELS)}.")
+    if chosen == "vector" and grid not in (None, 1):
+        raise ValueError(f"levels is 'vector', which has no grid, but the grid is {grid}; leave one of them out.")
+    if chosen != "vector" and grid == 1:
+        raise ValueError(f"levels is {chosen!r}, but a map of one cell is a vector; give another grid.")
+    return chosen
+
+
+def usual_grid(size: Side) -> tuple[int, int]:
+    """A cell for every 8 × 8 pixels, or for fewer of sizes below 16."""
+    height, width = both_sides(size)
+    halvings = min(USUAL_MAP_LEVEL + 1, max(1, min(height, width).bit_length() - 2))
+    return height >> halvings, width >> halvings
+
+
 def _in_pixels(sides: tuple[int, int]) -> str:
     return str(sides[0]) if sides[0] == sides[1] else f"{sides[0]}×{sides[1]}"
 
@@ -101,7 +174,29 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(channels // 16 if channels % 16 == 0 else 1, channels)
 
 
+def make_map_level(shape: Shape, map_size: int) -> MapLevel:
+    """The map beside a vector, for features of any number of axes; untrained, its prior is the usual one."""
+    assert shape.map_level is not None
+    width = shape.preset.width(shape.map_level)
+    concentrations = Dense(width, map_size)
+    nn.init.zeros_(concentrations.weight)
+    nn.init.constant_(concentrations.bias, ConditionalDirichlet.prior_start(map_size))
+    prior_head = nn.Sequential(group_norm(width), nn.SiLU(), concentrations)
+    return MapLevel(
+        read=nn.Sequential(group_norm(width), nn.SiLU(), unit_gain(Dense(width, map_size))),
+        latent=ConditionalDirichlet(map_size, prior_head=prior_head),
+        entry=unit_gain(Dense(map_size, width)),
+    )
+
+
 def unit_gain(layer: nn.Conv2d | nn.Linear) -> nn.Module:
     """Start with outputs of the inputs' variance; PyTorch's own start has a third of it."""
     nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
     return layer
+
+
+def through(layers: nn.Sequential, x: Tensor, *, begin: int = 0, end: int | None = None) -> Tensor:
+    """`x` through some of the layers, from `begin` up to `end`."""
+    for layer in islice(layers, begin, end):
+        x = layer(x)
+    return x

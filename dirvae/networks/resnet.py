@@ -15,11 +15,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dirvae.autoencoder import AutoEncoder
 from dirvae.latents import Latent, named_latent
+from dirvae.levels import USUAL_DROPPED, LevelledAutoEncoder
 from dirvae.losses import Likelihood, named_likelihood
 from dirvae.networks.arguments import arguments_to_json
-from dirvae.networks.residual import PRESETS, Preset, Shape, Side, both_sides, find_shape, group_norm, unit_gain
+from dirvae.networks.residual import (
+    PRESETS,
+    Preset,
+    Shape,
+    Side,
+    both_sides,
+    choose_levels,
+    find_shape,
+    find_two_levels,
+    group_norm,
+    make_map_level,
+    through,
+    unit_gain,
+    usual_grid,
+)
 
 __all__ = ["PRESETS", "Preset", "ResNetVAE"]
 
@@ -47,21 +61,29 @@ class ImageEncoder(nn.Module):
         super().__init__()
         width = shape.preset.width(0)
         layers: list[nn.Module] = [nn.Conv2d(shape.channels, width, 4, stride=2, padding=1)]
+        counts: list[int] = []
         for level in range(shape.levels):
             if level > 0:
                 layers.append(nn.Conv2d(width, shape.preset.width(level), 2, stride=2))
                 width = shape.preset.width(level)
             layers += [ResidualBlock(width) for _ in range(shape.preset.blocks)]
+            counts.append(len(layers))
         layers += [group_norm(width), nn.SiLU()]
         if shape.vector_map is None:
             layers.append(unit_gain(nn.Conv2d(width, shape.model_size, 1)))
         else:
             layers += [nn.Flatten(), unit_gain(nn.Linear(width * math.prod(shape.vector_map), shape.model_size))]
         self.layers = nn.Sequential(*layers)
+        self._num_before = counts[shape.map_level] if shape.map_level is not None else len(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.layers(2 * x - 1)
         return features
+
+    def levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the vector, and hidden ones on the grid of the map beside it."""
+        hidden = through(self.layers, 2 * x - 1, end=self._num_before)
+        return through(self.layers, hidden, begin=self._num_before), hidden
 
 
 class ImageDecoder(nn.Module):
@@ -71,6 +93,7 @@ class ImageDecoder(nn.Module):
         super().__init__()
         width, small = shape.deepest, shape.vector_map
         layers: list[nn.Module] = []
+        counts: dict[int | None, int] = {}
         if small is None:
             layers.append(unit_gain(nn.Conv2d(shape.model_size, width, 1)))
         else:
@@ -79,6 +102,7 @@ class ImageDecoder(nn.Module):
                 nn.Unflatten(1, (width, *small)),
             ]
         for level in reversed(range(shape.levels)):
+            counts[level] = len(layers)
             layers += [ResidualBlock(width) for _ in range(shape.preset.blocks)]
             if level > 0:
                 layers += [nn.Conv2d(width, shape.preset.width(level - 1), 1), _doubled()]
@@ -86,23 +110,34 @@ class ImageDecoder(nn.Module):
         layers += [group_norm(width), _doubled(), nn.Conv2d(width, width // 2, 3, padding=1)]
         layers += [nn.SiLU(), nn.Conv2d(width // 2, shape.channels, 3, padding=1)]
         self.layers = nn.Sequential(*layers)
+        self._num_before = counts.get(shape.map_level, 0)
 
     def forward(self, latent: Tensor) -> Tensor:
         decoded: Tensor = self.layers(latent) + 0.5
         return decoded
+
+    def start(self, latent: Tensor) -> Tensor:
+        """From the vector to the trunk on the grid of the map beside it: (batch, width, *grid)."""
+        return through(self.layers, latent, end=self._num_before)
+
+    def finish(self, trunk: Tensor) -> Tensor:
+        """The rest of the way."""
+        return through(self.layers, trunk, begin=self._num_before) + 0.5
 
 
 def _doubled() -> nn.Module:
     return nn.Upsample(scale_factor=2, mode="bilinear")
 
 
-class ResNetVAE(AutoEncoder):
+class ResNetVAE(LevelledAutoEncoder):
     """Autoencoder of images (batch, channels, height, width) in [0, 1].
 
-    `size`: the side of squares, or (height, width): without a grid, 3, 4, 5 or 7 times a power of two, the same one for
-    both sides; with one, the grid times a power of two from 2 on.
-    `grid=None`: one latent an image, (batch, model_size); `grid=8`: a map of them, (batch, model_size, 8, 8); or (rows,
-    columns). ValueError for a size that does not fit.
+    `size`: the side of squares, or (height, width): without a map alone, 3, 4, 5 or 7 times a power of two, the same
+    one for both sides; with one, the grid times a power of two from 2 on.
+    `levels`: "vector", one latent an image, (batch, model_size); "map", a map of them, (batch, model_size, 8, 8) with
+    `grid=8`, or (rows, columns); "both", a vector and beside it a map of simplexes of `map_size` components, left out
+    in training in the share `map_dropped` of the images (see `dirvae.levels`). None: a map if a grid is given, else a
+    vector. The grid of "map" and "both" is a cell for every 8 × 8 pixels by default. ValueError for what does not fit.
     `preset`: "tiny", "small", "base" or "large". `latent`, `likelihood`: as for `AutoEncoder`. `prior`: that of a
     latent given by name, its own default if None. `fixed_scale`: the scale the likelihood stays at, learned if None.
     `config` holds the arguments as JSON values: `ResNetVAE(**model.config)` is the same network, untrained.
@@ -114,7 +149,10 @@ class ResNetVAE(AutoEncoder):
         *,
         channels: int = 3,
         model_size: int = 32,
+        levels: str | None = None,
         grid: Side | None = None,
+        map_size: int = 16,
+        map_dropped: float = USUAL_DROPPED,
         preset: str = "tiny",
         latent: str | Latent = "dirichlet",
         prior: float | Sequence[float] | str | None = None,
@@ -122,27 +160,34 @@ class ResNetVAE(AutoEncoder):
         fixed_scale: float | None = None,
     ) -> None:
         size = size if isinstance(size, int) else both_sides(size)
-        grid = None if grid == 1 else grid
-        cells = () if grid is None else both_sides(grid)
-        shape = find_shape(size, grid, channels=channels, model_size=model_size, preset=preset)
+        chosen = choose_levels(levels, grid)
+        grid = None if grid == 1 else usual_grid(size) if chosen == "map" and grid is None else grid
+        of_map = grid if chosen == "map" else None
+        shape = find_shape(size, of_map, channels=channels, model_size=model_size, preset=preset)
+        if chosen == "both":
+            shape = find_two_levels(shape, size, grid)
         super().__init__(
             ImageEncoder(shape),
             ImageDecoder(shape),
             model_size,
             latent=named_latent(latent, model_size, prior),
             likelihood=named_likelihood(likelihood, fixed_scale=fixed_scale),
-            grid=cells,
+            grid=() if of_map is None else both_sides(of_map),
+            map_level=None if shape.map_level is None else make_map_level(shape, map_size),
+            map_grid=() if shape.map_level is None else shape.map_cells(size),
+            map_dropped=map_dropped,
         )
         self._config: dict[str, Any] = {
             "size": size,
             "channels": channels,
             "model_size": model_size,
-            "grid": grid if grid is None or isinstance(grid, int) else cells,
+            "grid": grid if grid is None or isinstance(grid, int) else both_sides(grid),
             "preset": preset,
             "latent": latent,
             "prior": prior,
             "likelihood": likelihood,
             "fixed_scale": fixed_scale,
+            **({} if chosen != "both" else {"levels": chosen, "map_size": map_size, "map_dropped": map_dropped}),
         }
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -150,3 +195,9 @@ class ResNetVAE(AutoEncoder):
     def config(self) -> dict[str, Any]:
         """The arguments as JSON values. ValueError if the latent or the likelihood was given as a module."""
         return arguments_to_json(self._config)
+
+    def activation_parts(self) -> list[nn.Module]:
+        """The parts that `checkpoint_activations` of a `Trainer` computes twice; none where whole halves can be."""
+        return (
+            [] if self.map_level is None else [part for part in self.modules() if isinstance(part, ResidualBlock)]
+        )

@@ -17,11 +17,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dirvae.autoencoder import AutoEncoder
 from dirvae.latents import Latent, named_latent
+from dirvae.levels import USUAL_DROPPED, LevelledAutoEncoder
 from dirvae.losses import Likelihood, named_likelihood
 from dirvae.networks.arguments import arguments_to_json
-from dirvae.networks.residual import Shape, find_shape, group_norm, unit_gain
+from dirvae.networks.residual import (
+    Shape,
+    choose_levels,
+    find_shape,
+    find_two_levels,
+    group_norm,
+    make_map_level,
+    through,
+    unit_gain,
+    usual_grid,
+)
 
 __all__ = ["VideoVAE"]
 
@@ -29,7 +39,7 @@ FEWEST_FRAMES = 4
 """Up to this many frames are not halved."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClipShape(Shape):
     """A `Shape`, and the number of frames after each halving of the side, the first one on."""
 
@@ -118,6 +128,7 @@ class ClipEncoder(nn.Module):
         super().__init__()
         width = shape.preset.width(0)
         layers: list[nn.Module] = [SpaceConv(shape.channels, width, 4, stride=2, padding=1)]
+        counts: list[int] = []
         for level in range(shape.levels):
             if level > 0:
                 layers.append(SpaceConv(width, shape.preset.width(level), 2, stride=2))
@@ -125,6 +136,7 @@ class ClipEncoder(nn.Module):
                 if shape.frames[level] < shape.frames[level - 1]:
                     layers.append(TimeConv(width, stride=2))
             layers += [ClipBlock(width) for _ in range(shape.preset.blocks)]
+            counts.append(len(layers))
         layers += [group_norm(width), nn.SiLU()]
         if shape.vector_map is None:
             layers.append(unit_gain(SpaceConv(width, shape.model_size, 1)))
@@ -132,10 +144,16 @@ class ClipEncoder(nn.Module):
             num = width * shape.frames[-1] * math.prod(shape.vector_map)
             layers += [nn.Flatten(), unit_gain(nn.Linear(num, shape.model_size))]
         self.layers = nn.Sequential(*layers)
+        self._num_before = counts[shape.map_level] if shape.map_level is not None else len(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.layers(2 * x - 1)
         return features
+
+    def levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the vector, and hidden ones on the grid of the map beside it."""
+        hidden = through(self.layers, 2 * x - 1, end=self._num_before)
+        return through(self.layers, hidden, begin=self._num_before), hidden
 
 
 class ClipDecoder(nn.Module):
@@ -145,6 +163,7 @@ class ClipDecoder(nn.Module):
         super().__init__()
         width, square = shape.deepest, shape.vector_map
         layers: list[nn.Module] = []
+        counts: dict[int | None, int] = {}
         if square is None:
             layers.append(unit_gain(SpaceConv(shape.model_size, width, 1)))
         else:
@@ -152,6 +171,7 @@ class ClipDecoder(nn.Module):
             num = math.prod(small)
             layers += [unit_gain(nn.Linear(shape.model_size, num)), nn.Unflatten(1, small)]
         for level in reversed(range(shape.levels)):
+            counts[level] = len(layers)
             layers += [ClipBlock(width) for _ in range(shape.preset.blocks)]
             if level > 0:
                 layers += [SpaceConv(width, shape.preset.width(level - 1), 1), Enlarged(shape.frames[level - 1])]
@@ -159,18 +179,28 @@ class ClipDecoder(nn.Module):
         layers += [group_norm(width), Enlarged(shape.frames[0]), SpaceConv(width, width // 2, 3, padding=1)]
         layers += [nn.SiLU(), SpaceConv(width // 2, shape.channels, 3, padding=1)]
         self.layers = nn.Sequential(*layers)
+        self._num_before = counts.get(shape.map_level, 0)
 
     def forward(self, latent: Tensor) -> Tensor:
         decoded: Tensor = self.layers(latent) + 0.5
         return decoded
 
+    def start(self, latent: Tensor) -> Tensor:
+        """From the vector to the trunk on the grid of the map beside it: (batch, width, *grid)."""
+        return through(self.layers, latent, end=self._num_before)
 
-class VideoVAE(AutoEncoder):
+    def finish(self, trunk: Tensor) -> Tensor:
+        """The rest of the way."""
+        return through(self.layers, trunk, begin=self._num_before) + 0.5
+
+
+class VideoVAE(LevelledAutoEncoder):
     """Autoencoder of clips (batch, channels, clip_frames, size, size) in [0, 1].
 
-    `grid=None`: one latent per clip, (batch, model_size); `grid=8`: a map of them, (batch, model_size, time, 8, 8),
-    where time is `clip_frames` halved, rounded up, at every halving of the side after the first, while more than four
-    are left. `clip_frames`: any number from 1 on. Everything else is as for `ResNetVAE`.
+    `levels`: as for `ResNetVAE`. A map has a latent for every cell of every frame that is left: with `grid=8`
+    (batch, model_size, time, 8, 8), where time is `clip_frames` halved, rounded up, at every halving of the side after
+    the first, while more than four are left. `clip_frames`: any number from 1 on. Everything else is as for
+    `ResNetVAE`.
     `config` holds the arguments as JSON values: `VideoVAE(**model.config)` is the same network, untrained.
     """
 
@@ -181,22 +211,32 @@ class VideoVAE(AutoEncoder):
         clip_frames: int = 16,
         channels: int = 3,
         model_size: int = 32,
+        levels: str | None = None,
         grid: int | None = None,
+        map_size: int = 16,
+        map_dropped: float = USUAL_DROPPED,
         preset: str = "tiny",
         latent: str | Latent = "dirichlet",
         prior: float | Sequence[float] | str | None = None,
         likelihood: str | Likelihood = "gaussian",
         fixed_scale: float | None = None,
     ) -> None:
-        grid = None if grid == 1 else grid
-        shape = clip_shape(size, clip_frames, grid, channels=channels, model_size=model_size, preset=preset)
+        chosen = choose_levels(levels, grid)
+        grid = None if grid == 1 else usual_grid(size)[0] if chosen == "map" and grid is None else grid
+        of_map = grid if chosen == "map" else None
+        shape = clip_shape(size, clip_frames, of_map, channels=channels, model_size=model_size, preset=preset)
+        if chosen == "both":
+            shape = find_two_levels(shape, size, grid, plural="frames")
         super().__init__(
             ClipEncoder(shape),
             ClipDecoder(shape),
             model_size,
             latent=named_latent(latent, model_size, prior),
             likelihood=named_likelihood(likelihood, fixed_scale=fixed_scale),
-            grid=() if grid is None else (shape.frames[-1], grid, grid),
+            grid=() if of_map is None else (shape.frames[-1], of_map, of_map),
+            map_level=None if shape.map_level is None else make_map_level(shape, map_size),
+            map_grid=() if shape.map_level is None else (shape.frames[shape.map_level], *shape.map_cells(size)),
+            map_dropped=map_dropped,
         )
         self._config: dict[str, Any] = {
             "size": size,
@@ -209,6 +249,7 @@ class VideoVAE(AutoEncoder):
             "prior": prior,
             "likelihood": likelihood,
             "fixed_scale": fixed_scale,
+            **({} if chosen != "both" else {"levels": chosen, "map_size": map_size, "map_dropped": map_dropped}),
         }
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -216,3 +257,7 @@ class VideoVAE(AutoEncoder):
     def config(self) -> dict[str, Any]:
         """The arguments as JSON values. ValueError if the latent or the likelihood was given as a module."""
         return arguments_to_json(self._config)
+
+    def activation_parts(self) -> list[nn.Module]:
+        """The parts that `checkpoint_activations` of a `Trainer` computes twice; none where whole halves can be."""
+        return [] if self.map_level is None else [part for part in self.modules() if isinstance(part, ClipBlock)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from dirvae.level_weights import tensors_for_levels
 from dirvae.run.config import RunConfig
 from dirvae.run.live_page import LivePage
 from dirvae.run.loading import choose_checkpoint
@@ -39,7 +40,8 @@ def dry_run(config: RunConfig, run: Path, *, resume: bool = False, say: Callable
         trainer = Trainer(model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run)
         if config.init_from is not None:
             start = choose_checkpoint(Path(config.init_from), "best")
-            load_model_tensors(model, start.tensors(), origin=str(start.path))
+            tensors = tensors_for_levels(model, start.tensors())[0]
+            load_model_tensors(model, tensors, origin=str(start.path))
         LivePage(run, config, data).check_label()
         terms = trainer.rehearse(resume=resume)
     finally:

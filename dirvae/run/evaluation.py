@@ -11,6 +11,9 @@ from torch import Tensor
 from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate.collapse import usage
 from dirvae.evaluate.labels import Label
+from dirvae.evaluate.levels import LevelSums
+from dirvae.levels import LevelledAutoEncoder, LevelOutput, has_map
+from dirvae.metrics import latent_usage
 from dirvae.run.config import read_config
 from dirvae.run.evaluate_config import EvaluateConfig, evaluation_name
 from dirvae.run.factor_measures import measure_factors
@@ -20,6 +23,7 @@ from dirvae.run.likelihood import chunk_rows, measure_likelihood
 from dirvae.run.loading import choose_checkpoint, load_model
 from dirvae.run.python_run import is_from_python, other_data
 from dirvae.run.warm_start import WarmStart, read_warm_start
+from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.tasks import Task
 from dirvae.tasks.run_data import Examples, RunData, open_run_data
 from dirvae.training.checkpoint import Checkpoint
@@ -87,6 +91,7 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
         "notes": notes + likelihood_notes,
         "likelihood": likelihood,
         "usage": usage(model, means) if has_latent else None,
+        "levels": _levels(model, data.tested.data, config.seed) if has_map(model) else None,
         "neighbours": None,
         "factors": None,
         "categories": None,
@@ -106,6 +111,22 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
             content["neighbours"] = measure_neighbours(others, means, label)
     write_json(run / evaluation_name(content), content)
     return content
+
+
+@torch.inference_mode()
+def _levels(model: LevelledAutoEncoder, x: Tensor, seed: int) -> dict[str, Any]:
+    """What each level carries, as JSON values: the numbers of `LevelSums`, and how much of the map is used."""
+    device = next(model.parameters()).device
+    sums, maps = LevelSums(device), []
+    for index, part in enumerate(torch.split(x, chunk_rows(x))):
+        part = part.to(device)
+        with seeded(derive_seed(seed, Purpose.EVALUATION, index), device):
+            out = model(part)
+        assert isinstance(out, LevelOutput)
+        sums.add(model, part, out)
+        maps.append(out.map_posterior.mean.cpu())
+    found: dict[str, Any] = finite_or_none({**sums.means(), "map": latent_usage(torch.cat(maps))})
+    return found
 
 
 def _notes(data: RunData, warm: WarmStart | None, task: Task) -> list[str]:

@@ -4,6 +4,7 @@ runs/image/          the first run               runs/image-2/, runs/image-3/ â€
     config.json      settings, see config.py     checkpoints/                     see training/checkpoint.py
     metrics.jsonl    one line per log or save    summary.json, report.html, pictures/
     warm_start.json  see warm_start.py           evaluation.json                  see evaluation.py
+    fitted_prior.safetensors                     see fitted_prior.py
 """
 
 from __future__ import annotations

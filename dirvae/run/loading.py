@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from dirvae.networks import MLPVAE, AudioVAE, ResNetVAE, VideoVAE
+from dirvae.run.fitted_prior import attach_fitted_prior
 from dirvae.training.checkpoint import Checkpoint, CheckpointFolder
 from dirvae.training.errors import CheckpointError, TrainingWarning
 from dirvae.training.precision import choose_device
@@ -37,12 +38,14 @@ def load_model(
 
     "best" is the checkpoint with the highest held-out bound, or the last one if nothing was evaluated. `weights`:
     the averaged ones, "ema", those that were trained, "raw", or None for averaged ones where the run has any. `model`
-    takes the weights if the run's network does not come from this library. Raises `CheckpointError`.
+    takes the weights if the run's network does not come from this library. A prior that the run fitted after that step
+    is the model's `fitted_prior`. Raises `CheckpointError`.
     """
     checkpoint = choose_checkpoint(Path(run), which)
     if model is None:
         model = _rebuild(checkpoint)
     load_model_tensors(model, checkpoint.tensors(weights), origin=str(checkpoint.path))
+    attach_fitted_prior(model, Path(run), checkpoint.step)
     return model.to(choose_device(device)).eval()
 
 

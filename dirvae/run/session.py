@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from dirvae.levels import has_map
 from dirvae.run.config import RunConfig, read_config, write_config
+from dirvae.run.fitted_prior import fit_run_prior
 from dirvae.run.folder import CONFIG_NAME, TEACHER_NAME, write_json
 from dirvae.run.live_page import LivePage
 from dirvae.run.warm_start import WarmStart, note_start, read_warm_start, start_from
@@ -143,6 +145,9 @@ def train_run(
         elif trainer.step < trainer.total_steps:
             say(f"{run}: stopped and saved after step {trainer.step}; --resume continues from there.")
         is_urgent = ranks.agree(bool(getattr(should_stop, "is_urgent", False)))
+        if ranks.is_first and not is_urgent:
+            with trainer.averaged():
+                fit_run_prior(model, data, run, step=trainer.step, seed=config.fit.seed)
         if trainer.evaluation is None and not is_urgent:
             trainer.evaluate()
         summary = _summary(trainer, config, data, run)
@@ -193,7 +198,9 @@ def _prepare(
         return None
     holds_out = data.held_out is not None
     warm, start = start_from(model, Path(config.init_from), data.training.source, holds_out=holds_out)
-    say(f"{run}: starting from the weights of {start.path}.")
+    origin = start.state["model"]["arguments"] or {}
+    part = " of the vector" if has_map(model) != (origin.get("levels") == "both") else ""
+    say(f"{run}: starting from the weights{part} of {start.path}.")
     if (warning := warm.warning(config.task.plural)) is not None:
         warnings.warn(f"{warning}.", TrainingWarning, stacklevel=2)
     return warm

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from dirvae.level_weights import tensors_for_levels
 from dirvae.run.config import RunConfig, read_config
 from dirvae.run.folder import CONFIG_NAME, write_json
 from dirvae.run.loading import choose_checkpoint
@@ -53,11 +54,14 @@ class WarmStart:
 def start_from(model: nn.Module, origin: Path, source: Any, *, holds_out: bool) -> tuple[WarmStart, Checkpoint]:
     """Give `model` the best weights of the run `origin`; `note_start` keeps in a run's folder where they came from.
 
+    A model of two levels also takes those of a vector for its vector, and the other way round.
+
     `source`: the examples that the new run trains on. `holds_out`: whether it holds others out. Raises
     `CheckpointError`.
     """
     start = choose_checkpoint(origin, "best")
-    load_model_tensors(model, start.tensors(), origin=str(start.path))
+    tensors, _ = tensors_for_levels(model, start.tensors())
+    load_model_tensors(model, tensors, origin=str(start.path))
     before = _origin_of(origin)
     is_new = _has_seen_only(start, source) and (before is None or before.is_held_out_new is True)
     return WarmStart(str(origin), start.step, is_new if holds_out else None), start

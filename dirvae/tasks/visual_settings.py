@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass, field
 
-from dirvae.choices import LATENT_NAMES, LIKELIHOOD_NAMES, VISUAL_PRESETS, is_latent, is_likelihood
+from dirvae.choices import LATENT_NAMES, LEVELS, LIKELIHOOD_NAMES, VISUAL_PRESETS, is_latent, is_likelihood
 from dirvae.tasks.data import DataSettings
 from dirvae.tasks.flag_values import prior_text, size_value
 from dirvae.tasks.task import AddFlag
-from dirvae.training.settings import FREE, Settings, is_count, is_positive
+from dirvae.training.settings import FREE, Settings, is_count, is_number, is_positive
 
 __all__ = ["VisualData", "VisualModel", "add_data_flags", "add_model_flags"]
 
@@ -41,14 +41,19 @@ class VisualData(DataSettings):
 class VisualModel(Settings):
     """Which residual network.
 
-    `grid` is the side of the map of latents (None: one latent per example), `prior` the concentration of the latent's
-    prior or "learned" (None: the latent's own default), `fixed_scale` the scale that the likelihood keeps (None:
-    learned).
+    `levels` says which latents: "vector", one per example; "map", one per cell of a map; "both", a vector and beside it
+    a map of simplexes of `map_size` components, which training leaves out in the share `map_dropped` of the examples.
+    None: a map if there is a `grid`, else a vector. `grid` is the side of the map, `prior` the concentration of the
+    latent's prior or "learned" (None: the latent's own default), `fixed_scale` the scale that the likelihood keeps
+    (None: learned).
     """
 
     preset: str = "tiny"
     model_size: int = 32
+    levels: str | None = None
     grid: int | None = None
+    map_size: int = 16
+    map_dropped: float = 0.3
     latent: str = "dirichlet"
     prior: float | str | None = None
     likelihood: str = "gaussian"
@@ -58,7 +63,11 @@ class VisualModel(Settings):
         super().__post_init__()
         self.check("preset", self.preset in VISUAL_PRESETS, f"one of {', '.join(VISUAL_PRESETS)}")
         self.check_counts("model_size", smallest=2)
+        self.check("levels", self.levels is None or self.levels in LEVELS, f"one of {', '.join(LEVELS)}")
         self.check_counts_or_none("grid")
+        self.check_counts("map_size", smallest=2)
+        share = is_number(self.map_dropped) and 0 <= self.map_dropped < 1
+        self.check("map_dropped", share, "a share of the examples in [0, 1)")
         self.check("latent", is_latent(self.latent), f"one of {', '.join(LATENT_NAMES)}")
         prior = self.prior is None or self.prior == "learned" or is_positive(self.prior)
         self.check("prior", prior, "'learned' or a finite number > 0")
@@ -79,10 +88,18 @@ def add_model_flags(add: AddFlag, *, noun: str) -> None:
     add("--preset", "size of the network", choices=VISUAL_PRESETS)
     add("--model-size", "components of the latent", type=int, metavar="NUM")
     add(
-        "--grid",
-        f"side of a map with one latent per cell; one latent per {noun} by default",
-        type=int,
-        metavar="CELLS",
+        "--levels",
+        f"vector: one latent per {noun}; map: one per cell of a map; both: a vector and a map beside it; vector by "
+        "default, or map with --grid",
+        choices=LEVELS,
+    )
+    add("--grid", "side of the map; a cell for every 8 pixels by default", type=int, metavar="CELLS")
+    add("--map-size", "both: components of each cell's simplex", type=int, metavar="NUM")
+    add(
+        "--map-dropped",
+        f"both: share of the {noun}s that training decodes from the vector alone",
+        type=float,
+        metavar="SHARE",
     )
     add("--latent", "kind of latent", choices=LATENT_NAMES)
     add(

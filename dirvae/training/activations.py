@@ -34,16 +34,17 @@ COMPILED = {"skip_fwd_side_effects_in_bwd_under_checkpoint": True}
 class CheckpointedActivations:
     """Computes the activations of a model's parts again in the backward pass, within `applied()`.
 
-    The parts are those that the model's `activation_parts()` names, each as a whole; in other models the layers of each
-    `nn.Sequential` that is not inside another one, in about as many groups as a group has layers. Gradients are what
-    they were, to the bit on a CPU: parts draw the same noise again, from torch's global generators or that of examples
-    (`dirvae.noise`), and their buffers change once. Raises `ConfigError` for a model that has no such part.
+    The parts are those that the model's `activation_parts()` names, each as a whole; where there are none, the layers
+    of each `nn.Sequential` that is not inside another one, in about as many groups as a group has layers. Gradients are
+    what they were, to the bit on a CPU: parts draw the same noise again, from torch's global generators or that of
+    examples (`dirvae.noise`), and their buffers change once. Raises `ConfigError` for a model that has no such part.
     """
 
     def __init__(self, model: nn.Module) -> None:
         named: Callable[[], Sequence[nn.Module]] | None = getattr(model, "activation_parts", None)
-        if named is not None:
-            self._forwards = [(part, _again(part.forward, [part])) for part in named()]
+        parts = [] if named is None else named()
+        if parts:
+            self._forwards = [(part, _again(part.forward, [part])) for part in parts]
         else:
             self._forwards = [(part, _in_groups(part)) for part in _outermost(model)]
         if not self._forwards:

@@ -52,15 +52,21 @@ def draw(example: Example, rng: np.random.Generator) -> np.ndarray[Any, Any]:
 
 
 def make_trainer(
-    out: Path | None, ranks: Ranks, *, poison: str | None = None, session: int = 0, **changes: Any
+    out: Path | None,
+    ranks: Ranks,
+    *,
+    poison: str | None = None,
+    session: int = 0,
+    levels: str | None = None,
+    **changes: Any,
 ) -> Trainer:
     """A trainer of `BATCH_SIZE` examples per update. The loss of the example called `poison` is NaN.
 
-    `session` is a number of the start, which stands in the ledger.
+    `session` is a number of the start, which stands in the ledger. `levels`: those of the model.
     """
     torch.manual_seed(0)
     latent = Dirichlet(8, prior=MomentPrior(8, burn_in=0))
-    model = ResNetVAE(SIDE, preset="tiny", model_size=8, latent=latent)
+    model = ResNetVAE(SIDE, preset="tiny", model_size=8, latent=latent, levels=levels, map_size=4)
     accumulate = changes.get("accumulate", 1)
     batches = DataIterator(
         Pictures(),

@@ -65,6 +65,7 @@ def small(**options: Any) -> nn.Module:
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any]]] = {
     "image": (small, lambda: torch.rand(3, 3, 32, 32)),
     "map": (lambda: small(grid=4, prior="learned"), lambda: torch.rand(3, 3, 32, 32)),
+    "levels": (lambda: small(levels="both", map_size=4), lambda: torch.rand(3, 3, 32, 32)),
     "video": (
         lambda: VideoVAE(16, clip_frames=4, preset="tiny", model_size=4),
         lambda: torch.rand(2, 3, 4, 16, 16),

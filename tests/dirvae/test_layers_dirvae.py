@@ -27,7 +27,7 @@ LAYERS = (
         *("noise", "recordings", "schedules", "seeding", "splitmix", "transfer"),
     ),
     ("latents", "ddsp"),
-    ("autoencoder",),
+    ("autoencoder", "level_weights", "levels"),
     ("networks",),
     ("training",),
     ("evaluate", "explore"),

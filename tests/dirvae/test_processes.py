@@ -99,6 +99,17 @@ def test_an_update_in_parts_is_the_update(tmp_path: Path, alone: Path, settings:
 
 
 @pytest.mark.slow
+def test_two_levels_are_trained_alike_in_parts_and_by_two_processes(tmp_path: Path) -> None:
+    both = {"levels": "both", "steps": 12}
+    train(tmp_path / "alone", **both)
+    train(tmp_path / "parts", **both, accumulate=2)
+    check_equal(tmp_path / "parts", tmp_path / "alone")
+    done = torchrun(2, tmp_path, [both])
+    assert done.returncode == 0, done.stderr
+    check_equal(tmp_path / "0", tmp_path / "alone")
+
+
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path: Path, alone: Path) -> None:
     done = torchrun(2, tmp_path, [*SETTINGS, {"toy": True}, {"toy": True, "accumulate": 3}])
     assert done.returncode == 0, done.stderr

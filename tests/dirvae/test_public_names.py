@@ -38,6 +38,7 @@ PUBLIC = {
         *("ClipReportContent", "Clips", "ReportContent", "component_latents", "interpolate", "seen_strength"),
         *("SoundReportContent", "write_clip_report", "write_report", "write_sound_report"),
     ),
+    "dirvae.levels": ("LevelOutput", "LevelledAutoEncoder", "Levels", "MapLevel", "has_map"),
     "dirvae.losses": (
         *("BernoulliLikelihood", "DiscretizedLogisticLikelihood", "GaussianLikelihood", "LIKELIHOODS"),
         *("LaplaceLikelihood", "Likelihood", "SquaredError", "bernoulli_log_prob", "discretized_logistic_log_prob"),

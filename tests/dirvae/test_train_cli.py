@@ -348,6 +348,7 @@ EVERY_FLAG = """
     --shards s --out o --resume --init-from r --size 32 --batch-size 2 --flip --held-out 0.5 --on-error substitute
     --cache-bytes 3G --shuffle-shards 4
     --max-pixels 1000 --threads 3 --preset small --model-size 7 --grid 2 --latent gaussian --prior 3
+    --levels both --map-size 9 --map-dropped 0.4
     --likelihood laplace --fixed-scale 0.2 --steps 9
     --epochs 8 --learning-rate 0.1 --learning-rate-warmup 4 --schedule linear --cooldown 0
     --ema 0.9 --patience 4 --kl-weight 2

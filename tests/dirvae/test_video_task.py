@@ -159,14 +159,14 @@ def test_the_report_shows_film_strips_of_held_out_clips_beside_their_reconstruct
     names += [f"Step between two clips {number}, film strip" for number in range(1, 6)]
     names += [
         f"{what} {number}, film strip"
-        for what in ("Sample from the prior", "Training clip")
+        for what in ("Sample from the prior", "Sample from the fitted prior", "Training clip")
         for number in range(1, 5)
     ]
     assert list(strips) == names
     assert {strip.size for strip in strips.values()} == {(6 * 16 + 5, 16)}
     pairs = [image for name, image in moving.items() if name.endswith("above its reconstruction, moving")]
     assert [(pair.size, pair.n_frames) for pair in pairs] == [((16, 33), 6)] * 6  # type: ignore[attr-defined]
-    assert len(moving) == 6 + 5 + 2 * 4 + 4 + 4
+    assert len(moving) == 6 + 5 + 2 * 4 + 4 + 4 + 4
     data = data_of(videos)
     try:
         first = first_examples(data.held_out, 6)
@@ -304,7 +304,8 @@ def test_bad_input_ends_in_one_sentence(
 EVERY_FLAG = """
     --shards s --out o --resume --init-from r --size 32 --batch-size 2 --flip --held-out 0.5 --on-error substitute
     --cache-bytes 3G --shuffle-shards 4
-    --max-pixels 1000 --threads 3 --preset small --model-size 7 --grid 2 --latent gaussian --prior 3 --clip-frames 5
+    --max-pixels 1000 --threads 3 --preset small --model-size 7 --grid 2 --latent gaussian --prior 3
+    --levels both --map-size 9 --map-dropped 0.4 --clip-frames 5
     --likelihood laplace --fixed-scale 0.2 --steps 9 --epochs 8 --learning-rate 0.1 --learning-rate-warmup 4
     --schedule linear --cooldown 0 --ema 0.9 --patience 4 --kl-weight 2
     --kl-warmup 5 --kl-cycle 7 --free-nats 3
