@@ -124,7 +124,7 @@ def test_a_compressed_file_gives_all_that_comes_before_its_cut(tmp_path: Path) -
         (b"\xef\xbb\xbf \n", "it is empty"),
         (json.dumps({"images": []}).encode("utf-16"), "it is a text in UTF-16"),
         (b'{"id": 1}\n{"id": 2}\n', "it is JSON Lines"),
-        (gzip.compress(b""), "it is empty"),
+        (gzip.compress(b"", mtime=0), "it is empty"),
     ],
 )
 def test_a_file_that_is_no_annotation_file_says_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
