@@ -22,10 +22,11 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from queue import SimpleQueue
-from time import perf_counter, thread_time
+from time import monotonic, perf_counter, thread_time
 from typing import Generic, Protocol, TypeVar
 
 from ..decode.decoder import RUN_PROGRESS, Run
+from ..stopping import is_asking, stopped_by
 
 __all__ = ["PIECE", "DecodeThreads", "Job"]
 
@@ -38,6 +39,9 @@ QUICK_PIECE = 64
 SLOW_SECONDS = 20e-3
 """Where a slot takes longer, each is a task of its own: no thread waits while another has several to do."""
 
+
+LONGEST_ANSWER_SECONDS = 1.5
+"""How long threads that are told to stop are waited for where another machine does not answer."""
 
 QUICK_CPU_SECONDS, QUICK_SECONDS = 40e-6, 200e-6
 """A slot that takes less than both, of the processor and by the clock, leaves nothing for threads to gain."""
@@ -157,7 +161,8 @@ class DecodeThreads(Generic[J]):
     """Iterate over finished jobs, in order, while `threads` threads fill the next ones.
 
     `ahead` jobs are under way at most; it may be changed at any time. Closing, dropping the last reference, or the
-    end of the interpreter stops the threads; a job that is being filled then is finished first.
+    end of the interpreter stops the threads; a slot that is being filled then is finished first, unless it waits for
+    another machine.
     """
 
     def __init__(self, jobs: Iterator[J], *, threads: int, ahead: int) -> None:
@@ -221,6 +226,11 @@ class DecodeThreads(Generic[J]):
 
 
 def _work(tasks: Tasks[J], stop: threading.Event, pace: _Pace, runs: _Runs[J]) -> None:
+    with stopped_by(stop.is_set):
+        _fill(tasks, stop, pace, runs)
+
+
+def _fill(tasks: Tasks[J], stop: threading.Event, pace: _Pace, runs: _Runs[J]) -> None:
     while (task := tasks.get()) is not None:
         if stop.is_set():
             continue
@@ -245,6 +255,9 @@ def _stop(tasks: Tasks[J], stop: threading.Event, workers: list[threading.Thread
     stop.set()
     for _ in workers:
         tasks.put(None)
+    deadline = monotonic() + LONGEST_ANSWER_SECONDS
     for worker in workers:
-        if worker is not threading.current_thread():
-            worker.join()
+        while worker is not threading.current_thread() and worker.is_alive():
+            worker.join(0.1)
+            if monotonic() > deadline and is_asking(worker):
+                break  # it ends with the answer, or without

@@ -11,7 +11,7 @@ from tests.layers import circles, import_edges, upward
 
 ROOT = Path(pipelines.__file__).parent
 LAYERS = (
-    ("child_process", "errors", "lazy_names", "shown_names", "terminal", "version"),
+    ("child_process", "errors", "lazy_names", "shown_names", "stopping", "terminal", "version"),
     ("modality", "tensors", "order", "boxes"),
     ("storage",),
     ("sources",),

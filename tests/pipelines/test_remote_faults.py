@@ -129,6 +129,17 @@ def test_an_object_that_always_breaks_is_named_in_time_and_others_are_read(opene
     assert len(str(told.value).splitlines()) == 1
 
 
+def test_bytes_that_are_altered_where_they_lie_are_given_up_after_two_tries(opened: Open) -> None:
+    store, root, proxy = opened({"a": BODY}, None)
+    blob = store.with_sizes({f"{root}/a": len(BODY)}).open(f"{root}/a")
+    with pytest.raises(
+        SourceError,
+        match=r"given up after two tries .*: the 100 bytes from 1,000 on fail their checksum\. Copy it there",
+    ):
+        blob.read(1000, 100, crc32=zlib.crc32(BODY[1000:1100]) ^ 1)
+    assert proxy.requests == 2
+
+
 def test_what_the_server_asks_to_wait_is_waited_where_it_is_seen(opened: Open) -> None:
     store, root, _ = opened({"a.bin": BODY}, by_path({"a.bin": Fault("503", seconds=1.0)}, times=1))
     began = time.monotonic()

@@ -367,6 +367,38 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     acquire(cache, "a").release()
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+def test_on_a_full_disk_what_nobody_uses_makes_way(
+    cache: ShardCache, monkeypatch: pytest.MonkeyPatch, ahead: bool
+) -> None:
+    """The disk has room for two files, the cache for three."""
+
+    def statvfs(_: Any) -> Any:
+        used = sum(path.stat().st_size for path in cache.folder.glob("*.shard"))
+        return SimpleNamespace(f_bavail=2 * SIZE - used, f_frsize=1)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    acquire(cache, "a").release()
+    held = acquire(cache, "b")
+    cache.due("cb" if ahead else "ca")
+    acquire(cache, "c", ahead=ahead).release()
+    assert names_in(cache, "abc") == "bc"
+    assert cache.evictions == 1
+    also_held = acquire(cache, "c")
+    with pytest.raises(CacheFullError if ahead else CacheError, match="No space left on device"):
+        acquire(cache, "d", ahead=ahead)
+    assert names_in(cache, "abcd") == "bc"
+    held.release()
+    also_held.release()
+    if ahead:  # what is due earlier stays
+        cache.due(None)
+        cache.due("bcd")
+        with pytest.raises(CacheFullError, match="No space left on device"):
+            acquire(cache, "d", ahead=True)
+    acquire(cache, "d").release()
+    assert cache.evictions == 2
+
+
 def test_too_many_open_files_are_named_and_cost_no_file(cache: ShardCache) -> None:
     acquire(cache, "a").release()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

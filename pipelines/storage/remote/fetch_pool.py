@@ -14,8 +14,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
+from ...stopping import STOP_SECONDS, check_stopped, stopped_by
 from .cache_errors import CacheFullError
 
 __all__ = ["FetchPool", "FetchRequest"]
@@ -46,6 +48,10 @@ class FetchRequest:
     def __init__(self, *, ahead: bool) -> None:
         self.ahead, self.is_cancelled = ahead, False
         self.waiting = 0
+
+
+def _is_cancelled(request: FetchRequest) -> bool:
+    return request.is_cancelled
 
 
 class _Live(Generic[K, L]):
@@ -130,7 +136,7 @@ class FetchPool(Generic[K, L]):
         """The lease of a key, which is the caller's to release.
 
         What is not there is fetched by this thread; so what failed while it was read ahead is tried once more.
-        Raises what `fetch` raises.
+        Raises what `fetch` raises, and `StoppedError`.
         """
         live = self._live
         with live.changed:
@@ -190,7 +196,8 @@ class FetchPool(Generic[K, L]):
                 request.waiting += 1
                 request.is_cancelled = False
                 try:
-                    live.changed.wait()
+                    live.changed.wait(STOP_SECONDS)
+                    check_stopped("what is being fetched")
                 finally:
                     request.waiting -= 1
                 lease = live.ready.pop(key, None)
@@ -250,7 +257,8 @@ class FetchPool(Generic[K, L]):
             lease: L | None = None
             is_full = False
             try:
-                lease = self._fetch(key, request)
+                with stopped_by(partial(_is_cancelled, request)):
+                    lease = self._fetch(key, request)
             except CacheFullError:
                 is_full = True
             except BaseException:  # `get` tries again, and raises what it meets then

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...stopping import pause
 from .cache_errors import CacheError, cannot_keep
 from .held_files import HeldFile
 
@@ -32,10 +33,10 @@ class Patience:
         return time.monotonic() - self._began >= self._seconds if self._began is not None else self._seconds <= 0
 
     def pause(self) -> None:
-        """Sleep a little."""
+        """Sleep a little. Raises `StoppedError`."""
         if self._began is None:
             self.begin()
-        time.sleep(self._pause)
+        pause(time.sleep, self._pause, "the cache")
         self._pause = min(self._pause * 2, LONGEST_POLL_SECONDS)
 
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from .client import Body, Facts, Piece
+from .patient_socket import PatientSocket
 from .retrying import RangesIgnoredError, RequestError, RetryPolicy, retry_after_seconds, status_error
 from .urls import Url, redacted
 
@@ -66,7 +67,7 @@ class HttpClient:
         answer, release = self._ask("GET", url, headers, deadline)
         try:
             return Body(*self._parts(answer, start, end, ranged), self._pieces(answer, deadline), release)
-        except RequestError:
+        except BaseException:
             release()
             raise
 
@@ -228,6 +229,8 @@ class HttpClient:
             try:
                 if connection.sock is None:
                     connection.connect()
+                    made: Any = connection.sock
+                    connection.sock = PatientSocket(made)
                 connection.sock.settimeout(left)
                 connection.request(method, target, headers=headers)
                 return connection, connection.getresponse()
@@ -235,6 +238,9 @@ class HttpClient:
                 connection.close()
                 if is_fresh or isinstance(error, TimeoutError):
                     raise self._failure(error) from error
+            except BaseException:
+                connection.close()
+                raise
 
     def _connect(self, host: Host, target: str) -> tuple[http.client.HTTPConnection, str]:
         """A new connection, by a proxy where the environment names one, and what is asked for over it."""

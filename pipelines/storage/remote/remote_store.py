@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ...errors import SourceError
+from ...stopping import asking, check_stopped
 from .client import Body, Client, Facts, Listed
 from .clients import open_client
 from .counters import Counters
@@ -208,8 +209,10 @@ class RemoteStore:
         """Bytes of a URL that holds them, and what the store says of it now; for blobs. Raises `SourceError`.
 
         A file that is no longer what `facts` says is refused; with `crc32`, other bytes are fetched again.
+        Where the same wrong ones come twice it lies there altered, and is given up.
         """
         retries, parts = Retries(self.options.retry, self._timing, length), list[bytes]()
+        before: bytes | None = None
         sink = Sink(parts.append, parts.clear)
         with named(name):
             while True:
@@ -218,7 +221,10 @@ class RemoteStore:
                 if crc32 is None or zlib.crc32(content) == crc32:
                     return content, found
                 wrong = f"the {length:,} bytes from {offset:,} on fail their checksum"
-                self._wait(retries, RequestError(wrong, passes=True, remedy=DAMAGED))
+                if content == before:
+                    wrong = f"given up after two tries that brought the same: {wrong}"
+                self._wait(retries, RequestError(wrong, passes=content != before, remedy=DAMAGED))
+                before = content
                 sink.restart()
 
     def _fetch(
@@ -229,7 +235,9 @@ class RemoteStore:
         is_whole, was_ignored = start == 0 and length in (None, known.size), False
         while True:
             try:
-                self._try(name, url, wanted, sink, retries)
+                check_stopped(redacted(name))
+                with asking():
+                    self._try(name, url, wanted, sink, retries)
                 if wanted.length is None or sink.taken == wanted.length:
                     break
                 cut_off = f"cut off after {sink.taken:,} of {wanted.length:,} bytes"
@@ -273,6 +281,7 @@ class RemoteStore:
         """The bytes of an answer that are missing, into a sink; those before and behind them are passed over."""
         position, start, length = body.start, wanted.start, wanted.length
         for piece in body.pieces:
+            check_stopped("a read")
             retries.received += len(piece)
             self.counters.add(num_bytes=len(piece))
             begin = start + sink.taken - position
@@ -305,8 +314,10 @@ class RemoteStore:
         with named(name):
             while True:
                 self.counters.add(requests=1)
+                check_stopped(redacted(name))
                 try:
-                    facts = self._client(name, url).facts(url)
+                    with asking():
+                        facts = self._client(name, url).facts(url)
                     break
                 except AbsentError as error:
                     if "bucket" in error.reason:

@@ -20,6 +20,7 @@ from http import HTTPStatus
 
 from ...errors import SourceError
 from ...order.checked_numbers import real_number, whole_number
+from ...stopping import pause
 from .urls import redacted
 
 __all__ = [
@@ -150,7 +151,7 @@ class Retries:
             asked = f", and the server asks for {error.retry_after:,.0f} more" if error.retry_after else ""
             raise self._given_up(error, f"within {seconds:,.0f} seconds{asked}")
         self.waited += wait
-        self.timing.sleep(wait)
+        pause(self.timing.sleep, wait, "a read")
 
     @staticmethod
     def _given_up(error: RequestError, when: str) -> RequestError:

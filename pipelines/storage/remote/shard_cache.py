@@ -164,7 +164,7 @@ class ShardCache:
                 if self._is_believed(wanted, held):
                     return self._hit(wanted, held)
             elif part is not None:
-                if self._downloaded(wanted, part, download):
+                if self._downloaded(wanted, part, download, ahead=ahead):
                     return Lease(wanted.path, wanted.size, part, self._live.leased)
             else:
                 self._live.count("waits", 0 if has_waited else 1)
@@ -242,17 +242,8 @@ class ShardCache:
         if missing <= 0:
             return
         finished = [file for file in files if file.is_finished]
-        order = self._live.due.in_order_of_eviction(finished, ahead_of=wanted.name if ahead else None)
         with contextlib.ExitStack() as stack:
-            victims = []
-            for file in order:
-                if missing <= 0:
-                    break
-                held = try_to_hold(file.path)
-                if held is not None:
-                    stack.callback(held.close)
-                    victims.append(file)
-                    missing -= file.size
+            victims, missing = self._victims(finished, missing, wanted, stack, ahead=ahead)
             if missing > 0:
                 kept = [file for file in files if file not in victims]
                 raise CacheFullError(
@@ -264,11 +255,13 @@ class ShardCache:
                 Path(file.path).unlink(missing_ok=True)
         self._live.count("evictions", len(victims))
 
-    def _downloaded(self, wanted: _Wanted, part: HeldFile, download: Callable[[ShardWriter], object]) -> bool:
+    def _downloaded(
+        self, wanted: _Wanted, part: HeldFile, download: Callable[[ShardWriter], object], *, ahead: bool
+    ) -> bool:
         """Fill an unfinished file and finish it, its lock shared; False where the folder was deleted meanwhile."""
         self._live.count("misses")
         try:
-            self._check_disk(wanted)
+            self._check_disk(wanted, ahead=ahead)
             writer = ShardWriter(part.descriptor, wanted.name, wanted.size, with_digest=wanted.sha256 is not None)
             download(writer)
             writer.finish(wanted.sha256)
@@ -289,16 +282,50 @@ class ShardCache:
             raise
         return True
 
-    def _check_disk(self, wanted: _Wanted) -> None:
-        """Refuse at once what the disk has no room for. Raises `CacheError`."""
+    def _check_disk(self, wanted: _Wanted, *, ahead: bool) -> None:
+        """Refuse at once what the disk has no room for, also without what may be evicted. Raises `CacheError`."""
         try:
-            disk = os.statvfs(self.folder)
-            if disk.f_bavail * disk.f_frsize < wanted.size:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if self._missing_on_disk(wanted) <= 0:
+                return
+            with self._locked():
+                if not self._made_room_on_disk(wanted, ahead=ahead):
+                    raise _no_space(wanted.name, ahead=ahead)
         except FileNotFoundError:
             return  # the folder was deleted; that is seen in the end
         except OSError as error:
             raise cannot_keep(wanted.name, error) from error
+
+    def _missing_on_disk(self, wanted: _Wanted) -> int:
+        disk = os.statvfs(self.folder)
+        return wanted.size - disk.f_bavail * disk.f_frsize
+
+    def _made_room_on_disk(self, wanted: _Wanted, *, ahead: bool) -> bool:
+        """Evict as much as the disk lacks, or nothing if that is not enough. The folder is locked."""
+        missing = self._missing_on_disk(wanted)
+        finished = [file for file in list_files(self.folder) if file.is_finished]
+        with contextlib.ExitStack() as stack:
+            victims, missing = self._victims(finished, missing, wanted, stack, ahead=ahead)
+            if missing > 0:
+                return False
+            for file in victims:
+                Path(file.path).unlink(missing_ok=True)
+        self._live.count("evictions", len(victims))
+        return self._missing_on_disk(wanted) <= 0
+
+    def _victims(
+        self, files: list[CachedFile], missing: int, wanted: _Wanted, stack: contextlib.ExitStack, *, ahead: bool
+    ) -> tuple[list[CachedFile], int]:
+        """Finished files to evict, locked until `stack` ends, and how many bytes are missing without them."""
+        victims = []
+        for file in self._live.due.in_order_of_eviction(files, ahead_of=wanted.name if ahead else None):
+            if missing <= 0:
+                break
+            held = try_to_hold(file.path)
+            if held is not None:
+                stack.callback(held.close)
+                victims.append(file)
+                missing -= file.size
+        return victims, missing
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
         return locked_folder(self.folder, self.wait_seconds)
@@ -344,6 +371,11 @@ class _Wanted:
     def __init__(self, name: str, size: int, sha256: str | None, place: str) -> None:
         self.name, self.size, self.sha256 = name, size, sha256
         self.path, self.part = f"{place}.shard", f"{place}.part"
+
+
+def _no_space(name: str, *, ahead: bool) -> CacheError:
+    error = cannot_keep(name, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    return CacheFullError(str(error)) if ahead else error
 
 
 def _is_whole(status: os.stat_result, size: int) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ...errors import SourceError
+from ...stopping import StoppedError
 from .cache_errors import CacheError, ChecksumError
 from .fetch_pool import FetchRequest
 from .leases import Lease
@@ -49,7 +50,7 @@ class ShardFetcher:
             raise SourceError(str(failed)) from failed
         try:
             return self._fetch_checked(name, request)
-        except CacheError:
+        except (CacheError, StoppedError):
             raise
         except SourceError as error:
             self._failed[name] = error, time.monotonic()
