@@ -28,7 +28,7 @@ from dirvae.training.errors import (
     TrainingWarning,
 )
 from dirvae.training.settings import SettingError
-from dirvae.training.signals import StopSignals
+from dirvae.training.signals import StopNow, StopSignals
 from pipelines.errors import ExampleError, PipelineError, StateError
 from pipelines.storage.remote.urls import is_url, redacted
 from pipelines.terminal import escape_unencodable, print_to_nowhere
@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if outcome is not None and outcome.report is not None:
                 print(f"report: {outcome.report}")
             sys.stdout.flush()
+        except StopNow:
+            print("stopped before the first step; nothing was trained.", flush=True)
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         except BrokenPipeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from dirvae.training.checkpoint import CheckpointFolder
 from dirvae.training.errors import ConfigError, TrainingWarning
 from dirvae.training.objective import Bound, Loss
 from dirvae.training.ranks import ONE_RANK, Ranks
+from dirvae.training.signals import interruptible
 from dirvae.training.trainer import Evaluate, Trainer
 
 __all__ = [
@@ -116,7 +118,10 @@ def train_run(
         evaluate: Evaluate | None = None
         if data.held_out is not None:
             is_mine = ranks.is_first
-            evaluate = config.task.make_evaluation(data, config.fit.seed) if is_mine else _evaluated_by_the_first
+            with interruptible() if ranks.world_size == 1 else nullcontext():  # it reads data
+                evaluate = (
+                    config.task.make_evaluation(data, config.fit.seed) if is_mine else _evaluated_by_the_first
+                )
         trainer = Trainer(
             model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run, ranks=ranks
         )

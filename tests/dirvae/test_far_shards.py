@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from dirvae.evaluate.__main__ import main as evaluate
 from dirvae.run.shard_sets import find_sets, read_set
 from dirvae.train import main as train
 from pipelines import make_shards, open_source
+from tests.fault_proxy import Fault, FaultProxy, by_path
 from tests.web_server import WebServer
 
 
@@ -63,6 +68,30 @@ def test_a_set_that_is_larger_than_the_cache_is_shuffled_within_windows(web: Web
     assert train([*typed, "--out", str(tmp_path / "full")]) == 1
     assert train([*typed, "--out", str(tmp_path / "run"), "--shuffle-shards", "1"]) == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["shuffle_shards"] == 1
+
+
+def test_ctrl_c_before_the_first_step_ends_the_wait_for_the_server(
+    web: WebServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    proxy = FaultProxy(web.port, by_path({".tar": Fault("stall", 0.3, 60)}))
+    told: list[float] = []
+
+    def interrupt() -> None:
+        while not proxy.counts["stall"]:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        told.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        assert (
+            train(["--shards", f"{proxy.url}/set", *FLAGS, "--steps", "3", "--out", str(tmp_path / "run")]) == 130
+        )
+        assert time.monotonic() - told[0] < 4
+    finally:
+        proxy.close()
+    assert "stopped before the first step" in capfd.readouterr().out
 
 
 def test_sets_behind_a_url_are_found_like_those_in_a_folder(web: WebServer) -> None:

@@ -58,8 +58,7 @@ def test_ctrl_c_ends_the_wait_for_a_server(reading: str, fault: str, sets: Path,
     interrupt.start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        for _ in iterator:
-            pytest.fail("nothing comes")
+        next(iter(iterator))
     assert time.monotonic() - began < 2.5
     interrupt.join()
     iterator.close()
