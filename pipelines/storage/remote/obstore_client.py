@@ -201,8 +201,9 @@ def default_settings(url: Url, given: Mapping[str, Any]) -> dict[str, Any]:
     by boto3 where it is installed. And where there are none at all, that requests are not signed, as for public data.
     """
     found: dict[str, Any] = {"account_name": url.account} if url.account else {}
-    endpoint = given.get("endpoint") or given.get("aws_endpoint_url_s3") or _endpoint(url.scheme)
-    if str(endpoint or "").startswith("http://"):
+    named = (given[name] for name in ENDPOINT_SETTINGS if given.get(name))
+    endpoint = next(named, None) or _endpoint(url.scheme)
+    if str(endpoint or "").lower().startswith("http://"):
         found["client_options"] = {"allow_http": True, **given.get("client_options", {})}
     if any(key in given for key in OWN_KEYS) or any(os.environ.get(key) for key in KEYS[url.scheme].split()):
         return found
