@@ -70,20 +70,21 @@ def choose_set(sets: Sequence[ShardSet], folder: Path | str, run_type: str | Non
     """
     if not sets:
         raise ConfigError(
-            f"{folder}: no set of shards is there. Make one with python tools/make_shards.py "
+            f"{redacted(str(folder))}: no set of shards is there. Make one with python tools/make_shards.py "
             f"data/{run_type or DEFAULT_TYPE}, or name a folder of shards with --shards PATH."
         )
+    place = redacted(str(folder))
     wanted = run_type or (sets[0].modality if len(sets) == 1 else DEFAULT_TYPE)
     fitting = [one for one in sets if one.modality == wanted]
     if not fitting:
         raise ConfigError(
-            f"{folder}: no set of {_plural(wanted)} is there, only {_listed(sets)}. Name another --type, or a folder "
+            f"{place}: no set of {_plural(wanted)} is there, only {_listed(sets)}. Name another --type, or a folder "
             "of shards with --shards PATH."
         )
     named = fitting if len(fitting) == 1 else [one for one in fitting if one.name == wanted]
     if not named:
         raise ConfigError(
-            f"{folder}: several sets of {_plural(wanted)} are there: {_listed(fitting)}. Name one with --shards PATH."
+            f"{place}: several sets of {_plural(wanted)} are there: {_listed(fitting)}. Name one with --shards PATH."
         )
     refuse_without_task(named[0])
     return named[0]

@@ -50,7 +50,10 @@ def _parser() -> argparse.ArgumentParser:
         "and spectrograms, or film strips.",
     )
     add = parser.add_argument
-    add("source", help="a folder of files, a folder of shards, a tar or a pattern")
+    add(
+        "source",
+        help="a folder of files, a folder of shards, a tar, a pattern, or a URL of shards (s3://, https://, …)",
+    )
     add("--out", type=Path, default=Path("sheet.png"), metavar="FILE", help="png, jpg or webp (default: sheet.png)")
     add("--type", choices=_drawable(), help="what the source holds (default: what it says)")
     add("--num", type=int, help="examples (default: 16 images, 8 recordings, 6 videos)")

@@ -16,7 +16,7 @@ from ..storage.listing import modality_folders
 from ..storage.manifest import Manifest
 from ..storage.plain_files import path_setting
 from ..storage.remote.reading import RemoteReading
-from ..storage.remote.urls import is_url
+from ..storage.remote.urls import is_url, redacted
 from ..storage.tar_index import is_gzip
 from .arrays.array_location import is_array
 from .arrays.array_source import ArraySource
@@ -61,7 +61,8 @@ def open_source(
         opened = _opened(data, modality, reading, allow_truncated=allow_truncated, verify=verify)
     except OSError as error:
         name = error.filename if isinstance(error.filename, str) else data
-        raise SourceError(f"{name}: cannot be read ({error.strerror or error}).") from error
+        reason = type(error).__name__ if isinstance(data, str) and is_url(data) else error
+        raise SourceError(f"{redacted(str(name))}: cannot be read ({error.strerror or reason}).") from error
     opened.origin = os.fspath(data) if isinstance(data, str | os.PathLike) else None
     return opened
 
@@ -107,7 +108,7 @@ def _opened(
 
 def _open_urls(items: Sequence[Any], reading: RemoteReading, *, allow_truncated: bool, verify: bool) -> Source:
     if wrong := [item for item in items if not isinstance(item, str) or not is_url(item)]:
-        raise SourceError(f"{wrong[0]}: a path, in a list of URLs. Name tars of one kind.")
+        raise SourceError(f"{redacted(str(wrong[0]))}: a path, in a list of URLs. Name tars of one kind.")
     return open_remote_tars(items, reading, allow_truncated=allow_truncated, verify=verify)
 
 
@@ -140,12 +141,14 @@ def _expand_braces(text: str) -> list[str]:
         if "{" not in text:
             return [text]
         raise SourceError(
-            f"{text}: a pattern with braces needs braceexpand: pip install braceexpand. Or list the tars, or use *."
+            f"{redacted(text)}: a pattern with braces needs braceexpand: pip install braceexpand. Or list the tars, "
+            "or use *."
         ) from error
     try:
         return list(braceexpand(text))
     except ValueError as error:
-        raise SourceError(f"{text}: not a pattern that can be expanded ({error}).") from error
+        reason = "its braces do not match" if is_url(text) else error  # which holds the whole text
+        raise SourceError(f"{redacted(text)}: not a pattern that can be expanded ({reason}).") from error
 
 
 def _open_folder(folder: Path, modality: str, *, allow_truncated: bool, verify: bool) -> Source:

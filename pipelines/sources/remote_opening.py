@@ -29,6 +29,7 @@ def open_remote(
 
     Raises `SourceError` where there is nothing to read, `ShardError` for a damaged manifest.
     """
+    _refuse_manifest(url)
     store = RemoteStore(url, reading.options)
     path = url.partition("?")[0]
     if path.endswith(TAR_SUFFIXES):
@@ -50,12 +51,20 @@ def open_remote(
 
 def read_far_manifest(url: str) -> Manifest | None:
     """The manifest in a folder behind a URL, None where there is none. Raises as `open_remote` does."""
+    _refuse_manifest(url)
     with closing(RemoteStore(url)) as store:
         if url.partition("?")[0].endswith(TAR_SUFFIXES):
             return None
         place = join(url, MANIFEST_NAME)
         content = store.find_whole(place)
         return None if content is None else Manifest.parse(content, where=redacted(place))
+
+
+def _refuse_manifest(url: str) -> None:
+    path = url.partition("?")[0]
+    if path.endswith(f"/{MANIFEST_NAME}"):
+        folder = redacted(path.removesuffix(MANIFEST_NAME))
+        raise SourceError(f"{redacted(url)}: a manifest, and not a set. Name its folder, {folder}.")
 
 
 def open_remote_tars(
@@ -104,6 +113,8 @@ def _open_set(
 def _matching(store: RemoteStore, pattern: str) -> list[str]:
     """The files that a pattern with *, ? or [ in its last part stands for, by one listing of its folder."""
     folder, _, last = pattern.rpartition("/")
+    if folder.endswith(":/"):  # a pattern in the root, as in memory://*.tar
+        folder += "/"
     if any(letter in folder for letter in "*?["):
         raise SourceError(
             f"{redacted(pattern)}: *, ? and [ stand in the last part of a URL alone. Name the folder, or list the tars."

@@ -54,7 +54,10 @@ def cache_folder() -> Path:
 
 def _chosen_folder() -> Path:
     if chosen := os.environ.get("DIRVAE_CACHE"):
-        return Path(chosen)
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError:  # no home: the name stands for itself
+            return Path(chosen)
     if chosen := os.environ.get("XDG_CACHE_HOME"):
         return Path(chosen) / "dirvae"
     try:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import SourceError
+from pipelines.sources.opening import open_source
 from pipelines.storage.remote import obstore_client
 from pipelines.storage.remote.clients import FsspecClient, HttpClient, ObstoreClient, open_client
 from pipelines.storage.remote.obstore_client import default_settings
@@ -226,6 +227,98 @@ def test_errors_of_file_systems_are_told_in_words_of_our_own(
         client.facts(split_url("memory://a/b"))
     assert (told.value.passes, told.value.retry_after) == (passes, retry_after)
     assert "hush" not in f"{told.value.reason} {told.value.remedy}"
+
+
+def test_a_file_system_that_cannot_be_made_is_told_without_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = pytest.importorskip("fsspec.core")
+
+    def refuse(text: str, **settings: Any) -> None:
+        raise FileNotFoundError("http://us:hush@host")
+
+    monkeypatch.setattr(core, "url_to_fs", refuse)
+    with pytest.raises(RequestError) as told:
+        FsspecClient("memory://a", split_url("memory://a"), POLICY, {})
+    assert "hush" not in f"{told.value.reason} {told.value.remedy}"
+
+
+def test_each_client_has_a_file_system_of_its_own() -> None:
+    pytest.importorskip("fsspec")
+    first, second = (FsspecClient("memory://a", split_url("memory://a"), POLICY, {}) for _ in range(2))
+    assert first._system is not second._system
+
+
+@pytest.mark.parametrize(
+    ("url", "variable", "value", "words"),
+    [
+        ("s3://b/a", "AWS_ENDPOINT_URL", "127.0.0.1:18182", "AWS_ENDPOINT_URL is '127.0.0.1:18182'; it must begin"),
+        ("s3://b/a", "AWS_ENDPOINT_URL_S3", "us:hush@host", "AWS_ENDPOINT_URL_S3 is not an address; it must begin"),
+        ("az://b/a", "AZURE_STORAGE_ENDPOINT", "ftp://us:hush@host", "it must begin with http:// or https://"),
+        ("gs://b/a", "GOOGLE_BASE_URL", "host", "it must begin with http:// or https://"),
+    ],
+)
+def test_endpoints_without_a_scheme_are_refused(
+    url: str, variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SourceError, match=words) as told:
+        RemoteStore(url, RemoteOptions(POLICY)).size_of(url)
+    assert "hush" not in str(told.value)
+    monkeypatch.delenv(variable)
+    with pytest.raises(RequestError, match="endpoint"):
+        open_client(url, split_url(url), POLICY, {"endpoint": value})
+
+
+def test_a_panic_of_obstore_is_told_in_a_sentence(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PanicException(BaseException):
+        """As pyo3 has it."""
+
+    def fail(store: object, path: str) -> None:
+        raise PanicException("hush")
+
+    monkeypatch.setattr(sys.modules["obstore"], "head", fail)
+    with pytest.raises(SourceError, match=r"obstore broke down\. Look at the settings") as told:
+        RemoteStore("s3://b/a", RemoteOptions(POLICY)).size_of("s3://b/a")
+    assert "hush" not in str(told.value)
+
+
+def test_a_folder_of_the_web_that_may_not_be_listed() -> None:
+    server = WebServer()
+    server.answers["/set/"] = 403, {}
+    server.answers["/set/a.tar"] = 403, {}
+    store = RemoteStore(f"{server.url}/set", RemoteOptions(POLICY))
+    with pytest.raises(SourceError, match=r"cannot be listed\. Name its tars as in shard-\{000\.\.031\}\.tar"):
+        store.list()
+    told = []
+    for query in ("", "?sig=1"):
+        with pytest.raises(SourceError, match="access is denied") as error:
+            store.read_whole(f"{server.url}/set/a.tar{query}")
+        told.append("signature" in str(error.value))
+    assert told == [False, True]
+    store.close()
+    server.close()
+
+
+def test_a_redirect_or_a_proxy_that_is_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = WebServer()
+    for name, location in (("/a", "http://[::1/x"), ("/b", "http://us:p/x")):
+        server.answers[name] = 302, {"Location": location}
+        with pytest.raises(SourceError, match="not an address"):
+            RemoteStore(server.url, RemoteOptions(POLICY)).read_whole(server.url + name)
+    server.close()
+
+
+def test_the_root_of_a_file_system_is_listed() -> None:
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/root-of-all.tar", b"12345")
+    try:
+        store = RemoteStore("memory://", RemoteOptions(POLICY))
+        assert ("memory:///root-of-all.tar", 5) in [(one.name, one.size) for one in store.list()]
+        assert store.read_whole("memory:///root-of-all.tar") == b"12345"
+        with pytest.raises(SourceError, match=r"memory:///image-\*.tar: no file matches it"):
+            open_source("memory:///image-*.tar")
+    finally:
+        memory.rm_file("/root-of-all.tar")
 
 
 def test_a_file_system_that_sends_more_than_was_asked_for_is_noticed() -> None:

@@ -234,6 +234,7 @@ def test_a_gzipped_tar_is_unpacked_once(sets: Path, web: WebServer) -> None:
         ("/absent.tar", "no such file"),
         ("/sets/image/x*.tar", "no file matches it"),
         ("/se*s/image/*.tar", "stand in the last part of a URL alone"),
+        ("/sets/manifest.json?sig=1", r"Name its folder, http://127.0.0.1:\d+/sets/\."),
         ("/files", "only shards are read from elsewhere, not single files"),
         (["/sets/image/absent.tar"], "no such file"),
     ],
@@ -264,6 +265,7 @@ def test_orders_that_the_cache_is_too_small_for_are_refused(web: WebServer) -> N
         with pytest.raises(SourceError, match=reason) as told:
             play(images(source, shuffle=True, **order), 1)  # type: ignore[arg-type]
         assert "cache_bytes" in str(told.value)
+        assert "may hold 40.00 kB" in str(told.value)
         assert len(str(told.value).splitlines()) == 1
     source.close()
 

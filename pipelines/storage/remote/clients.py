@@ -8,7 +8,7 @@ from typing import Any
 from .client import Body, Client, Facts, Listed
 from .fsspec_client import FsspecClient
 from .http_client import HttpClient
-from .obstore_client import ObstoreClient, default_settings, is_obstore_usable
+from .obstore_client import ObstoreClient, check_endpoints, default_settings, is_obstore_usable
 from .retrying import RequestError, RetryPolicy
 from .urls import Url
 
@@ -46,6 +46,8 @@ def open_client(text: str, url: Url, policy: RetryPolicy, settings: Mapping[str,
                 f"storage_options has {unknown[0]!r}", passes=False, remedy="The web knows headers and verify."
             )
         return HttpClient(url, policy, **settings)
+    if url.scheme in OBJECT_STORES:
+        check_endpoints(url.scheme, settings)
     if url.scheme in OBJECT_STORES and is_obstore_usable():
         return ObstoreClient(url, policy, settings)
     return FsspecClient(text, url, policy, _for_fsspec(url, settings))

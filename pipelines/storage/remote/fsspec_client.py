@@ -32,7 +32,7 @@ class FsspecClient:
         try:
             from fsspec.core import url_to_fs
 
-            own = self._limits() | dict(settings)
+            own = {"skip_instance_cache": True} | self._limits() | dict(settings)  # else another's keys
             self._system, _ = url_to_fs(text, **own)
         except ImportError as error:
             raise _absent(url.scheme) from error
@@ -42,6 +42,8 @@ class FsspecClient:
                 passes=False,
                 remedy="Look at the scheme and at storage_options.",
             ) from error
+        except Exception as error:
+            raise _failure(error, url.scheme) from error
         self._host = url.host
 
     def get(self, url: Url, start: int, length: int | None, *, seconds: float, num_bytes: int) -> Body:

@@ -17,7 +17,14 @@ from urllib.request import getproxies, proxy_bypass
 
 from .client import Body, Facts, Piece
 from .patient_socket import PatientSocket
-from .retrying import RangesIgnoredError, RequestError, RetryPolicy, retry_after_seconds, status_error
+from .retrying import (
+    DeniedError,
+    RangesIgnoredError,
+    RequestError,
+    RetryPolicy,
+    retry_after_seconds,
+    status_error,
+)
 from .urls import Url, redacted
 
 __all__ = ["HttpClient"]
@@ -94,7 +101,14 @@ class HttpClient:
         while waiting:
             folder = waiting.pop()
             page = Url(url.scheme, url.host, folder, url.query)
-            answer, release = self._ask("GET", page, {}, deadline)
+            try:
+                answer, release = self._ask("GET", page, {}, deadline)
+            except DeniedError as error:
+                raise RequestError(
+                    f"{error.reason}, and the folder cannot be listed",
+                    passes=False,
+                    remedy="Name its tars as in shard-{000..031}.tar, or pack with a manifest.",
+                ) from error
             try:
                 text = b"".join(map(bytes, self._pieces(answer, deadline))).decode("utf-8", "replace")
             finally:
@@ -108,7 +122,10 @@ class HttpClient:
             links = _Links()
             links.feed(text)
             for link in links.found:
-                there = urlsplit(urljoin(f"{url.scheme}://{self._host}/{folder}", link))
+                try:
+                    there = urlsplit(urljoin(f"{url.scheme}://{self._host}/{folder}", link))
+                except ValueError:
+                    continue  # no address
                 path = there.path.lstrip("/")
                 if there.netloc != self._host or there.query or path in seen or not path.startswith(folder):
                     continue
@@ -201,8 +218,11 @@ class HttpClient:
             release()
             if answer.status not in (301, 302, 303, 307, 308) or not location:
                 after = retry_after_seconds(answer.headers.get("Retry-After"))
-                raise status_error(answer.status, url.scheme, retry_after=after)
-            there = urlsplit(urljoin(f"{scheme}://{host}{target}", location))
+                raise status_error(answer.status, url.scheme, retry_after=after, is_signed=bool(url.query))
+            try:
+                there = urlsplit(urljoin(f"{scheme}://{host}{target}", location))
+            except ValueError as error:
+                raise self._failure(error) from error
             if there.scheme not in ("http", "https") or (scheme == "https" and there.scheme == "http"):
                 where = redacted(f"{there.scheme}://{there.netloc}")
                 raise RequestError(
@@ -224,7 +244,10 @@ class HttpClient:
                 connection = idle.pop() if idle else None
             is_fresh = connection is None
             if connection is None:
-                connection, target = self._connect(host, target)
+                try:
+                    connection, target = self._connect(host, target)
+                except (http.client.InvalidURL, ValueError) as error:
+                    raise self._failure(error) from error
             left = max(0.01, min(self._policy.stall_seconds, deadline - self._clock()))
             try:
                 if connection.sock is None:

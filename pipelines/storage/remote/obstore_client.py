@@ -24,9 +24,9 @@ from typing import Any
 
 from .client import Body, Facts, Piece
 from .retrying import CREDENTIALS, AbsentError, RangesIgnoredError, RequestError, RetryPolicy, status_error
-from .urls import Url
+from .urls import Url, redacted
 
-__all__ = ["ObstoreClient", "default_settings", "is_obstore_usable"]
+__all__ = ["ObstoreClient", "check_endpoints", "default_settings", "is_obstore_usable"]
 
 PIECE_BYTES = 256 << 10
 SMALL_READ_BYTES = 64 << 20
@@ -52,6 +52,22 @@ KEYS = {
         AZURE_MSI_ENDPOINT IDENTITY_ENDPOINT AZURE_SKIP_SIGNATURE""",
 }
 """Environment variables with credentials, or with where they are; obstore reads them by itself."""
+ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+}
+ENDPOINT_SETTINGS = (
+    "endpoint",
+    "endpoint_url",
+    "aws_endpoint",
+    "aws_endpoint_url",
+    "aws_endpoint_url_s3",
+    "azure_endpoint",
+    "azure_storage_endpoint",
+    "base_url",
+    "google_base_url",
+)
 OWN_KEYS = (
     "access_key_id",
     "aws_access_key_id",
@@ -161,6 +177,21 @@ class ObstoreClient:
             raise
         except Exception as error:
             raise _failure(error, self._url.scheme) from error
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of Rust, and no Exception
+                raise
+            raise RequestError(
+                "obstore broke down", passes=False, remedy="Look at the settings of the store, its endpoint first."
+            ) from error
+
+
+def check_endpoints(scheme: str, given: Mapping[str, Any]) -> None:
+    """Raise `RequestError` for an endpoint without a scheme, which obstore does not survive."""
+    of_caller = [(f"storage_options[{name!r}]", given.get(name)) for name in ENDPOINT_SETTINGS]
+    for name, value in (*of_caller, *((name, os.environ.get(name)) for name in ENDPOINTS[scheme])):
+        if value and not str(value).lower().startswith(("http://", "https://")):
+            shown = "not an address" if "@" in str(value) else repr(redacted(str(value)))
+            raise RequestError(f"{name} is {shown}; it must begin with http:// or https://", passes=False)
 
 
 def default_settings(url: Url, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,8 +201,9 @@ def default_settings(url: Url, given: Mapping[str, Any]) -> dict[str, Any]:
     by boto3 where it is installed. And where there are none at all, that requests are not signed, as for public data.
     """
     found: dict[str, Any] = {"account_name": url.account} if url.account else {}
-    endpoint = given.get("endpoint") or given.get("aws_endpoint_url_s3") or _endpoint(url.scheme)
-    if str(endpoint or "").startswith("http://"):
+    named = (given[name] for name in ENDPOINT_SETTINGS if given.get(name))
+    endpoint = next(named, None) or _endpoint(url.scheme)
+    if str(endpoint or "").lower().startswith("http://"):
         found["client_options"] = {"allow_http": True, **given.get("client_options", {})}
     if any(key in given for key in OWN_KEYS) or any(os.environ.get(key) for key in KEYS[url.scheme].split()):
         return found
@@ -182,12 +214,7 @@ def default_settings(url: Url, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _endpoint(scheme: str) -> str | None:
-    names = {
-        "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-        "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
-        "gs": ("GOOGLE_BASE_URL",),
-    }
-    return next((value for name in names[scheme] if (value := os.environ.get(name))), None)
+    return next((value for name in ENDPOINTS[scheme] if (value := os.environ.get(name))), None)
 
 
 def _aws_profile() -> Any:

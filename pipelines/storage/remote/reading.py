@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -53,12 +55,15 @@ class RemoteReading:
 
 
 def number_of_bytes(text: str) -> int:
-    """200G as a number: K, M, G and T are powers of 1,024. Raises `ValueError`."""
-    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-    number, unit = (text[:-1], units.get(text[-1:].upper(), 0)) if text[-1:].isalpha() else (text, 1)
-    if not (number.isascii() and number.isdigit() and unit and int(number)):
-        raise ValueError(f"{text!r} is no number of bytes, such as 200G")
-    return int(number) * unit
+    """200G or 1.5T as a number: K, M, G and T are powers of 1,024. Raises `ValueError`."""
+    units = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+    found = re.fullmatch(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)([KMGT]?)", text.upper())
+    number = int(Decimal(found[1]) * units[found[2]]) if found else 0
+    if not number:
+        raise ValueError(
+            f"{text!r} is no number of bytes, such as 200G, 1.5T or 5000000000; units are K, M, G and T"
+        )
+    return number
 
 
 def _bytes_of_environment() -> int:

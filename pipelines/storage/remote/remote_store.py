@@ -126,7 +126,9 @@ class RemoteStore:
         facts = self._facts(name)
         if facts is None or not facts.is_known:
             return None
-        return json.dumps([redacted(name).removesuffix("?…"), facts.etag, facts.size, facts.modified])
+        url = split_url(name)
+        place = f"{url.scheme}://{url.host.rpartition('@')[2]}/{url.path}" if url.is_web else redacted(name)
+        return json.dumps([place.removesuffix("?…"), facts.etag, facts.size, facts.modified])
 
     def read_whole(self, name: str, *, sha256: str = "") -> bytes:
         """All bytes of a URL, in one request. Raises `SourceError`; with `sha256` also for other bytes than those."""

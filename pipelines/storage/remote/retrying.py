@@ -21,11 +21,12 @@ from http import HTTPStatus
 from ...errors import SourceError
 from ...order.checked_numbers import real_number, whole_number
 from ...stopping import pause
-from .urls import redacted
+from .urls import CREDENTIALS, redacted
 
 __all__ = [
     "CREDENTIALS",
     "AbsentError",
+    "DeniedError",
     "RangesIgnoredError",
     "RequestError",
     "Retries",
@@ -42,12 +43,6 @@ ABSENT = frozenset({404, 410})
 DENIED = frozenset({401, 403, 407, 511})
 LEAST_PROGRESS = 256 << 10
 """Bytes of a try after which it counts as the first again."""
-CREDENTIALS = {
-    "s3": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (which needs boto3), and AWS_REGION.",
-    "gs": "Set GOOGLE_APPLICATION_CREDENTIALS, or run gcloud auth application-default login.",
-    "az": "Set AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, or run az login.",
-}
-"""What to do where a store refuses to answer."""
 
 
 class RequestError(Exception):
@@ -172,8 +167,14 @@ def retry_after_seconds(text: str | None, now: Callable[[], float] = time.time) 
     return max(0.0, (date - datetime.fromtimestamp(now(), UTC)).total_seconds())
 
 
-def status_error(status: int, scheme: str, *, code: str = "", retry_after: float = 0.0) -> RequestError:
-    """What an answer without the bytes means. `code` is the store's own word for it."""
+class DeniedError(RequestError):
+    """The server knows the address, and refuses it to this user."""
+
+
+def status_error(
+    status: int, scheme: str, *, code: str = "", retry_after: float = 0.0, is_signed: bool = False
+) -> RequestError:
+    """What an answer without the bytes means. `code` is the store's own word for it; `is_signed`: by a query."""
     if status in ABSENT:
         return AbsentError("no such bucket" if code == "NoSuchBucket" else "no such file")
     try:
@@ -182,8 +183,9 @@ def status_error(status: int, scheme: str, *, code: str = "", retry_after: float
         words = str(status)
     reason = f"the server answers {words}" + (f" ({code})" if code else "")
     if status in DENIED or code in ("ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-        remedy = CREDENTIALS.get(scheme, "Look at the address; where it is signed, its signature may have expired.")
-        return RequestError(f"{reason}: access is denied", passes=False, remedy=remedy)
+        expired = "; its signature may have expired" if is_signed else ", and at who may read it"
+        remedy = CREDENTIALS.get(scheme, f"Look at the address{expired}.")
+        return DeniedError(f"{reason}: access is denied", passes=False, remedy=remedy)
     if 300 <= status < 400:
         remedy = "Set AWS_REGION to the bucket's region." if scheme == "s3" else "Name the address it leads to."
         return RequestError(f"{reason}, which leads nowhere", passes=False, remedy=remedy)
