@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dirvae import load_model
-from dirvae.evaluate.factors import associate, factors_of
+from dirvae.evaluate.factor_columns import factors_of
+from dirvae.evaluate.factors import associate
 from dirvae.levels import has_map
 from dirvae.train import main as train
 from pipelines import ImageIterator, make_shards

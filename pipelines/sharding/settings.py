@@ -160,25 +160,25 @@ def _all_said(refusals: Mapping[str, str]) -> str:
 
 def check_options(modalities: Collection[str], options: Mapping[str, Any], source: Path) -> None:
     """Raise `SourceError` for a setting that was given and that no modality to be packed reads, or each in its way."""
-    asked = [name for name, value in options.items() if value not in (None, False, (), [])]
-    if "annotations" in asked and "image" not in modalities:
-        raise SourceError(
-            f"{source}: annotations is a setting for images, and none are packed. Leave it out; labels takes a table "
-            "for files of any kind."
-        )
+    asked = [name for name, value in options.items() if not _is_left_out(value)]
     for name in asked:
-        having = [one for one in packed_modalities() if name in options_of(one.name)]
+        wanted = "annotation_frame" if name == "annotations" else name  # which has a modality that can be annotated
+        having = [one for one in packed_modalities() if wanted in options_of(one.name)]
         packed = [one for one in having if one.name in modalities]
         if having and not packed:
             raise SourceError(
                 f"{source}: {name} is a setting for {plurals(having, 'and')}, and none are packed. Leave it out."
             )
-        meanings = {one: _meaning(one, name) for one in packed}
+        meanings = {one: _meaning(one, wanted) for one in packed}
         if len(set(meanings.values())) > 1:
             said = joined([f"{meaning} for {one.plural}" for one, meaning in meanings.items()], "and")
             raise SourceError(
                 f"{source}: {name} is {said}. Pack one of them at a time, with --only {packed[0].name}."
             )
+
+
+def _is_left_out(value: object) -> bool:
+    return value is None or value is False or (isinstance(value, tuple | list) and not value)
 
 
 def _meaning(modality: Modality, option: str) -> str:

@@ -155,7 +155,11 @@ def test_a_bad_run_or_setting_ends_in_one_sentence(
     fails_with(capsys, [run, "--samples", "0"], "samples is 0; it must be 1 or more")
     fails_with(capsys, [run, "--width", "-1"], "width is -1.0; it must be a number from 0.001 to 1000")
     fails_with(capsys, [run, "--seed", str(2**63)], "seed is 9223372036854775808; it must be 0 or more and below")
-    fails_with(capsys, [run, "--label", "mood"], "no factor is called 'mood'; the examples have shape, hue")
+    fails_with(
+        capsys,
+        [run, "--label", "mood"],
+        "no factor or category is called 'mood'; the factors of the examples are shape",
+    )
     fails_with(capsys, [run, "--circular", "mood"], "no factor is called 'mood'")
     fails_with(capsys, [run, "--circular", "shape"], "'shape' holds text")
     fails_with(capsys, [run, "--source", str(tmp_path / "gone")], "gone")

@@ -56,7 +56,7 @@ def test_every_part_that_is_named_is_there() -> None:
 
 
 def test_the_settings_of_a_modality_are_the_fields_of_its_settings_class() -> None:
-    assert options_of("image") == ("decode", "resize", "quality", "max_pixels")
+    assert options_of("image") == ("decode", "resize", "quality", "max_pixels", "annotation_frame")
     audio = ("decode", "segment", "sample_rate", "channels", "codec", "curves", "features", "overwrite_features")
     assert options_of("audio") == audio
     video = ("decode", "segment", "resize", "gop", "codec", "quality", "no_audio", "max_pixels")

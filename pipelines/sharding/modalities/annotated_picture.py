@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ..annotations.store import RecordText
 from ..findings import Findings, LabelKey, Remark
 from .record_faults import record_faults
 
-__all__ = ["Frame", "annotated_fields", "checked_frame"]
+__all__ = ["NO_ANNOTATIONS", "Annotations", "Frame", "annotated_fields", "checked_frame"]
 
 Frame = Literal["auto", "stored", "upright"]
 """Which pixels annotations count: those of the file, those that are seen, or whichever their width and height fit."""
@@ -28,6 +29,23 @@ MOST_CLASSES = 1 << 31
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
+
+
+class Annotations(NamedTuple):
+    """The fields of a picture, its name for remarks, and which pixels its annotations count."""
+
+    fields: Mapping[str, bytes]
+    name: str = ""
+    frame: Frame = "auto"
+
+    def moved(self, *, file: Size, orientation: int, stored: Size) -> tuple[Mapping[str, bytes], Findings]:
+        """As `annotated_fields`."""
+        return annotated_fields(
+            self.fields, self.name, file=file, orientation=orientation, stored=stored, frame=self.frame
+        )
+
+
+NO_ANNOTATIONS = Annotations(MappingProxyType({}))
 
 
 def checked_frame(frame: object) -> Frame:

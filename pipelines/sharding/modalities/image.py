@@ -28,10 +28,9 @@ from ...sources.source import Example
 from ...storage.index import Record
 from ...storage.listing import SourceFile
 from ..packing import Prepared
-from ..shard_file import NO_FIELDS
 from ..source_reader import SourceReader, UnpackableError
 from ..wording import printable
-from .annotated_picture import Frame, annotated_fields, checked_frame
+from .annotated_picture import NO_ANNOTATIONS, Annotations, Frame, checked_frame
 
 __all__ = ["ImageSettings", "prepare_image"]
 
@@ -98,17 +97,16 @@ class ImageSettings:
     def prepare(self, file: SourceReader, suffix: str, fields: Mapping[str, bytes]) -> Iterator[Prepared]:
         """The one example that an image file is. Raises `UnpackableError` with the reason if it is not one."""
         try:
-            yield prepare_image(
+            made = prepare_image(
                 file.content(),
                 suffix,
                 decode=self.decode,
                 resize=self.resize,
                 quality=self.quality or 90,
                 max_pixels=self.max_pixels,
-                fields=fields,
-                name=printable(file.path),
-                frame=self.annotation_frame,
+                annotations=Annotations(fields, printable(file.path), self.annotation_frame),
             )
+            yield made
         except UndecodableError as error:
             raise UnpackableError(str(error)) from error
 
@@ -121,15 +119,13 @@ def prepare_image(
     resize: int | None = None,
     quality: int = 90,
     max_pixels: int | None = None,
-    fields: Mapping[str, bytes] = NO_FIELDS,
-    name: str = "",
-    frame: Frame = "auto",
+    annotations: Annotations = NO_ANNOTATIONS,
 ) -> Prepared:
     """Check the bytes of an image file.
 
     `decode` decodes all of it as the iterators do, to be sure. `resize` makes an upright RGB JPEG of `quality` whose
-    shorter side is `resize` pixels (smaller images keep their size); otherwise the bytes stay as they are. What the
-    field `json` says of places in the picture follows, by `frame`; `name` is the file's, for remarks.
+    shorter side is `resize` pixels (smaller images keep their size); otherwise the bytes stay as they are. What
+    `annotations` say of places in the picture follows.
 
     Raises `UndecodableError`, with the reason, for anything that the iterators could not read either.
     """
@@ -149,9 +145,7 @@ def prepare_image(
         except Exception as error:  # damaged files make Pillow's readers raise almost anything
             raise UndecodableError(reason_of(error)) from error
     stored = (record.width, record.height)
-    fields, findings = annotated_fields(
-        fields, name, file=size, orientation=orientation, stored=stored, frame=frame
-    )
+    fields, findings = annotations.moved(file=size, orientation=orientation, stored=stored)
     return Prepared(media, suffix, record, fields, findings=findings)
 
 
