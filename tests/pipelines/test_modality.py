@@ -61,7 +61,7 @@ def test_the_settings_of_a_modality_are_the_fields_of_its_settings_class() -> No
     assert options_of("audio") == audio
     video = ("decode", "segment", "resize", "gop", "codec", "quality", "no_audio", "max_pixels")
     assert options_of("video") == video
-    common = {"shuffle", "shard_bytes", "shard_examples", "classes"}
+    common = {"shuffle", "shard_bytes", "shard_examples", "classes", "annotations", "labels", "label_key"}
     built_in = {name for modality in packed_modalities() for name in options_of(modality.name)}
     assert set(PackOptions.__annotations__) == common | built_in
     assert all(is_dataclass(modality.part("packing")) for modality in packed_modalities())
