@@ -58,9 +58,9 @@ def torch_resize(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
 def batch_to_device(
     batch: B, device: str | torch.device = "cpu", *, non_blocking: bool = True, pin_memory: bool = False
 ) -> B:
-    """The same batch with `data`, `mask`, `lengths` and ragged fields as tensors on a device.
+    """The same batch with `data`, `mask`, `lengths` and ragged fields (`Packed`, `Masks`) as tensors on a device.
 
-    Channels-last memory stays so. Ragged fields are `Packed` and `Masks`; others stay as they are.
+    Other fields stay as they are, and so does channels-last memory.
 
     Numbers become tensors, complex ones too; text, dates and records stay NumPy arrays. With `pin_memory` the copy goes
     through page-locked memory, so that it can overlap with computation. Raises `TypeError` for numbers that torch has

@@ -44,7 +44,11 @@ class Batch:
         return len(self.keys)
 
     def to(self, device: Any, *, non_blocking: bool = True) -> Batch:
-        """The same batch with `data`, `mask` and `lengths` as torch tensors on a device: a name or a `torch.device`."""
+        """The same batch with torch tensors on a device, a name or a `torch.device`.
+
+        `data`, `mask`, `lengths` and the ragged fields of annotations become tensors. Place annotations first:
+        `pipelines.boxes.place(batch).to(device)`.
+        """
         from ..tensors import batch_to_device
 
         return batch_to_device(self, device, non_blocking=non_blocking)

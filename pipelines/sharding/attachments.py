@@ -15,7 +15,7 @@ from ..storage.plain_files import path_setting
 from .annotations.store_building import file_digest
 from .wording import printable
 
-__all__ = ["NO_ATTACHMENTS", "Attachments"]
+__all__ = ["Attachments", "digest_of"]
 
 DEFAULT_KEY = "file_name"
 SUFFIXES = (".json", ".csv", ".tsv", ".jsonl")
@@ -62,13 +62,6 @@ class Attachments:
         if self.table is not None:
             found["labels"] = [self.table.name, digest_of(self.table), self.key]
         return found
-
-    def without(self) -> Attachments:
-        """Only the table: for files that are not pictures."""
-        return Attachments(table=self.table, key=self.key)
-
-
-NO_ATTACHMENTS = Attachments()
 
 
 def digest_of(path: Path) -> str:

@@ -30,7 +30,7 @@ class Remark:
     first: str
 
     def sentence(self) -> str:
-        """For people: "2 pictures are not of the size that their annotations say (first: …).\""""
+        """For people: "2 × a picture has another size than its annotations say (first: …).\""""
         return f"{self.count:,} × {self.what} (first: {self.first})."
 
 

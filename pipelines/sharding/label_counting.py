@@ -40,12 +40,8 @@ def joined_labels(known: LabelTable | None, defined: Iterable[Label], found: Lab
 
 
 def class_labels(
-    known: LabelTable | None, classes: Mapping[str, int], numbers: Iterable[int | None]
+    known: LabelTable | None, classes: Mapping[str, int], counts: Mapping[int, int]
 ) -> LabelTable | None:
-    """The labels of a set whose sub-folders are classes; `numbers` are those of the new examples."""
-    counts: dict[int, int] = {}
-    for number in numbers:
-        if number is not None:
-            counts[number] = counts.get(number, 0) + 1
+    """The labels of a set whose sub-folders are classes; `counts` are the new examples of each class."""
     table = joined_labels(known, [Label(number, number, name) for name, number in classes.items()], {})
     return None if table is None else table.with_counts({number: (num, num) for number, num in counts.items()})

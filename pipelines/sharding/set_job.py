@@ -22,7 +22,7 @@ from .findings import Findings, joined_findings
 from .label_counting import class_labels, joined_labels
 from .packing import example_key
 from .packing_state import PackingState, hold_folder_of_shards
-from .plan import Plan
+from .plan import Plan, PlannedFile
 from .progress_bar import Progress
 from .resume_decision import Decision, complete_manifest, decide
 from .settings import PackSettings
@@ -195,16 +195,19 @@ class _Job:
 
     def _names(self, plan: Plan) -> Iterator[tuple[str, str]]:
         """Key and original path of every new example, in the order of the shards."""
+        cuts = plan.settings.media.cuts
+        for planned, num in self._packed_files(plan):
+            for piece in range(num):
+                yield example_key(planned.key, piece if cuts else None), planned.file.path
+
+    def _packed_files(self, plan: Plan) -> Iterator[tuple[PlannedFile, int]]:
+        """Every file of the plan, in the order of the shards, and how many examples it became."""
         for shard in plan.shards:
             result = self._results[shard.number]
             unpacked = {failure.path for failure in result.failures}
             for number, planned in enumerate(shard.files):
-                path = planned.file.path
-                if plan.settings.media.cuts:
-                    pieces = range(result.pieces[number])
-                    yield from ((example_key(planned.key, piece), path) for piece in pieces)
-                elif path not in unpacked:
-                    yield planned.key, path
+                is_packed = planned.file.path not in unpacked
+                yield planned, result.pieces[number] if plan.settings.media.cuts else int(is_packed)
 
     def _labels(self, plan: Plan, found: Findings) -> LabelTable | None:
         """What labels mean: categories of objects, or else sub-folders."""
@@ -212,16 +215,11 @@ class _Job:
         defined = () if self._records is None else self._records.labels
         if defined or found.labels or not plan.classes:
             return joined_labels(known, defined, found.labels)
-        return class_labels(known, plan.classes, self._class_numbers(plan))
-
-    def _class_numbers(self, plan: Plan) -> Iterator[int | None]:
-        """The class of every new example."""
-        for shard in plan.shards:
-            result = self._results[shard.number]
-            unpacked = {failure.path for failure in result.failures}
-            for number, planned in enumerate(shard.files):
-                num = result.pieces[number] if plan.settings.media.cuts else planned.file.path not in unpacked
-                yield from [planned.label] * int(num)
+        counts: dict[int, int] = {}
+        for planned, num in self._packed_files(plan):
+            if planned.label is not None:
+                counts[planned.label] = counts.get(planned.label, 0) + num
+        return class_labels(known, plan.classes, counts)
 
     def _manifest(self, plan: Plan, failures: tuple[Failure, ...], findings: Findings) -> Manifest:
         old = self._base.shards if self._base else ShardColumns()

@@ -6,14 +6,13 @@ anything wrong with the disk, or a source that changes meanwhile, stops the run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 from ..order.curve_rates import CurveRates, joined_rates
-from ..storage.json_text import parse_json
+from ..storage.json_text import encode_json, parse_json
 from ..storage.walk import Failure
 from .annotations.store import AnnotationStore
 from .attached_records import open_store
@@ -158,7 +157,7 @@ def _add_record(fields: dict[str, bytes], store: AnnotationStore, path: str) -> 
     record = parse_json(text)
     if both := sorted(known.keys() & record.keys()):
         remarks = (Remark(IN_BOTH, 1, f"{printable(path)}: {printable(both[0])}"),)
-    fields["json"] = json.dumps({**record, **known}, separators=(",", ":")).encode("ascii")
+    fields["json"] = encode_json({**record, **known})
     return Findings(remarks=remarks)
 
 

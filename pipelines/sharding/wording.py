@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..modality import Modality
+from ..shown_names import escaped as printable
 
 __all__ = ["counted", "joined", "plurals", "printable"]
-
-
-def printable(path: str) -> str:
-    """A path that can be shown on a terminal: control characters and bytes that are not UTF-8, as escapes."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in path)
 
 
 def counted(num: int, noun: str) -> str:
