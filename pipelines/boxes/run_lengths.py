@@ -27,14 +27,14 @@ __all__ = [
 Runs = NDArray[np.uint32]
 
 MAX_PIXELS = 1 << 28
-"""The pixels that a mask may have."""
+"""The largest number of pixels of a mask."""
 _MAX_CHARACTERS = 7
 
 
 def checked_runs(runs: ArrayLike, size: tuple[int, int]) -> Runs:
     """Run lengths of a mask (height, width) as uint32.
 
-    Raises `ValueError` where they are not whole numbers from 0 whose sum is height × width, or the mask is too large.
+    Raises `ValueError` if they are not whole numbers from 0 whose sum is height × width, or the mask is too large.
     """
     height, width = size
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
@@ -64,7 +64,7 @@ def string_to_runs(text: str | bytes, size: tuple[int, int]) -> Runs:
 def decode_strings(texts: Sequence[str | bytes]) -> list[NDArray[np.int64]]:
     """The numbers of each compressed string, int64, all strings in one go; sizes are not checked.
 
-    Raises `ValueError` for what is not of this form.
+    Raises `ValueError` for a damaged one.
     """
     if not any(texts):
         return [np.zeros(0, np.int64) for _ in texts]
