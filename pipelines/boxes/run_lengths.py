@@ -45,7 +45,7 @@ def checked_runs(runs: ArrayLike, size: tuple[int, int]) -> Runs:
         numbers = np.zeros((0, 0))
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise ValueError("run lengths must be a list of whole numbers.")
-    if len(numbers) > 2 * MAX_PIXELS or (numbers < 0).any() or (numbers > MAX_PIXELS).any():
+    if len(numbers) > 2 * MAX_PIXELS or numbers.min(initial=0) < 0 or numbers.max(initial=0) > MAX_PIXELS:
         raise ValueError(f"run lengths must be 0 to {MAX_PIXELS:,}.")
     if (total := int(numbers.sum(dtype=np.int64))) != height * width:
         raise ValueError(f"run lengths give {total} pixels in all; {height} × {width} are {height * width}.")
@@ -72,7 +72,7 @@ def decode_strings(texts: Sequence[str | bytes]) -> list[NDArray[np.int64]]:
     codes = np.frombuffer(b"".join(encoded), np.uint8).astype(np.int64) - 48
     ends = np.cumsum([len(text) for text in encoded])
     last = codes & 32 == 0
-    if ((codes < 0) | (codes > 63)).any() or not last[ends[ends > 0] - 1].all():
+    if codes.min() < 0 or codes.max() > 63 or not last[ends[ends > 0] - 1].all():
         raise ValueError("compressed run lengths are damaged: they do not end, or hold a foreign character.")
     stops = np.flatnonzero(last)
     starts = np.concatenate([[0], stops[:-1] + 1])[: len(stops)]

@@ -68,8 +68,8 @@ def framed(values: NDArray[np.uint8], matrix: Matrix, *, is_padded: bool) -> tup
 
 
 def _inner_box(rows: NDArray[np.uint8], matrix: Matrix) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of the picture in (height, width, 3) with bars; of two bars the second may be wider
-    by one, which is black then."""
+    """(left, top, right, bottom) of the picture in (height, width, 3) with bars. The second of two bars may be
+    one pixel wider; that pixel is black."""
     edges = []
     for axis, length in ((0, rows.shape[1]), (1, rows.shape[0])):
         shift = float(matrix[axis, 2])

@@ -143,7 +143,7 @@ def first_batch(make: Callable[..., DataIterator], source: Source, options: Show
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings that help in training: a sheet shows what they say."""
+    """No warnings: they help in training, and a sheet shows the same."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
