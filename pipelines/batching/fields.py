@@ -1,4 +1,4 @@
-"""The other members of examples (captions, labels, arrays), gathered for a batch."""
+"""Fields of examples besides their media (captions, labels, arrays, annotations), read and joined for a batch."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from .record_fields import RECORD_FIELDS
 __all__ = ["FieldReader", "Packed", "absent_fields", "gather_field", "near_field"]
 
 NEAR = 0.6
-"""The least similarity, by `difflib`'s ratio, at which one name passes for a misspelling of another."""
+"""The least similarity (`difflib`'s ratio) at which a name counts as a misspelling of another."""
 
 
 class FieldReader:
-    """The fields of one example, by name; its annotations are parsed once, however many fields they become.
+    """The fields of one example, by name; its annotations are parsed once for all fields.
 
     A name is the suffix of a member: json → an object; cls → an int of 64 bits; txt → str; npy → an array; anything
-    else → bytes. The names of `RECORD_FIELDS`, where there is no member of that name, come from the annotations in the
-    member `json`. None where an example has no such field.
+    else → bytes. A name in `RECORD_FIELDS` without such a member is read from the annotations in the member `json`.
     """
 
     def __init__(self, example: Example) -> None:
@@ -36,7 +35,7 @@ class FieldReader:
         self._record: Any = _NOT_READ
 
     def value(self, name: str) -> Any:
-        """One field. Raises `ExampleError` for a member that cannot be read."""
+        """One field, None if absent. Raises `ExampleError` for a member that cannot be read."""
         fields = self._example.fields
         try:
             if name == "json":
@@ -64,12 +63,11 @@ class FieldReader:
 
 
 def gather_field(name: str, values: list[Any]) -> Any:
-    """What `FieldReader` gave for the examples of a batch, as one thing.
+    """One field of a batch, from the values that `FieldReader` returns for its examples.
 
-    arrays (npy) → one array (batch, ...) where the shapes agree, `Packed` where only the first axis differs;
-    cls → (batch,) int64; boxes, classes, crowd, keypoints → `Packed`, masks → `Masks`, with no objects for an example
-    without annotations; anything else, and where an example has no such member, the list as it is, with None in its
-    place.
+    arrays (npy) → one array (batch, ...) if the shapes agree, `Packed` if only the first axis differs;
+    cls → (batch,) int64; boxes, classes, crowd, keypoints → `Packed`, masks → `Masks`: an example without annotations
+    has no objects there. Anything else → the list as it is, and so if an example lacks the member: its value is None.
     """
     if name in RECORD_FIELDS and not any(isinstance(value, bytes) for value in values):
         return RECORD_FIELDS[name].gather(values)
@@ -81,7 +79,7 @@ def gather_field(name: str, values: list[Any]) -> Any:
 
 
 def absent_fields(fields: Mapping[str, Any]) -> list[str]:
-    """The names of those fields of a batch that none of its examples has."""
+    """The names of the fields that no example of a batch has."""
     return [
         name
         for name, values in fields.items()
@@ -90,7 +88,7 @@ def absent_fields(fields: Mapping[str, Any]) -> list[str]:
 
 
 def near_field(name: str, known: Iterable[str]) -> str | None:
-    """The name most like `name` among `known` ones and those that come from annotations; None where none is alike."""
+    """The name most like `name` among `known` and the fields of annotations; None if none is similar."""
     names = dict.fromkeys((*RECORD_FIELDS, *known))
     names.pop(name, None)
     lowered = {one.lower(): one for one in reversed(names)}

@@ -26,10 +26,10 @@ __all__ = ["RECORD_FIELDS", "RecordField"]
 
 @dataclass(frozen=True)
 class RecordField:
-    """What an example's record gives, and how that of a batch's examples is joined.
+    """How a field is read from a record, and how the values of a batch are joined.
 
     read     record → value of one example
-    join     values → that of a batch
+    join     values of the examples → value of the batch
     nothing  the value of an example without a record
     """
 
@@ -38,7 +38,7 @@ class RecordField:
     nothing: Any
 
     def gather(self, values: Sequence[Any]) -> Any:
-        """The values of a batch's examples in one; None is an example without a record."""
+        """The value of a batch from those of its examples; None for an example without a record."""
         return self.join([self.nothing if value is None else value for value in values])
 
 
@@ -52,4 +52,4 @@ RECORD_FIELDS: Mapping[str, RecordField] = MappingProxyType(
         "captions": RecordField(record_captions, list, []),
     }
 )
-"""By the name that `fields` takes."""
+"""Name, as in the setting `fields` of an iterator → how it is read."""

@@ -56,13 +56,13 @@ def compose(outer: ArrayLike, inner: ArrayLike) -> Matrix:
 
 
 def determinant(matrix: ArrayLike) -> float:
-    """By how much areas grow; negative where the map mirrors."""
+    """The factor by which areas grow; negative if the map mirrors."""
     (a, b, _), (d, e, _) = as_matrix(matrix).tolist()
     return float(a * e - b * d)
 
 
 def invert(matrix: ArrayLike) -> Matrix:
-    """The matrix of the way back. Raises `ValueError` where there is none, because areas vanish."""
+    """The inverse matrix. Raises `ValueError` if there is none, because the determinant is 0."""
     (a, b, c), (d, e, f) = as_matrix(matrix).tolist()
     scale = a * e - b * d
     if scale == 0:

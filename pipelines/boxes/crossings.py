@@ -1,4 +1,4 @@
-"""Masks as the places where their columns change between outside and inside, on a sample of the pixels."""
+"""Masks as the rows at which their sampled columns change between outside and inside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Crossings", "fill_crossings", "join_crossings"]
 Ints = NDArray[np.int64]
 
 _AT_ONCE = 1 << 16
-"""The pixels that are set at once."""
+"""The number of pixels that are set at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Crossings:
 def fill_crossings(
     crossings: Crossings, owners: Ints, pictures: Ints, samples: Samples, output: NDArray[np.bool_]
 ) -> None:
-    """Set what is inside: of the mask that owns a part, the union of its parts.
+    """Set the pixels inside: each mask is the union of the parts that it owns.
 
     owners: (parts,) index of the mask in `output` · pictures: (parts,) index of the picture in `samples` ·
     output: (masks, height, width) bool, contiguous, changed in place.
@@ -77,7 +77,7 @@ def _set_spans(flat: NDArray[np.bool_], first: Ints, lengths: Ints, step: int) -
 
 
 def join_crossings(pieces: Sequence[Crossings], height: int) -> Crossings:
-    """The crossings of one part of which some are in each piece, without those that undo one another."""
+    """The crossings of one part that came in pieces, without pairs that cancel each other."""
     column = np.concatenate([piece.column for piece in pieces])
     row = np.concatenate([piece.row for piece in pieces])
     places, counts = np.unique(column * (height + 1) + row, return_counts=True)

@@ -1,4 +1,4 @@
-"""Numbers of a parsed JSON as arrays, checked."""
+"""Numbers of a parsed JSON, checked and converted to arrays."""
 
 from __future__ import annotations
 

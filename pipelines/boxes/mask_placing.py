@@ -18,9 +18,9 @@ __all__ = ["place_all_masks", "place_masks"]
 def place_masks(masks: Masks, matrix: ArrayLike, size: tuple[int, int]) -> NDArray[np.bool_]:
     """The masks (objects, height, width) bool of one example in an output of (height, width).
 
-    matrix: (2, 3), source → output pixels, whose axes stay axes.
-    An output pixel is set where its centre, taken back to the annotated picture, falls into a pixel that COCO's own
-    programs set in the mask of that picture. So the masks are exactly those that a nearest-neighbour resize of the full
+    matrix: (2, 3), source → output pixels; its axes stay axes.
+    An output pixel is set if its centre, mapped back to the annotated picture, lies in a pixel that COCO's own API sets
+    in the mask of that picture. So the masks are exactly those that a nearest-neighbour resize of the full
     mask gives, at the cost of the output's pixels only. Raises `ValueError` for masks of more than one example.
     """
     if len(masks) != 1:

@@ -31,7 +31,7 @@ class Masks:
     runs          (runs,) uint32: all run lengths
     object_runs   (objects + 1,) int64: where the run lengths of each object begin
     offsets       (examples + 1,) int64: where the objects of each example begin
-    sizes         (examples, 2) int64: height and width of each annotated picture; zeros where there is no record
+    sizes         (examples, 2) int64: height and width of each annotated picture; zeros without a record
     transforms    (examples, 2, 3) float64: pixels of the annotated picture → pixels of the stored upright picture
 
     >>> image = {"id": 1, "width": 4, "height": 3}
@@ -52,7 +52,7 @@ class Masks:
 
     @classmethod
     def of(cls, records: Sequence[Any]) -> Masks:
-        """The masks of parsed records; what is no record has no objects.
+        """The masks of parsed records; anything that is not a record has no objects.
 
         Raises `ValueError` with the annotation's id for a malformed segmentation.
         """
@@ -60,7 +60,7 @@ class Masks:
 
     @classmethod
     def joined(cls, parts: Sequence[Segmentations]) -> Masks:
-        """The masks of some examples, from what was read of each."""
+        """The masks of some examples, from the segmentations of each."""
         nothing = np.zeros((0, 2))
         return cls(
             np.concatenate([nothing, *(part.points for part in parts)]),
@@ -74,7 +74,7 @@ class Masks:
         )
 
     def map(self, move: Callable[[NDArray[Any]], Any]) -> Masks:
-        """The same with all arrays as `move` gives them: on another device, as tensors."""
+        """The same with `move` applied to all arrays, such as a move to a device."""
         return Masks(*(move(getattr(self, field.name)) for field in fields(self)))
 
     @property

@@ -1,4 +1,4 @@
-"""A record whose picture is stored in another size or turned: the same annotations, in pixels of the stored one."""
+"""Moving a record to a picture that is stored at another size or turned: its annotations in the new pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .affine import IDENTITY, Matrix, apply, as_matrix, compose, determinant, in
 from .json_numbers import joined
 from .mask_placing import place_masks
 from .masks import Masks
-from .records import annotation_error, is_record, transform_of
+from .records import is_record, read_values, transform_of
 from .rounding import moved_points, rounded, taken_back
 from .run_lengths import mask_to_runs, runs_to_string
 
@@ -24,15 +24,14 @@ _NOWHERE = IDENTITY.tolist()
 
 
 def move_record(record: dict[str, Any], matrix: ArrayLike, size: tuple[int, int]) -> dict[str, Any]:
-    """The record of the same picture after `matrix` (2, 3) took its pixels to a picture of `size` (height, width).
+    """The record of a picture that `matrix` (2, 3) maps to a picture of `size` (height, width).
 
-    Boxes, polygons, keypoints and areas are moved and not clipped, and rounded to 1e-4 pixels (polygons of more than
-    two decimals to 1e-8), so that `Masks.of` finds the points of the annotated picture again. Run lengths are
-    resampled, and the untouched ones kept as `original_segmentation`. `stored` is added: the new height, width and the
-    transform from the annotated picture.
-    The record given is not changed; it is the result where nothing moves.
+    Boxes, polygons, keypoints and areas are moved but not clipped. They are rounded to 1e-4 pixels, polygons of more
+    than two decimals to 1e-8, so that `Masks.of` recovers the points of the annotated picture. Run lengths are
+    resampled, and the original ones kept as `original_segmentation`. `stored` is added: the new height and width, and
+    the transform from the annotated picture. The given record is not changed; if nothing moves, it is returned itself.
 
-    Raises `ValueError` for what is no record, and with the annotation's id for what cannot be moved.
+    Raises `ValueError` for anything but a record, and with the annotation's id for a value that cannot be moved.
 
     >>> record = {"image": {"width": 4, "height": 2}, "annotations": [{"id": 1, "bbox": [1, 0, 2, 1], "area": 2}]}
     >>> moved = move_record(record, [[2, 0, 0], [0, 2, 0]], (4, 8))
@@ -48,7 +47,7 @@ def move_record(record: dict[str, Any], matrix: ArrayLike, size: tuple[int, int]
     if rows.tolist() == _NOWHERE and (height, width) == (counted["height"], counted["width"]):
         return record
     whole = rows if before is IDENTITY else compose(rows, before)
-    invert(whole)  # refuses one that has none
+    invert(whole)  # raises if there is no inverse
     moved = dict(record)
     if "annotations" in record:
         moved["annotations"] = _moved_annotations(record, _Move(rows, before, whole), size)
@@ -58,11 +57,11 @@ def move_record(record: dict[str, Any], matrix: ArrayLike, size: tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class _Move:
-    """What becomes of the values that all annotations of a record have under one name: a list in, a list out.
+    """Moves the values that all annotations of a record have under one name: a list in, a list out.
 
-    rows    the matrix from the pixels that the record counts to those of the new picture
-    before  the matrix from annotated pixels to those that the record counts
-    whole   both after one another
+    before  the matrix from annotated pixels to those of the record
+    rows    the matrix from pixels of the record to those of the new picture
+    whole   `before`, then `rows`
     """
 
     rows: Matrix
@@ -84,7 +83,7 @@ class _Move:
         return moved
 
     def keypoints(self, keypoints: list[list[float]]) -> list[list[float]]:
-        """Points that are not labelled stay as they are."""
+        """Unlabelled points stay as they are."""
         if any(len(numbers) % 3 for numbers in keypoints):
             raise ValueError("it must be threes of numbers: x, y, visibility")
         points = joined(keypoints).reshape(-1, 3)
@@ -133,30 +132,25 @@ def _moved_annotations(record: dict[str, Any], move: _Move, size: tuple[int, int
 def _replace(
     objects: list[dict[str, Any]], name: str, move: Callable[[list[Any]], list[Any]], only: type = object
 ) -> None:
-    """Move what objects have under a name, in place, where it is of one type only.
+    """Move the values that objects have under a name, in place; `only` those of this type.
 
     Raises `ValueError` with the id of the first that is wrong.
     """
-    having = [one for one in objects if one.get(name) is not None and isinstance(one[name], only)]
-    if not having:
+
+    def having(some: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [one for one in some if one.get(name) is not None and isinstance(one[name], only)]
+
+    if not (chosen := having(objects)):
         return
-    try:
-        values = move([one[name] for one in having])
-    except (ValueError, TypeError):
-        for position, one in enumerate(objects):
-            try:
-                move([one[name]] if one.get(name) is not None and isinstance(one[name], only) else [])
-            except (ValueError, TypeError) as error:
-                raise annotation_error(one, position, name, str(error)) from error
-        raise
-    for one, value in zip(having, values, strict=True):
+    values = read_values(objects, name, lambda some: move([one[name] for one in having(some)]))
+    for one, value in zip(chosen, values, strict=True):
         one[name] = value
 
 
 def _resampled(
     annotation: dict[str, Any], record: dict[str, Any], whole: Matrix, size: tuple[int, int]
 ) -> dict[str, Any]:
-    """The run lengths of an annotation of the annotated picture at the stored size, compressed where they were."""
+    """The run lengths of an annotation, resampled to the stored size; compressed if they were before."""
     unmoved = {"image": record["image"], "annotations": [{**annotation, "bbox": None}]}
     runs = mask_to_runs(place_masks(Masks.of([unmoved]), whole, size)[0])
     is_text = isinstance(annotation["segmentation"]["counts"], str)

@@ -28,13 +28,13 @@ class Packed:
 
     @classmethod
     def of(cls, arrays: Sequence[NDArray[Any]]) -> Packed:
-        """One or more arrays (length, ...) that differ in length only. Raises `ValueError` where more differs."""
+        """One or more arrays (length, ...) that differ in length only. Raises `ValueError` if more differs."""
         offsets = np.zeros(len(arrays) + 1, np.int64)
         np.cumsum([len(array) for array in arrays], out=offsets[1:])
         return cls(np.concatenate(arrays), offsets)
 
     def map(self, move: Callable[[NDArray[Any]], Any]) -> Packed:
-        """The same with both arrays as `move` gives them: on another device, as tensors."""
+        """The same with `move` applied to both arrays, such as a move to a device."""
         return Packed(move(self.values), move(self.offsets))
 
     def __len__(self) -> int:

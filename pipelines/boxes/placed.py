@@ -1,4 +1,4 @@
-"""What placing gives: annotations in pixels of an output picture."""
+"""The results of placing: annotations in pixels of an output picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["PlacedBoxes", "PlacedKeypoints", "PlacedPolygons"]
 class PlacedBoxes:
     """Boxes of an output picture.
 
-    boxes    (objects, 4) float32: x, y, width, height in output pixels, clipped; zeros where nothing is left
+    boxes    (objects, 4) float32: x, y, width, height in output pixels, clipped; zeros if nothing is left
     visible  (objects,) float32: the share of a box's area that is left, 0 to 1; 0 for a box without area
     """
 
@@ -26,7 +26,7 @@ class PlacedBoxes:
 class PlacedPolygons:
     """The rings of one object in an output picture.
 
-    rings    each (points, 2) float64 in output pixels, clipped; rings of which nothing is left are absent
+    rings    each (points, 2) float64 in output pixels, clipped; rings that lie outside are left out
     visible  the share of the rings' areas that is left, 0 to 1; 0 for rings without area
     """
 

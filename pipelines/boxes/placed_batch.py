@@ -23,8 +23,8 @@ def place(batch: AnyBatch, *, pairs: Sequence[tuple[int, int]] = ()) -> AnyBatch
     """The batch with its fields "boxes", "keypoints" and "masks" in pixels of its pictures, and a new one, "visible".
 
     boxes      Packed float32 (objects, 4), clipped to the pictures
-    visible    Packed float32 (objects,): the share of each box that is left; where there are boxes
-    keypoints  Packed float32 (objects, K, 3); `pairs` (left, right) change places where a picture was mirrored
+    visible    Packed float32 (objects,): the share of each box that is left; only with "boxes"
+    keypoints  Packed float32 (objects, K, 3); `pairs` (left, right) change places in mirrored pictures
     masks      Packed bool (objects, height, width)
 
     No object is left out, so that "classes" and "crowd" still fit. Raises `ValueError` for a batch that has none of

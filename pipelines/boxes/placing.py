@@ -33,7 +33,7 @@ def place_boxes(boxes: ArrayLike, matrix: ArrayLike, size: Size) -> PlacedBoxes:
 
 
 def place_all_boxes(boxes: ArrayLike, matrices: Floats, size: Size) -> PlacedBoxes:
-    """Boxes (objects, 4), each by its own of the matrices (objects, 2, 3), or all by one (1, 2, 3)."""
+    """Boxes (objects, 4), each moved by its own matrix (objects, 2, 3), or all by one (1, 2, 3)."""
     x, y, width, height = np.asarray(boxes, np.float64).T
     placed, area, left = np.empty((4, len(x))), np.ones(len(x)), np.ones(len(x))
     for axis, limit in ((0, size[1]), (1, size[0])):
@@ -53,7 +53,7 @@ def place_all_boxes(boxes: ArrayLike, matrices: Floats, size: Size) -> PlacedBox
 def place_polygons(rings: Sequence[ArrayLike], matrix: ArrayLike, size: Size) -> PlacedPolygons:
     """The rings of one object, moved and clipped to the output (Sutherland and Hodgman 1974).
 
-    rings: each (points, 2), or flat x, y, x, y, ... as in COCO. Where a ring is cut into several parts, they stay
+    rings: each (points, 2), or flat x, y, x, y, ... as in COCO. If a ring is cut into several parts, they stay
     connected by edges along the border.
 
     >>> square = [[0, 0, 8, 0, 8, 8, 0, 8]]
@@ -74,7 +74,7 @@ def place_keypoints(
     """Keypoints (objects, K, 3) of x, y, visibility, moved; those outside the output get zeros.
 
     pairs: numbers (left, right) of keypoints that change places where the matrix mirrors, such as left and right eye.
-    Raises `ValueError` for a pair that is not there.
+    Raises `ValueError` for a number that no keypoint has.
 
     >>> mirror = [[-1, 0, 10], [0, 1, 0]]
     >>> place_keypoints([[[2, 5, 2], [6, 5, 2]]], mirror, size=(10, 10), pairs=[(0, 1)]).points.tolist()
@@ -86,7 +86,7 @@ def place_keypoints(
 def place_all_keypoints(
     points: ArrayLike, matrices: Floats, size: Size, *, pairs: Sequence[tuple[int, int]] = ()
 ) -> PlacedKeypoints:
-    """Keypoints (objects, K, 3), each object by its own of the matrices (objects, 2, 3), or all by one (1, 2, 3)."""
+    """Keypoints (objects, K, 3), each object moved by its own matrix (objects, 2, 3), or all by one (1, 2, 3)."""
     x, y, visibility = np.moveaxis(np.asarray(points, np.float64), -1, 0)
     a, b, c, d, e, f = matrices.reshape(-1, 6).T[:, :, None]
     x, y = a * x + b * y + c, d * x + e * y + f

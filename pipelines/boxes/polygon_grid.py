@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 _FINER = 5
 _MOST = 1 << 20
-"""The crossings that are worked on at once."""
+"""The largest number of crossings that are computed at once."""
 
 
 def polygon_mask(
@@ -39,8 +39,8 @@ def polygon_mask(
     """The pixels that the union of some rings covers: (rows, columns) bool.
 
     rings    each (points, 2), or flat x, y, x, y, ... as in COCO
-    size     (height, width) of the picture; what lies outside is cut off
-    rows, columns  ascending whole numbers inside the picture, to see only those pixels; None takes all
+    size     (height, width) of the picture; pixels outside are cut off
+    rows, columns  ascending whole numbers inside the picture, to get only those pixels; None: all
 
     >>> polygon_mask([[1, 1, 4, 1, 4, 3, 1, 3]], (4, 5)).astype(int).tolist()
     [[0, 0, 0, 0, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]]
@@ -63,7 +63,7 @@ def polygon_crossings(points: Floats, ring_offsets: Ints, pictures: Ints, sample
 
     points: (points, 2) of all rings · ring_offsets: (rings + 1,) · pictures: (rings,) index in `samples`.
     All crossings of a ring come together. They come for many rings at once, or in pieces that are joined where one ring
-    has many, so that a ring that runs to and fro takes time and no memory.
+    has many, so that a ring that runs to and fro takes time but not memory.
     """
     edges = _Edges.of(points, ring_offsets, pictures, samples)
     before = np.concatenate([[0], np.cumsum(edges.num)])

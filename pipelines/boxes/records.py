@@ -6,8 +6,8 @@ for a picture that was moved when it was packed `stored`: `height`, `width` and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,10 @@ from .json_numbers import joined
 from .packed import Packed
 
 __all__ = [
-    "annotation_error",
     "annotations_of",
     "is_record",
     "pack_keypoints",
+    "read_values",
     "record_boxes",
     "record_captions",
     "record_classes",
@@ -29,12 +29,14 @@ __all__ = [
     "transform_of",
 ]
 
+Values = TypeVar("Values")
+
 
 def is_record(json: Any) -> bool:
     """Whether a parsed JSON member describes an annotated picture.
 
-    It does where `image` is an object with `width` and `height`, and `annotations` a list of objects, some of them (or
-    none at all) with `bbox`; or where there are no annotations and `captions` is a list.
+    It does if `image` is an object with `width` and `height`, and `annotations` is a list that is empty or has objects
+    only, at least one of them with `bbox`. Without `annotations`, `captions` must be a list.
 
     >>> is_record({"image": {"width": 4, "height": 3}, "annotations": [{"bbox": [0, 0, 1, 1]}]})
     True
@@ -53,13 +55,16 @@ def is_record(json: Any) -> bool:
 
 
 def annotations_of(record: Any) -> list[dict[str, Any]]:
-    """The annotations of a record; none where it is no record."""
+    """The annotations of a record; an empty list for anything else."""
     found: list[dict[str, Any]] = (record.get("annotations") or []) if is_record(record) else []
     return found
 
 
 def transform_of(record: Mapping[str, Any]) -> NDArray[np.float64]:
-    """The (2, 3) map from pixels of the annotated picture to those of the stored one. Raises `ValueError`."""
+    """The map from pixels of the annotated picture to those of the stored one: (2, 3) float64.
+
+    Raises `ValueError` for a `stored` that is malformed, or whose transform has no inverse.
+    """
     stored = record.get("stored")
     if stored is None:
         return IDENTITY
@@ -81,24 +86,19 @@ def record_boxes(record: Any) -> NDArray[np.float32]:
     Raises `ValueError` with the annotation's id for a box that is not four finite numbers, or of negative width or
     height.
     """
-    annotations = annotations_of(record)
-    try:
-        return _boxes(annotations)
-    except ValueError:
-        _blame(annotations, "bbox", _boxes)
-        raise
+    return read_values(annotations_of(record), "bbox", _boxes)
 
 
 def record_classes(record: Any) -> NDArray[np.int64]:
-    """Classes (objects,) int64: 0 to C - 1, and -1 where the category is unknown or there is none.
+    """Classes (objects,) int64: 0 to C - 1, or -1 if the category is unknown or missing.
 
-    Raises `ValueError` with the annotation's id for a class that is no whole number from -1 on.
+    Raises `ValueError` with the annotation's id for a class that is not a whole number from -1 on.
     """
     classes = []
     for position, annotation in enumerate(annotations_of(record)):
         number = annotation.get("class", -1)
         if type(number) is not int or not -1 <= number < 1 << 31:
-            raise annotation_error(annotation, position, "class", "it must be a whole number from -1 on")
+            raise _annotation_error(annotation, position, "class", "it must be a whole number from -1 on")
         classes.append(number)
     return np.array(classes, np.int64)
 
@@ -106,15 +106,15 @@ def record_classes(record: Any) -> NDArray[np.int64]:
 def record_crowd(record: Any) -> NDArray[np.bool_]:
     """Crowds (objects,) bool: True where one mask stands for many objects.
 
-    Without `iscrowd`, or where it is null, an object is none. Raises `ValueError` with the annotation's id for one that
-    is not 0, 1, true or false.
+    An object without `iscrowd`, or with null, is not a crowd. Raises `ValueError` with the annotation's id for an
+    `iscrowd` that is not 0, 1, true or false.
     """
     crowd = []
     for position, annotation in enumerate(annotations_of(record)):
         flag = annotation.get("iscrowd")
         flag = 0 if flag is None else flag
         if type(flag) not in (int, bool) or flag not in (0, 1):
-            raise annotation_error(annotation, position, "iscrowd", "it must be 0 or 1")
+            raise _annotation_error(annotation, position, "iscrowd", "it must be 0 or 1")
         crowd.append(flag)
     return np.array(crowd, np.bool_)
 
@@ -122,19 +122,14 @@ def record_crowd(record: Any) -> NDArray[np.bool_]:
 def record_keypoints(record: Any) -> NDArray[np.float32]:
     """Keypoints (objects, K, 3) float32: x, y, visibility (0 not labelled, 1 hidden, 2 seen).
 
-    K is the most of any object; objects with fewer are filled up with zeros. Raises `ValueError` with the annotation's
-    id for keypoints that are not threes of finite numbers.
+    K is the largest number of any object; objects with fewer are filled up with zeros. Raises `ValueError` with the
+    annotation's id for keypoints that are not threes of finite numbers.
     """
-    annotations = annotations_of(record)
-    try:
-        return _keypoints(annotations)
-    except ValueError:
-        _blame(annotations, "keypoints", _keypoints)
-        raise
+    return read_values(annotations_of(record), "keypoints", _keypoints)
 
 
 def record_captions(record: Any) -> list[str]:
-    """The captions. Raises `ValueError` with the caption's id for one that is no text."""
+    """The captions. Raises `ValueError` with the caption's id for one that is not text."""
     captions = (record.get("captions") or []) if is_record(record) else []
     if not isinstance(captions, list):
         raise ValueError(f"captions are {type(captions).__name__}; they must be a list.")
@@ -149,14 +144,32 @@ def record_captions(record: Any) -> list[str]:
 
 
 def pack_keypoints(arrays: Sequence[NDArray[np.float32]]) -> Packed:
-    """What `record_keypoints` gave for the examples of a batch in one: K is the most of the batch."""
+    """The keypoints (objects, K, 3) of the examples of a batch, packed; those with a smaller K get zeros."""
     most = max((array.shape[1] for array in arrays), default=0)
     filled = [np.pad(array, ((0, 0), (0, most - array.shape[1]), (0, 0))) for array in arrays]
     return Packed.of(filled or [np.zeros((0, 0, 3), np.float32)])
 
 
-def annotation_error(annotation: dict[str, Any], position: int, name: str, expected: str) -> ValueError:
-    """The error for a value of an annotation that cannot be used; its `position` names it where it has no id."""
+def read_values(
+    annotations: list[dict[str, Any]], name: str, read: Callable[[list[dict[str, Any]]], Values]
+) -> Values:
+    """What `read` makes of the values that annotations have under a name, all of them at once.
+
+    Where it raises `ValueError` or `TypeError`, raises `ValueError` with the id of the first annotation it refuses.
+    """
+    try:
+        return read(annotations)
+    except (ValueError, TypeError):
+        for position, annotation in enumerate(annotations):
+            try:
+                read([annotation])
+            except (ValueError, TypeError) as error:
+                raise _annotation_error(annotation, position, name, str(error)) from error
+        raise
+
+
+def _annotation_error(annotation: dict[str, Any], position: int, name: str, expected: str) -> ValueError:
+    """The error for a value that cannot be used; an annotation without an id is named by its `position`."""
     named, shown = _named(annotation.get("id"), position), _cut(annotation.get(name))
     return ValueError(f"annotation {named}: its {name} is {shown}; {expected.removesuffix('.')}.")
 
@@ -197,12 +210,3 @@ def _keypoints(annotations: list[dict[str, Any]]) -> NDArray[np.float32]:
     keypoints = np.zeros((len(lists), most), np.float32)
     keypoints[np.arange(most) < np.array(lengths)[:, None]] = joined(lists)
     return keypoints.reshape(len(lists), -1, 3)
-
-
-def _blame(annotations: list[dict[str, Any]], name: str, read: Any) -> None:
-    """Raise for the one annotation that cannot be read."""
-    for position, annotation in enumerate(annotations):
-        try:
-            read([annotation])
-        except ValueError as error:
-            raise annotation_error(annotation, position, name, str(error)) from error

@@ -1,9 +1,9 @@
-"""How exactly coordinates of a moved record are written, and how those of the annotated picture are found again.
+"""The precision of coordinates in a moved record, and how the annotated coordinates are recovered from them.
 
 Moved coordinates are rounded to 1e-4 pixels: that is far below what can be seen, and makes the text of a record half as
 long. COCO's polygons have two decimals, and are drawn on a grid of fifths of a pixel on whose borders many of their
-points lie; so they must come back as they were. Two decimals can be found again from the rounded numbers. Where
-polygons have more of them, eight are written, and six are found again.
+points lie, so they must be recovered exactly. Two decimals can be recovered from the rounded numbers. If polygons have
+more, eight are written and six recovered.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ DECIMALS = 4
 """The decimals of moved coordinates and areas."""
 _MORE_DECIMALS = 8
 _FEW, _SOME = 2, 6
-"""The decimals that annotated coordinates have after they are taken back: from DECIMALS, from _MORE_DECIMALS."""
+"""The decimals of recovered coordinates: from those with DECIMALS, from those with _MORE_DECIMALS."""
 
 
 def rounded(numbers: Floats, decimals: int = DECIMALS) -> Floats:
-    """The numbers as they are written; no zero has a sign."""
+    """The numbers as they are written, without negative zeros."""
     return numbers.round(decimals) + 0.0
 
 
@@ -54,7 +54,7 @@ def taken_back(points: Floats, transform: Matrix) -> Floats:
 
 
 def _largest_error(transform: Matrix) -> float:
-    """By how much a coordinate of the annotated picture may be wrong, in its pixels, after rounding to DECIMALS."""
+    """The largest error of a recovered coordinate, in pixels of the annotated picture, after rounding to DECIMALS."""
     (a, b, _), (d, e, _) = transform.tolist()
     reach = max(abs(e) + abs(b), abs(d) + abs(a)) / abs(a * e - b * d)
     return float(reach * (10**-DECIMALS / 2) * 1.01 + 1e-9)

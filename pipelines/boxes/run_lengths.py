@@ -27,14 +27,14 @@ __all__ = [
 Runs = NDArray[np.uint32]
 
 MAX_PIXELS = 1 << 28
-"""The pixels that a mask may have."""
+"""The largest number of pixels of a mask."""
 _MAX_CHARACTERS = 7
 
 
 def checked_runs(runs: ArrayLike, size: tuple[int, int]) -> Runs:
     """Run lengths of a mask (height, width) as uint32.
 
-    Raises `ValueError` where they are not whole numbers from 0 whose sum is height × width, or the mask is too large.
+    Raises `ValueError` if they are not whole numbers from 0 whose sum is height × width, or the mask is too large.
     """
     height, width = size
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
@@ -45,7 +45,7 @@ def checked_runs(runs: ArrayLike, size: tuple[int, int]) -> Runs:
         numbers = np.zeros((0, 0))
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise ValueError("run lengths must be a list of whole numbers.")
-    if len(numbers) > 2 * MAX_PIXELS or (numbers < 0).any() or (numbers > MAX_PIXELS).any():
+    if len(numbers) > 2 * MAX_PIXELS or numbers.min(initial=0) < 0 or numbers.max(initial=0) > MAX_PIXELS:
         raise ValueError(f"run lengths must be 0 to {MAX_PIXELS:,}.")
     if (total := int(numbers.sum(dtype=np.int64))) != height * width:
         raise ValueError(f"run lengths give {total} pixels in all; {height} × {width} are {height * width}.")
@@ -64,7 +64,7 @@ def string_to_runs(text: str | bytes, size: tuple[int, int]) -> Runs:
 def decode_strings(texts: Sequence[str | bytes]) -> list[NDArray[np.int64]]:
     """The numbers of each compressed string, int64, all strings in one go; sizes are not checked.
 
-    Raises `ValueError` for what is not of this form.
+    Raises `ValueError` for a damaged one.
     """
     if not any(texts):
         return [np.zeros(0, np.int64) for _ in texts]
@@ -72,7 +72,7 @@ def decode_strings(texts: Sequence[str | bytes]) -> list[NDArray[np.int64]]:
     codes = np.frombuffer(b"".join(encoded), np.uint8).astype(np.int64) - 48
     ends = np.cumsum([len(text) for text in encoded])
     last = codes & 32 == 0
-    if ((codes < 0) | (codes > 63)).any() or not last[ends[ends > 0] - 1].all():
+    if codes.min() < 0 or codes.max() > 63 or not last[ends[ends > 0] - 1].all():
         raise ValueError("compressed run lengths are damaged: they do not end, or hold a foreign character.")
     stops = np.flatnonzero(last)
     starts = np.concatenate([[0], stops[:-1] + 1])[: len(stops)]

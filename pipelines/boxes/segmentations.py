@@ -1,7 +1,8 @@
-"""The segmentations of one record, read and checked: what `Masks` is made of."""
+"""Reading and checking the segmentations of one record; `Masks` joins those of a batch."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from .affine import IDENTITY
 from .json_numbers import joined
-from .records import annotation_error, annotations_of, transform_of
+from .records import annotations_of, read_values, transform_of
 from .rounding import taken_back
 from .run_lengths import MAX_PIXELS, checked_runs, decode_strings
 
@@ -17,7 +18,7 @@ __all__ = ["Segmentations", "read_segmentations"]
 
 
 class Segmentations(NamedTuple):
-    """Of the objects of one example, in pixels of the annotated picture.
+    """The polygons and run lengths of the objects of one example, in pixels of the annotated picture.
 
     points (points, 2) float64 of all rings · ring_lengths: points of each ring · num_rings: rings of each object ·
     runs uint32 arrays · num_runs: run lengths of each object · size: height and width · transform (2, 3)
@@ -36,7 +37,7 @@ NOTHING = Segmentations(np.zeros((0, 2)), [], [], [], [], (0, 0), IDENTITY)
 
 
 def read_segmentations(record: Any) -> Segmentations:
-    """The segmentations of a parsed record; nothing of what is no record.
+    """The segmentations of a parsed record; no objects for anything that is not a record.
 
     Raises `ValueError` with the annotation's id for a malformed one.
     """
@@ -48,21 +49,13 @@ def read_segmentations(record: Any) -> Segmentations:
         raise ValueError(
             f"the annotated picture is {size[0]} × {size[1]} pixels; it may have {MAX_PIXELS:,} at most."
         )
-    transform, is_moved = transform_of(record), record.get("stored") is not None
-    try:
-        found = _read(objects, size, transform, is_moved=is_moved)
-    except ValueError:
-        for position, one in enumerate(objects):
-            try:
-                _read([one], size, transform, is_moved=is_moved)
-            except ValueError as error:
-                raise annotation_error(one, position, "segmentation", str(error)) from error
-        raise
-    return found
+    is_moved = record.get("stored") is not None
+    read = partial(_read, size=size, transform=transform_of(record), is_moved=is_moved)
+    return read_values(objects, "segmentation", read)
 
 
 def _read(
-    objects: list[dict[str, Any]], size: tuple[int, int], transform: NDArray[np.float64], *, is_moved: bool
+    objects: list[dict[str, Any]], *, size: tuple[int, int], transform: NDArray[np.float64], is_moved: bool
 ) -> Segmentations:
     rings: list[list[float]] = []
     num_rings: list[int] = []
@@ -91,7 +84,7 @@ def _read(
 def _read_runs(
     coded: list[tuple[int, Any]], num_objects: int, size: tuple[int, int]
 ) -> tuple[list[NDArray[np.uint32]], list[int]]:
-    """Run lengths of the objects that have some, and how many each object has."""
+    """The run lengths of the objects in `coded` (number, segmentation), and how many each of all objects has."""
     lengths = [0] * num_objects
     if not all(isinstance(shape, dict) and isinstance(shape.get("counts"), str | list) for _, shape in coded):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What stands in a sample scene, as COCO writes it: the shape's box and mask, and a caption."""
+"""What a sample scene shows, as COCO writes it: the shape's box and mask, and a caption."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..boxes import mask_to_runs
 from .scene_drawing import SHAPES, Scene, shape_coverage
 
-__all__ = ["caption_of", "run_lengths", "scene_record"]
+__all__ = ["scene_record"]
 
-COLOURS = (  # up to which hue, in [0, 1), and how colours of the scenes' lightness are called there
+COLOURS = (  # up to which hue, in [0, 1), and the name of colours of the scenes' lightness up to there
     (0.03, "pink"),
     (0.115, "red"),
     (0.21, "orange"),
@@ -30,8 +31,8 @@ def scene_record(scene: Scene, index: int, size: int, file_name: str) -> dict[st
     """The entries "image", "annotations" and "captions" of the scene with this number, `size` pixels wide and high.
 
     The one annotation is the shape: its class and category_id are its number in `SHAPES`, its mask the pixels that it
-    covers at least half of, as run lengths, its box the least around them. There is none where that is no pixel. Ids of
-    annotations and captions begin with 1, because COCO's evaluation takes 0 for none.
+    covers at least half of, as run lengths, and its box the smallest around them. A shape that covers no pixel has no
+    annotation. Ids of annotations and captions begin with 1, because COCO's evaluation takes 0 for none.
     """
     mask = shape_coverage(scene, size) >= 0.5
     number = SHAPES.index(scene.shape)
@@ -44,28 +45,20 @@ def scene_record(scene: Scene, index: int, size: int, file_name: str) -> dict[st
         "bbox": _box(mask),
         "area": int(mask.sum()),
         "iscrowd": 0,
-        "segmentation": {"counts": run_lengths(mask), "size": [size, size]},
+        "segmentation": {"counts": mask_to_runs(mask).tolist(), "size": [size, size]},
     }
     return {
         "image": {"id": index, "file_name": file_name, "width": size, "height": size},
         "annotations": [shape] if mask.any() else [],
-        "captions": [{"id": index + 1, "image_id": index, "caption": caption_of(scene)}],
+        "captions": [{"id": index + 1, "image_id": index, "caption": _caption_of(scene)}],
     }
 
 
-def caption_of(scene: Scene) -> str:
+def _caption_of(scene: Scene) -> str:
     """The scene in a sentence: "A red star at dusk." """
     colour = next(name for limit, name in COLOURS if scene.hue < limit)
     article = "An" if colour[0] in "aeiou" else "A"
     return f"{article} {colour} {scene.shape} {MOODS[scene.background]}."
-
-
-def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
-    """A mask (height, width) as lengths of runs, column by column; the first is of pixels outside, and may be 0."""
-    flat = np.concatenate([[False], mask.T.ravel()])
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
-    counts: list[int] = np.diff(np.concatenate([[0], changes, [mask.size]])).tolist()
-    return counts
 
 
 def _box(mask: NDArray[np.bool_]) -> Sequence[int]:

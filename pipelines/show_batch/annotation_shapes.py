@@ -36,7 +36,7 @@ class Shapes:
     names      of the categories, empty where unknown
     crowd      (N,) bool
     keypoints  (N, K, 3) float32: x, y, visibility
-    masks      (N, height, width) bool; None where none were asked for
+    masks      (N, height, width) bool; None if not asked for
     """
 
     boxes: NDArray[np.float32]
@@ -51,7 +51,7 @@ class Shapes:
 def shapes_of(record: Mapping[str, Any], matrix: Matrix, size: Size, *, with_masks: bool) -> Shapes:
     """The objects of a record, placed by `matrix` (2, 3), source → output, in an output of (height, width) `size`.
 
-    Raises `ValueError` for a record that is not as it should be.
+    Raises `ValueError` for a malformed record.
     """
     placed = place_boxes(record_boxes(record), matrix, size)
     corners = np.concatenate([placed.boxes[:, :2], placed.boxes[:, :2] + placed.boxes[:, 2:]], 1)

@@ -105,7 +105,7 @@ def draw_stretch(stretch: Stretch, width: int) -> Image.Image:
 
 
 def _waveform(stretch: Stretch, size: tuple[int, int]) -> Image.Image:
-    """From the least to the most sample of each column; full scale is the height."""
+    """A line per column from its smallest to its largest sample; full scale is the height."""
     height, width = size
     picture = Image.new("RGB", (width, height), MAT)
     draw = ImageDraw.Draw(picture)

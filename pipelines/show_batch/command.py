@@ -97,7 +97,7 @@ def _draw(options: argparse.Namespace) -> Image.Image:
 
 
 def _check_out(out: Path) -> None:
-    """Raise `ValueError` before anything is drawn for a name that is none of a picture, or somebody's other file."""
+    """Raise `ValueError`, before anything is drawn, for a name that is not a picture's, or a file that is not one."""
     if out.suffix.lower() not in FORMATS:
         raise ValueError(f"{out}: a sheet is a picture. Name a file that ends in .png, .jpg or .webp.")
     if not out.parent.is_dir():

@@ -23,7 +23,7 @@ SHADE = 90
 FILL, CROWD_FILL = 0.28, 0.60
 POINT_RADIUS = pixels(2.5)
 SMALL = 2.0
-"""Objects below so many times the area of a label are not hidden by the labels of others."""
+"""Labels do not hide other objects whose area is below this many times the label's."""
 
 Rectangle = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, half open."""

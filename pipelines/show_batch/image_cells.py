@@ -33,22 +33,13 @@ def image_cells(source: Source, options: ShowOptions) -> CellSet:
     """The pictures of one batch. Raises as `draw_batch` does."""
     side = pixels(options.size or SIZE)
     chosen = chosen_members(source, options.fields)
-    make = partial(
-        ImageIterator,
-        size=side,
-        fit=options.filling,
-        crop=options.crop,
-        flip=options.flip,
-        fields=chosen.to_read,
-    )
+    make = partial(ImageIterator, size=side, fields=chosen.to_read, **options.framing)
     batch = first_batch(make, source, options, options.num or NUM)
     drawn = chosen.drawn(batch, source, is_as_stored=options.shuffle is None)
     cells, found = [], list[Shapes]()
     for number in range(len(batch)):
         assert batch.transform is not None
-        picture, matrix = framed(
-            batch.data[number], batch.transform[number], is_padded=make.keywords["fit"] == "pad"
-        )
+        picture, matrix = framed(batch.data[number], batch.transform[number], is_padded=options.filling == "pad")
         if drawn and is_record(record := batch.fields["json"][number]):
             found.append(_shapes(source, batch.keys[number], record, matrix, picture, drawn))
             draw_shapes(picture, found[-1], drawn)
@@ -77,8 +68,8 @@ def framed(values: NDArray[np.uint8], matrix: Matrix, *, is_padded: bool) -> tup
 
 
 def _inner_box(rows: NDArray[np.uint8], matrix: Matrix) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of the picture in (height, width, 3) with bars; of two bars the second may be wider
-    by one, which is black then."""
+    """(left, top, right, bottom) of the picture in (height, width, 3) with bars. The second of two bars may be
+    one pixel wider; that pixel is black."""
     edges = []
     for axis, length in ((0, rows.shape[1]), (1, rows.shape[0])):
         shift = float(matrix[axis, 2])
@@ -95,7 +86,7 @@ def _inner_box(rows: NDArray[np.uint8], matrix: Matrix) -> tuple[int, int, int, 
 
 
 def _legend(shapes: Sequence[Shapes]) -> Legend:
-    """The classes that are there, the most frequent first, each with how many of it."""
+    """The classes that occur with their counts, the most frequent first."""
     counts: Counter[tuple[int, str]] = Counter()
     for one in shapes:
         counts.update((int(one.classes[number]), one.names[number]) for number in np.flatnonzero(one.visible > 0))

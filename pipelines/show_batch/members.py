@@ -1,4 +1,4 @@
-"""The members of examples on a sheet: which there are, which are asked for, and what is written of each."""
+"""The members of examples on a sheet: which there are, which are asked for, and how each is written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RED: Colour = (186, 46, 36)
 
 @dataclass(frozen=True)
 class Chosen:
-    """What is shown: `members` are read, `of_record` is drawn of their json; `is_asked` if somebody named them."""
+    """What is shown: members that are read, what is drawn from their json, and whether the user named them."""
 
     members: tuple[str, ...]
     of_record: tuple[str, ...]
@@ -45,7 +45,7 @@ class Chosen:
         return tuple(dict.fromkeys((*needs_record, *self.members)))
 
     def drawn(self, batch: Batch, source: Source, *, is_as_stored: bool = False) -> tuple[str, ...]:
-        """What is in the batch of what its records were to show. Raises `ValueError` for a field it lacks.
+        """The names in `of_record` that the batch has. Raises `ValueError` for a field that was asked for and it lacks.
 
         Where batches follow the order of the source (`is_as_stored`), the error says which example has it.
         """
@@ -78,25 +78,26 @@ def chosen_members(source: Source, asked: Sequence[str] | None) -> Chosen:
 
 
 def _names_in(source: Source) -> tuple[str, ...]:
-    """Members of some examples, evenly spaced over the source."""
-    step = max(1, len(source) // LOOKED_AT)
-    return tuple(
-        dict.fromkeys(name for index in range(0, len(source), step) for name in source.locate(index).fields)
-    )
+    """The members of some examples."""
+    return tuple(dict.fromkeys(name for index in _spaced(source) for name in source.locate(index).fields))
+
+
+def _spaced(source: Source) -> range:
+    """Some examples, evenly spaced over the source."""
+    return range(0, len(source), max(1, len(source) // LOOKED_AT))
 
 
 def _known_in(source: Source) -> set[str]:
-    """What can be asked for, of some examples."""
+    """What `--fields` may name, as some examples show it."""
     known = set(_names_in(source))
-    for index in range(0, len(source), max(1, len(source) // LOOKED_AT)) if "json" in known else ():
+    for index in _spaced(source) if "json" in known else ():
         known |= _shown_of(source, index)
     return known
 
 
 def _first_with(source: Source, name: str) -> int | None:
-    """The first example that has a field, among the first ones and some others; None where none of them has it."""
-    spaced = range(0, len(source), max(1, len(source) // LOOKED_AT))
-    searched: dict[int, None] = dict.fromkeys((*range(min(len(source), SEARCHED)), *spaced))
+    """The first example with a field, among the first ones and some others; None if none of them has it."""
+    searched: dict[int, None] = dict.fromkeys((*range(min(len(source), SEARCHED)), *_spaced(source)))
     for index in searched:
         if name in source.locate(index).fields or (name in OF_A_RECORD and name in _shown_of(source, index)):
             return index
@@ -104,7 +105,7 @@ def _first_with(source: Source, name: str) -> int | None:
 
 
 def _shown_of(source: Source, index: int) -> set[str]:
-    """What the json member of an example has of what a sheet can show."""
+    """What a sheet can show of the json member of an example."""
     member = source.locate(index).fields.get("json")
     with contextlib.suppress(ValueError):  # one that is damaged
         return set() if member is None else _in_record(parse_json(member.read(0, member.size)))
@@ -112,7 +113,7 @@ def _shown_of(source: Source, index: int) -> set[str]:
 
 
 def _in_record(value: Any) -> set[str]:
-    """What a json member has of what a sheet can show."""
+    """What a sheet can show of a parsed json member: names in `OF_A_RECORD`."""
     found = {"captions"} if captions_of(value) else set()
     if is_record(value):
         objects = value.get("annotations") or []
@@ -161,7 +162,7 @@ def _number(value: Any) -> Any:
 
 
 def captions_of(value: Any) -> list[str]:
-    """The captions in a json member, none where it has none."""
+    """The captions in a json member; an empty list if it has none."""
     entries = value.get("captions") if isinstance(value, Mapping) else None
     texts = [one.get("caption") for one in entries if isinstance(one, Mapping)] if isinstance(entries, list) else []
     return [text for text in texts if isinstance(text, str)]

@@ -24,7 +24,7 @@ Legend = Sequence[tuple[str, Colour]]
 
 @dataclass(frozen=True)
 class Line:
-    """A text below a picture, in up to `most_lines` lines; a key or path keeps its end where it is too long."""
+    """A text below a picture, in up to `most_lines` lines; a key or path that is too long keeps its end."""
 
     text: str
     size: float = 10.0

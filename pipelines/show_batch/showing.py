@@ -27,10 +27,11 @@ MOST_POINTS = 2048
 
 @dataclass(frozen=True, kw_only=True)
 class ShowOptions:
-    """What is shown of a source, and how. Raises `ValueError` for what makes no sense.
+    """What is shown of a source, and how. Raises `ValueError` for a number outside of its limits.
 
-    num           examples; None: as many as suit the modality, as for `size`
-    size          width of a picture, a frame of a film strip or a spectrogram, in points; a point is two pixels
+    num           examples; None: as many as suit the modality
+    size          width of a picture, a frame of a film strip or a spectrogram, in points of two pixels; None: as suits
+                  the modality
     columns       examples side by side; None: about as many as rows
     shuffle       the seed of the order; None: as stored
     start         position of the first example in the epoch
@@ -74,6 +75,11 @@ class ShowOptions:
         return "crop" if self.crop == "random" else self.fit
 
     @property
+    def framing(self) -> dict[str, Any]:
+        """The settings of an iterator that decide which part of a picture is seen."""
+        return {"fit": self.filling, "crop": self.crop, "flip": self.flip}
+
+    @property
     def order(self) -> dict[str, Any]:
         """The settings of an iterator that decide which examples come."""
         return {"shuffle": self.shuffle is not None, "seed": self.shuffle or 0}
@@ -98,8 +104,8 @@ class CellSet:
 def draw_batch(data: SourceLike, modality: str, options: ShowOptions | None = None) -> Image.Image:
     """The contact sheet of one batch of a source, RGB.
 
-    Raises `PipelineError` where there is nothing to read, `ValueError` for a field that no example has, a position
-    behind the end, and a modality that cannot be drawn.
+    Raises `PipelineError` if there is nothing to read, `ValueError` for a field that no example has, a position beyond
+    the end, and a modality that cannot be drawn.
     """
     options = options or ShowOptions()
     draw_cells = find_modality(modality).part("draw_cells")
@@ -137,7 +143,7 @@ def first_batch(make: Callable[..., DataIterator], source: Source, options: Show
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings that help in training: a sheet shows what they say."""
+    """No warnings: they help in training, and a sheet shows the same."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield

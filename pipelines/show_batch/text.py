@@ -1,4 +1,4 @@
-"""Lines of text on a picture, in Pillow's own font; letters that it lacks come from a font of the system, if any."""
+"""Lines of text on a picture, in Pillow's own font, or in a font of the system for letters that it lacks."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _system_fonts() -> Sequence[str]:
 
 @lru_cache(maxsize=4096)
 def _num_missing(name: str | None, letters: frozenset[str]) -> int:
-    """How many of the letters a font does not have: it draws them as one that does not exist."""
+    """How many of the letters a font lacks: it draws those like a letter that does not exist."""
     font = _own_font(10) if name is None else _system_font(name, 10)
     unknown = bytes(font.getmask("\uffff"))
     return sum(letter != " " and bytes(font.getmask(letter)) == unknown for letter in letters)

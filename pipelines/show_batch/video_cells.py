@@ -29,13 +29,7 @@ def video_cells(source: Source, options: ShowOptions) -> CellSet:
     side = pixels(options.size or SIZE)
     chosen = chosen_members(source, options.fields)
     make = partial(
-        VideoIterator,
-        clip_frames=options.clip_frames,
-        size=side,
-        fit=options.filling,
-        crop=options.crop,
-        flip=options.flip,
-        fields=chosen.to_read,
+        VideoIterator, clip_frames=options.clip_frames, size=side, fields=chosen.to_read, **options.framing
     )
     batch = first_batch(make, source, options, options.num or NUM)
     drawn = chosen.drawn(batch, source)
@@ -47,9 +41,7 @@ def video_cells(source: Source, options: ShowOptions) -> CellSet:
         shown = shown_frames(length, num_columns)
         assert batch.transform is not None
         frames = [
-            framed(batch.data[number][:, frame], batch.transform[number], is_padded=make.keywords["fit"] == "pad")[
-                0
-            ]
+            framed(batch.data[number][:, frame], batch.transform[number], is_padded=options.filling == "pad")[0]
             for frame in shown.tolist()
         ]
         seconds = batch.fields["pts_seconds"][number][shown]

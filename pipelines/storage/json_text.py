@@ -1,4 +1,4 @@
-"""JSON of others, refused in this library's own words."""
+"""Reading and writing JSON, by orjson where it is installed, with errors in this library's own words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-__all__ = ["encode_json", "parse_json", "parse_json_exactly", "parse_json_quickly"]
+__all__ = ["encode_json", "orjson_function", "parse_json", "parse_json_exactly", "parse_json_quickly"]
 
 _LONGEST = 18
 """The decimal digits that every whole number of 64 bits can have."""
@@ -16,7 +16,7 @@ _ZEROS = bytes.maketrans(b"123456789", b"000000000")
 
 
 def parse_json(content: bytes | str) -> Any:
-    """What a JSON text says. Raises `ValueError` for any other text, and for one that Python cannot hold."""
+    """The value of a JSON text. Raises `ValueError` for any other text, and for one that Python cannot hold."""
     try:
         return json.loads(content)
     except RecursionError as error:
@@ -33,14 +33,14 @@ def parse_json_quickly(content: bytes) -> Any:
     Whole numbers of more than 64 bits may come as floats then. Everything else is the same: what orjson refuses (NaN,
     lone surrogates, deep nesting) is read by `parse_json`.
     """
-    if (loads := _orjson("loads")) is not None:
+    if (loads := orjson_function("loads")) is not None:
         with contextlib.suppress(ValueError):
             return loads(content)
     return parse_json(content)
 
 
 def parse_json_exactly(content: bytes) -> Any:
-    """As `parse_json`, by orjson where it is installed and the text holds no number of so many digits."""
+    """As `parse_json`, by orjson where it is installed and the text has no number of 19 or more digits."""
     has_long_numbers = b"0" * (_LONGEST + 1) in content.translate(_ZEROS)
     return parse_json(content) if has_long_numbers else parse_json_quickly(content)
 
@@ -52,7 +52,7 @@ def encode_json(value: Any) -> bytes:
     What orjson refuses (lone surrogates, whole numbers of more than 64 bits, deep nesting) or would write as null (NaN,
     infinities) is written by `json`.
     """
-    if (dumps := _orjson("dumps")) is not None:
+    if (dumps := orjson_function("dumps")) is not None:
         with contextlib.suppress(TypeError):
             text: bytes = dumps(value)
             if b"null" not in text:
@@ -61,7 +61,8 @@ def encode_json(value: Any) -> bytes:
 
 
 @cache
-def _orjson(name: str) -> Callable[[Any], Any] | None:
+def orjson_function(name: str) -> Callable[[Any], Any] | None:
+    """The function of orjson with this name; None if orjson is not installed."""
     try:
         import orjson
     except ImportError:

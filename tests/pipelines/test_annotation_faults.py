@@ -16,7 +16,7 @@ from pipelines.boxes import is_record, record_boxes, record_captions, record_cla
 from pipelines.boxes.masks import Masks
 from pipelines.errors import SourceError
 from pipelines.sharding.annotations import coco_reading, json_bytes
-from pipelines.sharding.annotations.coco_reading import read_batches, read_coco
+from pipelines.sharding.annotations.coco_reading import read_batches
 from pipelines.sharding.annotations.problems import ProblemLog
 from pipelines.sharding.annotations.table_reading import read_table
 from pipelines.sharding.modalities.annotated_picture import annotated_fields
@@ -111,7 +111,7 @@ def test_a_compressed_file_gives_all_that_comes_before_its_cut(tmp_path: Path) -
     for length in (len(whole) // 2, len(whole) - 200, len(whole) - 4):
         path.write_bytes(whole[:length])
         log = ProblemLog()
-        counts.append(len(list(read_coco(path, log))))
+        counts.append(sum(len(batch.entries) for batch in read_batches(path, log)))
         assert [problem.kind for problem in log.problems()] == ["damaged"]
         assert "its compressed content is cut off or damaged" in log.problems()[0].first
     assert 100 < counts[0] < counts[1] < counts[2] == 301
@@ -130,7 +130,7 @@ def test_a_compressed_file_gives_all_that_comes_before_its_cut(tmp_path: Path) -
 def test_a_file_that_is_no_annotation_file_says_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(SourceError, match=f"not an annotation file: {reason}"):
-        list(read_coco(tmp_path / "a.json", ProblemLog()))
+        list(read_batches(tmp_path / "a.json", ProblemLog()))
 
 
 def test_what_is_too_deep_or_too_long_is_found_by_its_place(tmp_path: Path) -> None:
@@ -139,10 +139,10 @@ def test_what_is_too_deep_or_too_long_is_found_by_its_place(tmp_path: Path) -> N
     with pytest.raises(
         SourceError, match=rf"begins at byte {len(before) + 6} has more than 4 MiB, after 2 entries of i"
     ):
-        list(read_coco(path, ProblemLog()))
+        list(read_batches(path, ProblemLog()))
     path.write_bytes(before + b"[" * 200)
     with pytest.raises(SourceError, match="nested more than 100 deep before byte 234"):
-        list(read_coco(path, ProblemLog()))
+        list(read_batches(path, ProblemLog()))
 
 
 @pytest.mark.parametrize(

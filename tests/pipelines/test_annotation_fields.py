@@ -127,9 +127,9 @@ def test_the_quick_parser_says_what_the_usual_one_says(text: str, monkeypatch: p
     found = parse_json_quickly(text.encode())
     assert repr(found) == repr(parse_json(text))
     monkeypatch.setitem(sys.modules, "orjson", None)
-    json_text._orjson.cache_clear()
+    json_text.orjson_function.cache_clear()
     assert repr(parse_json_quickly(text.encode())) == repr(found)
-    json_text._orjson.cache_clear()
+    json_text.orjson_function.cache_clear()
 
 
 @pytest.mark.parametrize("damaged", [b"{", b"\xff", b""])

@@ -14,7 +14,7 @@ import pytest
 from pipelines.errors import SourceError
 from pipelines.sharding.annotations import coco_reading
 from pipelines.sharding.annotations import json_chunks as chunks_module
-from pipelines.sharding.annotations.coco_reading import read_coco
+from pipelines.sharding.annotations.coco_reading import read_batches
 from pipelines.sharding.annotations.problems import ProblemLog
 from tests.pipelines.annotation_files import annotation, built, coco, image
 
@@ -32,7 +32,7 @@ SECTIONS = {
 
 
 def read(path: Path, log: ProblemLog | None = None) -> list[tuple[str, Any]]:
-    return [tuple(entry) for entry in read_coco(path, log or ProblemLog())]  # type: ignore[misc]
+    return [(batch.section, entry) for batch in read_batches(path, log or ProblemLog()) for entry in batch.entries]
 
 
 def kinds(log: ProblemLog) -> list[str]:

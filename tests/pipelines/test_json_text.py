@@ -24,7 +24,7 @@ VALUES: dict[str, Any] = {
 
 
 def without_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_text, "_orjson", lambda name: None)
+    monkeypatch.setattr(json_text, "orjson_function", lambda name: None)
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)

@@ -1,4 +1,4 @@
-"""Adding files to a set: what it holds already, and annotations without those of its packed files."""
+"""Adding files to a set: what it holds already, and leaving out the annotations of its packed files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..findings import LabelKey
 from ..wording import joined
 from .store_checks import images_of
 
-__all__ = ["NOTHING_EARLIER", "Earlier", "said_of_packed", "without_packed"]
+__all__ = ["NOTHING_EARLIER", "Earlier", "packed_remarks", "without_packed"]
 
 Sizes = dict[int, tuple[int, int]]
 
@@ -22,10 +22,10 @@ Sizes = dict[int, tuple[int, int]]
 class Earlier:
     """A set that is added to.
 
-    labels          those that have their classes, in the order of these
-    packed          paths of the listing whose files are in it, and stay as they are
+    labels          its labels, in the order of their classes
+    packed          paths of the listing that are packed, and stay as they are
     new_sources     numbers of the annotation files that it was not packed with
-    is_new_table    whether it was not packed with the table
+    is_new_table    whether it was packed without this table
     """
 
     labels: Sequence[LabelKey] = ()
@@ -61,10 +61,10 @@ def without_packed(
     return images[~is_gone], objects[is_kept], kept
 
 
-def said_of_packed(
+def packed_remarks(
     images: NDArray[Any], names: Sequence[str], rows: Collection[int], files: NDArray[np.bool_], earlier: Earlier
 ) -> tuple[str, ...]:
-    """Sentences on packed files of which new annotation files, called `names`, or rows of a new table say something.
+    """Sentences on packed files that new annotation files, called `names`, or rows of a new table name.
 
     images   (M,) of `IMAGE`
     files    (F,) bool: which files of the listing are packed
@@ -88,7 +88,7 @@ def _staying(num: int, noun: str, named: str, where: str) -> str:
 
 
 def _are_of_packed(images: NDArray[Any], are_packed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(M,) bool."""
+    """Which image entries name a packed file: (M,) bool."""
     if not len(are_packed):
         return np.zeros(len(images), bool)
     found: NDArray[np.bool_] = (images["file"] >= 0) & are_packed[np.maximum(images["file"], 0)]

@@ -1,4 +1,4 @@
-"""The checks of `entry_checks` for many annotations at once, as long as none of them is odd."""
+"""The checks of `entry_checks` for many annotations at once; a batch that fails is checked one by one there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...boxes.json_numbers import LARGEST
-from .run_lengths import fills_size, mask_size
+from .entry_checks import fills_size, mask_size
 
 __all__ = ["Covered", "are_captions", "covered_by"]
 
@@ -34,7 +34,7 @@ class Covered(NamedTuple):
 
 
 def covered_by(entries: list[dict[str, Any]], text: bytes | None) -> Covered | None:
-    """What objects cover where all of them are in order; None for others. `text` is their JSON, if it is there."""
+    """The boxes and masks of objects; None if any of them needs a closer look. `text` is their JSON, if known."""
     try:
         boxes = [entry["bbox"] for entry in entries]
     except KeyError:
@@ -68,8 +68,9 @@ def covered_by(entries: list[dict[str, Any]], text: bytes | None) -> Covered | N
 def _are_polygons(shapes: list[list[Any]], may_hold_booleans: bool) -> bool:
     """Whether these are lists of rings of an even number of at least 6 coordinates, none of them very large.
 
-    What has a length as a vector is numbers or booleans, and no number is larger than it. That takes a third of the
-    time of looking at every type; where it is too long, the answer is no, and each ring is looked at elsewhere.
+    A list that has a Euclidean norm holds numbers or booleans, and none of them is larger than the norm. Computing it
+    takes a third of the time of checking every type. If the norm is too large, the answer is no, and `entry_checks`
+    looks at each ring.
     """
     rings = list(chain.from_iterable(shapes))
     if not set(map(type, rings)) <= {list}:
@@ -95,6 +96,6 @@ def _are_keypoints(entries: list[dict[str, Any]]) -> bool:
 
 
 def _are_crowds(entries: list[dict[str, Any]]) -> bool:
-    """Whether each `iscrowd` is the whole number 0 or 1, or None, or not there."""
+    """Whether each `iscrowd` is the whole number 0 or 1, None or absent."""
     flags = [entry.get("iscrowd") for entry in entries]
     return set(map(type, flags)) <= {int, type(None)} and set(flags) <= {0, 1, None}

@@ -41,7 +41,7 @@ class CategoryEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class NumberedCategories:
-    """All categories by id, and what each file means by its ids; a file without categories uses those of all."""
+    """All categories in the order of their ids, and which ids each file explains: (file, id)."""
 
     categories: tuple[Category, ...]
     ids: frozenset[Key]
@@ -50,9 +50,9 @@ class NumberedCategories:
 def number_categories(
     entries: Iterable[CategoryEntry], known: Sequence[LabelKey], log: ProblemLog
 ) -> NumberedCategories:
-    """Classes in the order of the ids; `known` labels of a set that is added to keep theirs, and new ones follow.
+    """Classes in the order of the ids; the `known` labels of a set that is added to keep theirs, and new ones follow.
 
-    An id that has another name than a known label, or in an earlier file, is not explained by its file.
+    If an id has another name in a known label or in an earlier file, its file does not explain it.
     """
     labels = {label.id: label for label in reversed(known)}
     names = {number: label.name for number, label in labels.items() if not _is_gap(label)}
@@ -85,7 +85,7 @@ def _class_numbers(ids: Iterable[int], kept: Mapping[int, int], start: int) -> d
 
 
 def _is_gap(label: LabelKey) -> bool:
-    """Whether a label may be one that nothing named, between two classes."""
+    """Whether a label only fills a gap between two classes: its name, id and number are the same."""
     return label.name == str(label.id) == str(label.number)
 
 
@@ -94,7 +94,7 @@ def _has_name(label: LabelKey | None, name: str) -> bool:
 
 
 def _place(entry: CategoryEntry, before: int | str | None = None) -> str:
-    """A category for a sentence, with what an earlier one has."""
+    """A category for a sentence, with the id or name of an earlier one."""
     place = f"{entry.file}: category {shown(entry.value.get('id'))}, {shown(entry.value.get('name'))}"
     return place if before is None else f"{place}, before {before if isinstance(before, int) else shown(before)}"
 

@@ -1,4 +1,4 @@
-"""Opening an annotation file, compressed or not, and saying what a file is that is none."""
+"""Opening an annotation file, compressed or not, and the error for a file that is not one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import zlib
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,15 +14,14 @@ from ...errors import SourceError
 from ...storage.plain_files import open_plain
 from ..wording import printable
 
-__all__ = ["damage_of", "of_another_form", "open_text"]
+__all__ = ["damage_of", "wrong_form_error", "open_text"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 HEAD_BYTES = 1 << 16
-WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def open_text(path: Path) -> BinaryIO:
-    """The text of a file, decompressed where it is compressed. Of a damaged one it ends at the place: `damage_of`."""
+    """The text of a file, decompressed if need be. A damaged one ends where the damage is: see `damage_of`."""
     file = open(open_plain(path), "rb")  # noqa: SIM115 (the caller closes it)
     if file.peek(2)[:2] != GZIP_MAGIC:
         return file
@@ -29,13 +29,13 @@ def open_text(path: Path) -> BinaryIO:
 
 
 def damage_of(file: BinaryIO) -> str:
-    """What is wrong with the compressed form of what was read to its end; empty where nothing is."""
+    """What is wrong with the compression of a file that was read to its end; empty if nothing."""
     raw = getattr(file, "raw", None)
     return raw.damage if isinstance(raw, _Unzipped) else ""
 
 
-def of_another_form(path: Path) -> SourceError:
-    """The error for a file that is no annotation file, with what it is instead as far as that is seen."""
+def wrong_form_error(path: Path) -> SourceError:
+    """The error for a file that is not an annotation file; it says what the file is instead, if that is known."""
     try:
         with open_text(path) as file:
             reason = _reason(file.read(HEAD_BYTES), damage_of(file))
@@ -50,9 +50,9 @@ def of_another_form(path: Path) -> SourceError:
 def _reason(head: bytes, damage: str) -> str:
     if damage:
         return f"{damage}; "
-    if not head.removeprefix(b"\xef\xbb\xbf").strip():
+    if not head.removeprefix(BOM_UTF8).strip():
         return "it is empty; "
-    if head.startswith(WIDE_MARKS):
+    if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         return "it is a text in UTF-16, not UTF-8; "
     return "it is JSON Lines, one value in each line; " if _are_lines(head) else ""
 

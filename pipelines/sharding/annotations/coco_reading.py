@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...errors import ShardingError, SourceError
+from ...storage.json_text import orjson_function
 from ..wording import printable
-from .coco_opening import damage_of, of_another_form, open_text
-from .json_bytes import orjson_function
+from .coco_opening import damage_of, open_text, wrong_form_error
 from .json_chunks import CHUNK_BYTES, UnreadableJsonError, json_chunks
 from .problems import ProblemLog, shown
 from .quick_reading import SECTIONS, Batch, UnusualJsonError, quick_batches
 
-__all__ = ["CocoEntry", "read_batches", "read_coco"]
+__all__ = ["read_batches"]
 
 LISTS = ("images", "annotations", "categories")
 """The sections that must be lists, if they are there."""
@@ -25,19 +25,12 @@ LISTS = ("images", "annotations", "categories")
 MOST_ENTRY_BYTES = 1 << 26
 
 
-class CocoEntry(NamedTuple):
-    """One object of a section: images, annotations, categories or licenses."""
-
-    section: str
-    value: dict[str, Any]
-
-
 class _Sections(str):
     """A prefix for ijson that stands for the entries of every section at once.
 
     ijson compares it with the path of each value outside of the entries, and builds an entry where they are equal.
-    `begun` has the sections of the entries that were not given yet, `found` those that there are, `filled` those that
-    have entries, `unfit` those that are not lists. Guarded by `test_one_pass_reads_every_section_in_any_order`.
+    `begun` has the sections of the entries that were not yielded yet, `found` the sections of the file, `filled` those
+    that have entries, `unfit` those that are not lists. Guarded by `test_one_pass_reads_every_section_in_any_order`.
     """
 
     __slots__ = ("begun", "compared", "filled", "found", "unfit")
@@ -90,19 +83,12 @@ class _Text:
         return chunk
 
 
-def read_coco(path: Path, log: ProblemLog) -> Iterator[CocoEntry]:
-    """The entries of a file in the order in which they stand there; see `read_batches`."""
-    for batch in read_batches(path, log):
-        for value in batch.entries:
-            yield CocoEntry(batch.section, value)
-
-
 def read_batches(path: Path, log: ProblemLog) -> Iterator[Batch]:
-    """The entries, all of them objects, in the order in which they stand in a file, `.json.gz` as well as `.json`.
+    """The entries of a file, `.json` or `.json.gz`, in its order; all of them are objects.
 
-    What comes before a place where the file is damaged or ends too early is given, and the place is a problem. NaN and
-    Infinity become null. Memory is bounded by the largest entry. With orjson a file is read many entries at a time, and
-    from the first unusual place on by ijson: what is given is the same.
+    Where the file is damaged or ends too early, the entries before that place are yielded, and the place is a problem.
+    NaN and Infinity become null. Memory is bounded by the largest entry. With orjson a file is read many entries at a
+    time, and by ijson from the first unusual place on; the entries are the same.
 
     Raises `SourceError` for a file that cannot be read, or is not of this form; `ShardingError` without ijson.
     """
@@ -117,11 +103,11 @@ def read_batches(path: Path, log: ProblemLog) -> Iterator[Batch]:
             log.add("not an object", f"{name}: an entry of {batch.section}", count=num)
             yield Batch(batch.section, objects)
     if not sections.found & {"images", "annotations"} or (sections.unfit and not has_entries):
-        raise of_another_form(path)
+        raise wrong_form_error(path)
 
 
 def _batches(path: Path, name: str, sections: _Sections, log: ProblemLog) -> Iterator[Batch]:
-    """The entries, quickly as far as nothing is unusual, and the others as ijson builds them."""
+    """The entries: by the quick reader up to the first unusual place, and by ijson after it."""
     ijson, loads, num_given = _ijson(), orjson_function("loads"), 0
     if loads is not None:
         try:
@@ -165,7 +151,7 @@ def _stream(
     except OSError as error:
         raise SourceError(f"{printable(str(path))}: cannot be read ({error.strerror or error}).") from error
     if damage and not sections.found & {"images", "annotations"}:
-        raise of_another_form(path)
+        raise wrong_form_error(path)
     if damage:
         log.add("damaged", f"{name}: {damage}")
     for section, value in _unfit(ijson, path, sections).items():
@@ -173,7 +159,7 @@ def _stream(
 
 
 def _unfit(ijson: Any, path: Path, sections: _Sections) -> dict[str, str]:
-    """What the sections are that are not lists. The file is read again, to the last of those that had no entries."""
+    """The sections that are not lists, and what they are instead. Reads the file again, if a section has no entries."""
     searched = {one for one in LISTS if one in sections.found and one not in sections.filled}
     found = dict[str, str]()
     if not searched:

@@ -1,4 +1,4 @@
-"""Ids of any kind as whole numbers of 64 bits, so that they are compared many at a time."""
+"""Ids of any type as whole numbers of 64 bits, to compare many at a time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["NO_ID", "UNUSABLE", "Codes"]
 
 LARGEST = 1 << 61
 NO_ID = -(1 << 62)
-"""The code of what cannot be an id."""
+"""The code of a missing id, or of a value that cannot be one."""
 UNUSABLE = NO_ID + 1
-"""The code of what cannot be an id where there is one, for those who tell it from none; no id has it."""
+"""The code of a value that cannot be an id, where it is told from a missing one; no id has it."""
 
 
 class Codes:
-    """Equal ids have equal codes: numbers by their value, texts by their characters; small whole numbers are theirs."""
+    """Equal ids have equal codes: numbers by value, texts by characters. A small whole number is its own code."""
 
     def __init__(self) -> None:
         self._others: dict[int | float | str, int] = {}

@@ -1,4 +1,4 @@
-"""Rows of a CSV file with a header, each column of one type, which all of its values decide."""
+"""Rows of a CSV file with a header; each column has one type, which all of its values decide."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...errors import SourceError
 from ...storage.plain_files import open_plain
 from ..wording import printable
 from .problems import ProblemLog, shown
-from .table_columns import MOST_VALUE_BYTES, RESERVED_COLUMNS, without_key
+from .table_columns import MOST_VALUE_BYTES, RESERVED_COLUMNS, missing_key_error
 
 __all__ = ["read_csv"]
 
@@ -27,7 +27,7 @@ NUMBER = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[
 
 LINE_END = re.compile(r"\r\n?|\n")
 END = "\x00end of the table\x00"
-"""A line behind the last one: it becomes a part of the last value only where a quote is still open."""
+"""A line after the last one: it becomes part of the last value only if a quote is still open."""
 
 ColumnType = type[int] | type[float] | type[str]
 
@@ -61,14 +61,14 @@ def read_csv(path: Path, key: str, log: ProblemLog) -> Iterator[tuple[int, str, 
 
 
 def _header(path: Path, key: str) -> _Header:
-    """The header as the delimiter reads it that finds the key column, else the one that finds the most columns."""
+    """The header, with the first delimiter that finds the key column. Raises `SourceError` if none does."""
     found: list[_Header] = []
     for delimiter in DELIMITERS:
         names = next(_rows(path, delimiter, with_header=True), (0, list[str]()))[1]
         if key in names:
             return _Header(delimiter, tuple(names), names.index(key))
         found.append(_Header(delimiter, tuple(names), -1))
-    raise without_key(path, key, max(found, key=lambda one: len(one.names)).names)
+    raise missing_key_error(path, key, max(found, key=lambda one: len(one.names)).names)
 
 
 def _left_out(header: _Header, name: str, log: ProblemLog) -> set[int]:
@@ -94,7 +94,7 @@ def _column_types(path: Path, header: _Header) -> list[ColumnType]:
 
 
 def _narrowed(before: ColumnType, value: str) -> ColumnType:
-    """The type of a column in which one more value was found."""
+    """The type of a column after one more of its values."""
     if before is str or not value or (before is int and INTEGER.fullmatch(value)):
         return before
     if LONG_INTEGER.fullmatch(value) or not NUMBER.fullmatch(value) or not math.isfinite(float(value)):

@@ -1,18 +1,22 @@
-"""Whether the parts of one annotation are what they must be, before any of them is stored."""
+"""Checks of one annotation before it is stored."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ...boxes import string_to_runs
 from ...boxes.json_numbers import LARGEST
+from ...boxes.run_lengths import MAX_PIXELS
 from .problems import ProblemLog, shown
-from .run_lengths import fills_size, mask_size
 
-__all__ = ["Extent", "checked_annotation", "is_caption", "usable_id"]
+__all__ = ["Extent", "checked_annotation", "fills_size", "is_caption", "mask_size", "usable_id"]
 
 
 class Extent(NamedTuple):
-    """What an annotation covers, to be compared with its picture: pixels, and (height, width) of an RLE."""
+    """What an annotation covers, to compare it with its picture: its edges in pixels, and the size of an RLE.
+
+    least is the smaller of left and top.
+    """
 
     least: float
     right: float
@@ -32,10 +36,10 @@ def is_caption(entry: dict[str, Any]) -> bool:
 
 
 def checked_annotation(entry: dict[str, Any], name: str, log: ProblemLog) -> Extent | None:
-    """What an annotation with a box covers; None for one that is left out.
+    """What an annotation with a box covers; None if it is left out.
 
-    A segmentation or keypoints that cannot be used become null in `entry`, and `iscrowd` 0. What is wrong is counted
-    in `log`, `name` being that of the file.
+    A segmentation or keypoints that cannot be used become null in `entry`, and `iscrowd` 0. `log` counts the problems;
+    `name` is the file's.
     """
 
     def place(key: str) -> str:
@@ -63,6 +67,28 @@ def checked_annotation(entry: dict[str, Any], name: str, log: ProblemLog) -> Ext
     return Extent(min(x, y), x + width, y + height, *(size or (None, None)))
 
 
+def mask_size(segmentation: dict[str, Any]) -> tuple[int, int] | None:
+    """(height, width) in pixels of an RLE; None for anything but positive whole numbers of at most 2**28 pixels."""
+    size = segmentation.get("size")
+    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        return None
+    height, width = size
+    return (height, width) if height * width <= MAX_PIXELS else None
+
+
+def fills_size(counts: Any, size: tuple[int, int]) -> bool:
+    """Whether the counts of an RLE, a list or COCO's compressed text, are runs that sum to height × width."""
+    if isinstance(counts, list):
+        return set(map(type, counts)) == {int} and min(counts) >= 0 and sum(counts) == size[0] * size[1]
+    if not isinstance(counts, str):
+        return False
+    try:
+        string_to_runs(counts, size)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_box(box: Any) -> bool:
     return _are_numbers(box, groups=4, least=4) and len(box) == 4 and box[2] >= 0 and box[3] >= 0
 
@@ -82,7 +108,7 @@ def _segmentation(value: Any) -> tuple[str, tuple[int, int] | None]:
 
 
 def _are_numbers(values: Any, *, groups: int, least: int) -> bool:
-    """Whether these are at least so many numbers of ±1e8 at most, in whole groups."""
+    """Whether this is a list of at least `least` numbers of ±1e8 at most, in whole groups."""
     if not isinstance(values, list) or len(values) % groups or len(values) < least:
         return False
     return set(map(type, values)) <= {int, float} and all(-LARGEST <= value <= LARGEST for value in values)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..wording import printable
 from .batch_checks import are_captions, covered_by
+from .body_file import BodyFile
 from .categories import CategoryEntry
 from .coco_reading import read_batches
 from .codes import NO_ID, UNUSABLE, Codes
@@ -20,7 +21,6 @@ from .json_bytes import to_bytes, to_bytes_of_each
 from .matching import FileMatcher
 from .problems import ProblemLog, shown
 from .quick_reading import Batch
-from .spool import Spool
 from .store_schema import IMAGE, NOWHERE, OBJECT
 from .table_reading import read_table
 
@@ -33,10 +33,10 @@ Place = tuple[int, int]
 
 
 class EntryWriter:
-    """Puts entries into a spool, and what has to be known of them into arrays; what is wrong is counted in `log`."""
+    """Writes entries into a `BodyFile`, and what is known of them into arrays; `log` counts the problems."""
 
-    def __init__(self, spool: Spool, matcher: FileMatcher, log: ProblemLog) -> None:
-        self._spool, self._matcher, self._log = spool, matcher, log
+    def __init__(self, body_file: BodyFile, matcher: FileMatcher, log: ProblemLog) -> None:
+        self._body_file, self._matcher, self._log = body_file, matcher, log
         self.categories: list[CategoryEntry] = []
         self.codes = Codes()
         self.names: list[str] = []
@@ -73,12 +73,12 @@ class EntryWriter:
                 self.rows[found[0]] = self._appended(to_bytes(row.columns))
 
     def images(self) -> NDArray[Any]:
-        """All image entries, (N,) of `IMAGE`, which are given up."""
+        """All image entries, (N,) of `IMAGE`; the writer forgets them."""
         found, self._images = np.concatenate([np.zeros(0, IMAGE), *self._images]), []
         return found
 
     def objects(self) -> NDArray[Any]:
-        """All annotations, (N,) of `OBJECT`, which are given up."""
+        """All annotations, (N,) of `OBJECT`; the writer forgets them."""
         found, self._objects = np.concatenate([np.zeros(0, OBJECT), *self._objects]), []
         return found
 
@@ -91,13 +91,13 @@ class EntryWriter:
         for name, column in zip(("id", "file", "width", "height", "is_whole"), columns, strict=False):
             table[name] = self.codes.of_each(column) if name == "id" else column
         table["source"] = len(self.names) - 1
-        table["offset"], table["length"] = self._spool.append_each(bodies)
+        table["offset"], table["length"] = self._body_file.append_each(bodies)
         table["license"] = self.codes.of_each([entry.get("license") for entry in good])
         table["hash"] = list(map(hash, bodies))
         self._images.append(table)
 
     def _image(self, value: dict[str, Any]) -> tuple[Any, int, float, float, bool] | None:
-        """What has to be known of an image entry: its id, its file or -1, its sides."""
+        """The id, the file (-1 if unknown), width and height of an image entry, and whether both are whole numbers."""
         number, file_name, width, height = map(value.get, IMAGE_KEYS)
         is_whole = type(width) is int and type(height) is int and width > 0 and height > 0
         if is_whole and type(number) is int and type(file_name) is str:
@@ -132,7 +132,7 @@ class EntryWriter:
             self._add_one_by_one(entries)
 
     def _add_one_by_one(self, entries: list[dict[str, Any]]) -> None:
-        """Entries of which some are odd, or captions and objects in turn."""
+        """Entries that need a check each: some are wrong, or captions and objects are mixed."""
         good, captions, boxes, masks = (
             list[dict[str, Any]](),
             list[bool](),
@@ -186,8 +186,8 @@ class EntryWriter:
             table["names_itself"] &= ~table["is_caption"]
         table["least"] = np.minimum(boxes[:, 0], boxes[:, 1])
         table["right"], table["bottom"] = boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]
-        places = None if text is None else self._spool.append_text(text, len(entries))
-        table["offset"], table["length"] = places or self._spool.append_each(to_bytes_of_each(entries))
+        places = None if text is None else self._body_file.append_text(text, len(entries))
+        table["offset"], table["length"] = places or self._body_file.append_each(to_bytes_of_each(entries))
         self._objects.append(table)
         self._num_objects += len(entries)
 
@@ -202,11 +202,11 @@ class EntryWriter:
                     self.licenses[place] = self._appended(to_bytes(entry))
 
     def _appended(self, body: bytes) -> Place:
-        return self._spool.append(body), len(body)
+        return self._body_file.append(body), len(body)
 
 
 def _column(entries: list[dict[str, Any]], key: str) -> list[Any]:
-    """The value of each entry, None where it has none."""
+    """The value of each entry under a key, None if absent."""
     try:
         return list(map(itemgetter(key), entries))
     except KeyError:
@@ -214,5 +214,5 @@ def _column(entries: list[dict[str, Any]], key: str) -> list[Any]:
 
 
 def _side(value: Any) -> float | int | None:
-    """A width or a height in pixels, if it can be one."""
+    """A width or a height in pixels; None for anything but a positive number."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None

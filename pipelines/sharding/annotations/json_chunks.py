@@ -1,4 +1,4 @@
-"""Chunks of a JSON text that a streaming parser can take: tokens whole, nesting bounded, no numbers it refuses.
+"""Chunks of a JSON text for a streaming parser: no token is cut, nesting is bounded, no number is refused.
 
 Python writes NaN and Infinity into JSON, and integers of any size. yajl takes neither: they become null, and decimals.
 """
@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .problems import ProblemLog
 
-__all__ = ["CHUNK_BYTES", "UnreadableJsonError", "json_chunks"]
+__all__ = ["CHUNK_BYTES", "MOST_DEPTH", "UnreadableJsonError", "json_chunks", "nesting_depths"]
 
 CHUNK_BYTES = 1 << 18
 MOST_TOKEN_BYTES = 1 << 22
 MOST_DEPTH = 100
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?(?:NaN|Infinity)|-?\d[\d.eE+-]*', re.DOTALL)
 _WORD_BYTES = b"0123456789+-.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -29,7 +30,7 @@ _DIGITS_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 
 
 class UnreadableJsonError(Exception):
-    """A text that no parser should be given; `str()` of it says why, for a sentence."""
+    """A text that no parser should be given; `str()` says why, for a sentence."""
 
 
 def json_chunks(file: BinaryIO, name: str, log: ProblemLog) -> Iterator[bytes]:
@@ -41,7 +42,7 @@ def json_chunks(file: BinaryIO, name: str, log: ProblemLog) -> Iterator[bytes]:
     depth, rest, is_first, num_bytes = 0, b"", True, 0
     while True:
         read = file.read(CHUNK_BYTES)
-        text = rest + (read.removeprefix(BYTE_ORDER_MARK) if is_first else read)
+        text = rest + (read.removeprefix(BOM_UTF8) if is_first else read)
         is_first = False
         outside, held = _outside_strings(text)
         if not read:
@@ -73,12 +74,16 @@ def _outside_strings(text: bytes) -> tuple[bytes, int]:
     return outside, len(outside) - len(outside.rstrip(_WORD_BYTES))
 
 
+def nesting_depths(text: bytes) -> NDArray[np.int64]:
+    """(brackets,): how deep a text is nested after each of its brackets, those in strings included."""
+    return np.cumsum(np.frombuffer(text.translate(_STEPS, _NOT_BRACKETS), np.int8), dtype=np.int64)
+
+
 def _depth_after(outside: bytes, depth: int, end: int) -> int:
     """The depth of nesting after a text without its strings, from that before it; it ends at byte `end`."""
-    brackets = outside.translate(_STEPS, _NOT_BRACKETS)
-    if not brackets:
+    depths = nesting_depths(outside)
+    if not len(depths):
         return depth
-    depths = np.cumsum(np.frombuffer(brackets, np.int8), dtype=np.int64)
     if depth + int(depths.max()) > MOST_DEPTH:
         raise UnreadableJsonError(f"its values are nested more than {MOST_DEPTH} deep before byte {end:,}")
     return depth + int(depths[-1])

@@ -12,7 +12,7 @@ from ...errors import SourceError
 from ...storage.plain_files import open_plain
 from ..wording import printable
 from .problems import ProblemLog, brief, shown
-from .table_columns import MOST_VALUE_BYTES, RESERVED_COLUMNS, without_key
+from .table_columns import MOST_VALUE_BYTES, RESERVED_COLUMNS, missing_key_error
 
 __all__ = ["read_json_lines"]
 
@@ -20,7 +20,7 @@ MOST_COLUMNS_SEEN = 1000
 
 
 def read_json_lines(path: Path, key: str, log: ProblemLog) -> Iterator[tuple[int, Any, dict[str, Any]]]:
-    """(line, value of the key, columns) of each object. Raises `SourceError`, at the end where none has the key."""
+    """(line, value of the key, columns) of each object. Raises `SourceError`; at the end, if none has the key."""
     name, seen, clashing, has_key = printable(path.name), dict[str, None](), dict[str, None](), False
     first = ""
     for number, line in _lines(path):
@@ -42,7 +42,7 @@ def read_json_lines(path: Path, key: str, log: ProblemLog) -> Iterator[tuple[int
             "of another form the suffix .csv."
         )
     if not has_key:
-        raise without_key(path, key, list(seen))
+        raise missing_key_error(path, key, list(seen))
     for column in clashing:
         log.add("column name", f"{name}: column {shown(column)}")
 
@@ -62,7 +62,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _parsed(line: str, place: str, log: ProblemLog) -> dict[str, Any] | None:
-    """The object in a line, None where there is none; numbers that are not finite become None."""
+    """The object in a line, None if it has none; numbers that are not finite become None."""
 
     def number(text: str) -> float | None:
         value = float(text)

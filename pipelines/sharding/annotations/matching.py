@@ -1,4 +1,4 @@
-"""Which listed file a name in an annotation file or a table means: the one that fits best, and never a guess."""
+"""Finding the listed file that a name in an annotation file or a table means: the best match, never a guess."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Numbers = dict[str, "int | list[int]"]
 
 
 class FileMatcher:
-    """The paths of a listing, by their names: dictionaries, so that a look-up costs the same for a million files."""
+    """Finds paths of a listing by name, in dictionaries: a look-up costs the same for a million files."""
 
     def __init__(self, files: Sequence[str]) -> None:
         self._paths = _Names(files)
@@ -32,12 +32,12 @@ class FileMatcher:
         return found or (self._paths.find(name.replace("\\", "/")) if "\\" in name else ())
 
     def find_exact(self, name: str) -> int:
-        """The file of exactly this path, which is what `find` finds; -1 where there is none."""
+        """The number of the file with exactly this path; -1 if there is not exactly one."""
         found = self._paths.exact(name)
         return found if isinstance(found, int) else -1
 
     def find_key(self, key: str) -> Sequence[int]:
-        """The same for a key of a table, which may also be a name without its suffix."""
+        """As `find`, for a key of a table, which may also be a name without its suffix."""
         return self.find(key) or self._stems.find(key)
 
     @cached_property
@@ -81,7 +81,7 @@ class _Names:
 
 
 def _grouped(names: Iterable[str]) -> _Numbers:
-    """Name → its number, or its numbers."""
+    """Name → its number, or a list if it has several."""
     found: _Numbers = {}
     for number, name in enumerate(names):
         before = found.setdefault(name, number)

@@ -198,7 +198,7 @@ _WORDINGS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """How often something is wrong, and the first place: file, id and value."""
+    """One kind of problem: how often it occurs, and the first place: file, id and value."""
 
     kind: str
     count: int
@@ -219,7 +219,7 @@ class ProblemLog:
         self._found: dict[str, tuple[int, str]] = {}
 
     def add(self, kind: str, first: str | Callable[[], str], count: int = 1) -> None:
-        """Count cases of one kind; `first` says where the first of them is, if they are the first of their kind."""
+        """Count cases of one kind; `first` is the place of the first one, used if it is the first of its kind."""
         assert kind in _WORDINGS, kind
         if count <= 0:
             return

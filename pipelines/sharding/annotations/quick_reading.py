@@ -1,4 +1,4 @@
-"""The entries of an annotation file many at a time, by a parser of whole texts, as long as nothing is unusual in it.
+"""The entries of an annotation file, many at a time by a fast parser, as long as nothing in the file is unusual.
 
 A file is read in pieces. A piece is cut where one entry ends and the next begins, and parsed as a list: what looks like
 such a place but lies inside a text or an entry leaves a piece that is not JSON.
@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-import numpy as np
+from .json_chunks import MOST_DEPTH, nesting_depths
 
 __all__ = ["SECTIONS", "Batch", "UnusualJsonError", "quick_batches"]
 
 SECTIONS = ("images", "annotations", "categories", "licenses")
 PIECE_BYTES = 1 << 17
 MOST_PIECE_BYTES = 1 << 22
-MOST_DEPTH = 100
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SPACES = b" \t\r\n"
 
 _BEGIN = re.compile(rb"[ \t\r\n]*\{[ \t\r\n]*")
@@ -27,8 +26,6 @@ _KEY = re.compile(rb'"([A-Za-z0-9_ -]*)"[ \t\r\n]*:[ \t\r\n]*')
 _LIST = re.compile(rb"\[[ \t\r\n]*")
 _NEXT = re.compile(rb"[ \t\r\n]*([,}])[ \t\r\n]*")
 _LAST_ENTRY = re.compile(rb"\}[ \t\r\n]*\]")
-_NOT_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
-_STEPS = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")
 _DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19
 
@@ -40,7 +37,7 @@ class UnusualJsonError(Exception):
 
 
 class Batch(NamedTuple):
-    """Some entries of a section, and the text of the file that has them and the commas between, if it is known."""
+    """Some entries of a section, and their text in the file with the commas between them, None if not known."""
 
     section: str
     entries: list[Any]
@@ -48,10 +45,11 @@ class Batch(NamedTuple):
 
 
 def quick_batches(file: BinaryIO, loads: Loads) -> Iterator[Batch]:
-    """The entries in the order of the file, until all of it was found to be JSON; an empty section as well.
+    """The entries in the order of the file; an empty section gives an empty batch.
 
-    Raises `UnusualJsonError` where a file is damaged, or may hold what a streaming parser treats in another way: then
-    what was given is right, and what follows is left to it. `OSError` and `EOFError` as reading does.
+    Raises `UnusualJsonError` where the file is damaged, or has something that the streaming parser treats differently:
+    the entries before that place are right, and the streaming parser reads the rest. Raises `OSError` and `EOFError` as
+    reading does.
     """
     window = _Window(file)
     window.take(_BEGIN)
@@ -75,10 +73,10 @@ class _Window:
         self._file, self._has_more = file, True
         self.text = b""
         self.read()
-        self.text = self.text.removeprefix(BYTE_ORDER_MARK)
+        self.text = self.text.removeprefix(BOM_UTF8)
 
     def read(self) -> None:
-        """Read on. Raises `UnusualJsonError` at the end of the file, and where a part is too long."""
+        """Read the next piece. Raises `UnusualJsonError` at the end of the file, and if `text` is too long."""
         if not self._has_more or len(self.text) > MOST_PIECE_BYTES:
             raise UnusualJsonError
         piece = self._file.read(PIECE_BYTES)
@@ -86,11 +84,11 @@ class _Window:
         self.text += piece
 
     def advance(self, num_bytes: int) -> None:
-        """Go on behind these bytes."""
+        """Drop these bytes from the beginning."""
         self.text = self.text[num_bytes:]
 
     def take(self, pattern: re.Pattern[bytes], to_the_end: bool = False) -> re.Match[bytes]:
-        """Pass over what fits a pattern, which may lie at the end of the file only if that is said."""
+        """Match a pattern at the beginning and drop it; with `to_the_end` the match may reach the end of the file."""
         while True:
             found = pattern.match(self.text)
             if found and (found.end() < len(self.text) or (to_the_end and not self._has_more)):
@@ -129,7 +127,7 @@ def _entries(section: str, window: _Window, loads: Loads) -> Iterator[Batch]:
 
 
 def _last_boundary(text: bytes) -> tuple[int, int]:
-    """Where the last but one entry ends and the last begins, as far as is seen; zeros where that is nowhere."""
+    """Where the last but one entry in a text ends and the last begins; zeros if there is no such place."""
     begin = len(text)
     while (begin := text.rfind(b"{", 0, begin)) > 0:
         before = text[max(0, begin - 64) : begin].rstrip(SPACES)
@@ -154,13 +152,12 @@ def _check(text: bytes) -> None:
     """Raise `UnusualJsonError` for whole numbers that may have more than 64 bits, and for deep nesting."""
     if _LONG_NUMBER in text.translate(_DIGITS_ALIKE):
         raise UnusualJsonError
-    brackets = np.frombuffer(text.translate(_STEPS, _NOT_BRACKETS), np.int8)
-    if len(brackets) and np.cumsum(brackets, dtype=np.int64).max() > MOST_DEPTH - 2:
+    if nesting_depths(text).max(initial=0) > MOST_DEPTH - 2:  # the two are those of the file and of its section
         raise UnusualJsonError
 
 
 def _pass_over(window: _Window, loads: Loads) -> None:
-    """Leave out a value that is no section."""
+    """Skip the value of a key that is not a section."""
     while True:
         try:
             _, end = json.JSONDecoder().raw_decode(window.text.decode("latin-1"))

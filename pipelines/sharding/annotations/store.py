@@ -28,9 +28,9 @@ DTYPES = {"files": FILE, "annotations": ANNOTATION}
 
 
 class RecordText(bytes):
-    """The JSON of a record, with what is known of it unparsed.
+    """The JSON of a record, with what is known without parsing it.
 
-    size      (width, height) in pixels that its image has, None where they are not whole numbers
+    size      (width, height) of its image in pixels, None if they are not whole numbers
     labels    its objects by label
     """
 
@@ -39,7 +39,7 @@ class RecordText(bytes):
 
 
 class _Meanings(dict[int, tuple[bytes, LabelKey | None]]):
-    """The end of the JSON of an annotation and its label, by its meaning: each made where it is first needed."""
+    """Meaning → the end of the JSON of an annotation, and its label; made when it is first needed."""
 
     def __init__(self, written: list[Any]) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class _Opened:
 class AnnotationStore:
     """The records of files, read from a store that `build_store` wrote.
 
-    It is opened where it is first used, once in each process, and it may be pickled. Raises `SourceError` for a file
+    It is opened when it is first used, once per process, and can be pickled. Raises `SourceError` for a file
     that is not such a store.
     """
 
@@ -81,10 +81,10 @@ class AnnotationStore:
         return tuple(map(_category, self._opened().categories))
 
     def record(self, path: str) -> dict[str, Any] | None:
-        """The record of a file of the listing, a JSON object; None where nothing is said of the file.
+        """The record of a file of the listing, a JSON object; None if the store has none.
 
-        The columns of its row in the table at the top level; "image", and "license" where its image names one that
-        there is; "captions" and "annotations" where there is an image, with "category" and "class" in each annotation.
+        The columns of its row in the table are at the top level. A file with an image entry has "image", "captions" and
+        "annotations", with "category" and "class" in each annotation, and "license" if its image names a known one.
         """
         text = self.record_text(path)
         if text is None:
@@ -105,7 +105,7 @@ class AnnotationStore:
         return None
 
     def close(self) -> None:
-        """Let go of the store; it is opened again when it is used again."""
+        """Release the file; the next use opens it again."""
         self._found = None
 
     def _opened(self) -> _Opened:

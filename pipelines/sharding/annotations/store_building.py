@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from ...errors import ShardingError, SourceError
 from ...storage.plain_files import open_plain
 from ..wording import printable
-from .adding import NOTHING_EARLIER, Earlier, said_of_packed, without_packed
+from .adding import NOTHING_EARLIER, Earlier, packed_remarks, without_packed
+from .body_file import BodyFile
 from .categories import Category, number_categories
 from .entry_writing import EntryWriter
 from .matching import FileMatcher
 from .problems import Problem, ProblemLog
-from .spool import Spool
 from .store_checks import check_annotations, check_categories, count_repeated_annotations, images_of
 from .store_finishing import Finished, Meanings, finish_store
 from .store_merging import Bodies, merge_annotations, merge_images, without_repeated_images
@@ -33,7 +33,7 @@ __all__ = ["StoreReport", "build_store", "file_digest"]
 
 @dataclass(frozen=True)
 class StoreReport:
-    """What is in a store: files with a record, and what these records hold; what is wrong and what is remarkable.
+    """What is in a store: the number of files with a record and of what the records hold; problems and remarks.
 
     `lasting` are the remarks that are still worth knowing when the set is finished.
     """
@@ -58,18 +58,18 @@ def build_store(
     files: Sequence[str],
     earlier: Earlier = NOTHING_EARLIER,
 ) -> StoreReport:
-    """Write the store of these annotation files and this table to `path`, which is there whole or not at all.
+    """Write the store of these annotation files and this table to `path`, completely or not at all.
 
-    `files` are the paths of the listing, `key` the column of the table that names them, `earlier` what there is
-    of a set that is added to: its packed files get no record. Peak memory: about 50 MB, 400 bytes for each file of the
+    `files` are the paths of the listing, `key` the column of the table that names them, `earlier` the set that is
+    added to: its packed files get no record. Peak memory: about 50 MB, 400 bytes for each file of the
     listing and 200 for each annotation.
 
     Raises `SourceError` for an input that cannot be used at all, `ShardingError` where the store cannot be written.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with Spool(beside) as spool, _without_collecting():
-            report = _Building(spool, files).run(annotations, table, key, earlier)
+        with BodyFile(beside) as body_file, _without_collecting():
+            report = _Building(body_file, files).run(annotations, table, key, earlier)
         beside.replace(path)
     except OSError as error:
         raise ShardingError(
@@ -91,7 +91,7 @@ def file_digest(path: Path) -> str:
 
 @contextmanager
 def _without_collecting() -> Iterator[None]:
-    """No search for circles while values are parsed: there are none among them, and it takes a tenth of the time."""
+    """No garbage collection while values are parsed: they have no cycles, and it takes a tenth of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -102,11 +102,11 @@ def _without_collecting() -> Iterator[None]:
 
 
 class _Building:
-    """The steps from an empty spool to a complete store."""
+    """The steps from an empty `BodyFile` to a complete store."""
 
-    def __init__(self, spool: Spool, files: Sequence[str]) -> None:
-        self._spool, self._files, self._log = spool, files, ProblemLog()
-        self._writer = EntryWriter(spool, FileMatcher(files), self._log)
+    def __init__(self, body_file: BodyFile, files: Sequence[str]) -> None:
+        self._body_file, self._files, self._log = body_file, files, ProblemLog()
+        self._writer = EntryWriter(body_file, FileMatcher(files), self._log)
 
     def run(self, annotations: Sequence[Path], table: Path | None, key: str, earlier: Earlier) -> StoreReport:
         """Fill the store."""
@@ -115,11 +115,11 @@ class _Building:
             writer.add_file(path)
         if table is not None:
             writer.add_table(table, key)
-        bodies = Bodies(self._spool, writer.names)
+        bodies = Bodies(self._body_file, writer.names)
         numbered = number_categories(writer.categories, earlier.labels, log)
         meanings = Meanings(numbered, {entry.source for entry in writer.categories}, len(writer.names))
         images, are_packed = without_repeated_images(writer.images(), bodies, log), earlier.are_packed(self._files)
-        lasting = said_of_packed(images, writer.names, writer.rows, are_packed, earlier)
+        lasting = packed_remarks(images, writer.names, writer.rows, are_packed, earlier)
         images, objects, masks = without_packed(images, writer.objects(), writer.masks, are_packed)
         rows = {number: place for number, place in writer.rows.items() if not are_packed[number]}
         image_rows = images_of(objects, images)
@@ -151,7 +151,7 @@ def _remarks(
     has_annotations: bool,
     has_table: bool,
 ) -> tuple[str, ...]:
-    """What is worth knowing; all numbers are those of files that are to be packed."""
+    """Sentences worth knowing; all numbers count files that are to be packed."""
     num_images, num_rows = nums[1], nums[4]
     no_file, no_row = "in no annotation file", "no row in the table"
     remarks = (

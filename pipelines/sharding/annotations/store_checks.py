@@ -1,4 +1,4 @@
-"""Checks once all entries are known: annotations with their images, categories and masks."""
+"""Checks that need all entries: annotations against their images, categories and masks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .codes import NO_ID
 from .problems import ProblemLog
-from .store_merging import Bodies
+from .store_merging import Bodies, equals_previous
 
 __all__ = ["check_annotations", "check_categories", "count_repeated_annotations", "images_of"]
 
@@ -18,7 +18,7 @@ Rows = NDArray[np.int64]
 
 
 def images_of(objects: NDArray[Any], images: NDArray[Any]) -> Rows:
-    """The row of the image of each annotation, -1 for none; ids of images are different within a source."""
+    """The row of the image of each annotation, -1 for none; ids of images are unique within a source."""
     found = np.full(len(objects), -1, np.int64)
     for source in np.unique(images["source"]):
         rows, own = np.flatnonzero(objects["source"] == source), np.flatnonzero(images["source"] == source)
@@ -60,18 +60,15 @@ def check_annotations(
 
 def count_repeated_annotations(objects: NDArray[Any], bodies: Bodies, log: ProblemLog) -> None:
     """Count annotations with the id of an earlier one in the same file."""
-    rows = np.flatnonzero(objects["id"] != NO_ID)
-    order = rows[np.lexsort([objects[name][rows] for name in ("id", "is_caption", "source")])]
-    same = np.ones(max(0, len(order) - 1), bool)
-    for name in ("id", "is_caption", "source"):
-        same &= objects[name][order[1:]] == objects[name][order[:-1]]
-    if num := int(same.sum()):
-        first = order[:-1][same].min()
-        log.add("duplicate annotation id", bodies.place(objects[first], "image_id"), count=num)
+    rows, names = np.flatnonzero(objects["id"] != NO_ID), ("id", "is_caption", "source")
+    order = rows[np.lexsort([objects[name][rows] for name in names])]
+    earlier = order[:-1][equals_previous(objects, order, names)[1:]]
+    if len(earlier):
+        log.add("duplicate annotation id", bodies.place(objects[earlier.min()], "image_id"), count=len(earlier))
 
 
 def check_categories(objects: NDArray[Any], is_known: NDArray[np.bool_], bodies: Bodies, log: ProblemLog) -> int:
-    """Count annotations whose category is unknown; how many have none at all is the result."""
+    """Count annotations whose category is unknown; returns how many have no category at all."""
     has_none = objects["category"] == NO_ID
     unknown = np.flatnonzero(~objects["is_caption"] & ~is_known & ~has_none)
     _count("unknown category", "category_id", unknown, objects, bodies, log)

@@ -1,4 +1,4 @@
-"""The tables at the end of a store: of each file, and of each annotation, where its body lies."""
+"""The tables at the end of a store: where the bodies of each file and of each annotation are."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .body_file import BodyFile
 from .categories import NumberedCategories
 from .json_bytes import to_bytes
-from .spool import Spool
 from .store_merging import Bodies
 from .store_schema import ANNOTATION, FILE, NOWHERE, path_hash, tables_to_bytes, to_path_bytes
 
@@ -24,9 +24,10 @@ Place = tuple[int, int]
 
 
 class Meanings:
-    """What annotations get for their categories: 0 where it is unknown, then two numbers for each category.
+    """Numbers for the categories of annotations: 0 for an unknown one, then two for each category.
 
-    The second one is for ids that are written with a point, which are not counted as labels.
+    The second one is for ids that are written with a decimal point, which do not count as labels. A file without
+    categories uses those of all files.
     """
 
     def __init__(self, numbered: NumberedCategories, with_categories: set[int], num_sources: int) -> None:
@@ -53,7 +54,7 @@ class Meanings:
         return found
 
     def endings(self) -> list[tuple[str, list[Any] | None]]:
-        """Of each number: the end of the JSON of an annotation, and its label (class, id, name) if it counts."""
+        """For each number, the end of the JSON of an annotation, and its label (class, id, name) if it counts."""
         found: list[tuple[str, list[Any] | None]] = [(_ending(None, -1), None)]
         for one in self.categories:
             ending = _ending(one.name, one.class_number)
@@ -78,8 +79,8 @@ class Finished:
 
 
 def finish_store(bodies: Bodies, content: Finished, meanings: Meanings, paths: Sequence[str]) -> int:
-    """Write the tables behind the bodies; the number of files that have a record."""
-    spool, order = bodies.spool, np.flatnonzero(content.files >= 0)
+    """Write the tables after the bodies; returns the number of files with a record."""
+    body_file, order = bodies.body_file, np.flatnonzero(content.files >= 0)
     order = order[np.argsort(content.files[order], kind="stable")]
     for row in order[content.objects["names_itself"][order]]:
         value = bodies.parsed(content.objects[row])
@@ -90,14 +91,14 @@ def finish_store(bodies: Bodies, content: Finished, meanings: Meanings, paths: S
     for name in ("offset", "length"):
         annotations[name] = content.objects[name][order]
     annotations["meaning"] = content.meanings[order]
-    files = _files(spool, content, content.files[order], paths)
+    files = _files(body_file, content, content.files[order], paths)
     about = {"categories": [vars(one) for one in meanings.categories], "endings": meanings.endings()}
-    spool.append(tables_to_bytes({"files": files, "annotations": annotations}, about))
+    body_file.append(tables_to_bytes({"files": files, "annotations": annotations}, about))
     return len(files)
 
 
 def _files(
-    spool: Spool, content: Finished, of_annotations: NDArray[np.int64], paths: Sequence[str]
+    body_file: BodyFile, content: Finished, of_annotations: NDArray[np.int64], paths: Sequence[str]
 ) -> NDArray[Any]:
     """(N,) of `FILE`."""
     images = content.images
@@ -105,7 +106,7 @@ def _files(
     found = np.zeros(len(numbers), FILE)
     encoded = [to_path_bytes(paths[number]) for number in numbers.tolist()]
     found["hash"] = np.fromiter(map(path_hash, encoded), np.uint64, len(encoded))
-    found["path"], found["path_length"] = spool.append_each(encoded)
+    found["path"], found["path_length"] = body_file.append_each(encoded)
     found["row"] = found["image"] = found["license"] = NOWHERE
     of_images = np.searchsorted(numbers, images["file"])
     found["image"][of_images], found["image_length"][of_images] = images["offset"], images["length"]

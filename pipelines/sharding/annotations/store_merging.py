@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .body_file import BodyFile
 from .codes import NO_ID, Codes
 from .json_bytes import to_bytes
 from .problems import ProblemLog, shown
-from .spool import Spool
 
-__all__ = ["Bodies", "merge_annotations", "merge_images", "without_repeated_images"]
+__all__ = ["Bodies", "equals_previous", "merge_annotations", "merge_images", "without_repeated_images"]
 
 Flags = NDArray[np.bool_]
 
@@ -22,12 +22,12 @@ Flags = NDArray[np.bool_]
 class Bodies:
     """The bodies of entries, by the rows of `IMAGE` or `OBJECT` that say where they lie."""
 
-    def __init__(self, spool: Spool, names: Sequence[str]) -> None:
-        self.spool, self._names = spool, names
+    def __init__(self, body_file: BodyFile, names: Sequence[str]) -> None:
+        self.body_file, self._names = body_file, names
 
     def read(self, row: Any) -> bytes:
         """The body of an entry."""
-        return self.spool.read(int(row["offset"]), int(row["length"]))
+        return self.body_file.read(int(row["offset"]), int(row["length"]))
 
     def parsed(self, row: Any) -> dict[str, Any]:
         """An entry."""
@@ -37,7 +37,7 @@ class Bodies:
     def replace(self, row: Any, value: dict[str, Any]) -> None:
         """Give an entry another value."""
         body = to_bytes(value)
-        row["offset"], row["length"] = self.spool.append(body), len(body)
+        row["offset"], row["length"] = self.body_file.append(body), len(body)
 
     def place(self, row: Any, key: str) -> str:
         """An annotation for a sentence, with one of its values."""
@@ -55,9 +55,9 @@ class Bodies:
 
 
 def without_repeated_images(images: NDArray[Any], bodies: Bodies, log: ProblemLog) -> NDArray[Any]:
-    """The first image entry of each id in one file: which of them an annotation means cannot be known."""
+    """The first image entry of each id in one file, because an annotation cannot say which of several it means."""
     order = np.lexsort((images["id"], images["source"]))
-    later = order[1:][_equals_previous(images, order, ("id", "source"))]
+    later = order[equals_previous(images, order, ("id", "source"))]
     if not len(later):
         return images
     log.add("duplicate image id", lambda: bodies.image_place(images[later.min()]), count=len(later))
@@ -65,12 +65,12 @@ def without_repeated_images(images: NDArray[Any], bodies: Bodies, log: ProblemLo
 
 
 def merge_images(images: NDArray[Any], bodies: Bodies, codes: Codes, log: ProblemLog) -> NDArray[np.int64]:
-    """Add the keys of later image entries for a file to the first one, which stands for all; the rows of the first."""
+    """Add the keys of later image entries for a file to the first one; returns the rows of the first ones."""
     order = np.argsort(images["file"], kind="stable")
     order = order[images["file"][order] >= 0]
-    is_later = np.concatenate([[False], _equals_previous(images, order, ("file",))])[: len(order)]
-    in_one_file = np.concatenate([[False], _equals_previous(images, order, ("file", "source"))])[: len(order)]
-    first = order[np.maximum.accumulate(np.where(is_later, 0, np.arange(len(order))))]
+    is_later = equals_previous(images, order, ("file",))
+    in_one_file = equals_previous(images, order, ("file", "source"))
+    first = _first_of_equals(order, is_later)
     differs = images["hash"][order] != images["hash"][first]
     places = np.flatnonzero(is_later & (in_one_file | differs))
     for place in places[np.argsort(order[places])]:
@@ -88,21 +88,19 @@ def merge_images(images: NDArray[Any], bodies: Bodies, codes: Codes, log: Proble
 
 
 def merge_annotations(objects: NDArray[Any], files: NDArray[np.int64], bodies: Bodies, log: ProblemLog) -> Flags:
-    """Add the keys of an annotation to that of an earlier file with the same id, picture and category, if any.
+    """Add the keys of an annotation to the one of an earlier file with the same id, picture and category, if any.
 
     files    (N,) int64, the file of each annotation, -1 for none
 
-    Which of `objects` are still there: (N,) bool.
+    Returns which of `objects` remain: (N,) bool.
     """
     is_kept = np.ones(len(objects), bool)
     order = np.flatnonzero((files >= 0) & (objects["id"] != NO_ID))
     keys = (objects["category"][order], objects["is_caption"][order], objects["id"][order], files[order])
     order = order[np.lexsort(keys)]
-    same = _equals_previous(objects, order, ("category", "is_caption", "id")) & (
-        files[order[1:]] == files[order[:-1]]
-    )
-    is_later = np.concatenate([[False], same])[: len(order)]
-    first = order[np.maximum.accumulate(np.where(is_later, 0, np.arange(len(order))))]
+    is_later = equals_previous(objects, order, ("category", "is_caption", "id"))
+    is_later[1:] &= files[order[1:]] == files[order[:-1]]
+    first = _first_of_equals(order, is_later)
     places = np.flatnonzero(objects["source"][first] < objects["source"][order])
     for place in places[np.argsort(order[places])]:
         row, first_row = objects[order[place]], objects[first[place]]
@@ -116,17 +114,24 @@ def merge_annotations(objects: NDArray[Any], files: NDArray[np.int64], bodies: B
     return is_kept
 
 
-def _equals_previous(table: NDArray[Any], order: NDArray[np.int64], names: Collection[str]) -> Flags:
-    """Whether each row but the first, in an order, has the same values as the one before it."""
-    found = np.ones(max(0, len(order) - 1), bool)
+def equals_previous(table: NDArray[Any], order: NDArray[np.int64], names: Collection[str]) -> Flags:
+    """Whether each row in an order has the same values as the one before it: (rows,) bool, False for the first."""
+    found = np.zeros(len(order), bool)
+    found[1:] = True
     for name in names:
         column = table[name][order]
-        found &= column[1:] == column[:-1]
+        found[1:] &= column[1:] == column[:-1]
     return found
 
 
+def _first_of_equals(order: NDArray[np.int64], is_later: Flags) -> NDArray[np.int64]:
+    """For each row in an order the first one that is equal to it."""
+    first: NDArray[np.int64] = order[np.maximum.accumulate(np.where(is_later, 0, np.arange(len(order))))]
+    return first
+
+
 def _describe(row: Any, image: dict[str, Any], codes: Codes) -> None:
-    """What is noted of an image entry that was merged."""
+    """Update the row of an image entry that was merged."""
     width, height = image.get("width"), image.get("height")
     if type(width) is int and type(height) is int and width > 0 and height > 0:
         row["width"], row["height"], row["is_whole"] = width, height, True
@@ -139,7 +144,7 @@ def _merged(
 ) -> dict[str, Any]:
     """The first object with the keys that only the later one has.
 
-    Values that differ are counted, but for keys that every file has for itself.
+    Values that differ are counted, except for the keys in `own`.
     """
     for key, value in later.items():
         if key in first and key not in own and first[key] != value:

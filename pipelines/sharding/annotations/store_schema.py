@@ -1,4 +1,4 @@
-"""The form of a store: bodies, which are JSON objects, one after another; then tables that say where each lies.
+"""The format of a store: bodies, which are JSON objects, one after another; then tables that say where each is.
 
 body body ... | files | annotations | JSON that says where the tables are | length of the JSON and magic number
 """
@@ -33,7 +33,7 @@ IMAGE = np.dtype(
     [("source", "<i4"), ("id", "<i8"), ("file", "<i8"), ("width", "<f8"), ("height", "<f8"), ("is_whole", "?"),
      ("license", "<i8"), ("offset", "<i8"), ("length", "<i4"), ("hash", "<i8")]
 )  # fmt: skip
-"""An image entry while a store is built: sides NaN where they are unusable, `is_whole` where they are whole numbers."""
+"""An image entry while a store is built: sides are NaN if unusable, `is_whole` if they are whole numbers."""
 
 OBJECT = np.dtype(
     [("source", "<i4"), ("is_caption", "?"), ("names_itself", "?"), ("is_odd", "?"), ("image", "<i8"), ("id", "<i8"),
@@ -41,7 +41,7 @@ OBJECT = np.dtype(
 )  # fmt: skip
 """An annotation while a store is built: its extent in pixels is NaN for a caption.
 
-`names_itself` is set where it has a key that is added to it, `is_odd` where its category is a number with a point.
+`names_itself`: it already has "category" or "class". `is_odd`: its category id has a decimal point.
 """
 
 FILE = np.dtype(
@@ -51,11 +51,11 @@ FILE = np.dtype(
 )  # fmt: skip
 """What a store has of a file, sorted by the hash of its path: offsets or -1, and the range of its annotations.
 
-`width` and `height` in pixels are 0 where the image has none that are whole numbers.
+`width` and `height` in pixels are 0 if the image has none, or they are not whole numbers.
 """
 
 ANNOTATION = np.dtype([("offset", "<i8"), ("length", "<i4"), ("meaning", "<i4")])
-"""Where an annotation lies, and which of the endings of the store it gets; -1 for a caption."""
+"""Where an annotation is, and which of the endings of the store it gets; -1 for a caption."""
 
 
 def to_path_bytes(path: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,7 +59,7 @@ def _is_json_lines(path: Path) -> bool:
     if by_suffix is not None:
         return by_suffix
     with open(open_plain(path), "rb") as file:
-        head = file.read(1 << 12).removeprefix(b"\xef\xbb\xbf").lstrip()
+        head = file.read(1 << 12).removeprefix(BOM_UTF8).lstrip()
     if head.startswith(b"["):
         raise SourceError(
             f"{printable(str(path))}: one JSON list is not a table. Write one object in each line (JSON Lines)."

@@ -18,21 +18,21 @@ from .record_faults import record_faults
 __all__ = ["NO_ANNOTATIONS", "Annotations", "Frame", "annotated_fields", "checked_frame"]
 
 Frame = Literal["auto", "stored", "upright"]
-"""Which pixels annotations count: those of the file, those that are seen, or whichever their width and height fit."""
+"""The pixels that annotations refer to: the file's, the upright picture's, or whichever their width and height fit."""
 
 OTHER_SIZE = "a picture has another size than its annotations say, so that they may not fit it; they are kept"
 NO_JSON = "a .json file beside a file is not JSON; it is kept as it is"
 UNREADABLE = "the annotations beside a picture cannot be used; they are kept as they are"
 
 MOST_CLASSES = 1 << 31
-"""As readers take them."""
+"""The limit of `record_classes`."""
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
 
 
 class Annotations(NamedTuple):
-    """The fields of a picture, its name for remarks, and which pixels its annotations count."""
+    """The fields of a picture, its name for remarks, and the pixels that its annotations refer to."""
 
     fields: Mapping[str, bytes]
     name: str = ""
@@ -60,7 +60,7 @@ def checked_frame(frame: object) -> Frame:
 def annotated_fields(
     fields: Mapping[str, bytes], name: str, *, file: Size, orientation: int, stored: Size, frame: Frame
 ) -> tuple[Mapping[str, bytes], Findings]:
-    """The fields of a picture with its annotations moved to the pixels that are stored, and what they hold.
+    """The fields of a picture with its annotations moved to the stored pixels, and the findings: labels and remarks.
 
     file         (width, height) of the file's pixels, before its EXIF `orientation` (1 to 8)
     stored       (width, height) of the upright picture that is packed, or of the upright file that is kept
@@ -96,11 +96,11 @@ def _matrix(
         transform_of(record)
         annotated = (record["stored"]["width"], record["stored"]["height"])
     upright = (file[1], file[0]) if orientation >= 5 else file
+    scale = _scale(upright, stored)
     if annotated not in (file, upright):
         said = f"{name}: {upright[0]} × {upright[1]} pixels, annotated as {annotated[0]} × {annotated[1]}"
-        return _scale(upright, stored), (Remark(OTHER_SIZE, 1, said),)
+        return scale, (Remark(OTHER_SIZE, 1, said),)
     counts_stored = annotated == file and (frame != "upright" or annotated != upright)
-    scale = _scale(upright, stored)
     is_turned = counts_stored and orientation != 1
     return compose(scale, orientation_matrix(orientation, *file)) if is_turned else scale, ()
 

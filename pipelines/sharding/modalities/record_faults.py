@@ -1,4 +1,4 @@
-"""What readers of shards will refuse in the JSON beside a picture, found while it is packed."""
+"""Faults in the JSON beside a picture that readers of shards would refuse, found while it is packed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NO_RECORD = (
 
 
 def record_faults(content: Any, name: str) -> tuple[Remark, ...]:
-    """One remark for each kind of fault in what was parsed; none where it has nothing to do with annotations.
+    """One remark for each kind of fault in a parsed JSON; none if it has nothing to do with annotations.
 
     `name` is the file's.
     """

@@ -1,4 +1,4 @@
-"""Bodies that are written one after another, and read again while more are written."""
+"""The file of a store while it is built: bodies are appended, and read again before it is complete."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Spool"]
+__all__ = ["BodyFile"]
 
 _COMMA = re.compile(rb"\}[ \t\r]*,[ \t\r]*\{")
 
 
-class Spool:
-    """A new file. Raises `OSError` where it cannot be written."""
+class BodyFile:
+    """A new file of bodies (JSON objects), one after another. Raises `OSError` if it cannot be written."""
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "w+b", buffering=1 << 18)  # noqa: SIM115 (closed by `close`)
@@ -25,23 +25,23 @@ class Spool:
         self._num_flushed = 0
 
     def append(self, body: bytes) -> int:
-        """Where a body begins."""
+        """Write a body; its offset in bytes."""
         offset = self.size
         self._file.write(body)
         self.size += len(body)
         return offset
 
     def append_each(self, bodies: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where each of many begins, and its length."""
+        """Write many bodies; the offset and the length of each in bytes, (bodies,) each."""
         lengths = np.fromiter(map(len, bodies), np.int64, len(bodies))
         offsets = self.size + np.cumsum(lengths) - lengths
         self.append(b"".join(bodies))
         return offsets, lengths
 
     def append_text(self, text: bytes, num: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-        """The same for `num` JSON objects with one kind of comma between them, as they are.
+        """The same for the text of `num` JSON objects with commas between them, which is written as it is.
 
-        None, and nothing is written, where it cannot be seen where each begins, or they are not in ASCII or have lines.
+        None, and nothing is written, if the text is not ASCII, has line ends, or it is not clear where objects begin.
         """
         if not text.isascii() or b"\n" in text:
             return None
@@ -67,7 +67,7 @@ class Spool:
             self._num_flushed = self.size
         return os.pread(self._file.fileno(), length, offset)
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> BodyFile:
         return self
 
     def __exit__(
