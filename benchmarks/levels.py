@@ -1,10 +1,10 @@
-"""What a map beside the vector gives: scenes at 64 pixels, `vector`, `map` and `both`, trained by the demo's command.
+"""A vector, a map, and both levels, compared on sample scenes at 64 pixels.
 
     python benchmarks/levels.py FOLDER [--seeds 0 1 2] [--steps 800] [--levels vector map both]
 
-makes 600 sample scenes and 1,000 others in FOLDER, trains what is not there yet (two to three minutes of one core each)
-and prints a table: held-out numbers of the runs, R² of a linear map from the vector to each factor of the other scenes
-(or from the mean of a map's cells), and how far samples are from them.
+makes 600 sample scenes and 1,000 others in FOLDER, trains the runs that are missing (two to three minutes of one core
+each) and prints a line per run and the means over the seeds: held-out numbers, R² of a linear map from the vector (or
+the mean of a map's cells) to each factor of the other scenes, and squared Fréchet distances of samples from them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from dirvae.train import main as train
 from pipelines import ImageIterator, make_shards
 from pipelines.samples import make_sample_data
 
-NUM_OTHERS = 1000
+SETS = (("scenes", 600, 0), ("others", 1000, 1))
+"""Folder, number and seed of the scenes to train on, and of the others."""
 LEVELS: dict[str, list[str]] = {
     "vector": [],
     "map": ["--levels", "map", "--model-size", "16"],
@@ -58,9 +59,6 @@ def main() -> None:
         print(f"{levels}, mean: {shown({name: mean_of(rows, name) for name in rows[0]})}")
 
 
-SETS = (("scenes", 600, 0), ("others", NUM_OTHERS, 1))
-
-
 def make_scenes(folder: Path, num: int, seed: int) -> Path:
     """Shards of sample scenes."""
     if not (folder / "image").exists():
@@ -78,7 +76,7 @@ def read(shards: Path) -> tuple[Tensor, list[dict[str, Any]]]:
 
 @torch.inference_mode()
 def measure(run: Path, x: Tensor, factors: list[dict[str, Any]]) -> dict[str, float]:
-    """The run's own numbers of what it held out, and those of other scenes."""
+    """Numbers of a run: those of its held-out scenes, R² and distances of samples for other scenes."""
     evaluation = json.loads((run / "summary.json").read_text("utf-8"))["evaluation"]
     names = ("psnr_db", "global_psnr_db", "bound", "global_bound", "kl", "kl_global", "kl_map", "lost_by_exchange")
     found = {name: evaluation[name] for name in names if name in evaluation}
@@ -96,7 +94,7 @@ def measure(run: Path, x: Tensor, factors: list[dict[str, Any]]) -> dict[str, fl
 
 
 def distance(model: Any, prior: Any, x: Tensor, *, with_map: bool = True) -> float:
-    """How far 1,000 samples are from the scenes."""
+    """Squared Fréchet distance of as many samples from the scenes."""
     generator = torch.Generator().manual_seed(0)
     source = model.latent.prior if prior is None else prior
     parts = []
@@ -114,7 +112,7 @@ def thumbnails(x: Tensor) -> Tensor:
 
 
 def frechet(one: Tensor, other: Tensor) -> float:
-    """Fréchet's distance of the normals with the means and covariances of rows (num, dim), squared."""
+    """Squared Fréchet distance between the normals with the means and covariances of rows (num, dim)."""
     covariances = [torch.cov(rows.T) for rows in (one, other)]
     values, vectors = torch.linalg.eigh(covariances[0])
     root = vectors @ values.clamp(min=0).sqrt().diag() @ vectors.T

@@ -201,10 +201,24 @@ class AutoEncoder(nn.Module):
         """
         if out.decoded.shape != x.shape:
             raise ValueError(f"the decoder made {tuple(out.decoded.shape)}, but the data is {tuple(x.shape)}.")
-        reconstruction = masked_mean(-self.likelihood.log_prob(x, out.decoded), mask)
-        kl = masked_mean(self.latent.kl(out.posterior), mask)
+        reconstruction = masked_mean(-self._log_likelihood(x, out), mask)
+        kl_terms = {name: masked_mean(values, mask) for name, values in self._kl_terms(out).items()}
+        kl = functools.reduce(torch.add, kl_terms.values())
         charged = kl.clamp(min=free_nats) if free_nats > 0 else kl
-        return {"loss": reconstruction + kl_weight * charged, "reconstruction": reconstruction, "kl": kl}
+        return {
+            "loss": reconstruction + kl_weight * charged,
+            "reconstruction": reconstruction,
+            "kl": kl,
+            **kl_terms,
+        }
+
+    def _log_likelihood(self, x: Tensor, out: Output) -> Tensor:
+        """Log likelihood of each example in nats: (batch,)."""
+        return self.likelihood.log_prob(x, out.decoded)
+
+    def _kl_terms(self, out: Output) -> dict[str, Tensor]:
+        """KL divergences by name, (batch,) each, in nats; "kl" is their sum."""
+        return {"kl": self.latent.kl(out.posterior)}
 
     def _decode_prior(self, latents: Tensor, generator: Generator | None) -> Tensor:
         """Data of draws of the prior: (num, model_size, *grid) → (num, channel, *dims)."""

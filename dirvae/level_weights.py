@@ -1,4 +1,4 @@
-"""Weights of a run for a model that has a map where the run had none, or none where it had one."""
+"""Weights of a run with a map for a model without one, and the other way round."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dirvae.levels import has_map
 __all__ = ["tensors_for_levels"]
 
 MAP, VECTOR_LIKELIHOOD, LIKELIHOOD = "map_level.", "vector_likelihood.", "likelihood."
-"""How the names of weights begin: of the map, and of the likelihoods of the vector alone and of both levels."""
+"""Prefixes of the names of weights: of the map, and of the likelihoods of the vector alone and of both levels."""
 
 
 def tensors_for_levels(model: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str | None]:
-    """Weights of a run as `model` takes them, where one of both has a map and the other has none.
+    """Weights of a run for `model`, also if only one of the two has a map.
 
-    A model of two levels takes those of a vector for its vector, and keeps its own map; a vector takes those of the
-    vector of two levels. Returns the weights, and which part they are: None where they are the whole.
+    A model of two levels takes the weights of a vector for its vector, and keeps its own map; a vector takes those of
+    the vector of two levels. Returns the weights, and "vector" if they are of the vector alone, else None.
     """
     is_with_map = any(name.startswith(MAP) for name in tensors)
     if has_map(model) == is_with_map:

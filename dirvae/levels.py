@@ -1,11 +1,11 @@
-"""An autoencoder of two levels: a vector says what an example is, a map beside it where.
+"""An autoencoder of two levels: a vector says what is in an example, a map beside it says where.
 
     x ─ encoder ─┬─ features ── vector z ── decode_head ── decoder.start ── trunk ──(+)── decoder.finish ── x
                  └─ hidden ── map level: m ── entry ──────────────────────────────┘
                                          prior of m: read from the trunk
 
-The vector alone is an autoencoder, with the encoder's and the decoder's weights and a likelihood of its own: the map
-is absent where it is dropped, and there the trunk goes on as it is. So the vector has to say all it can.
+The vector alone is an autoencoder too: it has the same encoder and decoder, and a likelihood of its own. Training drops
+the map of some examples, whose trunk then reaches the output unchanged. So the vector must describe what it can.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dirvae.autoencoder import AutoEncoder, Output
 from dirvae.latents import Latent, Posterior
 from dirvae.latents.conditional_dirichlet import ConditionalDirichlet
 from dirvae.latents.dirichlet import DirichletPosterior
-from dirvae.losses import Likelihood, masked_mean
+from dirvae.losses import Likelihood
 
 __all__ = ["LevelOutput", "LevelledAutoEncoder", "Levels", "MapLevel", "has_map"]
 
@@ -33,34 +33,34 @@ USUAL_DROPPED = 0.3
 
 
 class LevelEncoder(Protocol):
-    """What an encoder has besides its forward pass, which makes features of the vector alone."""
+    """An encoder of both levels: its forward pass makes the vector's features alone, `levels` those of both."""
 
     def levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (batch, model_size) of the vector, and hidden ones (batch, width, *grid) of the map."""
+        """Features of the vector (batch, model_size), and hidden features for the map (batch, width, *grid)."""
         ...
 
 
 class LevelDecoder(Protocol):
-    """What a decoder has besides its forward pass, which is `finish` of `start`."""
+    """A decoder in two parts, between which the map enters: its forward pass is `finish` after `start`."""
 
     def start(self, latent: Tensor) -> Tensor:
-        """From the vector, as `decode_head` gives it, to the trunk on the grid of the map: (batch, width, *grid)."""
+        """The output of `decode_head` (batch, model_size) → the trunk on the map's grid (batch, width, *grid)."""
         ...
 
     def finish(self, trunk: Tensor) -> Tensor:
-        """The rest of the way: (batch, channel, *dims)."""
+        """The trunk (batch, width, *grid) → what the likelihood reads (batch, channel, *dims)."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Levels(Generic[V, M]):
-    """One of something for each level."""
+    """A value for each of the two levels, such as their posteriors."""
 
     vector: V
     map: M
 
     def widened(self: Levels[Any, Any], width: float) -> Levels[Any, Any]:
-        """Both posteriors widened, as proposals for importance sampling. NotImplementedError if one cannot be."""
+        """Both posteriors widened, as proposals for importance sampling. NotImplementedError if the vector's cannot."""
         if not hasattr(self.vector, "widened"):
             raise NotImplementedError(f"{type(self.vector).__name__} has no method `widened`; use width 1.")
         return Levels(self.vector.widened(width), self.map.widened(width))
@@ -71,7 +71,8 @@ class LevelOutput(Output):
     """What a forward pass gives; `latent` and `posterior` are those of the vector.
 
     map_latent     the draw of the map: (batch, map_size, *grid)
-    map_posterior  what it was drawn from, and `map_prior` what it is compared with, given the vector
+    map_posterior  what it was drawn from
+    map_prior      its prior, given the drawn vector
     has_map        (batch,) bool: False where the vector was decoded alone
     """
 
@@ -85,7 +86,7 @@ class MapLevel(nn.Module):
     """The second level: one simplex per cell of a grid.
 
     `read`: the encoder's hidden features (batch, width, *grid) → features (batch, map_size, *grid).
-    `latent`: the Dirichlets of the cells, with a prior that is read from the trunk.
+    `latent`: the Dirichlets of the cells, whose prior is read from the trunk.
     `entry`: a standardised map (batch, map_size, *grid) → what is added to the trunk.
     """
 
@@ -104,15 +105,18 @@ class MapLevel(nn.Module):
 
 
 class LevelledAutoEncoder(AutoEncoder):
-    """An autoencoder that may have a map of latents beside its vector.
+    """An autoencoder that may have a map of latents beside its vector. Without a map it is an `AutoEncoder`.
 
-    With one it is the vector's own autoencoder (`encode`, `decode` of one latent, `latent`, `model_size`) and that of
-    both levels (`forward`, `loss`, `encode_levels`, `decode` with a map, `reconstruct`, `sample`). Without one it is
-    an `AutoEncoder`.
+    With a map `latent`, `model_size`, `encode` and `decode` of one latent are of the vector alone; `forward`, `loss`,
+    `encode_levels`, `decode` with a map, `reconstruct` and `sample` are of both levels.
+
+    With a map the terms of `loss` also hold "kl_global" and "kl_map", whose sum is "kl". Where an example has no map,
+    "reconstruction" is that of the vector alone, under its own likelihood, and the map costs nothing. In evaluation
+    mode every example has one, and the terms are those of a bound.
 
     `encoder`, `decoder`: with a map a `LevelEncoder` and a `LevelDecoder`.
     `map_level`: the second level, or None; `map_grid`: its grid.
-    `map_dropped`: in this share of the examples training decodes the vector alone and charges for it alone.
+    `map_dropped`: the share of the examples whose map training drops: the vector is decoded alone, the map is free.
     The other arguments are those of `AutoEncoder`. ValueError for a share outside [0, 1).
     """
 
@@ -139,9 +143,9 @@ class LevelledAutoEncoder(AutoEncoder):
         self.vector_likelihood = None if map_level is None else copy.deepcopy(self.likelihood)
 
     def forward(self, x: Tensor, *, generator: Generator | None = None) -> Output:
-        """Encode, draw, decode; with a map in training, the vector alone in a share of the examples.
+        """Encode, draw, decode; training decodes a share `map_dropped` of the examples without their map.
 
-        `x`: (batch, channel, *dims) float in [0, 1]. Draws: the vector, the map, who is without it.
+        `x`: (batch, channel, *dims) float in [0, 1]. Draws, in this order: the vectors, the maps, which maps to drop.
         """
         if self.map_level is None:
             return super().forward(x, generator=generator)
@@ -175,7 +179,7 @@ class LevelledAutoEncoder(AutoEncoder):
         return self.likelihood.mean(self.decode_raw(latent, map_latent))
 
     def decode_raw(self, latent: Tensor, map_latent: Tensor | None = None) -> Tensor:
-        """What the decoder puts out for a latent and a map, or for a latent alone."""
+        """The decoder's output for a latent and a map, or for a latent alone, as the likelihood reads it."""
         if self.map_level is None and map_latent is None:
             return super().decode_raw(latent)
         trunk = self._trunk(latent)
@@ -186,7 +190,7 @@ class LevelledAutoEncoder(AutoEncoder):
         return self._map().latent.prior(self._trunk(latent))
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The data by the means of its posteriors, without a draw: (batch, channel, *dims) → the same."""
+        """The data decoded from the means of its posteriors, without a draw: (batch, channel, *dims) → the same."""
         if self.map_level is None:
             return super().reconstruct(x)
         levels = self.encode_levels(x)
@@ -203,40 +207,23 @@ class LevelledAutoEncoder(AutoEncoder):
         map_latent, log_map_ratio = of_map.weighted_draw(posteriors.map, of_map.prior(trunk), generator)
         return self._finish(trunk + self.map_level(map_latent)), log_ratio + log_map_ratio
 
-    def loss(
-        self,
-        x: Tensor,
-        out: Output,
-        *,
-        kl_weight: float | Tensor = 1.0,
-        free_nats: float = 0.0,
-        mask: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Terms of the objective, as those of `AutoEncoder.loss`; with a map "kl" is "kl_global" + "kl_map".
-
-        Where an example has no map, "reconstruction" is that of the vector alone, under its own likelihood, and the
-        map costs nothing. In evaluation mode every example has one, and the terms are those of a bound.
-        """
-        if self.map_level is None or self.vector_likelihood is None:
-            return super().loss(x, out, kl_weight=kl_weight, free_nats=free_nats, mask=mask)
+    def _log_likelihood(self, x: Tensor, out: Output) -> Tensor:
+        if self.vector_likelihood is None:
+            return super()._log_likelihood(x, out)
         assert isinstance(out, LevelOutput)
-        if out.decoded.shape != x.shape:
-            raise ValueError(f"the decoder made {tuple(out.decoded.shape)}, but the data is {tuple(x.shape)}.")
         of_both, alone = (
-            -likelihood.log_prob(x, out.decoded) for likelihood in (self.likelihood, self.vector_likelihood)
+            likelihood.log_prob(x, out.decoded) for likelihood in (self.likelihood, self.vector_likelihood)
         )
-        reconstruction = masked_mean(torch.where(out.has_map, of_both, alone), mask)
-        kl_global = masked_mean(self.latent.kl(out.posterior), mask)
+        return torch.where(out.has_map, of_both, alone)
+
+    def _kl_terms(self, out: Output) -> dict[str, Tensor]:
+        if self.map_level is None:
+            return super()._kl_terms(out)
+        assert isinstance(out, LevelOutput)
         of_map = self.map_level.latent.kl(out.map_posterior, out.map_prior)
-        kl_map = masked_mean(torch.where(out.has_map, of_map, 0), mask)
-        kl = kl_global + kl_map
-        charged = kl.clamp(min=free_nats) if free_nats > 0 else kl
         return {
-            "loss": reconstruction + kl_weight * charged,
-            "reconstruction": reconstruction,
-            "kl": kl,
-            "kl_global": kl_global,
-            "kl_map": kl_map,
+            "kl_global": self.latent.kl(out.posterior),
+            "kl_map": torch.where(out.has_map, of_map, 0),
         }
 
     def _decode_prior(self, latents: Tensor, generator: Generator | None) -> Tensor:

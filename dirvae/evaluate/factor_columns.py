@@ -1,4 +1,4 @@
-"""The factors in the JSON objects of examples, and which of their entries cannot be factors."""
+"""The factors in the JSON objects of examples, and why other entries are not factors."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MOST_CATEGORIES = 20
 
 
 def factors_of(fields: Sequence[Mapping[str, Any]], *, circular: Sequence[str] = ()) -> list[Factor]:
-    """The factors in JSON objects, one per example: entries of numbers or text that all have and that vary.
+    """Factors of examples, from one JSON object each: entries of numbers or text that all have and that vary.
 
-    Text that is different in every example, such as the name of a file, is not one. ValueError for a circular one that
-    is not among the entries.
+    Text that is different in every example, such as a file name, is not a factor. ValueError if a `circular` name is
+    not among the entries, or does not vary.
     """
     columns = _columns(fields)
     if missing := sorted(set(circular) - set(columns)):
@@ -37,7 +37,10 @@ def factors_of(fields: Sequence[Mapping[str, Any]], *, circular: Sequence[str] =
 
 
 def left_out(fields: Sequence[Mapping[str, Any]], *, label: str | None = None) -> list[str]:
-    """Sentences about the numbers and texts in these JSON objects that cannot be factors; of a `label` others speak."""
+    """Sentences about numbers and texts in these JSON objects that cannot be factors.
+
+    Missing values of the `label` are not mentioned here, but in the notes about the label.
+    """
     columns = _columns(fields)
     fixed = [name for name, column in columns.items() if len(distinct_values(column)) < 2]
     unique = [name for name, column in columns.items() if name not in fixed and _names_examples(column)]
@@ -67,7 +70,7 @@ def left_out(fields: Sequence[Mapping[str, Any]], *, label: str | None = None) -
 
 
 def categories_of(fields: Sequence[Mapping[str, Any]]) -> list[Factor]:
-    """For factors that are text, such as a shape, each value as a separate factor: `shape=heart` or not.
+    """Each value of factors that are text, such as a shape, as a separate factor: `shape=heart` or not.
 
     A latent may give each value a component of its own. The whole factor then has no gap, because several components
     hold it equally.

@@ -12,7 +12,7 @@ from torch import Tensor
 from dirvae.autoencoder import AutoEncoder
 from dirvae.evaluate.levels import LevelSums
 from dirvae.float64 import wide, wide_device
-from dirvae.levels import has_map
+from dirvae.levels import LevelOutput, has_map
 from dirvae.metrics import latent_usage, psnr
 from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.training.feed import to_device
@@ -60,8 +60,8 @@ class HeldOut:
         `kl`. If the reconstruction term is not a log likelihood of such data, `objective` replaces `bound`. In dB:
         `psnr_db` of the decoded posterior mean, `mean_image_psnr_db` (or another noun) of the mean example, and
         `psnr_gain_db`, the difference. About the latents: `components_in_use`, `effective_components` (on the simplex
-        only) and `model_size`. Of a model with a map beside its vector these are of the vector, and there are the
-        numbers of `LevelSums.means`.
+        only) and `model_size`. If the model has a map beside its vector, these are of the vector, and the numbers of
+        `LevelSums.means` are added.
         """
         device = next(model.parameters()).device
         mean = self._mean.to(device)
@@ -76,7 +76,8 @@ class HeldOut:
                 terms = model.loss(x, out)
                 is_bound = is_bound and model.likelihood.is_density_of(x)
                 center = out.posterior.mean
-                decoded = (model.reconstruct(x) if has_map(model) else model.decode(center)).clamp(0, 1)
+                maps = (out.map_posterior.mean,) if isinstance(out, LevelOutput) else ()
+                decoded = model.decode(center, *maps).clamp(0, 1)
                 ours = psnr(decoded, x).clamp(max=MAX_PSNR_DB).mean()
                 theirs = psnr(mean.expand_as(x), x).clamp(max=MAX_PSNR_DB).mean()
                 more = [measure(decoded, x).mean() for measure in self._measures.values()]

@@ -1,11 +1,10 @@
 """Log likelihoods by importance sampling, for a model with any latent.
 
-log p(x) ≈ log mean over z ~ q(z|x) of p(x|z) p(z) / q(z|x), z of all levels, the posterior as
-proposal (Burda et al. 2015, arXiv
-1509.00519, equation 8): a lower bound in expectation that becomes tighter with the number of draws. It is a lower
-bound for every other q as well, and the posterior is rarely the best: trained to raise a bound, it is too narrow;
-trained with draws of too little spread, it is too wide. A wider or narrower q, chosen on separate draws, gives a
-tighter bound.
+log p(x) ≈ log mean over z ~ q(z|x) of p(x|z) p(z) / q(z|x), where z holds the latents of all levels and the posterior
+is the proposal (Burda et al. 2015, arXiv 1509.00519, equation 8): a lower bound in expectation that becomes tighter
+with the number of draws. It is a lower bound for every other q as well, and the posterior is rarely the best: trained
+to raise a bound, it is too narrow; trained with draws of too little spread, it is too wide. A wider or narrower q,
+chosen on separate draws, gives a tighter bound.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a name says of examples: a factor in their JSON objects, or a category of annotated pictures."""
+"""Labels of examples, found by name: a factor in their JSON objects, or a category of annotated pictures."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pipelines.shown_names import shown_name
 __all__ = ["Label", "find_label"]
 
 MOST_NAMED = 12
-"""Factors, or categories, that a sentence names."""
+"""How many factors, or categories, a sentence lists."""
 
 
 @dataclass(frozen=True, eq=False)
 class Label:
-    """A value per example, None where it has none. `name` is as the data has it.
+    """A value per example, None if absent. `name` is spelled as in the data.
 
-    The values of a category say whether an example has an annotation of it. `is_both`: a factor whose name is that of a
-    category, too.
+    The value of a category says whether the example has an annotation of it. `is_both`: a factor that has the same name
+    as a category.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Label:
 
     @property
     def kind(self) -> str:
-        """What it is, in a word."""
+        """ "category" or "factor"."""
         return "category" if self.is_category else "factor"
 
     @property
     def is_yes_or_no(self) -> bool:
-        """Whether the values are truth values."""
+        """Whether all values are truth values."""
         return all(isinstance(value, bool) for value in self.known)
 
 
@@ -51,11 +51,11 @@ def find_label(
     fields: Sequence[Mapping[str, Any] | None],
     categories: Sequence[Collection[str] | None],
 ) -> Label:
-    """The factor of that name, or the category, whose case does not count; a factor wins over a category.
+    """The factor with this name, or else the category with this name in any case.
 
-    `fields` are the JSON objects of the examples, `categories` those of their annotations; None for an example without.
-    A value that is neither text nor a finite number is none. ValueError for a name that is neither, with the names that
-    are like it.
+    `fields`: the JSON object of each example, None if absent. `categories`: those of its annotations, None if it is not
+    annotated. Values other than text, truth values and finite numbers count as absent. ValueError if neither a factor
+    nor a category has the name; it suggests similar names.
     """
     factors = _factor_names(fields)
     known = Counter(category for found in categories for category in sorted(found or ()))
@@ -74,7 +74,7 @@ def find_label(
 
 
 def _factor_names(fields: Sequence[Mapping[str, Any] | None]) -> list[str]:
-    """The names with a value in any of the examples, in the order in which they come."""
+    """Names that have a value in at least one example, in order of first appearance."""
     return list(dict.fromkeys(name for entry in fields for name, value in (entry or {}).items() if is_plain(value)))
 
 

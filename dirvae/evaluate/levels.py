@@ -1,4 +1,4 @@
-"""What each of two levels carries: nats, pictures of the vector alone, and what is lost under another's vector."""
+"""What each of two levels carries: nats, PSNR of the vector alone, and what another example's vector costs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_PSNR_DB = 100.0
 
 
 class LevelSums:
-    """Adds up the numbers of the levels over batches of examples."""
+    """Sums of the levels' numbers over batches of examples."""
 
     def __init__(self, device: torch.device) -> None:
         self._sums = torch.zeros(4, dtype=torch.float64, device=wide_device(device))
@@ -25,9 +25,9 @@ class LevelSums:
         self._num = self._num_exchanged = 0
 
     def add(self, model: LevelledAutoEncoder, x: Tensor, out: LevelOutput) -> None:
-        """Add examples (batch, channel, *dims) and the forward pass of them, in evaluation mode.
+        """Add examples (batch, channel, *dims) and their forward pass, in evaluation mode.
 
-        Each of two or more examples also takes the vector of the one before it, and keeps its map.
+        In a batch of two or more, each example is also decoded from its own map and the vector of the one before it.
         """
         assert model.map_level is not None
         assert model.vector_likelihood is not None
@@ -47,11 +47,14 @@ class LevelSums:
         self._num_exchanged += len(x)
 
     def means(self) -> dict[str, Any]:
-        """Means over the examples, in nats: "kl_global", "kl_map"; "global_bound", that of the vector alone.
+        """Means over the examples, in nats unless the name says dB.
 
-        "global_psnr_db", in dB, is that of the vector's mean decoded alone. "lost_by_exchange" is what the log
-        likelihood loses if the vector is another example's, which shows that the vector matters where it is more than
-        "kl_global"; "kl_map_by_exchange" is what the map costs more then. Both None if no batch held two examples.
+        kl_global, kl_map   KL divergences of the vector and of the map
+        global_bound        the bound of the vector alone
+        global_psnr_db      PSNR of the vector's mean, decoded alone
+        lost_by_exchange    how much the log likelihood falls with another example's vector: the vector matters if this
+                            is more than kl_global
+        kl_map_by_exchange  how much kl_map grows with it; both are None if no batch held two examples
         """
         kl_global, kl_map, alone, decoded = (self._sums / self._num).tolist()
         lost, dearer = (self._lost / self._num_exchanged).tolist() if self._num_exchanged else (None, None)

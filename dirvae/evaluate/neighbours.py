@@ -51,11 +51,10 @@ def neighbour_precisions(
     counts: Sequence[int] = (3, 5, 10),
     rows: int = 500,
 ) -> dict[int, float]:
-    """Average precision with which the k nearest `train` latents find the `test` latents of a kind, for k in `counts`.
+    """Average precision of ranking `test` latents by how many of their k nearest `train` latents are true, per k.
 
-    As `neighbour_errors`, but labels (num,) are truth values, and test latents are ranked by how many of their
-    neighbours are of the kind; of as many, those whose neighbours of the kind are nearer come first. ValueError also
-    where no test latent is of the kind.
+    As `neighbour_errors`, but labels (num,) are truth values. With equal numbers of true neighbours, the latent whose
+    true neighbours are nearer comes first. ValueError also if no test label is true.
     """
     device = wide_device(train.device)
     train_labels, test_labels = train_labels.to(device), test_labels.to(device)
@@ -68,11 +67,11 @@ def neighbour_precisions(
 
 
 def average_precision(scores: Tensor, truth: Tensor) -> float:
-    """Average precision of a ranking by `scores` (num,), of which `truth` (num,) bool are to be found: in (0, 1].
+    """Average precision of ranking examples by `scores` (num,), highest first, to find the true `truth` (num,) bool.
 
-    The precision among the examples down to each score, weighted by the recall that this score adds: those of one score
-    count together, so that their order does not. By chance it is about the share to be found. ValueError if there are
-    none.
+    The precision down to each score, weighted by the recall that this score adds, in (0, 1]. Examples of equal score
+    count together, so their order does not matter. By chance it is about the share of true examples. ValueError if no
+    example is true.
     """
     if not truth.any():
         raise ValueError("no example is to be found; an average precision needs 1 or more.")
@@ -83,7 +82,7 @@ def average_precision(scores: Tensor, truth: Tensor) -> float:
 
 
 def _nearest(train: Tensor, test: Tensor, counts: Sequence[int], rows: int) -> Iterator[tuple[int, Tensor]]:
-    """The first of some `test` latents, and the numbers of their nearest `train` latents (rows, k), nearest first."""
+    """The first index of each block of `test` latents, and their neighbours in `train` (rows, k), nearest first."""
     if not counts or min(counts) < 1:
         raise ValueError(f"counts is {list(counts)}; it must hold numbers of neighbours, 1 or more each.")
     largest = max(counts)
@@ -103,7 +102,7 @@ def _nearest(train: Tensor, test: Tensor, counts: Sequence[int], rows: int) -> I
 
 
 def _weighed(votes: Tensor) -> Tensor:
-    """(rows, k, class) int64 votes, nearest first → (rows, class): their number, nearer ones deciding a tie."""
+    """(rows, k, class) int64 votes, nearest first → (rows, class): their number, ties broken by the nearer ones."""
     count = votes.shape[1]
     ranks = torch.arange(count, 0, -1, device=votes.device)
     weights = count * (count + 1) + ranks  # all ranks together are half a vote

@@ -17,12 +17,12 @@ MOST_ENTRIES = 10
 """Values with a colour of their own."""
 YES, NO = "#d9722e", "#7f9fbf"
 SCALE = ("#3f63cc", "#8f5fc9", "#d0608f", "#ee8b55", "#efb944")
-"""From low to high numbers, ever lighter; each end is seen on white and on near black."""
+"""From low to high numbers, getting lighter; both ends are visible on white and on near black."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a legend: what it names, its colour, and how many examples have it."""
+    """A line of a legend: a value's name, its colour, and how many examples have it."""
 
     name: str
     colour: str
@@ -31,9 +31,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Colouring:
-    """For each example its colour, what it is in words (None: nothing to say), and whether it is drawn on top.
+    """For each example its colour, its value in words (None: nothing to say), and whether it is drawn on top.
 
-    `subject` says by what they are coloured. Numbers have a scale from the lowest to the highest instead of entries;
+    `subject` says what the colours stand for. Numbers have a scale from the lowest to the highest instead of entries;
     examples without a value have an entry in any case.
     """
 
@@ -49,7 +49,7 @@ class Colouring:
 def by_label(label: Label) -> Colouring:
     """Colours of the values of a label: two for yes and no, a scale for numbers, one for each of the most frequent."""
     known = label.known
-    if known and all(isinstance(value, bool) for value in known):
+    if known and label.is_yes_or_no:
         return _by_truth(label)
     if known and all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
         return _by_number(label)
@@ -134,7 +134,7 @@ def _missing(label: Label) -> list[Entry]:
 
 
 def _on_scale(share: float) -> str:
-    """The colour at a share of the scale, between its neighbours."""
+    """The colour at a share of the scale, interpolated between its neighbours."""
     place = min(max(share, 0.0), 1.0) * (len(SCALE) - 1)
     low = min(int(place), len(SCALE) - 2)
     first, second = _channels(SCALE[low]), _channels(SCALE[low + 1])

@@ -18,10 +18,10 @@ __all__ = ["ExampleMap", "draw_map", "log_ratios", "map_of", "principal_plane"]
 MOST_POINTS = 500
 WIDTH, HEIGHT = 640, 420
 MARGIN, LABEL = 18, 26
-"""Around the points, and of the words below and beside them."""
+"""Space around the points, and for the names of the axes."""
 NAMES = ("first", "second")
 SMALLEST_SHARE = 0.01
-"""Of an equal share: what is less counts as that, or components that are off would decide the plane."""
+"""As a part of an equal share. Smaller shares count as this one, or components that are off would decide the plane."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ExampleMap:
 
 
 def map_of(latents: Tensor, keys: Sequence[str], label: Label | None, *, are_shares: bool) -> dict[str, Any] | None:
-    """The map of latents (num, component) for the page, and what its colours mean; None where there is nothing to see.
+    """The map of latents (num, component) for the page, and what its colours mean; None if `draw_map` draws none.
 
     Without a label, shares are coloured by the largest of them.
     """
@@ -47,7 +47,7 @@ def map_of(latents: Tensor, keys: Sequence[str], label: Label | None, *, are_sha
 
 
 def log_ratios(shares: Tensor) -> Tensor:
-    """Centred logarithms of shares (num, component): those of each row, less their mean (Aitchison 1986), float64.
+    """Centred log-ratios of shares (num, component): each row's logarithms minus their mean (Aitchison 1986), float64.
 
     Shares below a hundredth of an equal share count as that.
     """
@@ -58,7 +58,7 @@ def log_ratios(shares: Tensor) -> Tensor:
 def principal_plane(values: Tensor) -> tuple[Tensor, tuple[float, float]]:
     """The first two principal components of (num, column): (num, 2) float64, and their shares of the variance.
 
-    The largest weight of each is positive, so that the same values give the same picture.
+    The largest weight of each is made positive, so that the same values always give the same picture.
     """
     centered = values.double() - values.double().mean(0)
     _, strengths, axes = torch.linalg.svd(centered, full_matrices=False)
@@ -72,10 +72,10 @@ def principal_plane(values: Tensor) -> tuple[Tensor, tuple[float, float]]:
 def draw_map(
     latents: Tensor, colouring: Colouring | None, *, keys: Sequence[str], are_shares: bool
 ) -> ExampleMap | None:
-    """Latents (num, component) as points: principal components of them, or of the log-ratios of shares.
+    """Latents (num, component) as points, by the principal components of them or, for shares, of their log-ratios.
 
-    None for fewer than three examples, or two components, and for latents that are all alike or not finite. Of more
-    than 500 examples about every other one is drawn, or fewer. The title of a point is its key, and what it is.
+    None for fewer than three examples or two components, and for latents that are all alike or not finite. Of more than
+    500 examples an even selection is drawn. The title of a point is its key, and its value in words.
     """
     if len(latents) < 3 or latents.shape[1] < 2 or not latents.isfinite().all():
         return None
@@ -107,7 +107,7 @@ def draw_map(
 
 
 def _placed(points: Tensor) -> list[tuple[float, float]]:
-    """Where the points stand in the picture; both axes have one scale."""
+    """Positions of the points in the picture; both axes have the same scale."""
     low, high = points.min(0).values, points.max(0).values
     room = torch.tensor([WIDTH - LABEL, HEIGHT - LABEL], dtype=torch.float64) - 2 * MARGIN
     scale = float((room / (high - low).clamp(min=1e-12)).min())

@@ -1,4 +1,4 @@
-"""What shows two levels apart: the vector alone, both, one's vector with another's map, draws of both priors."""
+"""Pictures that tell two levels apart: the vector alone, both, one's vector with another's map, prior draws."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class LevelGallery:
     walk       (3, step, …): from one example's vector to another's, with the map of the first, with none, with the
                map of the second
     exchanged  (num, num, …): row i, column j has the vector of example i and the map of example j
-    drawn      (vector, 1 + map, …): draws of the vector's prior, the fitted one where there is one, alone and then with
-               draws of the map's prior given it
+    drawn      (vector, 1 + map, …): draws of the vector's prior (the fitted one if any), each decoded alone and then
+               with draws of the map's prior given it
     """
 
     alone: Tensor
@@ -41,7 +41,7 @@ class LevelGallery:
 
 @torch.inference_mode()
 def make_level_gallery(model: LevelledAutoEncoder, gallery: Gallery, *, seed: int) -> LevelGallery:
-    """What shows the levels of a model apart, for the examples that its gallery shows."""
+    """The pictures that tell a model's levels apart, for the examples in its gallery."""
     model.eval()
     device = next(model.parameters()).device
     x = gallery.originals.to(device)
@@ -66,7 +66,7 @@ def make_level_gallery(model: LevelledAutoEncoder, gallery: Gallery, *, seed: in
 
 @torch.inference_mode()
 def decode_alone(model: LevelledAutoEncoder, gallery: Gallery) -> Tensor:
-    """What the means of the vectors of the shown examples decode to alone: (num, channel, *dims) on the CPU."""
+    """The shown examples, decoded from the means of their vectors alone: (num, channel, *dims) on the CPU."""
     x = gallery.originals.to(next(model.parameters()).device)
     return model.decode(model.encode(x).mean).cpu()
 

@@ -1,4 +1,4 @@
-"""A Dirichlet latent whose prior is read from something else: the second of two levels, given the first."""
+"""A Dirichlet latent with a conditional prior: the second of two levels, given the first."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["ConditionalDirichlet"]
 
 SCALE = 30.0
 LOWEST_LOG, HIGHEST_LOG = -5.0, 7.0
-"""Of a prior's concentration: from 0.007 to 1,100."""
+"""Bounds of the logarithm of a prior's concentration, which is from 0.007 to 1,100."""
 
 
 class ConditionalDirichlet(nn.Module):
     """Dirichlets on a grid, each cell's with a prior of its own: Dir(exp(prior_head(condition))).
 
-    `prior_head`: condition (batch, channel, *grid) → log concentrations (batch, model_size, *grid). Whoever makes it
-    may start it at `prior_start`, the logarithm of the usual prior 1 - 1/K.
+    `prior_head`: condition (batch, channel, *grid) → log concentrations (batch, model_size, *grid). A bias of
+    `prior_start` starts it at the usual prior, 1 - 1/K.
     The posterior is that of `dirvae.latents.Dirichlet`. ValueError for a size below 2.
     """
 

@@ -10,6 +10,7 @@ K - 1 shares the density is that of y over √K Π z.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,12 +28,15 @@ LOWEST_SHARE = 1e-6
 """Smaller shares count as this one: no decoder tells them apart."""
 NUM_FOR_MOMENTS = 10_000
 MOST_ROWS = 8192
-"""That are fitted to, evenly spread over all."""
+"""More rows than this are thinned evenly before the fit."""
 
 
 @dataclass(frozen=True, eq=False)
 class FittedPrior:
-    """A prior of latents of `mean` and `stddev`, (model_size,) each: a mixture over log-ratios, or over the latents."""
+    """A prior of latents: a mixture over their log-ratios if they are shares, or over the latents themselves.
+
+    `mean` and `stddev`, (model_size,) each, are those of the latents.
+    """
 
     mixture: GaussianMixture
     on_simplex: bool
@@ -41,10 +45,7 @@ class FittedPrior:
 
     def sample(self, num: int, *grid: int, generator: Generator | None = None) -> Tensor:
         """`num` draws over a grid, each cell by itself: (num, model_size, *grid) float32 on the CPU."""
-        cells = 1
-        for side in grid:
-            cells *= side
-        points = self.mixture.sample(num * cells, generator)
+        points = self.mixture.sample(num * math.prod(grid), generator)
         rows = shares_of(points) if self.on_simplex else points
         return rows.float().view(num, *grid, -1).movedim(-1, 1).contiguous()
 
@@ -54,13 +55,13 @@ class FittedPrior:
         flat = rows.reshape(-1, rows.shape[-1])
         if self.on_simplex:
             logs = flat.clamp(min=LOWEST_SHARE).log()
-            found = self.mixture.log_prob(log_ratios(flat)) - logs.sum(1) - 0.5 * torch.tensor(flat.shape[1]).log()
+            found = self.mixture.log_prob(log_ratios(flat)) - logs.sum(1) - 0.5 * math.log(flat.shape[1])
         else:
             found = self.mixture.log_prob(flat)
         return narrow(sum_over_cells(found.view(rows.shape[:-1])), z.detach().cpu())
 
     def tensors(self) -> dict[str, Tensor]:
-        """What `from_tensors` makes it of again."""
+        """The prior as tensors, for `from_tensors`."""
         parts = {"weights": self.mixture.weights, "means": self.mixture.means, "factors": self.mixture.factors}
         moments = {"mean": self.mean, "stddev": self.stddev}
         found = {**parts, **moments, "on_simplex": torch.tensor(self.on_simplex)}
@@ -68,7 +69,7 @@ class FittedPrior:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> FittedPrior:
-        """The prior that `tensors()` took apart."""
+        """The prior that `tensors()` was called on."""
         mixture = GaussianMixture(tensors["weights"], tensors["means"], tensors["factors"])
         return cls(mixture, bool(tensors["on_simplex"]), tensors["mean"], tensors["stddev"])
 
@@ -93,7 +94,7 @@ def log_ratios(shares: Tensor) -> Tensor:
 
 
 def shares_of(ratios: Tensor) -> Tensor:
-    """The way back: (num, K - 1) → (num, K), which sum to 1."""
+    """The inverse of `log_ratios`: (num, K - 1) → (num, K), rows that sum to 1."""
     return (ratios @ _basis(ratios.shape[1] + 1, ratios)).softmax(1)
 
 

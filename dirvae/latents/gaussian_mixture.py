@@ -1,18 +1,18 @@
-"""Mixtures of normals with full covariances, fitted by expectation and maximisation, in float64 on the CPU."""
+"""Mixtures of normals with full covariances, fitted by expectation maximisation, in float64 on the CPU."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
+from torch.distributions import MultivariateNormal
 
 __all__ = ["GaussianMixture", "fit_gaussian_mixture"]
 
 STEPS = 40
 PULL = 0.1
-"""How strongly a covariance is drawn to that of all points: as by so many points per dimension."""
+"""Weight of all points' covariance in that of each part, in points per dimension."""
 SMALLEST = 1e-6
 """Added to variances, as a share of the mean one."""
 
@@ -37,20 +37,16 @@ class GaussianMixture:
 
     def _of_parts(self, points: Tensor) -> Tensor:
         """Log of weight times density of each part: (num, part)."""
-        apart = (points[None] - self.means[:, None]).transpose(1, 2)
-        standard = torch.linalg.solve_triangular(self.factors, apart, upper=False)
-        spread = self.factors.diagonal(dim1=1, dim2=2).log().sum(1)
-        dim = points.shape[1]
-        logs = -0.5 * standard.square().sum(1).T - spread - 0.5 * dim * math.log(2 * math.pi)
-        found: Tensor = logs + self.weights.log()
+        parts = MultivariateNormal(self.means, scale_tril=self.factors, validate_args=False)
+        found: Tensor = parts.log_prob(points[:, None]) + self.weights.log()  # type: ignore[no-untyped-call]
         return found
 
 
 def fit_gaussian_mixture(points: Tensor, num_parts: int, *, seed: int = 0) -> GaussianMixture:
     """Fit a mixture of up to `num_parts` normals to points (num, dim) float64, from a seeded start.
 
-    Each covariance is drawn a little towards that of all points, so that parts of few points stay proper. Fewer parts
-    where there are fewer than two points for each. ValueError for fewer than two points.
+    Each covariance is shrunk a little towards that of all points, so that it is positive definite even for a part of
+    few points. There are fewer parts if there are fewer than two points for each. ValueError for fewer than two points.
     """
     num, dim = points.shape
     if num < 2:

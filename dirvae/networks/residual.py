@@ -1,4 +1,4 @@
-"""What the residual networks of images and of clips share: presets, sizes, normalisation and first weights."""
+"""What the residual networks of images and of clips share: presets, sizes, both halves' passes, first weights."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from dirvae.levels import MapLevel
 __all__ = [
     "PRESETS",
     "Preset",
+    "ResidualDecoder",
+    "ResidualEncoder",
     "Shape",
     "Side",
     "both_sides",
@@ -25,7 +27,6 @@ __all__ = [
     "find_two_levels",
     "group_norm",
     "make_map_level",
-    "through",
     "unit_gain",
     "usual_grid",
 ]
@@ -195,8 +196,53 @@ def unit_gain(layer: nn.Conv2d | nn.Linear) -> nn.Module:
     return layer
 
 
-def through(layers: nn.Sequential, x: Tensor, *, begin: int = 0, end: int | None = None) -> Tensor:
-    """`x` through some of the layers, from `begin` up to `end`."""
+class ResidualEncoder(nn.Module):
+    """Layers from (batch, channel, *dims) in [0, 1] to features (batch, model_size) or (batch, model_size, *grid).
+
+    The first `num_before` layers make the hidden features that a map beside the vector is read from.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], num_before: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+        self._num_before = num_before
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.layers(2 * x - 1)
+        return features
+
+    def levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the vector, and the hidden features (batch, width, *grid) for the map beside it."""
+        hidden = _through(self.layers, 2 * x - 1, end=self._num_before)
+        return _through(self.layers, hidden, begin=self._num_before), hidden
+
+
+class ResidualDecoder(nn.Module):
+    """Layers from (batch, model_size) or (batch, model_size, *grid) to (batch, channel, *dims), at first all grey.
+
+    The first `num_before` layers make the trunk that a map beside the vector is added to.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], num_before: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+        self._num_before = num_before
+
+    def forward(self, latent: Tensor) -> Tensor:
+        decoded: Tensor = self.layers(latent) + 0.5
+        return decoded
+
+    def start(self, latent: Tensor) -> Tensor:
+        """From the vector to the trunk on the map's grid: (batch, width, *grid)."""
+        return _through(self.layers, latent, end=self._num_before)
+
+    def finish(self, trunk: Tensor) -> Tensor:
+        """From the trunk to (batch, channel, *dims)."""
+        return _through(self.layers, trunk, begin=self._num_before) + 0.5
+
+
+def _through(layers: nn.Sequential, x: Tensor, *, begin: int = 0, end: int | None = None) -> Tensor:
+    """`x` through the layers from `begin` up to `end`."""
     for layer in islice(layers, begin, end):
         x = layer(x)
     return x

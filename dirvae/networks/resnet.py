@@ -22,6 +22,8 @@ from dirvae.networks.arguments import arguments_to_json
 from dirvae.networks.residual import (
     PRESETS,
     Preset,
+    ResidualDecoder,
+    ResidualEncoder,
     Shape,
     Side,
     both_sides,
@@ -30,7 +32,6 @@ from dirvae.networks.residual import (
     find_two_levels,
     group_norm,
     make_map_level,
-    through,
     unit_gain,
     usual_grid,
 )
@@ -54,11 +55,10 @@ class ResidualBlock(nn.Module):
         return x + change
 
 
-class ImageEncoder(nn.Module):
+class ImageEncoder(ResidualEncoder):
     """(batch, channels, height, width) in [0, 1] → features (batch, model_size) or (batch, model_size, *grid)."""
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__()
         width = shape.preset.width(0)
         layers: list[nn.Module] = [nn.Conv2d(shape.channels, width, 4, stride=2, padding=1)]
         counts: list[int] = []
@@ -73,24 +73,13 @@ class ImageEncoder(nn.Module):
             layers.append(unit_gain(nn.Conv2d(width, shape.model_size, 1)))
         else:
             layers += [nn.Flatten(), unit_gain(nn.Linear(width * math.prod(shape.vector_map), shape.model_size))]
-        self.layers = nn.Sequential(*layers)
-        self._num_before = counts[shape.map_level] if shape.map_level is not None else len(layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.layers(2 * x - 1)
-        return features
-
-    def levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of the vector, and hidden ones on the grid of the map beside it."""
-        hidden = through(self.layers, 2 * x - 1, end=self._num_before)
-        return through(self.layers, hidden, begin=self._num_before), hidden
+        super().__init__(layers, counts[shape.map_level] if shape.map_level is not None else len(layers))
 
 
-class ImageDecoder(nn.Module):
+class ImageDecoder(ResidualDecoder):
     """(batch, model_size) or (batch, model_size, *grid) → (batch, channels, height, width), at first all grey."""
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__()
         width, small = shape.deepest, shape.vector_map
         layers: list[nn.Module] = []
         counts: dict[int | None, int] = {}
@@ -109,20 +98,7 @@ class ImageDecoder(nn.Module):
                 width = shape.preset.width(level - 1)
         layers += [group_norm(width), _doubled(), nn.Conv2d(width, width // 2, 3, padding=1)]
         layers += [nn.SiLU(), nn.Conv2d(width // 2, shape.channels, 3, padding=1)]
-        self.layers = nn.Sequential(*layers)
-        self._num_before = counts.get(shape.map_level, 0)
-
-    def forward(self, latent: Tensor) -> Tensor:
-        decoded: Tensor = self.layers(latent) + 0.5
-        return decoded
-
-    def start(self, latent: Tensor) -> Tensor:
-        """From the vector to the trunk on the grid of the map beside it: (batch, width, *grid)."""
-        return through(self.layers, latent, end=self._num_before)
-
-    def finish(self, trunk: Tensor) -> Tensor:
-        """The rest of the way."""
-        return through(self.layers, trunk, begin=self._num_before) + 0.5
+        super().__init__(layers, counts.get(shape.map_level, 0))
 
 
 def _doubled() -> nn.Module:
@@ -187,7 +163,7 @@ class ResNetVAE(LevelledAutoEncoder):
             "prior": prior,
             "likelihood": likelihood,
             "fixed_scale": fixed_scale,
-            **({} if chosen != "both" else {"levels": chosen, "map_size": map_size, "map_dropped": map_dropped}),
+            **({"levels": chosen, "map_size": map_size, "map_dropped": map_dropped} if chosen == "both" else {}),
         }
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -197,7 +173,7 @@ class ResNetVAE(LevelledAutoEncoder):
         return arguments_to_json(self._config)
 
     def activation_parts(self) -> list[nn.Module]:
-        """The parts that `checkpoint_activations` of a `Trainer` computes twice; none where whole halves can be."""
+        """The parts that `checkpoint_activations` of a `Trainer` computes twice; none without a map: whole halves."""
         return (
             [] if self.map_level is None else [part for part in self.modules() if isinstance(part, ResidualBlock)]
         )

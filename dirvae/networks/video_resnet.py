@@ -22,13 +22,14 @@ from dirvae.levels import USUAL_DROPPED, LevelledAutoEncoder
 from dirvae.losses import Likelihood, named_likelihood
 from dirvae.networks.arguments import arguments_to_json
 from dirvae.networks.residual import (
+    ResidualDecoder,
+    ResidualEncoder,
     Shape,
     choose_levels,
     find_shape,
     find_two_levels,
     group_norm,
     make_map_level,
-    through,
     unit_gain,
     usual_grid,
 )
@@ -121,11 +122,10 @@ class ClipBlock(nn.Module):
         return x + change
 
 
-class ClipEncoder(nn.Module):
+class ClipEncoder(ResidualEncoder):
     """(batch, channels, time, size, size) in [0, 1] → features (batch, model_size), or a map of them."""
 
     def __init__(self, shape: ClipShape) -> None:
-        super().__init__()
         width = shape.preset.width(0)
         layers: list[nn.Module] = [SpaceConv(shape.channels, width, 4, stride=2, padding=1)]
         counts: list[int] = []
@@ -143,24 +143,13 @@ class ClipEncoder(nn.Module):
         else:
             num = width * shape.frames[-1] * math.prod(shape.vector_map)
             layers += [nn.Flatten(), unit_gain(nn.Linear(num, shape.model_size))]
-        self.layers = nn.Sequential(*layers)
-        self._num_before = counts[shape.map_level] if shape.map_level is not None else len(layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.layers(2 * x - 1)
-        return features
-
-    def levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of the vector, and hidden ones on the grid of the map beside it."""
-        hidden = through(self.layers, 2 * x - 1, end=self._num_before)
-        return through(self.layers, hidden, begin=self._num_before), hidden
+        super().__init__(layers, counts[shape.map_level] if shape.map_level is not None else len(layers))
 
 
-class ClipDecoder(nn.Module):
+class ClipDecoder(ResidualDecoder):
     """(batch, model_size), or a map of them → (batch, channels, time, size, size)."""
 
     def __init__(self, shape: ClipShape) -> None:
-        super().__init__()
         width, square = shape.deepest, shape.vector_map
         layers: list[nn.Module] = []
         counts: dict[int | None, int] = {}
@@ -178,20 +167,7 @@ class ClipDecoder(nn.Module):
                 width = shape.preset.width(level - 1)
         layers += [group_norm(width), Enlarged(shape.frames[0]), SpaceConv(width, width // 2, 3, padding=1)]
         layers += [nn.SiLU(), SpaceConv(width // 2, shape.channels, 3, padding=1)]
-        self.layers = nn.Sequential(*layers)
-        self._num_before = counts.get(shape.map_level, 0)
-
-    def forward(self, latent: Tensor) -> Tensor:
-        decoded: Tensor = self.layers(latent) + 0.5
-        return decoded
-
-    def start(self, latent: Tensor) -> Tensor:
-        """From the vector to the trunk on the grid of the map beside it: (batch, width, *grid)."""
-        return through(self.layers, latent, end=self._num_before)
-
-    def finish(self, trunk: Tensor) -> Tensor:
-        """The rest of the way."""
-        return through(self.layers, trunk, begin=self._num_before) + 0.5
+        super().__init__(layers, counts.get(shape.map_level, 0))
 
 
 class VideoVAE(LevelledAutoEncoder):
@@ -249,7 +225,7 @@ class VideoVAE(LevelledAutoEncoder):
             "prior": prior,
             "likelihood": likelihood,
             "fixed_scale": fixed_scale,
-            **({} if chosen != "both" else {"levels": chosen, "map_size": map_size, "map_dropped": map_dropped}),
+            **({"levels": chosen, "map_size": map_size, "map_dropped": map_dropped} if chosen == "both" else {}),
         }
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -259,5 +235,5 @@ class VideoVAE(LevelledAutoEncoder):
         return arguments_to_json(self._config)
 
     def activation_parts(self) -> list[nn.Module]:
-        """The parts that `checkpoint_activations` of a `Trainer` computes twice; none where whole halves can be."""
+        """The parts that `checkpoint_activations` of a `Trainer` computes twice; none without a map: whole halves."""
         return [] if self.map_level is None else [part for part in self.modules() if isinstance(part, ClipBlock)]

@@ -9,13 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from dirvae.level_weights import tensors_for_levels
 from dirvae.run.config import RunConfig
 from dirvae.run.live_page import LivePage
-from dirvae.run.loading import choose_checkpoint
 from dirvae.run.session import build_model, make_loss, num_parameters, refuse_changes, settled
+from dirvae.run.warm_start import load_start
 from dirvae.tasks.data import TaskData, open_data
-from dirvae.training.states import load_model_tensors
 from dirvae.training.trainer import Trainer
 
 __all__ = ["dry_run"]
@@ -39,9 +37,7 @@ def dry_run(config: RunConfig, run: Path, *, resume: bool = False, say: Callable
         loss = make_loss(config)
         trainer = Trainer(model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run)
         if config.init_from is not None:
-            start = choose_checkpoint(Path(config.init_from), "best")
-            tensors = tensors_for_levels(model, start.tensors())[0]
-            load_model_tensors(model, tensors, origin=str(start.path))
+            load_start(model, Path(config.init_from))
         LivePage(run, config, data).check_label()
         terms = trainer.rehearse(resume=resume)
     finally:

@@ -14,7 +14,7 @@ from dirvae.evaluate.labels import Label
 from dirvae.evaluate.levels import LevelSums
 from dirvae.levels import LevelledAutoEncoder, LevelOutput, has_map
 from dirvae.metrics import latent_usage
-from dirvae.run.config import read_config
+from dirvae.run.config import RunConfig, read_config
 from dirvae.run.evaluate_config import EvaluateConfig, evaluation_name
 from dirvae.run.factor_measures import measure_factors
 from dirvae.run.folder import write_json
@@ -55,21 +55,7 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     if not has_latent and (config.label or config.circular):
         what = "label names a factor or a category" if config.label else "circular names a factor"
         raise ConfigError(f"{what}, but the model has no latent.")
-    try:
-        data = open_run_data(
-            task,
-            settings.data,
-            checkpoint,
-            divided_by=settings.fit.seed,
-            source=config.source,
-            limit=config.limit,
-            seed=config.seed,
-        )
-    except StateError as error:
-        if not is_from_python(run):
-            raise
-        remedy = "Name the data with --source, or measure in Python with estimate_likelihood."
-        raise StateError(f"{other_data(run, settings.data)} {remedy}") from error
+    data = _open_data(run, settings, checkpoint, config)
     notes = _notes(data, read_warm_start(run, settings), task)
     if not has_latent:
         notes.append("no usage, no factors and no neighbours: the model has no latent")
@@ -113,6 +99,25 @@ def evaluate_run(run: Path, config: EvaluateConfig, *, model: AutoEncoder | None
     return content
 
 
+def _open_data(run: Path, settings: RunConfig, checkpoint: Checkpoint, config: EvaluateConfig) -> RunData:
+    """The examples of a run that are measured. `StateError` for other data, with a remedy for a run made in Python."""
+    try:
+        return open_run_data(
+            settings.task,
+            settings.data,
+            checkpoint,
+            divided_by=settings.fit.seed,
+            source=config.source,
+            limit=config.limit,
+            seed=config.seed,
+        )
+    except StateError as error:
+        if not is_from_python(run):
+            raise
+        remedy = "Name the data with --source, or measure in Python with estimate_likelihood."
+        raise StateError(f"{other_data(run, settings.data)} {remedy}") from error
+
+
 @torch.inference_mode()
 def _levels(model: LevelledAutoEncoder, x: Tensor, seed: int) -> dict[str, Any]:
     """What each level carries, as JSON values: the numbers of `LevelSums`, and how much of the map is used."""
@@ -130,7 +135,7 @@ def _levels(model: LevelledAutoEncoder, x: Tensor, seed: int) -> dict[str, Any]:
 
 
 def _notes(data: RunData, warm: WarmStart | None, task: Task) -> list[str]:
-    """Sentences about what the data lacks, and what its examples are."""
+    """Sentences about the examples: what they are, and what they lack."""
     notes = []
     if task.example is not None:
         notes.append(
@@ -151,7 +156,7 @@ def _notes(data: RunData, warm: WarmStart | None, task: Task) -> list[str]:
 
 
 def _checked_label(data: RunData, config: EvaluateConfig, task: Task) -> Label | None:
-    """The label that the settings name. `ConfigError` where it, or a circular factor, cannot be looked at."""
+    """The label that the settings name. `ConfigError` if it, or a circular factor, cannot be measured."""
     fields = data.fields()
     missing = sum(entry is None for entry in fields)
     if config.circular and missing:
@@ -185,7 +190,7 @@ def _missing(count: int, total: int, task: Task) -> str:
 
 @torch.inference_mode()
 def _latents(model: AutoEncoder, examples: Examples, checkpoint: Checkpoint, task: Task) -> Tensor:
-    """What stands for each example: the means of the posteriors, or what the task says."""
+    """The latents of the examples: the means of their posteriors, or what the task encodes them as."""
     device = next(model.parameters()).device
     encode = task.encode or _posterior_means
     rows = chunk_rows(examples.data)

@@ -1,4 +1,4 @@
-"""What the components of a latent say of the factors of its examples, as JSON values of an evaluation."""
+"""What the components of a latent say about the factors of its examples, as JSON values of an evaluation."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["measure_factors"]
 def measure_factors(
     latents: Tensor, fields: list[dict[str, Any]] | None, label: Label | None, config: EvaluateConfig
 ) -> dict[str, Any]:
-    """The associations of each factor, of each category and of all factors, and beside them those of shuffled ones.
+    """Associations of each factor, each category and all factors, each beside those of shuffled factors.
 
-    A label that is not among the factors has a row among the categories, made of the examples that have a value.
-    `fields` are None where an example has none: then there are no factors, and the label is all that is looked at.
-    "notes" are sentences about what could not be measured.
+    A label that is not one of the factors has a row among the categories, over the examples that have a value.
+    `fields`: the JSON objects of all examples; None if any example has none, then only the label is measured. "notes"
+    are sentences about what could not be measured.
     """
     if latents.shape[1] < 2:
         return {"notes": ["no factors: they need a latent of 2 components or more, and this one has 1"]}
@@ -53,7 +53,7 @@ def measure_factors(
 
 
 def _label_rows(latents: Tensor, label: Label, seed: int) -> list[dict[str, Any]]:
-    """The row of a label over the examples that have a value; none where that is the same in all of them."""
+    """The row of a label over the examples that have a value; empty if all have the same one."""
     has_value = [value is not None for value in label.values]
     try:
         factor = make_factor(label.name, label.known)

@@ -1,4 +1,4 @@
-"""The label that an evaluation looks at: what its name means, and how well nearest neighbours predict it."""
+"""The label of an evaluation: what its name means, and how well nearest neighbours predict it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ def choose_label(
     *,
     num_train: int,
 ) -> Label:
-    """The factor or category of that name; the first `num_train` examples are those of the training.
+    """The factor or category with this name; the first `num_train` examples are the training ones.
 
-    Examples without a value, None among `fields` as well, are left out of it. `ConfigError` for a name that is
-    neither, and where too few examples have a value.
+    `ConfigError` if neither has the name, or if too few examples have a value.
     """
     try:
         label = find_label(name, fields, categories)
@@ -65,10 +64,10 @@ def label_notes(label: Label, task: Task) -> list[str]:
 
 
 def measure_neighbours(train: Tensor, test: Tensor, label: Label) -> dict[str, Any]:
-    """How often the nearest latents of the training mistake the label of a held-out one, for several numbers of them.
+    """How often the k nearest training latents predict a wrong label for a held-out one, for several k.
 
-    Beside it the error of always saying the most frequent value; and where the values are yes and no, the average
-    precision of finding those that are, with their share, which chance gives.
+    Also the error of always predicting the most frequent value. For truth values also the average precision of ranking
+    the true examples first, and their share, which is about its value by chance.
     """
     values = _parts(label.values, len(train))
     (train, test), (known, asked) = (

@@ -13,12 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from dirvae.levels import has_map
 from dirvae.run.config import RunConfig, read_config, write_config
 from dirvae.run.fitted_prior import fit_run_prior
 from dirvae.run.folder import CONFIG_NAME, TEACHER_NAME, write_json
 from dirvae.run.live_page import LivePage
-from dirvae.run.warm_start import WarmStart, note_start, read_warm_start, start_from
+from dirvae.run.warm_start import WarmStart, describe_start, load_start, note_start, read_warm_start
 from dirvae.seeding import Purpose, derive_seed, seeded
 from dirvae.tasks.data import TaskData, open_data
 from dirvae.training.checkpoint import CheckpointFolder
@@ -115,13 +114,7 @@ def train_run(
         accumulate=config.fit.accumulate,
     )
     try:
-        evaluate: Evaluate | None = None
-        if data.held_out is not None:
-            is_mine = ranks.is_first
-            with interruptible() if ranks.world_size == 1 else nullcontext():  # it reads data
-                evaluate = (
-                    config.task.make_evaluation(data, config.fit.seed) if is_mine else _evaluated_by_the_first
-                )
+        evaluate = _make_evaluation(config, data, ranks)
         trainer = Trainer(
             model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run, ranks=ranks
         )
@@ -141,14 +134,7 @@ def train_run(
         ranks.by_first(partial(write_config, run, config))
         _describe(trainer, config, data, run, say)
         trainer.fit(should_stop=should_stop)
-        (num,) = ranks.sums([data.batches.stats.substituted])
-        if num:
-            examples = "1 damaged example was" if num == 1 else f"{num:,} damaged examples were"
-            say(f"{examples} replaced; see {run / 'quarantine.jsonl'}.")
-        if trainer.stopped_early:
-            say(f"{run}: {_early_stop(trainer)}")
-        elif trainer.step < trainer.total_steps:
-            say(f"{run}: stopped and saved after step {trainer.step}; --resume continues from there.")
+        _describe_end(trainer, data, run, ranks, say)
         is_urgent = ranks.agree(bool(getattr(should_stop, "is_urgent", False)))
         if ranks.is_first and not is_urgent:
             with trainer.averaged():
@@ -160,6 +146,14 @@ def train_run(
     finally:
         data.close()
     return Outcome(trainer.step, trainer.total_steps, report)
+
+
+def _make_evaluation(config: RunConfig, data: TaskData, ranks: Ranks) -> Evaluate | None:
+    """The evaluation on what is held out, None if nothing is; only the first rank makes it."""
+    if data.held_out is None:
+        return None
+    with interruptible() if ranks.world_size == 1 else nullcontext():  # it reads data
+        return config.task.make_evaluation(data, config.fit.seed) if ranks.is_first else _evaluated_by_the_first
 
 
 def _finish(trainer: Trainer, page: LivePage, summary: dict[str, Any], *, is_urgent: bool) -> Path | None:
@@ -198,14 +192,13 @@ def _early_stop(trainer: Trainer) -> str:
 def _prepare(
     model: nn.Module, config: RunConfig, data: TaskData, run: Path, say: Callable[[str], None]
 ) -> WarmStart | None:
-    """Give a new run its first weights; where they came from, None where they are fresh."""
+    """Give a new run its first weights; returns where they came from, None for fresh ones."""
     if config.init_from is None:
         return None
-    holds_out = data.held_out is not None
-    warm, start = start_from(model, Path(config.init_from), data.training.source, holds_out=holds_out)
-    origin = start.state["model"]["arguments"] or {}
-    part = " of the vector" if has_map(model) != (origin.get("levels") == "both") else ""
-    say(f"{run}: starting from the weights{part} of {start.path}.")
+    origin, holds_out = Path(config.init_from), data.held_out is not None
+    start, part = load_start(model, origin)
+    warm = describe_start(origin, start, data.training.source, holds_out=holds_out)
+    say(f"{run}: starting from the weights{'' if part is None else f' of the {part}'} of {start.path}.")
     if (warning := warm.warning(config.task.plural)) is not None:
         warnings.warn(f"{warning}.", TrainingWarning, stacklevel=2)
     return warm
@@ -220,6 +213,18 @@ def _describe(trainer: Trainer, config: RunConfig, data: TaskData, run: Path, sa
         f"held out; {num_parameters(trainer.model):,} parameters on {trainer.device} in {trainer.precision.name}; "
         f"{trainer.total_steps:,} steps."
     )
+
+
+def _describe_end(trainer: Trainer, data: TaskData, run: Path, ranks: Ranks, say: Callable[[str], None]) -> None:
+    """Say what was replaced in training, and why it ended before its last step; all ranks call it alike."""
+    (num,) = ranks.sums([data.batches.stats.substituted])
+    if num:
+        examples = "1 damaged example was" if num == 1 else f"{num:,} damaged examples were"
+        say(f"{examples} replaced; see {run / 'quarantine.jsonl'}.")
+    if trainer.stopped_early:
+        say(f"{run}: {_early_stop(trainer)}")
+    elif trainer.step < trainer.total_steps:
+        say(f"{run}: stopped and saved after step {trainer.step}; --resume continues from there.")
 
 
 def num_parameters(model: nn.Module) -> int:

@@ -23,7 +23,7 @@ from dirvae.training.checkpoint import Checkpoint
 from dirvae.training.errors import ConfigError, TrainingWarning
 from dirvae.training.states import load_model_tensors
 
-__all__ = ["WarmStart", "note_start", "read_warm_start", "start_from"]
+__all__ = ["WarmStart", "describe_start", "load_start", "note_start", "read_warm_start"]
 
 WARM_START_NAME = "warm_start.json"
 WARM_START_VERSION = 1
@@ -51,20 +51,26 @@ class WarmStart:
         )
 
 
-def start_from(model: nn.Module, origin: Path, source: Any, *, holds_out: bool) -> tuple[WarmStart, Checkpoint]:
-    """Give `model` the best weights of the run `origin`; `note_start` keeps in a run's folder where they came from.
+def load_start(model: nn.Module, origin: Path) -> tuple[Checkpoint, str | None]:
+    """Give `model` the best weights of the run `origin`: the checkpoint, and which part they are, None for the whole.
 
-    A model of two levels also takes those of a vector for its vector, and the other way round.
-
-    `source`: the examples that the new run trains on. `holds_out`: whether it holds others out. Raises
-    `CheckpointError`.
+    A model of two levels also takes the weights of a vector for its "vector", and a vector those of the vector of two
+    levels. Raises `CheckpointError`.
     """
     start = choose_checkpoint(origin, "best")
-    tensors, _ = tensors_for_levels(model, start.tensors())
+    tensors, part = tensors_for_levels(model, start.tensors())
     load_model_tensors(model, tensors, origin=str(start.path))
+    return start, part
+
+
+def describe_start(origin: Path, start: Checkpoint, source: Any, *, holds_out: bool) -> WarmStart:
+    """What weights of a checkpoint of the run `origin` mean for a new run; `note_start` keeps it in the run's folder.
+
+    `source`: the examples that the new run trains on. `holds_out`: whether it holds others out.
+    """
     before = _origin_of(origin)
     is_new = _has_seen_only(start, source) and (before is None or before.is_held_out_new is True)
-    return WarmStart(str(origin), start.step, is_new if holds_out else None), start
+    return WarmStart(str(origin), start.step, is_new if holds_out else None)
 
 
 def note_start(run: Path, warm: WarmStart | None) -> None:

@@ -1,4 +1,4 @@
-"""What the members of an example say of it: its factors, and the categories of its annotations."""
+"""The factors of an example, and the categories of its annotations, from its members."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 __all__ = ["FIELDS", "annotated_categories", "example_factors", "without_field_warnings"]
 
 FIELDS = ("json", "cls")
-"""Members that factors come from: an object of factors, and the number of a class, which is the factor `class`."""
+"""Members that factors come from: a JSON object, and the number of a class, which is the factor `class`."""
 
 
 def example_factors(described: Any, number: Any) -> dict[str, Any] | None:
-    """The factors of an example: what is plain in its JSON object, and the number of its class as text.
+    """The factors of an example: the plain values of its JSON object, and the number of its class. None without either.
 
-    The class is text because it counts nothing. Lists and objects, such as annotations, are no factors. None without
-    any member.
+    The number of the class is text, because classes have no order. Lists and objects, such as annotations, are not
+    factors.
     """
     named = {} if number is None else {"class": str(int(number))}
     if isinstance(described, dict):
@@ -27,7 +27,7 @@ def example_factors(described: Any, number: Any) -> dict[str, Any] | None:
 
 
 def annotated_categories(described: Any) -> frozenset[str] | None:
-    """The names of the categories that an example has annotations of; None where it has no list of annotations."""
+    """The categories that an example has annotations of; None if it has no list of annotations."""
     annotations = described.get("annotations") if isinstance(described, dict) else None
     if not isinstance(annotations, list):
         return None
@@ -37,7 +37,7 @@ def annotated_categories(described: Any) -> frozenset[str] | None:
 
 @contextlib.contextmanager
 def without_field_warnings() -> Iterator[None]:
-    """Within this block no warning says that examples have none of these members."""
+    """A context without the warnings that examples have none of these members."""
     with warnings.catch_warnings():
         for name in FIELDS:
             warnings.filterwarnings("ignore", message=f".*no example of the first batch has a field {name!r}")

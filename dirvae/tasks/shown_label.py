@@ -1,4 +1,4 @@
-"""The label that a report is coloured by: its value for each of the examples that the report encodes."""
+"""The label that colours a report: its value for each example that the report encodes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["shown_label"]
 
 
 def shown_label(batches: ReplayedBatches, num: int, name: str | None) -> Label | None:
-    """The values of the factor or category of that name in the first `num` examples; None without a name.
+    """The factor or category with this name in the first `num` examples; None without a name.
 
-    `ConfigError` where none of them has it. The errors of the data pass through.
+    `ConfigError` if none of them has it. The errors of the data pass through.
     """
     if name is None:
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,9 +17,9 @@ import torch
 from PIL import Image
 
 from dirvae import AutoEncoder
-from dirvae.evaluate.__main__ import main
 from dirvae.train import main as train
 from pipelines import make_shards
+from tests.dirvae.evaluated_runs import evaluate, refused
 
 SMALL = ["--size", "16", "--batch-size", "8", "--model-size", "4", "--device", "cpu", "--threads", "1"]
 
@@ -57,21 +56,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("evaluate-data")
     train_on(draw(home / "images", 0, 40), home / "run")
     return home
-
-
-def evaluate(run: Path, *options: str) -> dict[str, Any]:
-    assert main([str(run), "--samples", "2", *options]) == 0
-    content: dict[str, Any] = json.loads((run / "evaluation.json").read_text("utf-8"), parse_constant=pytest.fail)
-    return content
-
-
-def refused(capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str) -> None:
-    capsys.readouterr()
-    assert main(arguments) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert len(captured.err.splitlines()) == 1
-    assert re.search(sentence, captured.err), captured.err
 
 
 def test_other_data_than_the_run_saw_is_refused_for_its_split_is_another(

@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-from dirvae.evaluate.__main__ import main
 from dirvae.evaluate.factor_columns import factors_of, left_out
 from dirvae.evaluate.labels import find_label
 from dirvae.evaluate.neighbours import average_precision, neighbour_errors, neighbour_precisions
@@ -23,6 +22,7 @@ from dirvae.tasks.example_factors import annotated_categories, example_factors
 from dirvae.tasks.image import IMAGE
 from dirvae.train import main as train
 from dirvae.training.errors import ConfigError
+from tests.dirvae.evaluated_runs import evaluate, refused
 
 SMALL = ["--size", "8", "--batch-size", "8", "--model-size", "4", "--device", "cpu", "--threads", "1"]
 
@@ -65,20 +65,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory, one_torch_thread: None) ->
     arguments = [*SMALL, "--data", str(home / "images"), "--steps", "2", "--held-out", "0.25"]
     assert train([*arguments, "--out", str(home / "run")]) == 0
     return home
-
-
-def evaluate(run: Path, *options: str) -> dict[str, Any]:
-    assert main([str(run), "--samples", "2", *options]) == 0
-    content: dict[str, Any] = json.loads((run / "evaluation.json").read_text("utf-8"), parse_constant=pytest.fail)
-    return content
-
-
-def refused(capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str) -> None:
-    capsys.readouterr()
-    assert main(arguments) == 1
-    err = capsys.readouterr().err
-    assert len(err.splitlines()) == 1
-    assert re.search(sentence, err), err
 
 
 FIELDS = [{"dogs": 1, "mood": "a", "bird": "x"}, {"dogs": 2, "mood": None, "bird": "y"}]
