@@ -1,4 +1,4 @@
-"""Reading shards from afar: how fast, at what cost, how often, and beside webdataset and litData.
+"""Reading remote shards: speed, CPU time and number of requests, compared with webdataset and litData.
 
     python benchmarks/remote.py [--folder PHOTOGRAPHS] [--size 96] [--seconds 3] [--runs 2] [--parts abcde]
 
@@ -79,12 +79,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Reading shards from afar.")
+    parser = argparse.ArgumentParser(description="Reading remote shards.")
     parser.add_argument("--folder", type=Path, default=PHOTOGRAPHS, help="JPEGs; without any, pictures are drawn")
     parser.add_argument("--size", type=int, default=96, help="megabytes of shards that are read")
-    parser.add_argument("--seconds", type=float, default=3.0, help="that the slow link is read for, a row")
+    parser.add_argument("--seconds", type=float, default=3.0, help="reading time over the slow link, per row")
     parser.add_argument("--runs", type=int, default=2, help="interleaved runs of each loader")
-    parser.add_argument("--parts", default="abcde", help="the letters of those that are wanted")
+    parser.add_argument("--parts", default="abcde", help="the letters of the parts to run")
     parser.add_argument("--litdata-python", help="a Python that has litData")
     return parser.parse_args(argv)
 

@@ -3,7 +3,7 @@
     python benchmarks/scale.py [--shards 100000] [--examples 10000] [--ranks 1024] [--ranks-per-node 8]
 
 Nobody has made the shards: a server of this machine has their manifest and makes up an index when it is asked for one.
-All is measured in a process of its own, so that its memory is nobody else's. Times are CPU times. Bytes per node are
+All is measured in a process of its own, so that its memory can be measured. Times are CPU times. Bytes per node are
 arithmetic: the shards that the ranks of a node read in an epoch, each counted once.
 """
 
@@ -29,13 +29,13 @@ from pipelines import DataIterator, Example, open_source
 from pipelines.sources.shards import ShardSource
 from pipelines.storage.index import INDEX_DTYPE, INDEX_VERSION, index_bytes, index_digest
 from pipelines.storage.manifest import Manifest, ShardColumns
-from pipelines.storage.remote.shard_store import RemoteReading
+from pipelines.storage.remote.reading import RemoteReading
 
 EXAMPLE_BYTES = 100_352
-"""Of a tar's examples: a header, about 100 KB, and padding."""
+"""Bytes of an example in its tar: a header, about 100 KB, and padding."""
 BATCH_SIZE, WINDOW, STEPS = 64, 16, 200
 SAMPLED = 61
-"""Every so many positions of a rank are looked at: of each shard more than a hundred."""
+"""One of so many positions of a rank is looked at; that is more than a hundred per shard."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -143,7 +143,7 @@ def _measured(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _of_an_order(source: ShardSource, options: argparse.Namespace, order: dict[str, Any]) -> dict[str, str]:
-    """What it costs to begin in an order, to go on in the middle, and to take a step."""
+    """What it costs to begin in an order, to resume in the middle, and to take a step."""
     rank, found = options.ranks // 3, dict[str, str]()
     seconds, iterator = _timed(lambda: _iterator(source, options, rank, order))
     found["iterator made"] = f"{1000 * seconds:.1f} ms"

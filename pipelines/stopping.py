@@ -1,9 +1,9 @@
-"""A thread that waits for other machines learns here that nobody needs any more what it waits for.
+"""How a thread that waits for another machine learns that nobody needs the result any more.
 
     with stopped_by(stop.is_set):        what a thread does for others who may tell it to stop
         check_stopped(name)              wherever it waits: between two short waits
 
-It is a thread's own: who stops one iteration stops none of those beside it that read the same source.
+This is kept per thread: stopping one iteration does not stop others that read the same source.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .errors import SourceError
 __all__ = ["STOP_SECONDS", "StoppedError", "asking", "check_stopped", "is_asking", "pause", "stopped_by"]
 
 STOP_SECONDS = 0.25
-"""How long is waited at a time, before it is looked whether anybody still waits."""
+"""The longest wait between two checks."""
 
 
 class StoppedError(SourceError):
@@ -44,13 +44,13 @@ def stopped_by(is_stopped: Callable[[], bool]) -> Iterator[None]:
 
 
 def check_stopped(name: str) -> None:
-    """Raise `StoppedError` where this thread is to stop."""
+    """Raise `StoppedError` if this thread has to stop; `name` is what it waits for."""
     if _LOCAL.is_stopped is not None and _LOCAL.is_stopped():
         raise StoppedError(f"{name}: not needed any more.")
 
 
 def pause(sleep: Callable[[float], None], seconds: float, name: str) -> None:
-    """Sleep; where this thread may be told to stop, a little at a time. Raises `StoppedError`."""
+    """Sleep by `sleep`; if this thread can be told to stop, in short waits. Raises `StoppedError`."""
     if _LOCAL.is_stopped is None:
         sleep(seconds)
         return

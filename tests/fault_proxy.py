@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 
-from tests.web_server import QuietServer
+from tests.web_server import LocalServer
 
 __all__ = ["KINDS", "Fault", "FaultProxy", "Faults", "by_chance", "by_path"]
 
@@ -73,7 +73,7 @@ def by_path(rules: Mapping[str, Fault], otherwise: Faults | None = None, *, time
     return faults
 
 
-class FaultProxy:
+class FaultProxy(LocalServer):
     """In front of 127.0.0.1:`port`. `counts` has requests by method, and faults by kind.
 
     `latency_seconds` pass before each answer, and all answers share `bytes_per_second`.
@@ -93,11 +93,7 @@ class FaultProxy:
         self.by_path: Counter[str] = Counter()
         self.ended = threading.Event()
         self._lock, self._asked, self._link_is_free = threading.Lock(), Counter[tuple[str, str, str]](), 0.0
-        self._server = QuietServer(("127.0.0.1", 0), _handler_of(self))
-        self.port = self._server.server_port
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
+        super().__init__(_handler_of(self))
 
     @property
     def requests(self) -> int:
@@ -130,9 +126,7 @@ class FaultProxy:
     def close(self) -> None:
         """End it."""
         self.ended.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().close()
 
 
 def _handler_of(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:

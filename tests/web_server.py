@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote, unquote
 
-__all__ = ["QuietServer", "WebServer"]
+__all__ = ["LocalServer", "WebServer"]
 
 MODIFIED = "Sat, 05 Sep 2026 10:00:00 GMT"
 
@@ -25,7 +25,24 @@ class QuietServer(ThreadingHTTPServer):
         """Nothing: what a test is about is seen by the client."""
 
 
-class WebServer:
+class LocalServer:
+    """A running server of this machine, at `url`, until `close`."""
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler], port: int = 0) -> None:
+        self._server = QuietServer(("127.0.0.1", port), handler)
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End it."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class WebServer(LocalServer):
     """`files` are the contents by their paths, with a slash in front; they may be changed at any time.
 
     `habits` are of "no ranges", "no tags", "no head" and "no length"; `redirects` lead from path to address, and
@@ -42,18 +59,12 @@ class WebServer:
         self.asked: list[tuple[str, str, str | None]] = []
         self.headers: list[dict[str, str]] = []
         self.clients: set[int] = set()
-        self._server = QuietServer(("127.0.0.1", port), _handler_of(self))
-        self.port = self._server.server_port
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
+        super().__init__(_handler_of(self), port)
 
     def close(self) -> None:
         """End it."""
         self.ended = True
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().close()
 
 
 def _handler_of(web: WebServer) -> type[BaseHTTPRequestHandler]:
@@ -128,6 +139,6 @@ def _handler_of(web: WebServer) -> type[BaseHTTPRequestHandler]:
 
 
 def _names_below(files: dict[str, bytes], folder: str) -> list[str]:
-    """What lies in a folder: files, and folders with a slash behind."""
+    """What lies in a folder: files, and folders with a slash after them."""
     below = [path.removeprefix(folder) for path in files if path.startswith(folder)]
     return sorted({path if "/" not in path else path.partition("/")[0] + "/" for path in below})

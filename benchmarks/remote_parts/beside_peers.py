@@ -29,14 +29,14 @@ ACCESS = {
 
 @dataclass(frozen=True)
 class Peers:
-    """The Python that has litData, and why there is none."""
+    """A Python that has litData, or None and the reason."""
 
     litdata_python: str | None
     reason: str = ""
 
 
 def find_litdata(given: str | None) -> Peers:
-    """A Python with litData: the one that is given, this one, or that of `.venv-peers`."""
+    """A Python with litData: the `given` one; without it this one, else that of `.venv-peers`."""
     for python in [given] if given else [sys.executable, str(ROOT / ".venv-peers" / "bin" / "python")]:
         tried = (
             subprocess.run([python, "-c", "import litdata"], capture_output=True) if Path(python).exists() else None
@@ -47,7 +47,7 @@ def find_litdata(given: str | None) -> Peers:
 
 
 def run_reader(python: str, *arguments: str, endpoint: str = "", most: int = 0, **more: str) -> dict[str, Any]:
-    """What `reader.py` prints."""
+    """Run `reader.py` with these arguments; returns what it prints. Raises `AbsentError`."""
     environment = {**os.environ, **ACCESS, **more, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     if endpoint:
         environment |= {"AWS_ENDPOINT_URL": endpoint}

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.remote_parts.beside_peers import Peers, pack_for_litdata, run_reader, upload
 from benchmarks.remote_parts.servers import AbsentError, Moto, Nginx
 from pipelines import DataIterator, Example, open_source
-from pipelines.storage.remote.shard_store import RemoteReading
+from pipelines.storage.remote.reading import RemoteReading
 
 __all__ = ["measure"]
 

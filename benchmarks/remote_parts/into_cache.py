@@ -12,8 +12,9 @@ from pathlib import Path
 
 from benchmarks.remote_parts.servers import Nginx
 from pipelines import ShardSource, open_source
+from pipelines.storage.remote.reading import RemoteReading
 from pipelines.storage.remote.remote_store import RemoteStore
-from pipelines.storage.remote.shard_store import RemoteReading, ShardStore
+from pipelines.storage.remote.shard_store import ShardStore
 
 __all__ = ["measure"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,12 @@ import numpy as np
 from benchmarks.remote_parts.servers import Nginx
 from pipelines import DataIterator, Example, ShardSource
 from pipelines.storage.manifest import Manifest, ShardColumns
+from pipelines.storage.remote.reading import RemoteReading
 from pipelines.storage.remote.remote_store import RemoteStore
-from pipelines.storage.remote.shard_store import RemoteReading, ShardFacts, ShardStore
+from pipelines.storage.remote.shard_fetcher import ShardFacts
+from pipelines.storage.remote.shard_store import ShardStore
 
-__all__ = ["CountingStore", "made_up_set", "measure"]
+__all__ = ["measure"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROCESSES, RANKS, SHARDS = 8, 64, 4096
@@ -24,7 +26,7 @@ READ_ALL = """
 import sys
 import numpy as np
 from pipelines import DataIterator, open_source
-from pipelines.storage.remote.shard_store import RemoteReading
+from pipelines.storage.remote.reading import RemoteReading
 source = open_source(sys.argv[1], remote=RemoteReading(fetch="whole", cache_bytes=1 << 40))
 batches = DataIterator(source, lambda example, rng: np.array(len(example.media)), shuffle=True, shuffle_shards=2,
                        batch_size=64, threads=1, seed=int(sys.argv[2]))
@@ -32,21 +34,24 @@ print(sum(map(len, batches)))
 """
 
 
-class CountingStore(ShardStore):
+class _CountingStore(ShardStore):
     """Fetches nothing: counts the bytes of the shards that would be fetched, each once."""
 
-    def _begin(self) -> None:
-        super()._begin()
-        self.bytes_asked = 0
+    def __init__(self, remote: RemoteStore, reading: RemoteReading, shards: Mapping[str, ShardFacts]) -> None:
+        super().__init__(remote, reading, shards)
+        self._counted: set[str] = set()
+
+    @property
+    def bytes_asked(self) -> int:
+        """Bytes of all shards that were announced."""
+        return sum(self.shards[name].size for name in self._counted)
 
     def expect(self, names: Iterable[str]) -> None:
-        """Count what was not announced before."""
-        new = [name for name in dict.fromkeys(names) if name not in self._announced]
-        self._announced.update(new)
-        self.bytes_asked += sum(self.shards[name].size for name in new)
+        """Count the shards."""
+        self._counted.update(names)
 
 
-def made_up_set(counts: np.ndarray, sizes: np.ndarray) -> Manifest:
+def _made_up_set(counts: np.ndarray, sizes: np.ndarray) -> Manifest:
     """The manifest of shards that nobody has made."""
     names = [f"image-{number:06d}.tar" for number in range(len(counts))]
     digests = [f"{number:064x}" for number in range(len(counts))]
@@ -62,7 +67,7 @@ def measure(server: Nginx, scratch: Path) -> None:
     print(f"e. {RANKS} ranks on {SHARDS:,} shards of about 100 MB, caches of their own, shuffled in windows of 16")
     for groups in (RANKS, 1):
         asked = [
-            _bytes_of_rank(made_up_set(counts, sizes), rank, groups)
+            _bytes_of_rank(_made_up_set(counts, sizes), rank, groups)
             for rank in range(0, RANKS, 1 if groups > 1 else 16)
         ]
         total = sum(asked) * RANKS / len(asked)
@@ -89,7 +94,7 @@ def measure(server: Nginx, scratch: Path) -> None:
 def _bytes_of_rank(manifest: Manifest, rank: int, groups: int) -> int:
     names = [f"http://127.0.0.1:9/{name}" for name in manifest.shards.name]
     facts = {name: ShardFacts(size) for name, size in zip(names, manifest.shards.bytes, strict=True)}
-    store = CountingStore(RemoteStore("http://127.0.0.1:9"), RemoteReading(cache_bytes=1 << 50), facts)
+    store = _CountingStore(RemoteStore("http://127.0.0.1:9"), RemoteReading(cache_bytes=1 << 50), facts)
     source = ShardSource(names, manifest=manifest, store=store)
     batches = DataIterator(source, _nothing, batch_size=256, rank=rank, world_size=RANKS, groups=groups, shuffle=True,
                            shuffle_shards=16)  # fmt: skip

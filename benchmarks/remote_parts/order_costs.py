@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.remote_parts.servers import Nginx
 from pipelines import DataIterator, Example, ShardSource, open_source
-from pipelines.storage.remote.shard_store import RemoteReading
+from pipelines.storage.remote.reading import RemoteReading
 
 __all__ = ["measure"]
 

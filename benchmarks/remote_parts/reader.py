@@ -25,8 +25,8 @@ def ours(url: str, cache: str, decoded: bool) -> Iterator[int]:
     """Our iterator, shuffled in windows of four shards, whole shards through the cache."""
     os.environ["DIRVAE_CACHE"] = cache
     from pipelines import DataIterator, ImageIterator, open_source
+    from pipelines.storage.remote.reading import RemoteReading
     from pipelines.storage.remote.remote_store import RemoteOptions
-    from pipelines.storage.remote.shard_store import RemoteReading
 
     settings = {"endpoint": os.environ["AWS_ENDPOINT_URL"]} if url.startswith("s3:") else {}
     source = open_source(url, remote=RemoteReading(options=RemoteOptions(storage_options=settings)))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipelines import make_shards
 
-__all__ = ["JPEGS", "SHARD_BYTES", "make_set", "make_small_shards"]
+__all__ = ["make_set", "make_small_shards"]
 
 JPEGS = (".jpg", ".jpeg")
 SHARD_BYTES = 8 << 20

@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks.remote_parts.servers import Nginx, find_program, slow_link
 from pipelines import DataIterator, Example, make_shards, open_source
-from pipelines.storage.remote.shard_store import RemoteReading
+from pipelines.storage.remote.reading import RemoteReading
 
 __all__ = ["measure"]
 

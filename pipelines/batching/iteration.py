@@ -35,7 +35,7 @@ __all__ = ["BatchIterator", "BatchLoop", "PlanSlots", "ThreadLoop"]
 LOOK_AHEAD = 4096
 MAX_THREADS = 16
 LOOKED_AT = 8
-"""Examples whose members are looked at for a name that was meant."""
+"""Examples whose members are searched for a name similar to a misspelt one."""
 
 PlanSlots = Callable[[NDArray[np.int64]], Slots]
 """Positions of the epoch in progress → what stands in their slots."""
@@ -74,7 +74,7 @@ class BatchIterator(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state. Raises `StateError` for a state of other data or settings."""
+        """Continue from a saved state. Raises `StateError` for a state of other data or settings."""
 
     @abstractmethod
     def _plan(self) -> PlanSlots:

@@ -39,9 +39,8 @@ QUICK_PIECE = 64
 SLOW_SECONDS = 20e-3
 """Where a slot takes longer, each is a task of its own: no thread waits while another has several to do."""
 
-
 LONGEST_ANSWER_SECONDS = 1.5
-"""How long threads that are told to stop are waited for where another machine does not answer."""
+"""How long closing waits for a thread that waits for another machine."""
 
 QUICK_CPU_SECONDS, QUICK_SECONDS = 40e-6, 200e-6
 """A slot that takes less than both, of the processor and by the clock, leaves nothing for threads to gain."""
@@ -56,7 +55,7 @@ class Job(Protocol):
         """Fill slots [start, stop). What it raises reaches the consumer when the job is taken."""
 
     def runs(self) -> list[tuple[Run, int]] | None:
-        """For each slot the run that it belongs to and its place in it; None where each is for itself."""
+        """For each slot the run that it belongs to and its place in it; None if each is for itself."""
 
 
 J = TypeVar("J", bound=Job)

@@ -35,7 +35,7 @@ class VideoClipSpec(ClipSpec):
 
     @property
     def fps(self) -> Fraction | None:
-        """Frames per second that are delivered; None where frames are taken as they are stored."""
+        """Frames per second that are delivered; None if frames are taken as they are stored."""
         return None if self.sample_rate is None else Fraction(self.sample_rate)
 
     def output_frames(self, records: NDArray[np.void]) -> NDArray[np.int64]:

@@ -135,11 +135,11 @@ class ClipSource(Source):
         return self.source.prefix_hash(int(self._recording_stops[shard]))
 
     def expect(self, indices: NDArray[np.int64] | None, *, order: ReadOrder) -> None:
-        """Say to what reads the clips in which kind of order they come."""
+        """Tell the reader of the clips, and the source of the recordings, what is read next and in which order."""
         if indices is None:
             self._probe.expect(order)
             self.source.expect(None, order=order)
-        elif self.source.examples_ahead and self.source.fetches_shards:  # of ranges, a clip needs some alone
+        elif self.source.examples_ahead and self.source.fetches_shards:  # by ranges a clip reads only a part
             shards = np.searchsorted(self._stops, indices, side="right")
             self.source.expect((self._recording_stops - self._recordings)[shards], order=order)
 
@@ -150,12 +150,12 @@ class ClipSource(Source):
 
     @property
     def examples_ahead(self) -> int:  # type: ignore[override]
-        """In clips, what the source of the recordings wants to be told of."""
+        """What the source of the recordings wants, as a number of clips."""
         ahead = self.source.examples_ahead
         return math.ceil(ahead * len(self) / max(1, len(self.source))) if ahead else 0
 
     def begin_order(self, order: ReadOrder, share: float) -> None:
-        """Say so to the source of the recordings."""
+        """Tell the source of the recordings."""
         self.source.begin_order(order, share)
 
     @property

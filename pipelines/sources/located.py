@@ -59,7 +59,7 @@ class Member:
     """One member of an example: a `Blob` that holds no open file.
 
     `must_read_whole` says that reading any of it costs reading all of it; `file` where it lies, for libraries that
-    read files themselves, None where it is no part of a file of this machine.
+    read files themselves, None if it is not part of a file of this machine.
     """
 
     read_bytes: Read

@@ -21,14 +21,13 @@ from ..storage.tar_index import is_gzip
 from .arrays.array_location import is_array
 from .arrays.array_source import ArraySource
 from .folder import FolderSource
-from .remote_opening import open_remote, open_remote_tars
+from .remote_opening import TAR_SUFFIXES, open_remote, open_remote_tars
 from .shards import ShardSource
 from .source import Source
 
 __all__ = ["SourceLike", "open_source"]
 
 SourceLike = Source | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 OTHER_SUFFIXES = (".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tar.lz4")
 
 

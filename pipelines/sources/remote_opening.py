@@ -17,7 +17,7 @@ from ..storage.remote.shard_store import ShardStore
 from ..storage.remote.urls import join, redacted
 from .shards import ShardSource
 
-__all__ = ["open_remote", "open_remote_tars", "read_far_manifest"]
+__all__ = ["TAR_SUFFIXES", "open_remote", "open_remote_tars", "read_far_manifest"]
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
@@ -25,9 +25,9 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 def open_remote(
     url: str, modality: str, reading: RemoteReading, *, allow_truncated: bool = False, verify: bool = False
 ) -> ShardSource:
-    """What lies at a URL: a folder with a manifest costs one request, or two where it holds one of each modality.
+    """The set at a URL: a folder with a manifest costs one request, or two if it holds one per modality.
 
-    Raises `SourceError` where there is nothing to read, `ShardError` for a damaged manifest.
+    Raises `SourceError` if there is nothing to read, `ShardError` for a damaged manifest.
     """
     _refuse_manifest(url)
     store = RemoteStore(url, reading.options)
@@ -50,7 +50,7 @@ def open_remote(
 
 
 def read_far_manifest(url: str) -> Manifest | None:
-    """The manifest in a folder behind a URL, None where there is none. Raises as `open_remote` does."""
+    """The manifest in the folder at a URL, None if there is none. Raises as `open_remote` does."""
     _refuse_manifest(url)
     with closing(RemoteStore(url)) as store:
         if url.partition("?")[0].endswith(TAR_SUFFIXES):

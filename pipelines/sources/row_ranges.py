@@ -1,4 +1,4 @@
-"""Neighbouring examples of a shard that lies elsewhere, by as few requests as their places allow."""
+"""Neighbouring examples of a remote shard, read together where they lie side by side."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read_rows(blob: ShardBlob, rows: Index) -> list[bytes | None]:
 
 
 def crc32_of(row: Index) -> int | None:
-    """The checksum of an example by its row of the index, where it has one."""
+    """The checksum of an example by its row of the index, None if it has none."""
     return int(row["crc32"]) if row["flags"] & IndexFlag.HAS_CRC32 else None
 
 

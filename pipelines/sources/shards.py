@@ -6,9 +6,7 @@ import hashlib
 import math
 import os
 import weakref
-import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,8 +18,8 @@ from ..order.checked_numbers import flag
 from ..storage.blob import Blob, LocalFile
 from ..storage.cache import cached_array
 from ..storage.frame_table import FrameRows, frames_name, parse_frames
-from ..storage.index import Index, IndexFlag, index_digest, spans_of
-from ..storage.keys import header_key, split_member_name
+from ..storage.index import Index, index_digest, spans_of
+from ..storage.keys import split_member_name
 from ..storage.live_cache import LiveCache
 from ..storage.manifest import Manifest, chain_hashes
 from ..storage.media_types import SIDECAR_SUFFIXES, media_suffix
@@ -31,32 +29,17 @@ from ..storage.remote.shard_blob import ShardBlob
 from ..storage.remote.shard_store import ShardStore
 from ..storage.remote.urls import is_url, redacted
 from ..storage.store import LOCAL, Store
-from ..storage.tar import BLOCK, iter_members, padded
+from ..storage.tar import iter_members
 from ..storage.tar_index import open_index, open_tar
 from .located import FilePart, LocatedExample, Member, ReadOrder
+from .open_shard import OpenShard
 from .records import Probe, completed, is_known, measure_all
-from .row_ranges import crc32_of, read_rows
+from .row_ranges import read_rows
 from .source import Example, Source
 
 __all__ = ["ShardSource"]
 
-SMALL_BYTES = 1 << 16
 OPEN_SHARDS = 100  # each holds its tar and its mapped index: well below the 256 files of macOS
-
-
-@dataclass(frozen=True, slots=True)
-class OpenShard:
-    """A tar and its index while they are in use; `name` is what may be shown, `blob` may be an unpacked copy.
-
-    `spans` are those of the index, of which a row is quicker to read; `frames` the tables of its videos, None
-    without.
-    """
-
-    name: str
-    blob: Blob
-    index: Index
-    spans: NDArray[np.int64]
-    frames: FrameRows | None = None
 
 
 class ShardSource(Source):
@@ -130,7 +113,7 @@ class ShardSource(Source):
         return self._counts
 
     def prefix_hash(self, examples: int) -> str | None:
-        """The rolling hash after the first shard that ends with this many examples; None where none does."""
+        """The rolling hash after the first shard that ends with this many examples; None if none does."""
         shard = int(np.searchsorted(self._stops, examples, side="left"))
         if examples <= 0 or shard == len(self._stops) or self._stops[shard] != examples:
             return None
@@ -143,10 +126,12 @@ class ShardSource(Source):
         within = rows - (self._stops[shards] - self._counts[shards])
         found: list[Example] = []
         last, shard = -1, None
+        ahead, verify = self._ahead, self._verify and self._far is None  # remote bytes are checked as they come
         for index, number, row in zip(rows.tolist(), shards.tolist(), within.tolist(), strict=True):
             if shard is None or number != last:
                 last, shard = number, self._shards.get(number, self._open)
-            found.append(self._read_one(shard, number, index, row))
+            ready = ahead.take(number, row) if ahead is not None and isinstance(shard.blob, ShardBlob) else None
+            found.append(shard.read(index, row, ready=ready, verify=verify))
         return found
 
     def keys(self) -> list[str]:
@@ -160,51 +145,6 @@ class ShardSource(Source):
                 parts = (split_member_name(member.name) for member in members if member.is_file)
                 found.append(next((part[0] for part in parts if part), ""))
         return found
-
-    def _read_one(self, shard: OpenShard, number: int, index: int, row: int) -> Example:
-        """What stands before the media (its header, and fields), and the media.
-
-        One read where copying the media out of it is cheaper than a second read, two where it is not.
-        """
-        offset, length, data_offset, data_length = shard.spans[row].tolist()
-        blob, path = shard.blob, shard.name
-        num_head = data_offset - offset
-        if isinstance(blob, ShardBlob):
-            ready = None if self._ahead is None else self._ahead.take(number, row)
-            head = blob.read_checked(offset, length, crc32_of(shard.index[row])) if ready is None else ready
-            media = head[num_head : num_head + data_length]
-        elif data_length <= SMALL_BYTES:
-            head = blob.read(offset, num_head + data_length)  # and the media, which is looked past
-            media = head[num_head:]
-        else:
-            head, media = blob.read(offset, num_head), blob.read(data_offset, data_length)
-        if len(media) < data_length:
-            raise ShardError(f"{path}: cut off at byte {data_offset + len(media):,}. Copy or make it again.")
-        if self._verify and self._far is None and shard.index[row]["flags"] & IndexFlag.HAS_CRC32:
-            self._check_crc32(shard, row, head[:num_head] + media)
-        if num_head == BLOCK <= len(head) and num_head + padded(data_length) >= length:
-            sole_key = header_key(head)
-            if sole_key is None:
-                raise ShardError(_misfit(path, offset))
-            return Example(index, sole_key, media, path, data_offset)
-
-        def read(start: int, count: int) -> bytes:
-            inside = start + count <= len(head)
-            return head[start : start + count] if inside else blob.read(offset + start, count)
-
-        key, fields, has_media = "", {}, False
-        for member in iter_members(read, 0, length, where=path, verify=False):
-            parts = split_member_name(member.name) if member.is_file else None
-            if parts is None:
-                continue
-            key, suffix = parts
-            if offset + member.data_start != data_offset:
-                fields[suffix.lower()] = read(member.data_start, member.data_length)
-            elif member.data_length == data_length:
-                has_media = True
-        if not has_media:
-            raise ShardError(_misfit(path, offset))
-        return Example(index, key, media, path, data_offset, fields)
 
     def explain(self, error: ExampleError) -> ExampleError:
         """Says so where an example has no media file at all, only fields."""
@@ -229,8 +169,8 @@ class ShardSource(Source):
         row = index - int(self._stops[number] - self._counts[number])
         shard = self._shards.get(number, self._open)
         offset, length, data_offset, data_length = shard.spans[row].tolist()
-        if self._verify and shard.index[row]["flags"] & IndexFlag.HAS_CRC32:
-            self._check_crc32(shard, row, b"")
+        if self._verify:
+            shard.check_crc32(row)
 
         def read(start: int, count: int) -> bytes:
             return shard.blob.read(offset + start, count)
@@ -245,7 +185,7 @@ class ShardSource(Source):
                 members[start] = name[1].lower(), Member(part, size, file=_file_part(shard.blob, start))
         media = members.pop(data_offset, None)
         if media is None or media[1].size != data_length:
-            raise ShardError(_misfit(shard.name, offset))
+            raise shard.misfit(offset)
         table_offset = int(shard.index[row]["table_offset"])
         frames = None if shard.frames is None or table_offset < 0 else (shard.frames, table_offset)
         return LocatedExample(index, key, media[1], shard.name, data_offset, dict(members.values()), frames)
@@ -282,7 +222,7 @@ class ShardSource(Source):
         return self._far is None or self._far.fetches_shards
 
     def begin_order(self, order: ReadOrder, share: float) -> None:
-        """Decide how shards that lie elsewhere are read. Raises `SourceError` where the cache is too small."""
+        """Decide how remote shards are read. Raises `SourceError` if the cache is too small."""
         if self._far is not None:
             self._far.begin_order(order, share)
             self._ahead = None if self._far.fetches_shards else self._ranges_ahead(self._far)
@@ -307,7 +247,7 @@ class ShardSource(Source):
         return read_rows(shard.blob, shard.index[first:stop])
 
     def expect(self, indices: NDArray[np.int64] | None, *, order: ReadOrder) -> None:
-        """Shards that lie elsewhere, or the ranges of examples, are fetched in the order in which they are needed."""
+        """Have remote shards, or ranges of examples, fetched in the order in which they are needed."""
         if self._far is not None and indices is not None:
             numbers = np.searchsorted(self._stops, indices, side="right")
             if self._ahead is not None:
@@ -328,16 +268,8 @@ class ShardSource(Source):
         )
 
     def fingerprint(self, shard: int) -> str | None:
-        """The SHA-256 of the manifest, or what the store says identifies the tar; None where it says nothing."""
+        """The SHA-256 of the manifest, or the identity that the store gives the tar; None if it gives none."""
         return self._sha256[shard] if self._sha256 is not None else self.store.identity_of(self.tars[shard])
-
-    def _check_crc32(self, shard: OpenShard, row: int, begin: bytes) -> None:
-        offset, length = int(shard.index[row]["offset"]), int(shard.index[row]["length"])
-        rest = shard.blob.read(offset + len(begin), length - len(begin))
-        if zlib.crc32(rest, zlib.crc32(begin)) != shard.index[row]["crc32"]:
-            raise ShardError(
-                f"{shard.name}: example {row} at byte {offset:,} fails its checksum. Copy or make it again."
-            )
 
     def _open(self, number: int) -> OpenShard:
         tar = self.tars[number]
@@ -358,7 +290,7 @@ class ShardSource(Source):
         return shard
 
     def _open_frames(self, number: int) -> FrameRows | None:
-        """The frame tables beside a tar; None where they are missing, so that its videos are measured again."""
+        """The frame tables beside a tar; None if they are missing, so that its videos are measured again."""
         name = frames_name(self.tars[number])
         if self.store.size_of(name) is None:
             return None
@@ -396,10 +328,6 @@ def _name_of(tar: str | os.PathLike[str]) -> str:
 def _file_part(blob: Blob, offset: int) -> FilePart | None:
     """Where a byte of a tar lies on this machine."""
     return FilePart(os.path.abspath(blob.path), offset) if isinstance(blob, LocalFile) else None  # noqa: PTH100
-
-
-def _misfit(path: str, offset: int) -> str:
-    return f"{path}: its index does not fit it at byte {offset:,}. Delete the index to have it rebuilt."
 
 
 def _span_digest(index: Index) -> str:

@@ -67,7 +67,7 @@ class Source(ABC):
         return redacted(self.origin or self.name)
 
     modality: str | None = None
-    """What the examples are ("image", "audio" …), None where it is not known."""
+    """What the examples are ("image", "audio" …), None if it is not known."""
 
     cuts_recordings: bool = False
     """Whether several examples are known to be segments of one recording."""
@@ -115,7 +115,7 @@ class Source(ABC):
         return self.prefix_hash(len(self)) or ""
 
     def prefix_hash(self, examples: int) -> str | None:
-        """The data hash of the first `examples` examples, None where they are not a whole number of shards.
+        """The data hash of the first `examples` examples, None if they are not a whole number of shards.
 
         Data that only grew by appending keeps the hash of every earlier length.
         """
@@ -125,12 +125,12 @@ class Source(ABC):
 
     @property
     def file_counts(self) -> NDArray[np.int64] | None:
-        """Clips in each recording, in storage order: (recordings,); None where examples are not clips."""
+        """Clips in each recording, in storage order: (recordings,); None if examples are not clips."""
         return None
 
     @property
     def clip_spec(self) -> dict[str, Any] | None:
-        """How clips are cut, as JSON; None where examples are not clips."""
+        """How clips are cut, as JSON; None if examples are not clips."""
         return None
 
     def locate(self, index: int) -> LocatedExample:
@@ -164,17 +164,17 @@ class Source(ABC):
         """
 
     examples_ahead: int = 0
-    """How many examples beyond those that are read next it wants to be told of by `expect`."""
+    """How many examples beyond the next ones `expect` should announce."""
 
     @property
     def fetches_shards(self) -> bool:
-        """Whether whole shards are fetched, so that any example announces those of its shard."""
+        """Whether whole shards are fetched, so that announcing one example announces all of its shard."""
         return True
 
     def begin_order(self, order: ReadOrder, share: float) -> None:  # noqa: B027 (a hint)
-        """A new order begins, in which this process reads within a `share` of all data at a time.
+        """A new order begins, in which this process reads within a `share` (0 to 1) of all data at a time.
 
-        Raises `SourceError` where the source cannot be read in such an order.
+        Raises `SourceError` if the source cannot be read in such an order.
         """
 
     @property
@@ -183,7 +183,7 @@ class Source(ABC):
         return {}
 
     def fingerprint(self, shard: int) -> str | None:
-        """Identifies the bytes of a shard on this machine, for caches; None where nothing may be kept."""
+        """Identifies the bytes of a shard on this machine, for caches; None if nothing may be kept."""
         return None
 
     def close(self) -> None:  # noqa: B027 (a source without files has nothing to close)
@@ -191,7 +191,7 @@ class Source(ABC):
 
 
 def joined_fingerprint(source: Source) -> str | None:
-    """Over those of all shards of a source; None where one of them has none."""
+    """Over those of all shards of a source; None if one of them has none."""
     digest = hashlib.sha256()
     for shard in range(len(source.shard_counts)):
         found = source.fingerprint(shard)

@@ -17,7 +17,7 @@ __all__ = ["SourceView"]
 
 
 class SourceView(Source):
-    """Examples of `source`, at indices of its own. What a view does not say itself is said by the source behind it.
+    """Examples of `source`, at indices of its own. Whatever a view does not define comes from `source`.
 
     Examples keep the `index` that they have in the whole source.
     """
@@ -29,14 +29,14 @@ class SourceView(Source):
 
     @abstractmethod
     def parent_indices(self, indices: Sequence[int]) -> list[int]:
-        """Where these examples stand in the source behind."""
+        """The indices of these examples in `source`."""
 
     def read(self, indices: Sequence[int]) -> list[Example]:
         """The examples at these indices of the view."""
         return self.source.read(self.parent_indices(indices))
 
     def explain(self, error: ExampleError) -> ExampleError:
-        """As the source behind does."""
+        """As `source` does."""
         return self.source.explain(error)
 
     def keys(self) -> list[str]:
@@ -49,7 +49,7 @@ class SourceView(Source):
         return self.source.locate(self.parent_indices([index])[0])
 
     def expect(self, indices: NDArray[np.int64] | None, *, order: ReadOrder) -> None:
-        """Say to the source behind which of its examples are read next."""
+        """Tell `source` which of its examples are read next."""
         if type(self._origin()).expect is Source.expect:
             return
         chosen = None if indices is None else np.array(self.parent_indices(indices.tolist()), np.int64)
@@ -57,37 +57,37 @@ class SourceView(Source):
 
     @property
     def examples_ahead(self) -> int:  # type: ignore[override]
-        """As many as the source behind wants to be told of."""
+        """As many as `source` wants."""
         return self.source.examples_ahead
 
     @property
     def fetches_shards(self) -> bool:
-        """As the source behind."""
+        """As in `source`."""
         return self.source.fetches_shards
 
     def begin_order(self, order: ReadOrder, share: float) -> None:
-        """Say so to the source behind, of which this is a part."""
+        """Tell `source`, with the share of it that this view reads."""
         part = len(self) / max(1, len(self.source))
         self.source.begin_order(order, min(1.0, share * part if order != "random" else share))
 
     @property
     def fetch_counts(self) -> dict[str, float]:
-        """Those of the source behind."""
+        """Those of `source`."""
         return self.source.fetch_counts
 
     def _origin(self) -> Source:
-        """The source behind all views."""
+        """The source that all views lead to."""
         return self.source._origin() if isinstance(self.source, SourceView) else self.source
 
     @property
     def clip_spec(self) -> dict[str, Any] | None:
-        """That of the source behind."""
+        """That of `source`."""
         return self.source.clip_spec
 
     def fingerprint(self, shard: int) -> str | None:
-        """That of the source behind."""
+        """That of `source`."""
         return self.source.fingerprint(shard)
 
     def close(self) -> None:
-        """Close the source behind."""
+        """Close `source`."""
         self.source.close()

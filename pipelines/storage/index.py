@@ -94,7 +94,7 @@ class Record(NamedTuple):
 
     @property
     def rate(self) -> Fraction | None:
-        """Frames per second; None where it is not known."""
+        """Frames per second; None if it is not known."""
         is_known = self.rate_numerator > 0 and self.rate_denominator > 0
         return _fraction(self.rate_numerator, self.rate_denominator) if is_known else None
 
@@ -144,7 +144,7 @@ def save_index(path: str | os.PathLike[str], index: Index) -> str:
 def load_index(path: str | os.PathLike[str], *, tar_bytes: int | None = None, digest: str = "") -> Index:
     """Memory-map an index: (examples,) records of INDEX_DTYPE, read-only. The rest is as `parse_index` has it.
 
-    Raises `FileNotFoundError` where there is none.
+    Raises `FileNotFoundError` if there is none.
     """
     try:
         content = map_plain(path)

@@ -10,12 +10,33 @@ from typing import Any
 
 from pipelines import AudioIterator, ImageIterator, VideoIterator, make_shards, mix, open_source
 from pipelines.storage.remote.reading import RemoteReading
+from pipelines.storage.remote.remote_store import RemoteOptions
+from pipelines.storage.remote.retrying import RetryPolicy
 
 from .conftest import png
 from .recordings import album, write_folder
 from .videos import make_video
 
-__all__ = ["KINDS", "ORDERS", "Played", "images", "make_sets", "play", "play_all", "sounds", "videos"]
+__all__ = [
+    "KINDS",
+    "ORDERS",
+    "QUICK",
+    "RANGES",
+    "READINGS",
+    "WHOLE",
+    "Played",
+    "images",
+    "make_sets",
+    "play",
+    "play_all",
+    "sounds",
+    "videos",
+]
+
+QUICK = RetryPolicy(attempts=2, seconds=5, first_wait=0.01, longest_wait=0.02)
+WHOLE = RemoteReading(cache_bytes=1 << 20, options=RemoteOptions(QUICK))
+RANGES = RemoteReading(fetch="ranges", options=RemoteOptions(QUICK))
+READINGS = {"whole": WHOLE, "ranges": RANGES}
 
 Played = list[tuple[bytes, list[str], str]]
 """Of each batch: its bytes with those of its fields, its keys, and its state."""

@@ -163,6 +163,24 @@ def test_what_is_being_fetched_is_waited_for_and_not_fetched_twice(make: Make, f
     assert far.began == ["a"]
 
 
+def test_what_becomes_ready_between_two_looks_is_not_fetched_again(
+    make: Make, far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far.gate("a")
+    pool = make()
+    pool.expect("a")
+    assert soon(lambda: far.began == ["a"])
+
+    def take_too_early(key: str) -> None:
+        far.gate(key).set()
+        assert soon(lambda: bool(pool._live.ready))
+
+    monkeypatch.setattr(pool, "take", take_too_early)
+    pool.get("a").release()
+    assert far.began == ["a"]
+    assert not far.lent
+
+
 def test_several_threads_that_ask_for_a_key_each_have_a_lease(make: Make, far: Far) -> None:
     pool = make()
     far.gate("a")

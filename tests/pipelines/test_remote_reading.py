@@ -21,19 +21,12 @@ import pytest
 from pipelines import SourceError, open_source
 from pipelines.storage.manifest import Manifest, ShardColumns
 from pipelines.storage.remote.reading import RemoteReading
-from pipelines.storage.remote.remote_store import RemoteOptions
-from pipelines.storage.remote.retrying import RetryPolicy
 from tests.fault_proxy import FaultProxy
 from tests.web_server import WebServer
 
 from .crossed import crossed
 from .leftovers import threads
-from .remote_sets import KINDS, ORDERS, images, make_sets, play, play_all
-
-QUICK = RetryPolicy(attempts=2, seconds=5, first_wait=0.01, longest_wait=0.02)
-WHOLE = RemoteReading(cache_bytes=1 << 20, options=RemoteOptions(QUICK))
-RANGES = RemoteReading(fetch="ranges", options=RemoteOptions(QUICK))
-READINGS = {"whole": WHOLE, "ranges": RANGES}
+from .remote_sets import KINDS, ORDERS, READINGS, WHOLE, images, make_sets, play, play_all
 
 
 @pytest.fixture(scope="module")

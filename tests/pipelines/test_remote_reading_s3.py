@@ -13,20 +13,12 @@ import numpy as np
 import pytest
 
 from pipelines import ArrayIterator, ArraySource, SourceError, open_source
-from pipelines.storage.remote.reading import RemoteReading
-from pipelines.storage.remote.remote_store import RemoteOptions
-from pipelines.storage.remote.retrying import RetryPolicy
 
 from .array_files import numbers, write_zarr
 from .moto_server import aws_settings, run_moto
-from .remote_sets import KINDS, ORDERS, images, make_sets, play, play_all
+from .remote_sets import KINDS, ORDERS, READINGS, WHOLE, images, make_sets, play, play_all
 
 pytestmark = pytest.mark.heavy
-
-QUICK = RetryPolicy(attempts=2, seconds=5, first_wait=0.01, longest_wait=0.02)
-WHOLE = RemoteReading(cache_bytes=1 << 20, options=RemoteOptions(QUICK))
-RANGES = RemoteReading(fetch="ranges", options=RemoteOptions(QUICK))
-READINGS = {"whole": WHOLE, "ranges": RANGES}
 
 
 @pytest.fixture(scope="module")

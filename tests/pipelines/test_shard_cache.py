@@ -55,7 +55,7 @@ def test_a_file_is_downloaded_once_and_then_found(cache: ShardCache) -> None:
     for turn in range(3):
         with acquire(cache, "a") as lease:
             assert lease.path.read_bytes() == content_of("a", SIZE)
-            assert (cache.misses, cache.hits) == (1, turn)
+            assert (cache.counts.misses, cache.counts.hits) == (1, turn)
     assert cache.used_bytes() == SIZE
 
 
@@ -83,7 +83,7 @@ def test_a_buffer_may_be_used_again_after_it_was_written(tmp_path: Path) -> None
 def test_another_identity_is_another_file(cache: ShardCache) -> None:
     acquire(cache, "a").release()
     cache.acquire("a", "2", SIZE, download_of("b", SIZE)).release()
-    assert cache.misses == 2
+    assert cache.counts.misses == 2
 
 
 @pytest.mark.parametrize("writes", [[SIZE - 1], [SIZE + 1], [SIZE, 1], []])
@@ -118,7 +118,7 @@ def test_what_was_used_longest_ago_goes_first(cache: ShardCache) -> None:
     for name in "abcad":
         acquire(cache, name).release()
     assert names_in(cache, "abcd") == "acd"
-    assert cache.evictions == 1
+    assert cache.counts.evictions == 1
 
 
 def test_what_is_not_due_goes_first_and_then_what_is_due_last(cache: ShardCache) -> None:
@@ -161,7 +161,7 @@ def test_what_is_leased_is_not_evicted_and_the_error_gives_the_numbers(cache: Sh
     leases[1].release()
     acquire(cache, "d").release()
     assert names_in(cache, "abcd") == "acd"
-    assert cache.waits == 1
+    assert cache.counts.waits == 1
 
 
 def test_room_that_becomes_free_is_waited_for(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_threads_that_want_the_same_file_download_it_once(tmp_path: Path) -> Non
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(use, range(32))) == {content_of("a", SIZE)}
-    assert (cache.misses, cache.hits) == (1, 31)
+    assert (cache.counts.misses, cache.counts.hits) == (1, 31)
 
 
 def test_one_that_waits_takes_over_from_one_that_fails(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_one_that_waits_takes_over_from_one_that_fails(tmp_path: Path) -> None:
         assert has_begun.wait(10)
         acquire(cache, "a").release()
         assert isinstance(failed.exception(), ConnectionResetError)
-    assert cache.waits == 1
+    assert cache.counts.waits == 1
 
 
 def test_a_download_that_gets_nothing_is_not_waited_for_without_end(cache: ShardCache) -> None:
@@ -281,7 +281,7 @@ def test_a_damaged_entry_is_fetched_again(cache: ShardCache, damage: Any) -> Non
     with acquire(cache, "a") as lease:
         assert lease.path.read_bytes() == content_of("a", SIZE)
         assert not lease.path.is_symlink()
-    assert cache.misses == 2
+    assert cache.counts.misses == 2
 
 
 def test_an_entry_from_before_a_start_of_the_machine_is_compared_with_its_digest(
@@ -296,10 +296,10 @@ def test_an_entry_from_before_a_start_of_the_machine_is_compared_with_its_digest
     monkeypatch.setattr(time, "clock_gettime_ns", lambda _: time.monotonic_ns() - started_again)
     with acquire(cache, "good") as lease:
         assert lease.path.read_bytes() == content_of("good", SIZE)
-    assert cache.misses == 2
+    assert cache.counts.misses == 2
     with acquire(cache, "bad") as lease:
         assert lease.path.read_bytes() == content_of("bad", SIZE)
-    assert cache.misses == 3
+    assert cache.counts.misses == 3
 
 
 def test_what_has_no_digest_is_flushed_before_it_is_believed(
@@ -383,7 +383,7 @@ def test_on_a_full_disk_what_nobody_uses_makes_way(
     cache.due("cb" if ahead else "ca")
     acquire(cache, "c", ahead=ahead).release()
     assert names_in(cache, "abc") == "bc"
-    assert cache.evictions == 1
+    assert cache.counts.evictions == 1
     also_held = acquire(cache, "c")
     with pytest.raises(CacheFullError if ahead else CacheError, match="No space left on device"):
         acquire(cache, "d", ahead=ahead)
@@ -396,7 +396,7 @@ def test_on_a_full_disk_what_nobody_uses_makes_way(
         with pytest.raises(CacheFullError, match="No space left on device"):
             acquire(cache, "d", ahead=True)
     acquire(cache, "d").release()
-    assert cache.evictions == 2
+    assert cache.counts.evictions == 2
 
 
 def test_too_many_open_files_are_named_and_cost_no_file(cache: ShardCache) -> None:
@@ -415,7 +415,7 @@ def test_too_many_open_files_are_named_and_cost_no_file(cache: ShardCache) -> No
             os.close(file)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     acquire(cache, "a").release()
-    assert cache.misses == 1
+    assert cache.counts.misses == 1
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,7 +449,7 @@ def test_files_of_another_user_are_not_believed(cache: ShardCache, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fstat", fstat)
         acquire(cache, "a").release()
-    assert cache.misses == 2
+    assert cache.counts.misses == 2
 
 
 def test_a_file_that_is_evicted_while_it_is_opened_is_fetched_again(
@@ -468,7 +468,7 @@ def test_a_file_that_is_evicted_while_it_is_opened_is_fetched_again(
     monkeypatch.setattr(HeldFile, "lock", lock)
     with acquire(cache, "a") as lease:
         assert lease.path.read_bytes() == content_of("a", SIZE)
-    assert cache.misses == 2
+    assert cache.counts.misses == 2
 
 
 def test_a_lock_is_freed_also_where_a_copy_of_the_descriptor_lives(tmp_path: Path) -> None:
@@ -487,7 +487,7 @@ def test_a_copy_from_a_pickle_shares_the_files_and_nothing_else(cache: ShardCach
     lease = acquire(cache, "a")
     copy = pickle.loads(pickle.dumps(cache))
     copy.acquire("a", "1", SIZE, never, sha256=sha256_of("a", SIZE)).release()
-    assert (copy.hits, copy.misses, copy.leased_bytes(), copy.max_bytes) == (1, 0, 0, cache.max_bytes)
+    assert (copy.counts.hits, copy.counts.misses, copy.leased_bytes(), copy.max_bytes) == (1, 0, 0, cache.max_bytes)
     with pytest.raises(TypeError, match="lease"):
         pickle.dumps(lease)
 
@@ -575,14 +575,16 @@ def test_any_order_of_calls_keeps_what_the_rules_say(tmp_path: Path, seed: int) 
         what = rng.random()
         if what < 0.55:
             name, ahead = rng.choice(names), rng.random() < 0.3
-            before = cache.hits, cache.misses
+            before = cache.counts.hits, cache.counts.misses
             expected = model.acquire(name, sizes[name], {n for n, _ in held}, ahead=ahead)
             try:
                 held.append((name, acquire(cache, name, size=sizes[name], ahead=ahead)))
             except CacheFullError:
                 assert expected == "full"
             else:
-                found = {(1, 0): "hit", (0, 1): "miss"}[cache.hits - before[0], cache.misses - before[1]]
+                found = {(1, 0): "hit", (0, 1): "miss"}[
+                    cache.counts.hits - before[0], cache.counts.misses - before[1]
+                ]
                 assert found == expected
             seen.append(expected)
         elif what < 0.85 and held:

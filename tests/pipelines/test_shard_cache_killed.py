@@ -154,7 +154,7 @@ def test_one_that_waits_takes_over_from_one_that_is_killed(tmp_path: Path) -> No
         threading.Timer(0.2, process.kill).start()
         with cache.acquire("a", "1", 2000, download_of("a", 2000), sha256=sha256_of("a", 2000)) as lease:
             assert lease.path.read_bytes() == content_of("a", 2000)
-        assert (cache.waits, cache.misses) == (1, 1)
+        assert (cache.counts.waits, cache.counts.misses) == (1, 1)
         assert process.wait(10) == -signal.SIGKILL
 
 

@@ -14,7 +14,7 @@ from ...errors import SourceError
 from ...storage.plain_files import open_plain
 from ..wording import printable
 
-__all__ = ["damage_of", "wrong_form_error", "open_text"]
+__all__ = ["damage_of", "open_text", "wrong_form_error"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 HEAD_BYTES = 1 << 16

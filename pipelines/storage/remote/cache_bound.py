@@ -1,4 +1,4 @@
-"""Orders that a cache is too small for: shards would be fetched again and again, which nobody wants unasked."""
+"""The error for an order that needs a larger cache: its shards would be fetched again and again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Order = Literal["stored", "by_shard", "random"]
 
 
 def too_small(cache: ShardCache, place: str, order: Order, needed: int) -> SourceError:
-    """What is said of shards at a place of which so many bytes are read at a time."""
+    """The error for shards at `place` if `needed` bytes are read at a time, and the cache is smaller."""
     what = {
         "random": "a full shuffle reads {} in any order",
         "by_shard": "a window of shards has {}",

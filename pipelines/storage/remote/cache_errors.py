@@ -1,4 +1,4 @@
-"""What can go wrong with a cache of whole files, and how it is said."""
+"""The errors of a cache of whole files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class CacheFullError(CacheError):
 
 
 class ChecksumError(ShardError):
-    """A file arrived with other bytes, or another number of them, than was said; to be fetched again."""
+    """The bytes of a file, or their number, do not match what is known of it; it should be fetched again."""
 
 
 def cannot_keep(what: str | Path, error: OSError) -> CacheError:
-    """What the system says of a file or folder of the cache, as a sentence."""
+    """The error for a file or folder of the cache that the system refuses."""
     remedy = "Name another folder."
     if error.errno in FULL:
         remedy = "Free some space, lower cache_bytes, or name another folder."

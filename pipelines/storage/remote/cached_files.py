@@ -34,12 +34,12 @@ class CachedFile(NamedTuple):
 
 
 def digest_of_name(name: str) -> str:
-    """What stands for a shard's name in the names of its files."""
+    """The digest of a shard's name that the names of its files begin with."""
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def list_files(folder: Path) -> list[CachedFile]:
-    """The plain files of this user that have names of ours. Other files are nobody's business here."""
+    """The plain files of this user that are named as the cache names them. All others are ignored."""
     found, user = [], os.geteuid()
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -57,7 +57,7 @@ def list_files(folder: Path) -> list[CachedFile]:
 
 
 def try_to_hold(path: str) -> HeldFile | None:
-    """A file, locked for this process alone; None where another holds it, or it cannot be opened or is gone."""
+    """A file, locked for this process alone; None if another holds it, or if it is gone or cannot be opened."""
     try:
         held = HeldFile(path)
     except OSError:
@@ -77,7 +77,7 @@ class DueList:
         self._next = 0
 
     def extend(self, names: Iterable[str] | None) -> None:
-        """Add names after those that were added before; None: begin again with nothing."""
+        """Add names after those that were added before; None clears the list."""
         with self._lock:
             if names is None:
                 self._places, self._next = {}, 0
@@ -87,7 +87,7 @@ class DueList:
                 self._next += 1
 
     def done(self, name: str) -> None:
-        """A shard has been had once: its first place is taken off."""
+        """A shard was used once: remove its first place."""
         owner = digest_of_name(name)
         with self._lock:
             places = self._places.get(owner)
@@ -97,10 +97,10 @@ class DueList:
                     del self._places[owner]
 
     def in_order_of_eviction(self, files: Iterable[CachedFile], *, ahead_of: str | None = None) -> list[CachedFile]:
-        """Those that are not due, the one that was used longest ago first; then what is due last.
+        """First the files that are not due, least recently used first; then those that are due, the latest first.
 
-        With `ahead_of`, the name of a shard that is only read ahead, nothing that is due before it is among them; if it
-        is not due itself, nothing that is due.
+        `ahead_of` is the name of a shard that is fetched ahead: files that are due before it are left out, and if it
+        is not due itself, all that are due.
         """
         files = list(files)
         with self._lock:

@@ -1,4 +1,4 @@
-"""What a client of a store does: ask once, and say how it went. Trying again is not its business."""
+"""What a client of a store does: one request at a time, without retries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Piece = bytes | memoryview
 
 @dataclass(frozen=True)
 class Facts:
-    """What a store says of an object: its bytes, and what changes with them. None where it does not say."""
+    """What a store says of an object: size in bytes, tag and time of modification; None if it does not say."""
 
     size: int | None
     etag: str | None = None
@@ -36,7 +36,7 @@ class Facts:
 
 
 class Listed(NamedTuple):
-    """A file below a prefix: its URL, and its bytes where the store says so."""
+    """A file below a prefix: its URL, and its size in bytes, None if the store does not say."""
 
     name: str
     size: int | None
@@ -46,9 +46,8 @@ class Listed(NamedTuple):
 class Body:
     """An answer: what it says of the object, and its bytes from `start` on as they come.
 
-    `pieces` raises `RequestError` where they stop coming; fewer of them than were asked for is not noticed here. A
-    piece holds until the next one is asked for.
-    `close` gives the connection back, or ends it where bytes are left.
+    `pieces` raises `RequestError` if the connection breaks; an answer that ends too early is not noticed here. A piece
+    is valid until the next one is requested. `close` returns the connection, or ends it if bytes are left.
     """
 
     facts: Facts
@@ -58,7 +57,7 @@ class Body:
 
 
 class Client(Protocol):
-    """Requests to one place: a bucket, or a host. All of them may be asked from many threads, and raise `RequestError`.
+    """Requests to one bucket or host. All methods are safe to use from many threads, and raise `RequestError`.
 
     A client belongs to the process that made it.
     """
@@ -66,8 +65,8 @@ class Client(Protocol):
     def get(self, url: Url, start: int, length: int | None, *, seconds: float, num_bytes: int) -> Body:
         """Bytes from `start` on, `length` of them or all: one request, in `seconds` at most.
 
-        `num_bytes` is what the read that it is part of has, for settings that are made once for reads of one size.
-        Raises `RangesIgnoredError` where all bytes come and not all were asked for.
+        `num_bytes` is the size of the whole read that the request is part of; a client may set time limits by it.
+        Raises `RangesIgnoredError` if all bytes come although a part was requested.
         """
 
     def facts(self, url: Url) -> Facts:

@@ -1,4 +1,4 @@
-"""How much was asked of stores: by every thread of a process."""
+"""Counts of requests to stores, over all threads of a process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Counters", "Counts"]
 
 @dataclass(frozen=True)
 class Counts:
-    """Requests, those of them that were tries again, bytes that came, and seconds waited before trying again."""
+    """Requests, retries among them, bytes received, and seconds waited before retries."""
 
     requests: int = 0
     retries: int = 0

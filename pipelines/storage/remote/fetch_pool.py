@@ -1,29 +1,29 @@
-"""What is needed soon is fetched by threads of its own, in the order of need, as far ahead as a number of bytes allows.
+"""Threads that fetch what is needed next, in the order of need and at most a number of bytes ahead.
 
     expect(keys) ──▶ queue ──▶ threads ──▶ ready ──▶ get(key)
                                  fetch       leases held until they are asked for
 
-A key that is asked for and is not there is fetched at once, by the thread that asks: it waits for no queue.
+A key that is not ready when it is asked for is fetched at once, by the thread that asks, before all in the queue.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ...stopping import STOP_SECONDS, check_stopped, stopped_by
 from .cache_errors import CacheFullError
+from .per_process import PerProcess
 
 __all__ = ["FetchPool", "FetchRequest"]
 
 SHORTEST_CHECK_SECONDS = 0.02
-"""How often it is looked whether what is next has room now; nobody tells when a lease is released."""
+"""Between two checks whether the next key has room; the release of a lease is not announced."""
 
 
 class Releasable(Protocol):
@@ -76,9 +76,9 @@ class FetchPool(Generic[K, L]):
     fetch       makes a lease of a key: `fetch(key, request)`. Called by the pool's threads and by those that `get`.
     size_of     bytes of a key, asked for once before it is read ahead.
     read_ahead_bytes   most bytes that are requested or ready and were not asked for yet; 0 reads nothing ahead.
-    room        bytes that may still be requested besides all that is leased, where there is such a bound; asked for
-                often, so it must be quick.
-    make_room   called where what is needed now finds no room: whoever holds leases without need may let them go.
+    room        bytes that may be requested besides all that is leased; called often, so it must be quick. None: no
+                such bound.
+    make_room   called when a key that is needed now finds no room; it may release leases that nobody uses.
 
     No thread lives before the first `expect`, nor `idle_seconds` after the last one had something to do, nor after
     `close`. A forked process, or a copy from a pickle, begins with nothing.
@@ -101,12 +101,11 @@ class FetchPool(Generic[K, L]):
             raise ValueError(f"read_ahead_bytes is {read_ahead_bytes}; it must not be negative.")
         self.read_ahead_bytes, self.threads, self.idle_seconds = read_ahead_bytes, threads, idle_seconds
         self._fetch, self._size_of, self._room, self._make_room = fetch, size_of, room, make_room
-        self._lives: dict[int, _Live[K, L]] = {}
+        self._processes = PerProcess[_Live[K, L]](_Live)
 
     @property
     def _live(self) -> _Live[K, L]:
-        process = os.getpid()
-        return self._lives.get(process) or self._lives.setdefault(process, _Live())
+        return self._processes.get()
 
     @property
     def stall_seconds(self) -> float:
@@ -133,18 +132,15 @@ class FetchPool(Generic[K, L]):
             live.changed.notify_all()
 
     def get(self, key: K) -> L:
-        """The lease of a key, which is the caller's to release.
+        """The lease of a key; the caller releases it.
 
-        What is not there is fetched by this thread; so what failed while it was read ahead is tried once more.
+        A key that is not ready is fetched by this thread, so a fetch that failed ahead is tried once more.
         Raises what `fetch` raises, and `StoppedError`.
         """
-        live = self._live
-        with live.changed:
-            lease = live.ready.pop(key, None)
-            if lease is not None:
-                self._taken(live, key)
-                return lease
-        began = time.perf_counter()
+        lease = self.take(key)
+        if lease is not None:
+            return lease
+        live, began = self._live, time.perf_counter()
         try:
             return self._waited_for(live, key)
         finally:
@@ -153,13 +149,10 @@ class FetchPool(Generic[K, L]):
                 live.stall_seconds += elapsed
 
     def take(self, key: K) -> L | None:
-        """The lease of a key that is ready; None where it would have to be waited for."""
+        """The lease of a key that is ready; None if the caller would have to wait."""
         live = self._live
         with live.changed:
-            lease = live.ready.pop(key, None)
-            if lease is not None:
-                self._taken(live, key)
-            return lease
+            return self._take_ready(live, key)
 
     def close(self, *, wait_seconds: float = 5.0) -> None:
         """Cancel everything and let go of it; wait for the threads to end. The pool can be used again afterwards."""
@@ -184,6 +177,13 @@ class FetchPool(Generic[K, L]):
         for lease in leases:
             lease.release()
 
+    def _take_ready(self, live: _Live[K, L], key: K) -> L | None:
+        """The lease of a key if it is ready. The lock is held."""
+        lease = live.ready.pop(key, None)
+        if lease is not None:
+            self._taken(live, key)
+        return lease
+
     def _taken(self, live: _Live[K, L], key: K) -> None:
         """A key is asked for: it is not ahead of need any more, and its bytes are free for others."""
         live.sizes.pop(key, None)
@@ -192,7 +192,9 @@ class FetchPool(Generic[K, L]):
 
     def _waited_for(self, live: _Live[K, L], key: K) -> L:
         with live.changed:
-            while (request := live.fetching.get(key)) is not None:
+            while (lease := self._take_ready(live, key)) is None and (
+                request := live.fetching.get(key)
+            ) is not None:
                 request.waiting += 1
                 request.is_cancelled = False
                 try:
@@ -200,10 +202,8 @@ class FetchPool(Generic[K, L]):
                     check_stopped("what is being fetched")
                 finally:
                     request.waiting -= 1
-                lease = live.ready.pop(key, None)
-                if lease is not None:
-                    self._taken(live, key)
-                    return lease
+            if lease is not None:
+                return lease
             with contextlib.suppress(ValueError):
                 live.queue.remove(key)
             live.fetching[key] = FetchRequest(ahead=False)
@@ -314,9 +314,6 @@ class FetchPool(Generic[K, L]):
             return False
         requested = sum(live.sizes.get(key, 0) for key in live.fetching)
         return self._room is None or requested + size <= self._room()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lives": {}}
 
     def __repr__(self) -> str:
         return f"FetchPool(threads={self.threads}, read_ahead_bytes={self.read_ahead_bytes:,})"

@@ -1,4 +1,4 @@
-"""Files of any other scheme, by fsspec, and those of object stores where obstore cannot be used.
+"""Files of any other scheme, and of object stores if obstore cannot be used, by fsspec.
 
 fsspec says less: most of its file systems hide the headers of answers, so that a file that is changed while it is read
 is noticed only from one answer to the next, and only where its `info` holds a tag or a time.
@@ -18,7 +18,7 @@ from .urls import Url
 __all__ = ["FsspecClient"]
 
 PIECE_BYTES = 16 << 20
-"""Of a whole file that are asked for at once."""
+"""Bytes of a whole file per request."""
 TAGS = ("ETag", "etag", "e_tag", "content_md5", "md5Hash", "crc32c", "sha", "checksum")
 TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
@@ -106,7 +106,7 @@ class FsspecClient:
 
 
 def _absent(scheme: str) -> RequestError:
-    """What to install, or to do where obstore is there and cannot be used."""
+    """The error for a missing package, or for obstore if it is installed and cannot be used."""
     package = PACKAGES.get(scheme)
     if package is None:
         remedy = "Run pip install 'dirvae[cloud]', and install what fsspec asks for."

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import base64
 import http.client
-import re
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from .client import Body, Facts, Piece
+from .http_answers import content_of, facts_of, failure_of, links_of, receive, size_of
 from .patient_socket import PatientSocket
 from .retrying import (
     DeniedError,
-    RangesIgnoredError,
     RequestError,
     RetryPolicy,
     retry_after_seconds,
@@ -31,12 +29,11 @@ __all__ = ["HttpClient"]
 
 PIECE_BYTES = 1 << 20
 LONGEST_PIECE_SECONDS = 0.25
-"""After which a piece is handed over that is not full yet."""
+"""After this time a piece is handed over even if it is not full."""
 MOST_REDIRECTS = 5
 MOST_LEFT_BYTES = 64 << 10
-"""Of an error's page that are read, so that its connection can be used again."""
+"""So much of an error page is read, so that its connection can be used again."""
 MOST_IDLE = 32
-CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d+)-(\d+)|\*)/(\d+|\*)")
 NO_HEAD = frozenset({400, 401, 403, 405, 501})
 """Answers to HEAD after which GET is tried: an address may be signed for GET alone."""
 Host = tuple[str, str]
@@ -44,7 +41,7 @@ Host = tuple[str, str]
 
 
 class HttpClient:
-    """Files of one host. `headers` are sent with every request to it; `verify` False trusts any certificate."""
+    """Files of one host. `headers` are sent with every request to it; verify=False trusts any certificate."""
 
     def __init__(
         self,
@@ -73,7 +70,7 @@ class HttpClient:
         deadline = self._clock() + seconds
         answer, release = self._ask("GET", url, headers, deadline)
         try:
-            return Body(*self._parts(answer, start, end, ranged), self._pieces(answer, deadline), release)
+            return Body(*content_of(answer, start, end, ranged=ranged), self._pieces(answer, deadline), release)
         except BaseException:
             release()
             raise
@@ -85,12 +82,10 @@ class HttpClient:
         release()
         length = answer.headers.get("Content-Length", "")
         if answer.status == 200 and length.isascii() and length.isdigit():
-            return _facts(answer, int(length))
+            return facts_of(answer, int(length))
         answer, release = self._ask("GET", url, {"Range": "bytes=0-0"}, deadline, refused=frozenset({416}))
         try:
-            found = CONTENT_RANGE.match(answer.headers.get("Content-Range", ""))
-            size = int(found[3]) if found and found[3] != "*" else answer.length if answer.status == 200 else None
-            return _facts(answer, size)
+            return facts_of(answer, size_of(answer))
         finally:
             release()
 
@@ -101,27 +96,7 @@ class HttpClient:
         while waiting:
             folder = waiting.pop()
             page = Url(url.scheme, url.host, folder, url.query)
-            try:
-                answer, release = self._ask("GET", page, {}, deadline)
-            except DeniedError as error:
-                raise RequestError(
-                    f"{error.reason}, and the folder cannot be listed",
-                    passes=False,
-                    remedy="Name its tars as in shard-{000..031}.tar, or pack with a manifest.",
-                ) from error
-            try:
-                text = b"".join(map(bytes, self._pieces(answer, deadline))).decode("utf-8", "replace")
-            finally:
-                release()
-            if "html" not in answer.headers.get("Content-Type", ""):
-                raise RequestError(
-                    "the server shows no page that lists the folder",
-                    passes=False,
-                    remedy="Name the files, by a list or a pattern with braces, or put a manifest beside them.",
-                )
-            links = _Links()
-            links.feed(text)
-            for link in links.found:
+            for link in links_of(self._page(page, deadline)):
                 try:
                     there = urlsplit(urljoin(f"{url.scheme}://{self._host}/{folder}", link))
                 except ValueError:
@@ -147,27 +122,27 @@ class HttpClient:
         if hasattr(self, "_idle"):
             self.close()
 
-    def _parts(
-        self, answer: http.client.HTTPResponse, start: int, end: int | None, ranged: bool
-    ) -> tuple[Facts, int]:
-        """What an answer says of the object, and where its bytes begin."""
-        if answer.status == 200:
-            whole = answer.length
-            if start > 0 or (end is not None and (whole is None or whole > end)):
-                raise RangesIgnoredError
-            return _facts(answer, whole), 0
-        found = CONTENT_RANGE.match(answer.headers.get("Content-Range", ""))
-        if answer.status != 206 or not ranged or found is None or found[1] is None:
+    def _page(self, page: Url, deadline: float) -> str:
+        """The page that lists a folder. Raises `RequestError` if there is none."""
+        try:
+            answer, release = self._ask("GET", page, {}, deadline)
+        except DeniedError as error:
             raise RequestError(
-                f"the server answers {answer.status} without saying which bytes it sends",
+                f"{error.reason}, and the folder cannot be listed",
                 passes=False,
-                remedy="Serve it from another one.",
+                remedy="Name its tars as in shard-{000..031}.tar, or pack with a manifest.",
+            ) from error
+        try:
+            text = b"".join(map(bytes, self._pieces(answer, deadline))).decode("utf-8", "replace")
+        finally:
+            release()
+        if "html" not in answer.headers.get("Content-Type", ""):
+            raise RequestError(
+                "the server shows no page that lists the folder",
+                passes=False,
+                remedy="Name the files, by a list or a pattern with braces, or put a manifest beside them.",
             )
-        first, last = int(found[1]), int(found[2])
-        is_length_wrong = answer.length is not None and answer.length != last - first + 1
-        if first != start or (end is not None and last >= end) or is_length_wrong:
-            raise RequestError(f"bytes {first:,} to {last:,} came, which were not asked for", passes=True)
-        return _facts(answer, None if found[3] == "*" else int(found[3])), first
+        return text
 
     def _pieces(self, answer: http.client.HTTPResponse, deadline: float) -> Iterator[Piece]:
         """The bytes as they come, in pieces of memory that is used again: fresh memory costs page faults."""
@@ -181,7 +156,7 @@ class HttpClient:
                     failure = RequestError("the bytes came too slowly", passes=True)
                     break
                 try:
-                    came = _receive(answer, view[num:])
+                    came = receive(answer, view[num:])
                 except (OSError, http.client.HTTPException, ValueError) as error:
                     failure = self._failure(error)
                     failure.__cause__ = error
@@ -312,52 +287,8 @@ class HttpClient:
         connection.close()
 
     def _failure(self, error: Exception) -> RequestError:
-        if isinstance(error, TimeoutError):
-            return RequestError(f"nothing came for {self._policy.stall_seconds:g} seconds", passes=True)
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return RequestError(
-                f"its certificate is not trusted ({error.verify_message})",
-                passes=False,
-                remedy="Name the authority's certificates by SSL_CERT_FILE.",
-            )
-        if isinstance(error, http.client.InvalidURL | UnicodeError | ValueError):
-            return RequestError(
-                "not an address that can be asked for",
-                passes=False,
-                remedy="Percent-encode what is no ASCII in it.",
-            )
-        words = error.strerror if isinstance(error, OSError) else None
-        return RequestError(f"the connection broke ({words or type(error).__name__})", passes=True)
-
-
-class _Links(HTMLParser):
-    """The targets of the links of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, Any]]) -> None:
-        """Keep where a link leads to."""
-        self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
-
-
-def _receive(answer: http.client.HTTPResponse, view: memoryview) -> int:
-    """What is there of an answer's body, at least a byte of it, into a buffer; 0 at its end."""
-    if answer.chunked or answer.length is None:
-        piece = answer.read1(len(view))
-        view[: len(piece)] = piece
-        return len(piece)
-    if not answer.length or answer.fp is None:
-        return 0
-    num = answer.fp.readinto1(view[: answer.length])  # HTTPResponse.readinto would lose what comes before a break
-    answer.length -= num
-    return num
+        return failure_of(error, self._policy.stall_seconds)
 
 
 def _target(url: Url) -> str:
     return f"/{url.path}" + (f"?{url.query}" if url.query else "")
-
-
-def _facts(answer: http.client.HTTPResponse, size: int | None) -> Facts:
-    return Facts(size, answer.headers.get("ETag"), answer.headers.get("Last-Modified"))

@@ -218,7 +218,7 @@ def _endpoint(scheme: str) -> str | None:
 
 
 def _aws_profile() -> Any:
-    """What gives credentials of the profile that is chosen, or of whatever else boto3 finds; None where it has none."""
+    """A provider of the credentials that boto3 finds, first those of the chosen profile; None if it finds none."""
     try:
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError:

@@ -2,8 +2,8 @@
 
     expect(shards, rows) ──▶ stretches of rows ──▶ FetchPool ──▶ take(shard, row)
 
-How long an example is stands in the index of its shard, which is not opened before one of its examples is fetched:
-until then all are taken for as long as they are on average.
+The sizes of examples are in the index of their shard, which is not opened before one of them is fetched: until then
+all count with their average size.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ FIRST_REQUEST_BYTES = 256 << 10
 MOST_REQUEST_BYTES = 4 << 20
 """Requests grow from one to the other, so that the first batch does not wait for what the later ones need."""
 MOST_AHEAD_BYTES = 64 << 20
-"""Of ranges, which are kept in memory."""
+"""Most bytes of ranges that are kept in memory."""
 
 ReadRows = Callable[[int, int, int], list[bytes | None]]
-"""(shard, first row, row behind the last) → the bytes of each; None for one that is to be read by itself."""
+"""(shard, first row, row after the last) → the bytes of each; None for one that has to be read by itself."""
 
 
 class Stretch:
@@ -82,7 +82,7 @@ class RangesAhead:
         self._pool.expect(new)
 
     def take(self, shard: int, row: int) -> bytes | None:
-        """The bytes of an example, once; None where it is to be read by itself. Waits for what is being fetched."""
+        """The bytes of an example, once; None if it has to be read by itself. Waits for what is being fetched."""
         if self.process != os.getpid():  # forked: the lock may have been held
             return None
         with self._lock:

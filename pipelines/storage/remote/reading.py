@@ -1,4 +1,4 @@
-"""How shards that lie elsewhere are read: the settings, and the cache they lead to."""
+"""The settings for reading remote shards, and the cache that follows from them."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ MOST_CACHE_BYTES = 256 << 30
 
 @dataclass(frozen=True)
 class RemoteReading:
-    """How shards that lie elsewhere are read.
+    """How remote shards are read.
 
     fetch        "whole": shards through the cache; "ranges": only the bytes of examples, nothing is kept; "auto": as
                  the order asks
     cache_bytes  bound of the cache on the local disk, below `DIRVAE_CACHE`; None: `DIRVAE_CACHE_BYTES`, or half of what
                  is free there
-    read_ahead_bytes   at most, before they are needed: of whole shards on the disk; of ranges, in memory, up to 64 MiB
-    threads      that fetch whole shards; twice as many fetch ranges, which are smaller
-    options      of the client: credentials are the environment's own, see `RemoteOptions`
+    read_ahead_bytes   most bytes that are fetched before they are needed; of ranges, kept in memory, at most 64 MiB
+    threads      threads that fetch whole shards; twice as many fetch ranges, which are smaller
+    options      options of the client; credentials come from the environment, see `RemoteOptions`
     """
 
     fetch: Fetch = "auto"

@@ -16,7 +16,7 @@ TINY_READ_BYTES = 4 << 10
 """A read of no more is one of headers, and is made larger."""
 LEAST_WINDOW, FIRST_WINDOW, MOST_WINDOW = 16 << 10, 64 << 10, 1 << 20
 MOST_WHOLE_BYTES = 64 << 20
-"""Of a file that is read whole where its server ignores ranges."""
+"""Larger files are refused if their server ignores ranges; others are then read whole."""
 
 
 class RangeStore(Protocol):
@@ -45,7 +45,7 @@ class RemoteBlob:
         self._whole: bytes | None = None
 
     def read(self, offset: int, length: int, *, crc32: int | None = None) -> bytes:
-        """`length` bytes at `offset`, fewer at the end; with `crc32` only those. Raises `SourceError`."""
+        """`length` bytes at `offset`, fewer at the end; with `crc32` they are checked. Raises `SourceError`."""
         length = max(0, min(length, self.size - offset))
         if not length:
             return b""

@@ -1,4 +1,4 @@
-"""A store of files that lie elsewhere; names are URLs. Every read is tried again until it is whole, or given up.
+"""A store of remote files; names are URLs. A read is repeated until it is complete, or given up.
 
 RemoteStore("s3://bucket/shards")       holds no connection until it is asked, nor across a fork or a pickle
   .open(name) -> RemoteBlob             ranges of a file; small reads in a row become few requests
@@ -15,18 +15,19 @@ import threading
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from ...errors import SourceError
 from ...stopping import asking, check_stopped
-from .client import Body, Client, Facts, Listed
+from .client import Client, Facts, Listed
 from .clients import open_client
 from .counters import Counters
+from .file_read import FileRead
 from .remote_blob import RemoteBlob
 from .retrying import (
     AbsentError,
-    RangesIgnoredError,
     RequestError,
     Retries,
     RetryPolicy,
@@ -35,7 +36,7 @@ from .retrying import (
     sentence,
 )
 from .sink import Sink
-from .urls import Url, redacted, split_url
+from .urls import Place, Url, redacted, split_url
 
 __all__ = ["RemoteBlob", "RemoteOptions", "RemoteStore"]
 
@@ -49,11 +50,11 @@ DAMAGED = "Copy it there or make it again."
 
 @dataclass(frozen=True)
 class RemoteOptions:
-    """How a store is reached: when a read is tried again, and what its client is told besides the environment.
+    """How a store is reached: when a read is tried again, and settings of the client besides the environment's.
 
     `storage_options` are obstore's settings for s3, gs and az (`endpoint`, `region`, `client_options`, …), `headers`
-    and `verify` for the web, and those of fsspec's file system for any other scheme. They are not shown: they may be
-    secret.
+    and `verify` for the web, and those of fsspec's file system for any other scheme. The repr leaves them out, because
+    they may be secret.
     """
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -71,9 +72,9 @@ class _Live:
 
     def __init__(self) -> None:
         self.pid, self.lock = os.getpid(), threading.Lock()
-        self.clients: dict[tuple[str, ...], Client] = {}
+        self.clients: dict[Place, Client] = {}
         self.facts: dict[str, tuple[Facts, float]] = {}
-        self.ignores_ranges: set[tuple[str, ...]] = set()
+        self.ignores_ranges: set[Place] = set()
 
 
 class RemoteStore:
@@ -122,7 +123,7 @@ class RemoteStore:
         return None if facts is None else self.open(name).size
 
     def identity_of(self, name: str) -> str | None:
-        """Its tag, size and time of modification as JSON; None where the store says neither tag nor time."""
+        """Its tag, size and time of modification as JSON; None if the store gives neither tag nor time."""
         facts = self._facts(name)
         if facts is None or not facts.is_known:
             return None
@@ -154,15 +155,16 @@ class RemoteStore:
         restart: Callable[[], Any] | None = None,
         copied: bool = True,
     ) -> int:
-        """Hand all bytes of a URL to `write`, in order, 1 MiB or more at a time; returns their number.
+        """Pass all bytes of a URL to `write`, in order, 1 MiB or more at a time (the last may be less).
 
-        They are `bytes`; without `copied`, which saves a copy, views of memory that is used again after `write`.
+        Returns the number of bytes. `write` gets `bytes`; with copied=False it gets views of memory that is used again
+        after it returns.
 
-        Where the connection breaks it goes on from there. `restart` is called where everything is to be thrown away
-        and written again: where the bytes are not those of `sha256`, or where nothing tells whether the file is still
-        the same; without it, both are errors. Raises `SourceError`, after which what was written is not whole.
+        After a broken connection the read continues where it stopped. `restart` is called when everything has to be
+        written again: the bytes do not match `sha256`, or nothing shows that the file is still the same. Without
+        `restart` both are errors. Raises `SourceError`; what was written by then is incomplete.
         """
-        retries = Retries(self.options.retry, self._timing, self._sizes.get(name, 0))
+        retries = self._retries(self._sizes.get(name, 0))
         sink = Sink(write, restart, with_digest=bool(sha256), copied=copied)
         with named(name):
             while True:
@@ -170,7 +172,7 @@ class RemoteStore:
                 if not sha256 or sink.hexdigest() == sha256:
                     return sink.taken
                 wrong = "its bytes are not those of its SHA-256"
-                self._wait(retries, RequestError(wrong, passes=restart is not None, remedy=DAMAGED))
+                retries.after(RequestError(wrong, passes=restart is not None, remedy=DAMAGED))
                 sink.restart()
 
     def list(self, prefix: str = "") -> list[Listed]:
@@ -182,7 +184,7 @@ class RemoteStore:
         begin, mark, rest = text.partition("://")
         before = begin + mark + re.split(r"[/?#]", rest, maxsplit=1)[0]
         after = f"?{url.query}" if url.query else ""
-        retries = Retries(self.options.retry, self._timing)
+        retries = self._retries()
         with named(text):
             while True:
                 self.counters.add(requests=1)
@@ -190,7 +192,7 @@ class RemoteStore:
                     found = list(self._client(text, folder).list(folder))
                     break
                 except RequestError as error:
-                    self._wait(retries, error)
+                    retries.after(error)
         self.counters.add(requests=max(0, len(found) - 1) // LISTED_AT_ONCE)
         return sorted(Listed(f"{before}/{there}{after}", size) for there, size in found)
 
@@ -208,12 +210,12 @@ class RemoteStore:
     def read_range(
         self, name: str, offset: int, length: int, facts: Facts, *, crc32: int | None = None
     ) -> tuple[bytes, Facts]:
-        """Bytes of a URL that holds them, and what the store says of it now; for blobs. Raises `SourceError`.
+        """Bytes of a URL, and what the store says of it now; for blobs. Raises `SourceError`.
 
-        A file that is no longer what `facts` says is refused; with `crc32`, other bytes are fetched again.
-        Where the same wrong ones come twice it lies there altered, and is given up.
+        A file that no longer matches `facts` is refused. Bytes that do not match `crc32` are fetched again; if the
+        same wrong bytes come twice, the stored file is damaged and the read is given up.
         """
-        retries, parts = Retries(self.options.retry, self._timing, length), list[bytes]()
+        retries, parts = self._retries(length), list[bytes]()
         before: bytes | None = None
         sink = Sink(parts.append, parts.clear)
         with named(name):
@@ -225,7 +227,7 @@ class RemoteStore:
                 wrong = f"the {length:,} bytes from {offset:,} on fail their checksum"
                 if content == before:
                     wrong = f"given up after two tries that brought the same: {wrong}"
-                self._wait(retries, RequestError(wrong, passes=content != before, remedy=DAMAGED))
+                retries.after(RequestError(wrong, passes=content != before, remedy=DAMAGED))
                 before = content
                 sink.restart()
 
@@ -233,86 +235,23 @@ class RemoteStore:
         self, name: str, start: int, length: int | None, sink: Sink, retries: Retries, known: Facts
     ) -> Facts:
         """Bytes from `start` on into a sink, in as many requests as it takes. Raises `RequestError`."""
-        url, live, wanted = split_url(name), self._process(), _Wanted(start, length, known)
-        is_whole, was_ignored = start == 0 and length in (None, known.size), False
-        while True:
-            try:
-                check_stopped(redacted(name))
-                with asking():
-                    self._try(name, url, wanted, sink, retries)
-                if wanted.length is None or sink.taken == wanted.length:
-                    break
-                cut_off = f"cut off after {sink.taken:,} of {wanted.length:,} bytes"
-                self._wait(retries, RequestError(cut_off, passes=True))
-            except RangesIgnoredError as error:
-                if was_ignored:
-                    live.ignores_ranges.add(url.place)
-                    if not is_whole:
-                        raise
-                else:  # it may have been this once
-                    self._wait(retries, RequestError(error.reason, passes=True, remedy=error.remedy))
-                    was_ignored = True
-            except RequestError as error:
-                self._wait(retries, error)
-            if sink.taken and not wanted.known.is_known:
-                sink.restart()  # nobody knows whether it is still the same file
-        sink.flush()
-        if wanted.known.is_known:
-            self._remember(name, wanted.known)
-        return wanted.known
+        url = split_url(name)
+        client = partial(self._client, name, url)
+        ignores_ranges = self._process().ignores_ranges
+        found = FileRead(redacted(name), url, start, length, known, client, ignores_ranges, sink, retries).run()
+        if found.is_known:
+            self._remember(name, found)
+        return found
 
-    def _try(self, name: str, url: Url, wanted: _Wanted, sink: Sink, retries: Retries) -> None:
-        """One request for what is missing."""
-        self.counters.add(requests=1)
-        retries.num_bytes = max(retries.num_bytes, wanted.length or 0)
-        by_range = self.supports_ranges(name)
-        first = wanted.start + sink.taken if by_range else 0
-        left = wanted.length - sink.taken if wanted.length is not None and by_range else None
-        seconds = max(0.1, retries.seconds_left)
-        body = self._client(name, url).get(url, first, left, seconds=seconds, num_bytes=retries.num_bytes)
-        try:
-            wanted.known = self._checked(wanted.known, body.facts)
-            if wanted.length is None and wanted.known.size is not None:
-                wanted.length = wanted.known.size - wanted.start
-                retries.num_bytes = max(retries.num_bytes, wanted.length)
-            self._take(body, wanted, sink, retries)
-        finally:
-            body.close()
-
-    def _take(self, body: Body, wanted: _Wanted, sink: Sink, retries: Retries) -> None:
-        """The bytes of an answer that are missing, into a sink; those before and behind them are passed over."""
-        position, start, length = body.start, wanted.start, wanted.length
-        for piece in body.pieces:
-            check_stopped("a read")
-            retries.received += len(piece)
-            self.counters.add(num_bytes=len(piece))
-            begin = start + sink.taken - position
-            end = len(piece) if length is None else min(len(piece), start + length - position)
-            position += len(piece)
-            if begin < end:
-                sink.take(piece if begin == 0 and end == len(piece) else piece[begin:end])
-            if retries.seconds_left < 0:
-                raise RequestError("the bytes came too slowly", passes=True)
-
-    def _checked(self, known: Facts, found: Facts) -> Facts:
-        """What is known of a file after an answer. Raises `RequestError` where it is another one."""
-        if not known.is_same(found):
-            sizes = known.size != found.size and found.size is not None and known.size is not None
-            what = f"has {found.size:,} bytes, and not {known.size:,}" if sizes else "was changed while it was read"
-            raise RequestError(
-                f"it {what}: it was replaced or is cut off",
-                passes=False,
-                remedy="Copy it there again, or open it anew.",
-            )
-        size = known.size if found.size is None else found.size
-        return Facts(size, found.etag or known.etag, found.modified or known.modified)
+    def _retries(self, num_bytes: int = 0) -> Retries:
+        return Retries(self.options.retry, self._timing, num_bytes, counters=self.counters)
 
     def _facts(self, name: str) -> Facts | None:
         """What the store says of a URL, None if missing."""
         live, now = self._process(), self._timing.clock()
         if (kept := live.facts.get(name)) is not None and now - kept[1] < FACTS_SECONDS:
             return kept[0]
-        url, retries = split_url(name), Retries(self.options.retry, self._timing)
+        url, retries = split_url(name), self._retries()
         with named(name):
             while True:
                 self.counters.add(requests=1)
@@ -326,7 +265,7 @@ class RemoteStore:
                         raise
                     return None
                 except RequestError as error:
-                    self._wait(retries, error)
+                    retries.after(error)
         self._remember(name, facts)
         return facts
 
@@ -336,11 +275,6 @@ class RemoteStore:
             if len(live.facts) >= MOST_FACTS:
                 live.facts.clear()
             live.facts[name] = facts, self._timing.clock()
-
-    def _wait(self, retries: Retries, error: RequestError) -> None:
-        before = retries.waited
-        retries.after(error)
-        self.counters.add(retries=1, seconds_waiting=retries.waited - before)
 
     def _client(self, name: str, url: Url) -> Client:
         live = self._process()
@@ -367,12 +301,3 @@ class RemoteStore:
 
     def __repr__(self) -> str:
         return f"RemoteStore({redacted(self.root_url)!r})"
-
-
-@dataclass
-class _Wanted:
-    """The bytes that a read is to bring, all where `length` is None, and what is known of the file so far."""
-
-    start: int
-    length: int | None
-    known: Facts

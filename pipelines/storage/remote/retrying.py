@@ -1,4 +1,4 @@
-"""Trying again: which failures pass, how long is waited, and when it is enough.
+"""Retries: which failures are temporary, how long to wait, and when to give up.
 
     wait before try n     random between 0 and first_wait · 2ⁿ, at most longest_wait, and no less than the server asks
     a read ends           after `attempts` tries in a row that brought little, or its seconds, or its bytes
@@ -21,6 +21,7 @@ from http import HTTPStatus
 from ...errors import SourceError
 from ...order.checked_numbers import real_number, whole_number
 from ...stopping import pause
+from .counters import Counters
 from .urls import CREDENTIALS, redacted
 
 __all__ = [
@@ -42,7 +43,7 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522,
 ABSENT = frozenset({404, 410})
 DENIED = frozenset({401, 403, 407, 511})
 LEAST_PROGRESS = 256 << 10
-"""Bytes of a try after which it counts as the first again."""
+"""A try that brings as many bytes counts as the first again."""
 
 
 class RequestError(Exception):
@@ -58,6 +59,10 @@ class AbsentError(RequestError):
 
     def __init__(self, reason: str = "no such file") -> None:
         super().__init__(reason, passes=False, remedy="Look at the name and the place, or restore it.")
+
+
+class DeniedError(RequestError):
+    """The server knows the address, and refuses it to this user."""
 
 
 class RangesIgnoredError(RequestError):
@@ -101,7 +106,7 @@ class RetryPolicy:
                 raise ValueError(f"{setting.name} is {value}; it must be above 0.")
 
     def seconds_for(self, num_bytes: int) -> float:
-        """How long a read of so many bytes may take, with everything."""
+        """How long a read of so many bytes may take, tries and waits included."""
         return self.seconds + num_bytes / self.slowest_bytes_per_second
 
 
@@ -115,10 +120,13 @@ class Timing:
 
 
 class Retries:
-    """The tries of one read of at most `num_bytes`, or of a number that is not known yet."""
+    """The tries of one read of `num_bytes`, 0 while that is not known; waits are added to `counters`."""
 
-    def __init__(self, policy: RetryPolicy, timing: Timing, num_bytes: int = 0) -> None:
+    def __init__(
+        self, policy: RetryPolicy, timing: Timing, num_bytes: int = 0, *, counters: Counters | None = None
+    ) -> None:
         self.policy, self.timing = policy, timing
+        self.counters = Counters() if counters is None else counters
         self.num_bytes, self.received, self.failures = num_bytes, 0, 0
         self.waited = 0.0
         self._began, self._received_before = timing.clock(), 0
@@ -129,7 +137,7 @@ class Retries:
         return self._began + self.policy.seconds_for(self.num_bytes) - self.timing.clock()
 
     def after(self, error: RequestError) -> None:
-        """Wait before the next try. Raises the error where there is none."""
+        """Wait before the next try. Raises the error if there is none."""
         progress, self._received_before = self.received - self._received_before, self.received
         self.failures = 1 if progress >= LEAST_PROGRESS else self.failures + 1
         if not error.passes:
@@ -147,6 +155,7 @@ class Retries:
             raise self._given_up(error, f"within {seconds:,.0f} seconds{asked}")
         self.waited += wait
         pause(self.timing.sleep, wait, "a read")
+        self.counters.add(retries=1, seconds_waiting=wait)
 
     @staticmethod
     def _given_up(error: RequestError, when: str) -> RequestError:
@@ -165,10 +174,6 @@ def retry_after_seconds(text: str | None, now: Callable[[], float] = time.time) 
         return 0.0
     date = date.replace(tzinfo=UTC) if date.tzinfo is None else date
     return max(0.0, (date - datetime.fromtimestamp(now(), UTC)).total_seconds())
-
-
-class DeniedError(RequestError):
-    """The server knows the address, and refuses it to this user."""
 
 
 def status_error(

@@ -51,14 +51,14 @@ class ShardBlob:
         return self._ranges().read(offset, length) if local is None else local.read(offset, length)
 
     def read_checked(self, offset: int, length: int, crc32: int | None) -> bytes:
-        """The bytes of an example, and none but those of its CRC-32. Raises `SourceError`."""
+        """The bytes of an example, checked by its CRC-32 or the SHA-256 of its shard. Raises `SourceError`."""
         local = self._copy(length)
         if local is not None:  # the whole shard was compared with its SHA-256
             return local.read(offset, length)
         return self.read_range(offset, length, crc32)
 
     def read_range(self, offset: int, length: int, crc32: int | None) -> bytes:
-        """The bytes of examples from where the shard lies; with `crc32` none but those. Raises `SourceError`."""
+        """The bytes of examples, from the remote shard; with `crc32` they are checked. Raises `SourceError`."""
         far = self._ranges()
         if isinstance(far, RemoteBlob):
             return far.read(offset, length, crc32=crc32)
@@ -68,7 +68,7 @@ class ShardBlob:
         return content
 
     def let_go(self) -> None:
-        """Of the local copy, once nobody reads it."""
+        """Drop the local copy; whoever reads it now keeps it until then."""
         self._local = None
 
     def _copy(self, num_bytes: int) -> LocalFile | None:

@@ -20,24 +20,38 @@ import contextlib
 import errno
 import hashlib
 import os
-import stat
 import threading
-import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .cache_errors import CacheError, CacheFullError, cannot_keep
 from .cached_files import CachedFile, DueList, digest_of_name, list_files, try_to_hold
+from .finished_files import is_of_this_start, is_whole, mark_finished
 from .folder_lock import Patience, locked_folder
 from .held_files import HeldFile
 from .leases import Lease
+from .per_process import PerProcess
 from .shard_writer import ShardWriter, digest_of
 
-__all__ = ["ShardCache"]
+__all__ = ["CacheCounts", "ShardCache"]
 
-FINISHED_NS = 1_000_000_000 * 10**9
-"""The time of modification of every finished file: a second in 2001 that no other file has by chance."""
+
+@dataclass(frozen=True)
+class CacheCounts:
+    """Numbers of files.
+
+    hits        that were there
+    misses      that were downloaded, or tried to
+    evictions   that were removed to make room
+    waits       that were waited for: another process was downloading them, or there was no room
+    """
+
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+    waits: int = 0
 
 
 class _Live:
@@ -45,13 +59,13 @@ class _Live:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.counts = {"hits": 0, "misses": 0, "evictions": 0, "waits": 0}
+        self.counts = CacheCounts()
         self.leased: dict[int, tuple[str, int]] = {}
         self.due = DueList()
 
     def count(self, what: str, num: int = 1) -> None:
         with self.lock:
-            self.counts[what] += num
+            self.counts = replace(self.counts, **{what: getattr(self.counts, what) + num})
 
 
 class ShardCache:
@@ -59,7 +73,7 @@ class ShardCache:
 
     A download waits up to `wait_seconds` for room, and as long for another process that downloads the same file and
     gets nothing more. Files in the folder that have other names than the cache gives are neither counted nor removed.
-    Can be pickled; counters, leases and what is due stay behind.
+    Can be pickled; counters, leases and the order of need are not.
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int, *, wait_seconds: float = 60.0) -> None:
@@ -67,12 +81,11 @@ class ShardCache:
             raise ValueError(f"max_bytes is {max_bytes}; it must be at least 1.")
         self.folder, self.max_bytes, self.wait_seconds = Path(folder), max_bytes, wait_seconds
         self._prefix = f"{self.folder}/"
-        self._lives: dict[int, _Live] = {}
+        self._processes = PerProcess(_Live)
 
     @property
     def _live(self) -> _Live:
-        process = os.getpid()
-        return self._lives.get(process) or self._lives.setdefault(process, _Live())
+        return self._processes.get()
 
     def acquire(
         self,
@@ -84,12 +97,12 @@ class ShardCache:
         sha256: str | None = None,
         ahead: bool = False,
     ) -> Lease:
-        """The local copy of a file, by `download(writer)` if it is not there.
+        """The local copy of a file; `download(writer)` is called if it is not in the cache.
 
-        `name` stands in errors and in what is due; `identity` changes with the content; `size` is in bytes. What is
-        only read `ahead` neither waits for room nor takes it from what is due earlier. What `download` raises passes
-        through. Raises `ChecksumError` for other bytes than `sha256` or `size` say; `CacheFullError` without room;
-        `CacheError` where the folder cannot be used.
+        `name` is used in errors and in the order of need; `identity` changes with the content; `size` is in bytes. A
+        file that is fetched `ahead` does not wait for room and does not evict files that are due earlier. Errors of
+        `download` are passed on. Raises `ChecksumError` for bytes that do not match `sha256` or `size`,
+        `CacheFullError` without room, `CacheError` if the folder cannot be used.
         """
         sha256 = sha256.lower() if sha256 else None
         version = hashlib.sha256(f"{identity}\0{size}\0{sha256}".encode("utf-8", "surrogatepass")).hexdigest()[:24]
@@ -122,24 +135,9 @@ class ShardCache:
         return sum(dict(list(self._live.leased.values())).values())
 
     @property
-    def hits(self) -> int:
-        """Files of this process that were there."""
-        return self._live.counts["hits"]
-
-    @property
-    def misses(self) -> int:
-        """Files that this process downloaded, or tried to."""
-        return self._live.counts["misses"]
-
-    @property
-    def evictions(self) -> int:
-        """Files that this process removed to make room."""
-        return self._live.counts["evictions"]
-
-    @property
-    def waits(self) -> int:
-        """Files that were waited for: another was downloading them, or there was no room."""
-        return self._live.counts["waits"]
+    def counts(self) -> CacheCounts:
+        """What this process did with the cache so far."""
+        return self._live.counts
 
     def _fetched(self, wanted: _Wanted, download: Callable[[ShardWriter], object], *, ahead: bool) -> Lease:
         if wanted.size > self.max_bytes:
@@ -177,21 +175,21 @@ class ShardCache:
         return Lease(wanted.path, wanted.size, held, live.leased)
 
     def _found(self, wanted: _Wanted) -> HeldFile | None:
-        """The finished file, its lock shared; None where there is none, or none to be believed."""
+        """The finished file, its lock shared; None if it is absent, or was written to."""
         try:
             held = HeldFile(wanted.path)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
                 raise
             return None  # absent, or a link: what cannot be removed is complained of when it is to be replaced
-        if held.lock(shared=True) and held.is_at(wanted.path) and _is_whole(held.status(), wanted.size):
+        if held.lock(shared=True) and held.is_at(wanted.path) and is_whole(held.status(), wanted.size):
             return held
         held.close()
         return None
 
     def _is_believed(self, wanted: _Wanted, held: HeldFile) -> bool:
         """Whether a finished file survived a start of the machine; it is marked as used now, or removed."""
-        if wanted.sha256 is not None and not _is_of_this_start(held.status()):
+        if wanted.sha256 is not None and not is_of_this_start(held.status()):
             try:
                 found = digest_of(_reader(held.descriptor), wanted.size)
             except OSError:  # the disk does not give it back: it is fetched again
@@ -203,11 +201,11 @@ class ShardCache:
                 held.close()
                 return False
         with contextlib.suppress(OSError):  # a cache that can only be read can still be used
-            os.utime(held.descriptor, ns=(time.time_ns(), FINISHED_NS))
+            mark_finished(held.descriptor)
         return True
 
     def _begun(self, wanted: _Wanted, *, ahead: bool) -> HeldFile | None:
-        """An unfinished file of full length, locked; None where another downloads it. The folder is locked.
+        """An unfinished file of full length, locked; None if another downloads it. The folder is locked.
 
         Raises `CacheFullError`.
         """
@@ -241,19 +239,14 @@ class ShardCache:
         missing = sum(file.size for file in files) + wanted.size - self.max_bytes
         if missing <= 0:
             return
-        finished = [file for file in files if file.is_finished]
-        with contextlib.ExitStack() as stack:
-            victims, missing = self._victims(finished, missing, wanted, stack, ahead=ahead)
-            if missing > 0:
-                kept = [file for file in files if file not in victims]
-                raise CacheFullError(
-                    f"{self.folder}: the cache of {_gigabytes(self.max_bytes)} holds {len(kept)} shards in use or "
-                    f"due earlier, of {_gigabytes(sum(file.size for file in kept))}; {wanted.name} needs "
-                    f"{_gigabytes(wanted.size)}. Raise cache_bytes or use fewer threads."
-                )
-            for file in victims:
-                Path(file.path).unlink(missing_ok=True)
-        self._live.count("evictions", len(victims))
+        victims, missing = self._evict(files, missing, wanted, ahead=ahead)
+        if missing > 0:
+            kept = [file for file in files if file not in victims]
+            raise CacheFullError(
+                f"{self.folder}: the cache of {_gigabytes(self.max_bytes)} holds {len(kept)} shards in use or "
+                f"due earlier, of {_gigabytes(sum(file.size for file in kept))}; {wanted.name} needs "
+                f"{_gigabytes(wanted.size)}. Raise cache_bytes or use fewer threads."
+            )
 
     def _downloaded(
         self, wanted: _Wanted, part: HeldFile, download: Callable[[ShardWriter], object], *, ahead: bool
@@ -271,7 +264,7 @@ class ShardCache:
                 if not part.is_at(wanted.part):
                     part.close()
                     return False
-                os.utime(part.descriptor, ns=(time.time_ns(), FINISHED_NS))
+                mark_finished(part.descriptor)
                 Path(wanted.part).replace(wanted.path)
                 part.lock(shared=True)  # nobody evicts in between: the folder is locked
         except BaseException:
@@ -302,29 +295,31 @@ class ShardCache:
     def _made_room_on_disk(self, wanted: _Wanted, *, ahead: bool) -> bool:
         """Evict as much as the disk lacks, or nothing if that is not enough. The folder is locked."""
         missing = self._missing_on_disk(wanted)
-        finished = [file for file in list_files(self.folder) if file.is_finished]
-        with contextlib.ExitStack() as stack:
-            victims, missing = self._victims(finished, missing, wanted, stack, ahead=ahead)
-            if missing > 0:
-                return False
-            for file in victims:
-                Path(file.path).unlink(missing_ok=True)
-        self._live.count("evictions", len(victims))
-        return self._missing_on_disk(wanted) <= 0
+        _, missing = self._evict(list_files(self.folder), missing, wanted, ahead=ahead)
+        return missing <= 0 and self._missing_on_disk(wanted) <= 0
 
-    def _victims(
-        self, files: list[CachedFile], missing: int, wanted: _Wanted, stack: contextlib.ExitStack, *, ahead: bool
+    def _evict(
+        self, files: list[CachedFile], missing: int, wanted: _Wanted, *, ahead: bool
     ) -> tuple[list[CachedFile], int]:
-        """Finished files to evict, locked until `stack` ends, and how many bytes are missing without them."""
-        victims = []
-        for file in self._live.due.in_order_of_eviction(files, ahead_of=wanted.name if ahead else None):
+        """Remove finished files until `missing` bytes are free, or none if that cannot be. The folder is locked.
+
+        Returns the files that may go, and how many bytes are missing without them.
+        """
+        finished = [file for file in files if file.is_finished]
+        victims: list[CachedFile] = []
+        with contextlib.ExitStack() as locks:
+            for file in self._live.due.in_order_of_eviction(finished, ahead_of=wanted.name if ahead else None):
+                if missing <= 0:
+                    break
+                held = try_to_hold(file.path)
+                if held is not None:
+                    locks.callback(held.close)
+                    victims.append(file)
+                    missing -= file.size
             if missing <= 0:
-                break
-            held = try_to_hold(file.path)
-            if held is not None:
-                stack.callback(held.close)
-                victims.append(file)
-                missing -= file.size
+                for file in victims:
+                    Path(file.path).unlink(missing_ok=True)
+                self._live.count("evictions", len(victims))
         return victims, missing
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
@@ -376,22 +371,6 @@ class _Wanted:
 def _no_space(name: str, *, ahead: bool) -> CacheError:
     error = cannot_keep(name, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     return CacheFullError(str(error)) if ahead else error
-
-
-def _is_whole(status: os.stat_result, size: int) -> bool:
-    """Whether a file is one that a cache of this user finished, and that nobody wrote to since."""
-    is_own = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
-    return is_own and status.st_size == size and status.st_mtime_ns == FINISHED_NS
-
-
-def _is_of_this_start(status: os.stat_result) -> bool:
-    """Whether a file was finished, or last found whole, since the machine started: its time of change is later.
-
-    That time cannot be set; one that lies in the future is not believed.
-    """
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    now_ns = time.time_ns()
-    return now_ns - time.clock_gettime_ns(clock) < status.st_ctime_ns < now_ns + 10**9
 
 
 def _reader(descriptor: int) -> Callable[[int, int], bytes]:

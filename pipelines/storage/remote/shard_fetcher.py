@@ -1,4 +1,4 @@
-"""Whole shards into the cache: fetched, compared with their checksum, and after a failure left alone for a while."""
+"""Fetches whole shards into the cache, checked; one that failed is not fetched again for a while."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ShardFacts", "ShardFetcher"]
 
 CHECKSUM_TRIES = 3
 FAILED_SECONDS = 60.0
-"""How long a shard that could not be had is not asked for again: each of its examples would."""
+"""How long a shard that failed is not requested again; otherwise each of its examples would request it."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class ShardFetcher:
         self._failed: dict[str, tuple[SourceError, float]] = {}
 
     def forget_failures(self) -> None:
-        """Ask again for what could not be had."""
+        """Allow shards that failed to be fetched again."""
         self._failed.clear()
 
     def fetch(self, name: str, request: FetchRequest) -> Lease:
-        """The lease of a shard, from the cache or fetched into it. Raises `SourceError` where it cannot be had."""
+        """The lease of a shard, from the cache or fetched into it. Raises `SourceError` if that fails."""
         failed, at = self._failed.get(name, (None, 0.0))
         if failed is not None and time.monotonic() - at < FAILED_SECONDS:
             raise SourceError(str(failed)) from failed

@@ -1,4 +1,4 @@
-"""What a download writes to: bytes go to the disk and into a digest in pieces that are worth a system call."""
+"""What a download writes to: bytes go to the disk and into a digest in pieces of 1 MiB or more."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ __all__ = ["ShardWriter", "digest_of"]
 PIECE_BYTES = 1 << 20
 """Smaller pieces are gathered: each would take the interpreter's lock again after its digest and after its write."""
 
-
 LONGEST_GATHERING_SECONDS = 1.0
-"""Who waits for this file sees by its time of modification that something comes, on a slow link too."""
+"""After this time small pieces are written too: a process that waits for the file sees progress by its time."""
 
 
 class ShardWriter:

@@ -1,4 +1,4 @@
-"""Where the bytes of a read go: larger pieces, their SHA-256, and the way back to the beginning."""
+"""Where the bytes of a read go: gathered into larger pieces, digested, and written again after a restart."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ WRITE_BYTES = 1 << 20
 
 
 class Sink:
-    """Small pieces in, larger ones out, and if it is asked for their SHA-256.
+    """Gathers small pieces into larger ones for `write`, and with `with_digest` computes their SHA-256.
 
-    What is written may be used again as soon as `write` returns; with `copied` it is bytes, which may be kept.
+    The memory of a piece is used again after `write` returns; with `copied`, pieces are `bytes` and may be kept.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The files beside shards, indexes and frame tables: each is asked for once, and kept in the cache of this user."""
+"""Indexes and frame tables, the small files beside shards: each is fetched once and kept in the cache of this user."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ NUM_LOCKS = 16
 
 
 class SmallFiles:
-    """Files of a store whose digests a manifest names, "" where it does not. Safe to use from many threads.
+    """Files of a store by name, with the digests that a manifest gives them, "" if none. Safe to use from many threads.
 
-    What was looked at by `size_of` is kept until it is taken.
+    A file that `size_of` fetched stays in memory until it is taken.
     """
 
     def __init__(self, remote: RemoteStore, digests: Mapping[str, str]) -> None:
@@ -41,7 +41,7 @@ class SmallFiles:
             return self._kept.pop(name) if name in self._kept else self._read(name)
 
     def _lock_of(self, name: str) -> threading.Lock:
-        """So that two threads do not fetch one file: the second finds it in the cache."""
+        """The lock that keeps two threads from fetching the same file: the second finds it in the cache."""
         return self._locks[hash(name) % NUM_LOCKS]
 
     def _read(self, name: str) -> bytes | None:

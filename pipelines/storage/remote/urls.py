@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 
 from ...errors import SourceError
 
-__all__ = ["CREDENTIALS", "Url", "is_url", "join", "redacted", "split_url", "with_suffix"]
+__all__ = ["CREDENTIALS", "Place", "Url", "is_url", "join", "redacted", "split_url", "with_suffix"]
 
 START = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 OTHER_NAMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "azure": "az", "abfs": "az", "abfss": "az"}
@@ -35,6 +35,10 @@ CREDENTIALS = {
 """What to do where a store refuses to answer."""
 
 
+Place = tuple[str, str, str, str]
+"""What one client serves: scheme, host, query and account."""
+
+
 @dataclass(frozen=True)
 class Url:
     """A URL in parts. `host` is the bucket of an object store; `path` has no slash in front, `query` no mark."""
@@ -46,7 +50,7 @@ class Url:
     account: str = ""
 
     @property
-    def place(self) -> tuple[str, str, str, str]:
+    def place(self) -> Place:
         """What one client serves: everything but the path."""
         return self.scheme, self.host, self.query, self.account
 
@@ -102,13 +106,13 @@ def split_url(text: str) -> Url:
 
 
 def join(root: str, name: str) -> str:
-    """The URL of a file by its name below another: before its query, and percent-encoded where it is asked by http."""
+    """The URL of the file `name` below `root`: before its query, and percent-encoded for the web."""
     before, query, is_web = _folder_of(root)
     return f"{before}/{quote(name) if is_web and not PLAIN.fullmatch(name) else name}{query}"
 
 
 def with_suffix(name: str, suffix: str) -> str:
-    """A name, of a file or a URL, with a suffix behind its last part."""
+    """A file name or URL with a suffix after its last part; a query stays at the end."""
     before, query = _apart(name)
     return f"{before}{suffix}{query}"
 
@@ -129,7 +133,7 @@ def _part_redacted(text: str) -> str:
     host = before.partition("/")[0]
     word = host.partition(":")[2]
     if "@" not in before and word and not word.isdigit() and not host.startswith("["):
-        before = rest  # a colon without a port: what stands behind the mark may be the rest of a password
+        before = rest  # a colon without a port: what follows the mark may be the rest of a password
     end = (before if begin.lower() in WEB or ":" in host else host).rfind("@") + 1
     shown, query, _ = rest[end:].partition("?")
     return f"{begin}{mark}{shown}{'?…' if query else ''}"
@@ -159,14 +163,14 @@ def _has_keys(scheme: str, host: str, path: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _folder_of(root: str) -> tuple[str, str, bool]:
-    """A root without its last slash, what stands behind it, and whether it is of the web: asked for 10⁵ names."""
+    """A root without its last slash, its query, and whether it is of the web; cached, for sets of 10⁵ names."""
     before, query = _apart(root)
     begin, mark, rest = before.partition("://")
     return f"{begin}{mark}{rest.rstrip('/')}", query, (START.match(root) or " ")[1] in WEB
 
 
 def _apart(name: str) -> tuple[str, str]:
-    """A name, and what stands behind it in a URL of the web."""
+    """A name without its query and fragment, and these; only a URL of the web has them."""
     if "?" not in name and "#" not in name:
         return name, ""
     found = START.match(name)
