@@ -22,7 +22,7 @@ from scenes_jobs import MODELS, RESULTS, SceneJob
 from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
-from dirvae.explore.pictures import to_pixels
+from dirvae.drawing.pictures import to_pixels
 from dirvae.metrics import is_simplex
 from dirvae.run.config import read_config
 from dirvae.tasks.data import open_data

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from dirvae import AudioVAE, load_model  # noqa: E402
-from dirvae.explore.spectrograms import COLOUR_MAP, RANGE_DB, mel_levels  # noqa: E402
+from dirvae.drawing.spectrograms import COLOUR_MAP, RANGE_DB, mel_levels  # noqa: E402
 from dirvae.networks.audio import SoundClips  # noqa: E402
 from dirvae.run.config import read_config  # noqa: E402
 from dirvae.tasks.audio import AUDIO, clips_of  # noqa: E402

@@ -19,8 +19,8 @@ from dirvae.training.settings import FREE, Settings, is_count, is_positive
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dirvae.explore.sound_report import SoundReport
     from dirvae.networks.audio import AudioVAE, SoundClips
+    from dirvae.report.sound_report import SoundReport
     from dirvae.training.feed import FeedBatch
     from pipelines import AudioIterator
     from pipelines.sources import Source
@@ -351,7 +351,7 @@ def _measure(model: AudioVAE, batches: Iterable[Any], settings: AudioData, seed:
 
 
 def _open_report(data: TaskData, seed: int) -> SoundReport:
-    from dirvae.explore.sound_report import SoundReport
+    from dirvae.report.sound_report import SoundReport
 
     assert isinstance(data.settings, AudioData)
     clips, keys = first_clips(data.encoded, clips_of(data.settings), NUM_IN_GALLERY)

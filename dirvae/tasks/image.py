@@ -15,7 +15,7 @@ from dirvae.training.settings import FREE
 
 if TYPE_CHECKING:
     from dirvae.autoencoder import AutoEncoder
-    from dirvae.explore.report import ImageReport
+    from dirvae.report.image_report import ImageReport
     from pipelines import ImageIterator
 
 __all__ = ["IMAGE", "ImageData", "ImageModel"]
@@ -80,7 +80,7 @@ def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any
 
 
 def _open_report(data: TaskData, seed: int) -> ImageReport:
-    from dirvae.explore.report import ImageReport
+    from dirvae.report.image_report import ImageReport
 
     training = first_examples(data.training, NUM_THUMBNAILS)
     held_out = None if data.held_out is None else first_examples(data.held_out, NUM_IN_GALLERY)

@@ -15,7 +15,7 @@ from dirvae.training.settings import FREE, is_positive
 
 if TYPE_CHECKING:
     from dirvae.autoencoder import AutoEncoder
-    from dirvae.explore.clip_report import ClipReport, Clips
+    from dirvae.report.clip_report import ClipReport, Clips
     from pipelines import VideoIterator
 
 __all__ = ["VIDEO", "VideoData", "VideoModel"]
@@ -108,7 +108,7 @@ def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any
 
 
 def _open_report(data: TaskData, seed: int) -> ClipReport:
-    from dirvae.explore.clip_report import ClipReport
+    from dirvae.report.clip_report import ClipReport
 
     training = _first_clips(data.training, NUM_TRAINING_SHOWN)
     held_out = None if data.held_out is None else _first_clips(data.held_out, NUM_IN_GALLERY)
@@ -118,7 +118,7 @@ def _open_report(data: TaskData, seed: int) -> ClipReport:
 
 
 def _first_clips(batches: ReplayedBatches, num: int) -> Clips:
-    from dirvae.explore.clip_report import Clips
+    from dirvae.report.clip_report import Clips
 
     first = first_examples(batches, num, fields=("pts_seconds",))
     seconds = [[float(time) for time in times] for times in first.fields["pts_seconds"]]

@@ -24,6 +24,6 @@ def quick_reports() -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         for module in ("sound_charts", "spectrograms"):
-            patch.setattr(f"dirvae.explore.{module}.draw_chart", lambda name, draw, **look: "<svg></svg>")
+            patch.setattr(f"dirvae.drawing.{module}.draw_chart", lambda name, draw, **look: "<svg></svg>")
         yield
     torch.set_num_threads(before)

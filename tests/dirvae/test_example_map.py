@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from dirvae.drawing.charts import OTHERS
+from dirvae.drawing.colouring import MOST_ENTRIES, SCALE, by_component, by_label
 from dirvae.evaluate.labels import Label
-from dirvae.explore.charts import OTHERS
-from dirvae.explore.colouring import MOST_ENTRIES, SCALE, by_component, by_label
-from dirvae.explore.example_map import draw_map, log_ratios, map_of, principal_plane
+from dirvae.report.example_map import draw_map, log_ratios, map_of, principal_plane
 from dirvae.run.report import write_run_report
 from dirvae.train import main as train
 from tests.dirvae.trained_runs import weights

@@ -19,12 +19,12 @@ from dirvae import ResNetVAE, VideoVAE, load_model
 from dirvae.evaluate import choose_width, estimate_likelihood
 from dirvae.evaluate.__main__ import main as evaluate
 from dirvae.evaluate.held_out import HeldOut
-from dirvae.explore import ClipReportContent, Clips, write_clip_report
 from dirvae.latents.conditional_dirichlet import ConditionalDirichlet
 from dirvae.latents.dirichlet import DirichletPosterior
 from dirvae.level_weights import tensors_for_levels
 from dirvae.levels import LevelledAutoEncoder, LevelOutput, MapLevel, has_map
 from dirvae.noise import example_noise
+from dirvae.report import ClipReportContent, Clips, write_clip_report
 from dirvae.seeding import Purpose, derive_seed
 from dirvae.train import main
 from dirvae.training import ConfigError

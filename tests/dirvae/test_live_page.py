@@ -114,7 +114,7 @@ def test_a_page_that_fails_costs_one_warning_and_no_weights(monkeypatch: pytest.
     def fail(*arguments: Any, **more: Any) -> None:
         raise RuntimeError("no colour is left")
 
-    monkeypatch.setattr("dirvae.explore.page.write_durably", fail)
+    monkeypatch.setattr("dirvae.report.page.write_durably", fail)
     with pytest.warns(TrainingWarning) as caught:
         outcome = train("failed")
     assert [str(one.message) for one in caught] == [

@@ -34,10 +34,7 @@ PUBLIC = {
         *("ImportanceEstimate", "choose_width", "collapsed_values", "collapsed_weights", "estimate_likelihood"),
         *("input_weight_norms", "neighbour_errors", "usage"),
     ),
-    "dirvae.explore": (
-        *("ClipReportContent", "Clips", "ReportContent", "component_latents", "interpolate", "seen_strength"),
-        *("SoundReportContent", "write_clip_report", "write_report", "write_sound_report"),
-    ),
+    "dirvae.explore": ("component_latents", "interpolate", "seen_strength"),
     "dirvae.levels": ("LevelOutput", "LevelledAutoEncoder", "Levels", "MapLevel", "has_map"),
     "dirvae.losses": (
         *("BernoulliLikelihood", "DiscretizedLogisticLikelihood", "GaussianLikelihood", "LIKELIHOODS"),
@@ -47,6 +44,10 @@ PUBLIC = {
     "dirvae.metrics": ("active_units", "components_in_use", "effective_components", "is_simplex", "psnr"),
     "dirvae.noise": (
         *("example_noise", "exponential", "normal", "repeatable", "seeds", "standard_gamma", "uniform"),
+    ),
+    "dirvae.report": (
+        *("ClipReportContent", "Clips", "ReportContent", "SoundReportContent"),
+        *("write_clip_report", "write_report", "write_sound_report"),
     ),
     "dirvae.schedules": ("constant", "cyclical", "linear_warm_up"),
 }

@@ -14,13 +14,13 @@ from PIL import Image
 from torch import nn
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.drawing.curves import Curve, Panel, draw_panel, run_panels
+from dirvae.drawing.pictures import data_uri, save_sheet, to_pixels
 from dirvae.evaluate.held_out import HeldOut, mean_example
 from dirvae.evaluate.labels import Label
-from dirvae.explore import ReportContent, write_report
-from dirvae.explore.curves import Curve, Panel, draw_panel, run_panels
-from dirvae.explore.gallery import make_gallery
-from dirvae.explore.pictures import data_uri, save_sheet, to_pixels
 from dirvae.losses import make_likelihood
+from dirvae.report import ReportContent, write_report
+from dirvae.report.gallery import make_gallery
 from dirvae.training.logging import MetricsFile, read_metrics
 
 HOSTILE = "<script>alert('x')</script>\"&"

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from dirvae.explore.charts import COMPONENT_COLOURS, OTHERS
-from dirvae.explore.line_charts import draw_lines_over_steps, round_ticks
-from dirvae.explore.simplex import coloured_components, draw_simplex, polygon_corners, share_bars
-from dirvae.explore.visual_page import bits_per_value
+from dirvae.drawing.charts import COMPONENT_COLOURS, OTHERS
+from dirvae.drawing.line_charts import draw_lines_over_steps, round_ticks
+from dirvae.drawing.simplex import coloured_components, draw_simplex, polygon_corners, share_bars
+from dirvae.report.visual_page import bits_per_value
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -18,15 +18,15 @@ from PIL import Image
 from torch import Tensor
 
 from dirvae.ddsp import Block
-from dirvae.explore import SoundReportContent, write_sound_report
-from dirvae.explore.charts import draw_chart
-from dirvae.explore.players import make_players
-from dirvae.explore.sound_charts import draw_harmonics, draw_lines, draw_shares
-from dirvae.explore.sound_gallery import choose_clips, make_sound_gallery
-from dirvae.explore.sound_panels import sound_panels
-from dirvae.explore.spectrograms import draw_spectrogram, mel_levels, spectrogram_pixels
+from dirvae.drawing.charts import draw_chart
+from dirvae.drawing.players import make_players
+from dirvae.drawing.sound_charts import draw_harmonics, draw_lines, draw_shares
+from dirvae.drawing.spectrograms import draw_spectrogram, mel_levels, spectrogram_pixels
 from dirvae.networks import AudioVAE
 from dirvae.networks.audio import SoundClips
+from dirvae.report import SoundReportContent, write_sound_report
+from dirvae.report.sound_gallery import choose_clips, make_sound_gallery
+from dirvae.report.sound_panels import sound_panels
 from dirvae.training.logging import MetricsFile
 
 soundfile = pytest.importorskip("soundfile", reason="reads the players' WAV files: pip install soundfile")
@@ -50,7 +50,7 @@ def _one_torch_thread() -> Iterator[None]:
 def _no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than all the rest."""
     for module in CHARTS:
-        monkeypatch.setattr(f"dirvae.explore.{module}.draw_chart", lambda name, draw, **look: f"<svg>{name}</svg>")
+        monkeypatch.setattr(f"dirvae.drawing.{module}.draw_chart", lambda name, draw, **look: f"<svg>{name}</svg>")
 
 
 def make_clips(rate: int = RATE, *, seconds: float = 0.5) -> SoundClips:

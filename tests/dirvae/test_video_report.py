@@ -15,9 +15,7 @@ from PIL import Image, ImageSequence
 from torch import Tensor
 
 from dirvae import VideoVAE
-from dirvae.evaluate.motion import evaluate_clips
-from dirvae.explore import ClipReportContent, Clips, write_clip_report
-from dirvae.explore.film import (
+from dirvae.drawing.film import (
     animation_uri,
     clip_pixels,
     film_strip,
@@ -26,6 +24,8 @@ from dirvae.explore.film import (
     strip_ratio,
     strip_uri,
 )
+from dirvae.evaluate.motion import evaluate_clips
+from dirvae.report import ClipReportContent, Clips, write_clip_report
 from dirvae.training.feed import to_device
 from dirvae.training.logging import MetricsFile
 from tests.dirvae.moving_shapes import draw_clips

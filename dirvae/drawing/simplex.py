@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dirvae.explore.charts import COMPONENT_COLOURS, OTHERS
+from dirvae.drawing.charts import COMPONENT_COLOURS, OTHERS
 
 __all__ = ["coloured_components", "draw_simplex", "polygon_corners", "share_bars"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dirvae.drawing.colouring import Colouring, by_component, by_label
 from dirvae.evaluate.labels import Label
-from dirvae.explore.colouring import Colouring, by_component, by_label
 
 __all__ = ["ExampleMap", "draw_map", "log_ratios", "map_of", "principal_plane"]
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.drawing.charts import COMPONENT_COLOURS, OTHERS
+from dirvae.drawing.colouring import by_label
+from dirvae.drawing.curves import run_panels
+from dirvae.drawing.simplex import coloured_components, draw_simplex, share_bars
 from dirvae.evaluate.labels import Label
-from dirvae.explore.charts import COMPONENT_COLOURS, OTHERS
-from dirvae.explore.colouring import by_label
-from dirvae.explore.curves import run_panels
-from dirvae.explore.gallery import Gallery
-from dirvae.explore.page import PageFacts, write_page
-from dirvae.explore.simplex import coloured_components, draw_simplex, share_bars
 from dirvae.latents.latent import SimplexLatent
 from dirvae.levels import has_map
 from dirvae.losses import BernoulliLikelihood
+from dirvae.report.gallery import Gallery
+from dirvae.report.page import PageFacts, write_page
 from dirvae.training.logging import read_metrics
 
 __all__ = ["bars_of", "component_tiles", "simplex_of", "write_visual_page"]

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.drawing.pictures import data_uri, save_sheet, to_pixels
 from dirvae.evaluate.labels import Label
-from dirvae.explore.event_media import picture_event, posterior_events
-from dirvae.explore.example_map import map_of
-from dirvae.explore.gallery import Gallery, make_gallery, reconstruct
-from dirvae.explore.levels import LevelGallery, make_level_gallery
-from dirvae.explore.page import PageFacts
-from dirvae.explore.pictures import data_uri, save_sheet, to_pixels
-from dirvae.explore.visual_page import bars_of, component_tiles, simplex_of, write_visual_page
 from dirvae.levels import has_map
+from dirvae.report.event_media import picture_event, posterior_events
+from dirvae.report.example_map import map_of
+from dirvae.report.gallery import Gallery, make_gallery, reconstruct
+from dirvae.report.levels import LevelGallery, make_level_gallery
+from dirvae.report.page import PageFacts
+from dirvae.report.visual_page import bars_of, component_tiles, simplex_of, write_visual_page
 
 __all__ = ["ImageReport", "ReportContent", "write_report"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from dirvae.drawing.charts import COMPONENT_COLOURS, OTHERS
+from dirvae.drawing.simplex import coloured_components
 from dirvae.evaluate.labels import Label
-from dirvae.explore.charts import COMPONENT_COLOURS, OTHERS
-from dirvae.explore.simplex import coloured_components
 
 __all__ = ["Colouring", "Entry", "by_component", "by_label"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dirvae.explore.gallery import Gallery
 from dirvae.explore.traversals import interpolate
 from dirvae.levels import LevelledAutoEncoder
 from dirvae.metrics import psnr
+from dirvae.report.gallery import Gallery
 from dirvae.seeding import Purpose, derive_seed, seeded
 
 __all__ = ["LevelGallery", "decode_alone", "make_level_gallery"]

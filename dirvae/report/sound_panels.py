@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dirvae.explore.curves import Curve, Panel, filled_panels, metric_curve, speed_panels
+from dirvae.drawing.curves import Curve, Panel, filled_panels, metric_curve, speed_panels
 
 __all__ = ["sound_panels"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dirvae.explore.pictures import data_uri, to_pixels
+from dirvae.drawing.pictures import data_uri, to_pixels
 
 __all__ = [
     "animation_uri",

@@ -16,7 +16,7 @@ from torch import Tensor
 from dirvae.ddsp.fft_lengths import fast_length
 from dirvae.ddsp.frames import Framing, framed_fft, power_of
 from dirvae.ddsp.mel import hz_to_mel, mel_filterbank
-from dirvae.explore.charts import draw_chart, time_axis
+from dirvae.drawing.charts import draw_chart, time_axis
 
 __all__ = ["COLOUR_MAP", "RANGE_DB", "draw_spectrogram", "mel_levels", "scale_colours", "spectrogram_pixels"]
 

@@ -12,19 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dirvae.drawing.pictures import save_sheet
+from dirvae.drawing.players import Player, make_players
+from dirvae.drawing.simplex import draw_simplex
+from dirvae.drawing.sound_charts import OTHERS, TIMBRES, draw_harmonics, draw_lines, draw_shares
+from dirvae.drawing.spectrograms import RANGE_DB, draw_spectrogram, mel_levels, scale_colours, spectrogram_pixels
 from dirvae.evaluate.labels import Label
-from dirvae.explore.event_media import posterior_events, sound_event
-from dirvae.explore.example_map import map_of
-from dirvae.explore.page import PageFacts, write_page
-from dirvae.explore.pictures import save_sheet
-from dirvae.explore.players import Player, make_players
-from dirvae.explore.simplex import draw_simplex
-from dirvae.explore.sound_charts import OTHERS, TIMBRES, draw_harmonics, draw_lines, draw_shares
-from dirvae.explore.sound_gallery import ShownClip, SoundGallery, choose_clips, make_sound_gallery
-from dirvae.explore.sound_panels import sound_panels
-from dirvae.explore.spectrograms import RANGE_DB, draw_spectrogram, mel_levels, scale_colours, spectrogram_pixels
 from dirvae.latents.latent import SimplexLatent
 from dirvae.networks.audio import AudioVAE, SoundClips
+from dirvae.report.event_media import posterior_events, sound_event
+from dirvae.report.example_map import map_of
+from dirvae.report.page import PageFacts, write_page
+from dirvae.report.sound_gallery import ShownClip, SoundGallery, choose_clips, make_sound_gallery
+from dirvae.report.sound_panels import sound_panels
 from dirvae.seeding import Purpose, derive_seed
 from dirvae.training.logging import read_metrics
 

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.drawing.film import animation_uri, clip_pixels, frame_milliseconds, shown_frames, strip_ratio, strip_uri
+from dirvae.drawing.pictures import data_uri, save_sheet
 from dirvae.evaluate.labels import Label
-from dirvae.explore.event_media import picture_event, posterior_events
-from dirvae.explore.example_map import map_of
-from dirvae.explore.film import animation_uri, clip_pixels, frame_milliseconds, shown_frames, strip_ratio, strip_uri
-from dirvae.explore.gallery import Counts, Gallery, make_gallery, reconstruct
-from dirvae.explore.levels import decode_alone
-from dirvae.explore.page import PageFacts
-from dirvae.explore.pictures import data_uri, save_sheet
-from dirvae.explore.visual_page import bars_of, component_tiles, simplex_of, write_visual_page
 from dirvae.levels import has_map
 from dirvae.metrics import psnr
+from dirvae.report.event_media import picture_event, posterior_events
+from dirvae.report.example_map import map_of
+from dirvae.report.gallery import Counts, Gallery, make_gallery, reconstruct
+from dirvae.report.levels import decode_alone
+from dirvae.report.page import PageFacts
+from dirvae.report.visual_page import bars_of, component_tiles, simplex_of, write_visual_page
 
 __all__ = ["ClipReport", "ClipReportContent", "Clips", "write_clip_report"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from dirvae.explore.curves import Panel, draw_panel
+from dirvae.drawing.curves import Panel, draw_panel
 from pipelines.storage.durable_files import write_durably
 
 __all__ = ["PageFacts", "write_page"]

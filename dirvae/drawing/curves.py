@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dirvae.explore.charts import COLOURS
-from dirvae.explore.line_charts import draw_lines_over_steps
+from dirvae.drawing.charts import COLOURS
+from dirvae.drawing.line_charts import draw_lines_over_steps
 
 __all__ = ["Curve", "Panel", "draw_panel", "filled_panels", "metric_curve", "run_panels", "speed_panels"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dirvae.explore.charts import COLOURS, COMPONENT_COLOURS, INK, OTHERS, draw_chart, time_axis
+from dirvae.drawing.charts import COLOURS, COMPONENT_COLOURS, INK, OTHERS, draw_chart, time_axis
 
 __all__ = ["OTHERS", "TIMBRES", "draw_harmonics", "draw_lines", "draw_shares"]
 

@@ -1,0 +1,1 @@
+"""Charts, strips, spectrograms and players, as SVG, PNG and HTML elements."""
