@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 
 __all__ = [
     "add_import_flag",
@@ -18,6 +21,7 @@ __all__ = [
     "import_named_modules",
     "print_or_end",
     "print_to_nowhere",
+    "terminate_like_interrupt",
 ]
 
 
@@ -81,3 +85,20 @@ def import_named_modules(prog: str, argv: Sequence[str] | None) -> None:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
             parser.error(f"--import {name}: {error}")
+
+
+@contextlib.contextmanager
+def terminate_like_interrupt() -> Iterator[None]:
+    """SIGTERM ends the program as Ctrl-C does: children are stopped, unfinished files removed, locks freed."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -19,6 +19,7 @@ from dirvae.training.settings import FREE, Settings, is_count, is_positive
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dirvae.latents.latent import Posterior
     from dirvae.networks.audio import AudioVAE, SoundClips
     from dirvae.report.sound_report import SoundReport
     from dirvae.training.feed import FeedBatch
@@ -338,6 +339,11 @@ def _make_evaluation(data: TaskData, seed: int) -> Callable[[Any], dict[str, Any
     return HeldOutSounds(data.held_out, clips_of(data.settings), seed=seed)
 
 
+def _posterior(model: AudioVAE, settings: AudioData, batch: Any) -> Posterior:
+    clips = clips_of(settings)(batch).to(next(model.parameters()).device)
+    return model.encode(clips.samples, f0=clips.f0, num_rows=clips.num_rows)
+
+
 def _encode(model: AudioVAE, samples: Tensor, lengths: Tensor | None) -> Tensor:
     from dirvae.evaluate.sounds import mean_latents
 
@@ -389,5 +395,6 @@ AUDIO = Task(
     make_evaluation=_make_evaluation,
     open_report=_open_report,
     encode=_encode,
+    posterior=_posterior,
     measure=_measure,
 )

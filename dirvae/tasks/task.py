@@ -14,6 +14,7 @@ from pipelines.modality import Modality, find_modality
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from dirvae.latents.latent import Posterior
     from dirvae.training.feed import FeedBatch
 
 __all__ = ["AddFlag", "Report", "RunFacts", "Task"]
@@ -75,6 +76,8 @@ class Task:
     open_report     (data, seed) → the page of a run on this data
     encode          (model, examples, their lengths or None) → latents (num, component, *grid) that an evaluation looks
                     at, on the CPU; None: the means of the posteriors
+    posterior       (model, data settings, batch) → the posterior of the examples of a batch; None: `model.encode` of
+                    its data
     measure         (model, batches, data settings, seed) → more parts of an evaluation, by name; None: there are none
     """
 
@@ -92,6 +95,7 @@ class Task:
     encode: Callable[[Any, Tensor, Tensor | None], Tensor] | None = None
     measure: Callable[[Any, Iterable[Any], Any, int], dict[str, dict[str, Any]]] | None = None
     read_batch: Callable[[Any, FeedBatch], Any] | None = None
+    posterior: Callable[[Any, Any, Any], Posterior] | None = None
 
     @property
     def modality(self) -> Modality:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import shlex
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PipelineError
@@ -21,6 +18,7 @@ from ..terminal import (
     find_modules_here,
     import_named_modules,
     print_to_nowhere,
+    terminate_like_interrupt,
 )
 from .wording import counted, plurals, printable
 
@@ -56,7 +54,7 @@ def _run(source: str, options: dict[str, Any]) -> int:
     from .source_reader import PackingStoppedError
 
     try:
-        with _terminate_like_interrupt():
+        with terminate_like_interrupt():
             if options.pop("explain", False):
                 return _explain(source, options)
             report = make_shards(source, progress=True, **options)
@@ -213,20 +211,3 @@ def _print_failures(failures: tuple[Failure, ...], where: str) -> None:
 def _complain(sentence: str, code: int) -> int:
     print(f"make_shards: {sentence}", file=sys.stderr)
     return code
-
-
-@contextlib.contextmanager
-def _terminate_like_interrupt() -> Iterator[None]:
-    """SIGTERM ends the program as Ctrl-C does: children stopped, unfinished shards removed, the lock freed."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

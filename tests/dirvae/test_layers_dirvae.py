@@ -30,12 +30,12 @@ LAYERS = (
     ("autoencoder", "level_weights", "levels"),
     ("networks",),
     ("training",),
-    ("evaluate", "drawing"),
+    ("evaluate", "drawing", "encoding"),
     ("explore",),
     ("report",),
     ("tasks",),
     ("run",),
-    ("train", "evaluate_command", "f0", "resynthesize"),
+    ("train", "encode", "evaluate_command", "f0", "resynthesize"),
 )
 """Lowest first. A file may import from its own layer and from those before it."""
 

@@ -1,0 +1,1 @@
+"""A set of examples as a model sees it: posteriors, draws, keys and fields as arrays in a zarr group."""

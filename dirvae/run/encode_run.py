@@ -1,0 +1,282 @@
+"""A whole set through the encoder of a run, into a zarr group; an interrupted encoding continues with equal bytes.
+
+    iterator in stored order ──▶ batches ──▶ encoder ──▶ rows of a shard ──▶ writer ──▶ group, then ledger
+
+Batches begin at the first example of a shard, so those after an interruption are the same as those without one. What
+is drawn for an example follows from the seed and its place alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Generator, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dirvae.encoding.batch_rows import RowArray, field_rows, key_rows, posterior_rows
+from dirvae.encoding.latent_group import LatentGroup, columns_of, require_zarr
+from dirvae.encoding.ledger import Ledger
+from dirvae.run.config import RunConfig, read_config
+from dirvae.run.encode_config import EncodeConfig
+from dirvae.run.loading import choose_checkpoint, load_model
+from dirvae.seeding import example_seeds
+from dirvae.tasks import Task
+from dirvae.tasks.data import DataSettings, divide_source
+from dirvae.tasks.posteriors import posteriors_of
+from dirvae.training.checkpoint import Checkpoint
+from dirvae.training.errors import CheckpointError, ConfigError, SaveError
+from dirvae.training.precision import choose_device
+from pipelines.sharding.progress_bar import Progress
+from pipelines.storage.locked_folder import hold_folder
+from pipelines.storage.remote.urls import redacted
+
+__all__ = ["EncodeReport", "encode_run"]
+
+SHARD_BYTES = 64 << 20
+MOST_SHARD_EXAMPLES = 4096
+
+Rows = dict[str, RowArray]
+
+
+@dataclass(frozen=True)
+class EncodeReport:
+    """What is in `out` now: `examples` of it, of which this call encoded `new`; `arrays` by name, with their shapes."""
+
+    out: Path
+    examples: int
+    new: int
+    arrays: dict[str, tuple[int, ...]]
+
+
+def encode_run(
+    run: Path, out: Path, config: EncodeConfig, *, model: nn.Module | None = None, stream: TextIO | None = None
+) -> EncodeReport:
+    """Encode a set with the model of a run into a zarr group at `out`, or continue doing so.
+
+    `model` takes the run's weights if its network does not come from this library. `stream` shows the progress.
+    Raises `ConfigError` for settings that make no sense, for an `out` that holds something else or was begun with
+    other settings, and for a model without a latent; `SaveError` where it cannot be written: what is finished is
+    kept. The errors of run, checkpoint and data pass through.
+    """
+    require_zarr()
+    settings, checkpoint = read_config(run), choose_checkpoint(run, config.which)
+    model = load_model(run, device=config.device, which=checkpoint.step, weights=config.weights, model=model)
+    if getattr(model, "latent", None) is None:
+        raise ConfigError(f"{run}: its model has no latent, so there is nothing to encode.")
+    encoder = _Encoder(model, settings, checkpoint, config)
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with hold_folder(
+            out.absolute().parent, f".{out.name}.lock", error=ConfigError, doing=f"writing {out.name}"
+        ):
+            return _Encoding(run, out, config, encoder).carry_out(stream)
+    except OSError as error:
+        raise SaveError(
+            f"{error.filename or out}: cannot be written ({error.strerror or error}). Finished shards are kept: make "
+            "room, and run the same command again."
+        ) from error
+    finally:
+        encoder.iterator.close()
+
+
+class _Encoder:
+    """From batches of a source in stored order to rows."""
+
+    def __init__(self, model: nn.Module, settings: RunConfig, checkpoint: Checkpoint, config: EncodeConfig) -> None:
+        self.model, self.task, self.checkpoint, self.config = model, settings.task, checkpoint, config
+        self.device = choose_device(config.device)
+        self.data = _reading(settings.data, config)
+        self.source, _, _ = divide_source(self.data, modality=self.task.name, seed=0, source=config.source)
+        self.iterator = _open(self.task, self.source, self.data, config)
+        self.num = len(self.iterator.source)
+
+    def from_position(self, position: int) -> Generator[Rows, None, None]:
+        """The rows of every batch from a position on."""
+        if position < self.num:
+            self.iterator.reset(position=position)
+            for batch in self.iterator:
+                yield self.rows(batch, position)
+                position += len(batch)
+
+    @torch.inference_mode()
+    def rows(self, batch: Any, position: int) -> Rows:
+        """The rows of the batch that begins at a position. Raises `CheckpointError` for numbers that are not finite."""
+        posteriors = posteriors_of(self.task, self.model, self.data, batch, self.device)
+        places = np.arange(position, position + len(batch))[:, None]
+        found = posterior_rows(
+            posteriors, samples=self.config.samples, seeds=example_seeds(self.config.seed, places)
+        )
+        if not all(np.isfinite(one.values).all() for one in found.values()):
+            raise CheckpointError(
+                f"{self.checkpoint.path}: its model encodes {self.task.examples} from {batch.keys[0]!r} on as numbers "
+                "that are not finite. Choose another checkpoint with --which, or train again."
+            )
+        return {**found, **key_rows(batch), **field_rows(batch, self.config.fields)}
+
+
+def _reading(settings: DataSettings, config: EncodeConfig) -> DataSettings:
+    threads = settings.threads if config.threads is None else config.threads
+    return replace(settings, batch_size=config.batch_size, on_error=config.on_error, held_out=None, threads=threads)
+
+
+def _open(task: Task, source: Any, data: DataSettings, config: EncodeConfig) -> Any:
+    return task.open_iterator(source, data, shuffle=False, tail="keep", fields=config.fields, rank=0, world_size=1)
+
+
+class _Encoding:
+    """Fills one group, whose lock is held."""
+
+    def __init__(self, run: Path, out: Path, config: EncodeConfig, encoder: _Encoder) -> None:
+        self._run, self._out, self._config, self._encoder = run, out, config, encoder
+        self._ledger = Ledger(out)
+
+    def carry_out(self, stream: TextIO | None) -> EncodeReport:
+        """Encode what is missing."""
+        batches = self._encoder.from_position(0)
+        first = next(batches)
+        group = self._group(first)
+        done, is_complete = self._done(group, self._asked(group))
+        begin = group.rows_of(done).start if done < group.num_shards else group.num
+        if begin:
+            batches.close()
+            batches = self._encoder.from_position(begin)
+        with Progress(group.num, begin, stream=stream, noun=self._encoder.task.examples) as progress:
+            self._fill(group, done, batches if begin else chain([first], batches), progress)
+        if not is_complete:
+            group.finish()
+            self._ledger.end()
+        arrays = {name: (group.num, *column.shape) for name, column in group.columns.items()}
+        return EncodeReport(self._out, group.num, group.num - begin, arrays)
+
+    def _group(self, rows: Rows) -> LatentGroup:
+        columns = columns_of(rows)
+        row_bytes = sum(one.values[:1].nbytes for one in rows.values())
+        size, asked = self._config.batch_size, self._config.shard_examples
+        fitting = min(MOST_SHARD_EXAMPLES, SHARD_BYTES // max(1, row_bytes)) // size * size
+        whole = -(-self._encoder.num // size) * size
+        return LatentGroup(
+            self._out, columns, num=self._encoder.num, shard_rows=asked or min(whole, max(size, fitting))
+        )
+
+    def _asked(self, group: LatentGroup) -> dict[str, Any]:
+        """What decides the bytes of the group."""
+        encoder, config = self._encoder, self._config
+        made_from = {
+            "run": self._run.name,
+            "type": encoder.task.name,
+            "step": encoder.checkpoint.step,
+            "weights_sha256": _digest(encoder.model),
+            "source": redacted(config.source or encoder.data.source),
+            "data_hash": encoder.source.data_hash,
+            "fields": list(config.fields),
+            "samples": config.samples,
+            "seed": config.seed,
+        }
+        return {
+            "made_from": made_from,
+            "batch_size": config.batch_size,
+            "on_error": config.on_error,
+            "device": encoder.device.type,
+            **group.describe(),
+        }
+
+    def _done(self, group: LatentGroup, asked: dict[str, Any]) -> tuple[int, bool]:
+        """How many shards need not be made again, and whether nothing is left to do; a new group is begun.
+
+        Raises `ConfigError` for a place that holds something else.
+        """
+        known = self._ledger.read()
+        if self._config.overwrite and known is not None and group.path.is_dir():
+            group.remove()
+            known = None
+        if known is None and os.path.lexists(group.path):
+            raise ConfigError(
+                f"{self._out}: is there, and is no encoding that could be continued. Name another --out, or remove it."
+            )
+        if known is not None and (differences := _differences(known.asked, asked)):
+            raise ConfigError(
+                f"{self._out}: was begun with other settings ({', '.join(differences)}). Use those, name another "
+                "--out, or make it again with --overwrite."
+            )
+        if known is None or not group.has_same_columns():
+            self._ledger.begin(asked, [])
+            group.create(asked["made_from"])
+            return 0, False
+        group.remove_partial_files()
+        done = next(
+            (shard for shard, crc32 in enumerate(known.shards) if not group.holds(shard, crc32)), len(known.shards)
+        )
+        is_complete = known.is_complete and done == group.num_shards
+        if not is_complete:
+            self._ledger.begin(asked, known.shards[:done])
+        return done, is_complete
+
+    def _fill(self, group: LatentGroup, shard: int, batches: Iterable[Rows], progress: Progress) -> None:
+        """Write all shards from one on, each while the next one is encoded."""
+        waiting: Future[None] | None = None
+        gathered: list[Rows] = []
+        with ThreadPoolExecutor(1, "write latents") as writer:
+            for rows in batches:
+                gathered.append(rows)
+                count = sum(len(one["key"].values) for one in gathered)
+                progress.on_file(shard, count)
+                if count < len(group.rows_of(shard)):
+                    continue
+                if waiting is not None:
+                    waiting.result()
+                waiting = writer.submit(self._write, group, shard, _joined(gathered))
+                progress.on_shard(shard, count)
+                gathered, shard = [], shard + 1
+            if waiting is not None:
+                waiting.result()
+
+    def _write(self, group: LatentGroup, shard: int, rows: dict[str, NDArray[Any]]) -> None:
+        self._ledger.add(shard, group.write(shard, rows))
+
+
+def _joined(parts: list[Rows]) -> dict[str, NDArray[Any]]:
+    """The rows of a shard. Raises `ConfigError` for a field whose shape is not that of the first batch."""
+    found = {}
+    for name, first in parts[0].items():
+        values = [one[name].values for one in parts]
+        if any(one.shape[1:] != first.values.shape[1:] or one.dtype != first.values.dtype for one in values):
+            raise ConfigError(
+                f"{name.removeprefix('field_')!r} has another shape in some examples, so it cannot be a column of an "
+                "array. Leave it out of --fields."
+            )
+        found[name] = np.concatenate(values)
+    return found
+
+
+def _differences(known: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    flat, flat_known = _flat(asked), _flat(known)
+    return [
+        f"{name} was {flat_known.get(name)!r} and is {flat.get(name)!r}"
+        for name in {**flat, **flat_known}
+        if flat.get(name) != flat_known.get(name)
+        and name != "source"  # it may have moved; its data hash says the rest
+    ]
+
+
+def _flat(asked: Mapping[str, Any]) -> dict[str, Any]:
+    nested = asked.get("made_from")
+    own = {name: value for name, value in asked.items() if name != "made_from"}
+    return {**(nested if isinstance(nested, dict) else {}), **own}
+
+
+def _digest(model: nn.Module) -> str:
+    """The SHA-256 of all weights and buffers, with their names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode("utf-8"))
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
