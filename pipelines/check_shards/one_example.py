@@ -1,0 +1,262 @@
+"""One example, by its key or its position in an epoch: where it lies, what is in it, and itself as a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..batching.ordered_source import OrderedSource
+from ..decode.errors import UndecodableError
+from ..errors import SourceError
+from ..modality import HEAD_BYTES
+from ..shown_names import escaped, shown_name
+from ..sources.located import LocatedExample
+from ..sources.opening import open_source
+from ..sources.shards import ShardSource
+from ..storage.json_text import parse_json
+from ..storage.keys import split_member_name
+from ..storage.media_types import sniff
+from ..storage.npy import load_npy
+from ..storage.tar import iter_members
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Place", "ShownExample", "example_json", "example_lines", "find_example", "write_example"]
+
+MOST_TEXT = 1 << 20
+SHOWN_LINES = 60
+MOST_SECONDS = 600
+STRIP_FRAMES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Which example is meant: that of a `key`, or the one at a `position` of an epoch.
+
+    `seed` None means the order in which the examples are stored, as an iterator with shuffle=False has it; else that
+    of an iterator with shuffle=True and this seed. Raises `ValueError` for what makes no sense.
+    """
+
+    key: str | None = None
+    position: int | None = None
+    epoch: int = 0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.key is None) == (self.position is None):
+            raise ValueError("Name one example: by its key, or by its position in an epoch.")
+        if self.epoch < 0 or (self.position or 0) < 0:
+            raise ValueError("An epoch and a position in it are numbers from 0 up.")
+
+
+@dataclass
+class ShownExample:
+    """An example that was found: its `index` in the source, where it lies, and how it was found, in words."""
+
+    source: ShardSource
+    index: int
+    located: LocatedExample
+    how: str
+    modality: str | None
+
+    def close(self) -> None:
+        """Let go of open files."""
+        self.source.close()
+
+
+def find_example(data: str, place: Place, modality: str = "image") -> ShownExample:
+    """The example that is meant; it is closed by the caller.
+
+    Raises `SourceError` for what holds no shards, `ValueError` for a key or position that there is not.
+    """
+    source = open_source(data, modality=modality)
+    if not isinstance(source, ShardSource):
+        raise SourceError(f"{source.shown_name}: no shards. Name a folder of shards, a tar or a URL.")
+    if place.key is not None:
+        index, how = _find_key(source, place.key), f"the key {shown_name(place.key)}"
+    else:
+        index, how = _find_position(source, place)
+    located = source.locate(index)
+    begins_like = sniff(located.media.read(0, HEAD_BYTES))
+    return ShownExample(source, index, located, how, source.modality or (begins_like[0] if begins_like else None))
+
+
+def _find_key(source: ShardSource, key: str) -> int:
+    try:
+        return source.find(key)
+    except KeyError as error:
+        raise ValueError(f"{source.shown_name}: no example has the key {shown_name(key)}.") from error
+
+
+def _find_position(source: ShardSource, place: Place) -> tuple[int, str]:
+    assert place.position is not None
+    if place.position >= len(source):
+        raise ValueError(f"position is {place.position:,}; the last of an epoch is {len(source) - 1:,}.")
+    order = OrderedSource(source, place.seed is not None, None, place.seed or 0, 1)
+    index = int(order.order(place.epoch, order.whole())(np.array([place.position]))[0])
+    name = "shuffle=False (as stored)" if place.seed is None else f"shuffle=True, seed={place.seed}"
+    return index, f"position {place.position:,} of epoch {place.epoch:,}, {name}, groups=1"
+
+
+def example_lines(shown: ShownExample) -> Iterator[str]:
+    """All that is known of an example, as text."""
+    shard, row, number = _row_of(shown)
+    offset, length = int(row["offset"]), int(row["length"])
+    yield f"{escaped(shown.located.key)}"
+    yield f"  found by   {escaped(shown.how)}"
+    yield f"  example    {shown.index:,} of {len(shown.source):,} in the set, {number:,} in its shard"
+    yield f"  shard      {escaped(shown.located.container)}"
+    yield f"  bytes      {offset:,} to {offset + length:,} ({length:,})"
+    yield "  index      " + ", ".join(f"{name} {row[name]}" for name in _said(row))
+    for name, start, size in _members(shown, shard, offset, length):
+        mark = "  media" if start == shown.located.offset else ""
+        yield f"  member     {escaped(name)}: {size:,} bytes at {start:,}{mark}"
+    for name in sorted(shown.located.fields):
+        yield from _field_lines(name, shown)
+
+
+def example_json(shown: ShownExample) -> dict[str, Any]:
+    """The same as data."""
+    shard, row, number = _row_of(shown)
+    members = _members(shown, shard, int(row["offset"]), int(row["length"]))
+    return {
+        "key": shown.located.key,
+        "found_by": shown.how,
+        "index": shown.index,
+        "number_in_shard": number,
+        "shard": shown.located.container,
+        "row": {name: int(row[name]) for name in row.dtype.names},
+        "members": [{"name": name, "offset": start, "bytes": size} for name, start, size in members],
+        "fields": {name: _value(name, shown) for name in sorted(shown.located.fields)},
+    }
+
+
+def _row_of(shown: ShownExample) -> tuple[int, Any, int]:
+    """(shard, row of its index, number of the row)."""
+    stops = np.cumsum(shown.source.shard_counts)
+    shard = int(np.searchsorted(stops, shown.index, side="right"))
+    number = shown.index - int(stops[shard] - shown.source.shard_counts[shard])
+    return shard, shown.source.index_of(shard)[number], number
+
+
+def _said(row: Any) -> list[str]:
+    return [name for name in row.dtype.names if name not in ("offset", "length", "version")]
+
+
+def _members(shown: ShownExample, shard: int, offset: int, length: int) -> list[tuple[str, int, int]]:
+    """(name, offset, bytes) of each file of the example."""
+    read = shown.source.reader_of(shard)
+    found = iter_members(read, offset, offset + length, where=shown.located.container, verify=False)
+    return [
+        (member.name, member.data_start, member.data_length)
+        for member in found
+        if member.is_file and split_member_name(member.name) is not None
+    ]
+
+
+def _value(name: str, shown: ShownExample) -> Any:
+    """A field as JSON has it; of an array its shape and type, of other bytes their number."""
+    member = shown.located.fields[name]
+    if member.size > MOST_TEXT:
+        return f"{member.size:,} bytes"
+    content = member.content()
+    try:
+        if name.endswith("npy"):
+            array = load_npy(content)
+            return f"array {array.shape} of {array.dtype}"
+        return parse_json(content) if name.endswith("json") else content.decode("utf-8")
+    except (ValueError, UnicodeDecodeError):
+        return f"{member.size:,} bytes"
+
+
+def _field_lines(name: str, shown: ShownExample) -> Iterator[str]:
+    value = _value(name, shown)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+    lines = text.splitlines() or [""]
+    head = f"  {escaped(name):<9}"
+    if len(lines) == 1:
+        yield f"{head}  {escaped(lines[0])[:2000]}"
+        return
+    yield head.rstrip()
+    for line in lines[:SHOWN_LINES]:
+        yield f"    {escaped(line)[:2000]}"
+    if len(lines) > SHOWN_LINES:
+        yield f"    … and {len(lines) - SHOWN_LINES:,} lines more; --json has all of them."
+
+
+def write_example(shown: ShownExample, out: Path) -> str:
+    """The example as a file that every program opens: a picture, a wav, or a film strip. Returns what it is, in words.
+
+    Raises `ValueError` for a name that does not suit it, `ExampleError` for an example that cannot be decoded.
+    """
+    write = {"image": _write_picture, "audio": _write_sound, "video": _write_strip}.get(shown.modality or "")
+    if write is None:
+        raise ValueError(
+            f"{out}: an example of {shown.modality or 'an unknown kind'} is not drawn. Leave out --out."
+        )
+    try:
+        return write(shown, out)
+    except UndecodableError as error:
+        located = shown.located
+        raise SourceError(
+            f"{located.container}: example {located.key!r} cannot be decoded: {error}. Restore the shard."
+        ) from error
+
+
+def _write_picture(shown: ShownExample, out: Path) -> str:
+    from PIL import Image
+
+    from ..decode.image.image_decoder import ImageDecoder
+    from ..order.randomness import Place as RandomPlace
+
+    decoder = ImageDecoder(size=None)
+    pixels, _ = decoder.decode(shown.source[shown.index], RandomPlace(0, 0, 0))
+    picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    _save(picture, out)
+    return f"the picture, {picture.width} by {picture.height} pixels"
+
+
+def _write_strip(shown: ShownExample, out: Path) -> str:
+    from ..show_batch.showing import ShowOptions, draw_batch
+    from ..sources.selection import Selection
+
+    _save(
+        draw_batch(Selection(shown.source, [shown.index]), "video", ShowOptions(num=1, clip_frames=STRIP_FRAMES)),
+        out,
+    )
+    return "a strip of its first frames"
+
+
+def _write_sound(shown: ShownExample, out: Path) -> str:
+    from ..decode.audio.compressed import CompressedStream
+    from ..decode.audio.recording import probe_recording
+    from ..decode.audio.wav_writing import encode_wav
+
+    if out.suffix.lower() != ".wav":
+        raise ValueError(f"{out}: a recording is written as a wav. Name a file that ends in .wav.")
+    media = shown.located.media
+    found = probe_recording(media.read, media.size)
+    if found.is_pcm:
+        out.write_bytes(media.content())
+        return f"the recording, {found.frames / found.sample_rate:,.2f} s"
+    stream = CompressedStream(media.read, media.size)
+    try:
+        samples = stream.read(0, min(stream.count(), MOST_SECONDS * found.sample_rate))
+    finally:
+        stream.close()
+    out.write_bytes(encode_wav(samples, found.sample_rate, "f32"))
+    return f"the recording, {len(samples) / found.sample_rate:,.2f} s"
+
+
+def _save(picture: Image.Image, out: Path) -> None:
+    from ..show_batch.command import write_sheet
+
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ValueError(f"{out}: it is written as a picture. Name a file that ends in .png, .jpg or .webp.")
+    write_sheet(picture, out)
