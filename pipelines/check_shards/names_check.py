@@ -97,7 +97,7 @@ def check_names(opened: OpenedSet, shards: Sequence[CheckedShard], *, stop: thre
     names.finish()
     opened.findings.extend(names.findings)
     keys = np.frombuffer(names.keys, np.uint64) if names.keys else np.empty(0, np.uint64)
-    due = sum(one.num_examples if one.is_there else one.shard.examples or 0 for one in shards)
+    due = sum(map(_num_due, shards))
     if len(keys) != due:
         opened.findings.add("wrong-names", names.shown, f"{len(keys):,} lines for {due:,} examples. {RESTORE}")
     _compare_keys(opened, keys, shards, names.shown)
@@ -108,8 +108,7 @@ def _compare_keys(opened: OpenedSet, keys: NDArray[np.uint64], shards: Sequence[
     """Line by line with the keys of the tars; a tar that is not the one of the manifest is passed over."""
     line, said = 0, 0
     for one in shards:
-        is_sound = one.is_there and one.fault is None and (one.tar_is_right or not one.shard.sha256)
-        due = one.num_examples if is_sound else one.shard.examples or one.num_examples
+        is_sound, due = _is_sound(one), _num_due(one)
         found = keys[line : line + due]
         if is_sound and len(found):
             wrong = np.flatnonzero(found != one.key_hashes[: len(found)])
@@ -124,6 +123,16 @@ def _compare_keys(opened: OpenedSet, keys: NDArray[np.uint64], shards: Sequence[
             if left:
                 opened.findings.counts["wrong-names"] += left
         line += due
+
+
+def _is_sound(one: CheckedShard) -> bool:
+    """Whether the examples that were found are those that belong there."""
+    return one.is_there and one.fault is None and (one.tar_is_right or not one.shard.sha256)
+
+
+def _num_due(one: CheckedShard) -> int:
+    """Examples that a shard has, or should have where it is not the one of the manifest."""
+    return one.num_examples if _is_sound(one) or one.shard.examples is None else one.shard.examples
 
 
 def _find_twice(opened: OpenedSet, names: _Names, *, shown: str) -> None:

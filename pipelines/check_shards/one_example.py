@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from ..shown_names import escaped, shown_name
 from ..sources.located import LocatedExample
 from ..sources.opening import open_source
 from ..sources.shards import ShardSource
+from ..storage.index import IndexFlag
 from ..storage.json_text import parse_json
 from ..storage.keys import split_member_name
 from ..storage.media_types import sniff
@@ -33,6 +36,8 @@ MOST_TEXT = 1 << 20
 SHOWN_LINES = 60
 MOST_SECONDS = 600
 STRIP_FRAMES = 32
+NUMBERS = re.compile(r"\[((?:\s+-?[\d.eE+-]+,?)+)\s+\]")
+"""A list of numbers, as json writes it over several lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +118,7 @@ def example_lines(shown: ShownExample) -> Iterator[str]:
     yield f"  example    {shown.index:,} of {len(shown.source):,} in the set, {number:,} in its shard"
     yield f"  shard      {escaped(shown.located.container)}"
     yield f"  bytes      {offset:,} to {offset + length:,} ({length:,})"
-    yield "  index      " + ", ".join(f"{name} {row[name]}" for name in _said(row))
+    yield "  index      " + ", ".join(f"{name} {value}" for name, value in _said(row))
     for name, start, size in _members(shown, shard, offset, length):
         mark = "  media" if start == shown.located.offset else ""
         yield f"  member     {escaped(name)}: {size:,} bytes at {start:,}{mark}"
@@ -145,8 +150,14 @@ def _row_of(shown: ShownExample) -> tuple[int, Any, int]:
     return shard, shown.source.index_of(shard)[number], number
 
 
-def _said(row: Any) -> list[str]:
-    return [name for name in row.dtype.names if name not in ("offset", "length", "version")]
+def _said(row: Any) -> list[tuple[str, str]]:
+    """What a row of the index says of the media: (name, value), what is not known left out."""
+    facts = [("frames", f"{int(row['frames']):,}")]
+    if row["rate_numerator"] > 0:
+        facts.append(("rate", str(Fraction(int(row["rate_numerator"]), int(row["rate_denominator"])))))
+    facts += [(name, f"{int(row[name]):,}") for name in ("width", "height", "channels") if row[name]]
+    facts += [("table_offset", f"{int(row['table_offset']):,}")] if row["table_offset"] >= 0 else []
+    return [*facts, ("crc32", f"{int(row['crc32']):08x}" if row["flags"] & IndexFlag.HAS_CRC32 else "none")]
 
 
 def _members(shown: ShownExample, shard: int, offset: int, length: int) -> list[tuple[str, int, int]]:
@@ -177,7 +188,7 @@ def _value(name: str, shown: ShownExample) -> Any:
 
 def _field_lines(name: str, shown: ShownExample) -> Iterator[str]:
     value = _value(name, shown)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+    text = value if isinstance(value, str) else _pretty(value)
     lines = text.splitlines() or [""]
     head = f"  {escaped(name):<9}"
     if len(lines) == 1:
@@ -188,6 +199,12 @@ def _field_lines(name: str, shown: ShownExample) -> Iterator[str]:
         yield f"    {escaped(line)[:2000]}"
     if len(lines) > SHOWN_LINES:
         yield f"    … and {len(lines) - SHOWN_LINES:,} lines more; --json has all of them."
+
+
+def _pretty(value: Any) -> str:
+    """JSON over several lines, but lists of numbers in one."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return NUMBERS.sub(lambda found: f"[{', '.join(found[1].split())}]".replace(",,", ","), text)
 
 
 def write_example(shown: ShownExample, out: Path) -> str:

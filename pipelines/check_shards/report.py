@@ -161,7 +161,7 @@ def _summary_lines(one: SetReport) -> Iterator[str]:
         ("height", _spread(summary.height, lambda value: f"{value:,.0f}")),
         ("sizes", _most_common(summary.sizes.most_common(), summary.examples)),
         ("seconds", _spread(summary.seconds, lambda value: f"{value:,.2f}")),
-        ("", f"{summary.seconds.total / 3600:,.2f} hours in all" if summary.seconds.num else ""),
+        ("in all", _duration(summary.seconds.total) if summary.seconds.num else ""),
         ("frames", _spread(summary.frames, lambda value: f"{value:,.0f}")),
         ("rates", _most_common(summary.rates.most_common(), summary.examples)),
         ("channels", _most_common(summary.channels.most_common(), summary.examples)),
@@ -191,6 +191,13 @@ def _share(num: int, total: int | None) -> str:
     if total is None:
         return f"({num:,})"
     return f"({100 * num / max(1, total):.3g} %)"
+
+
+def _duration(seconds: float) -> str:
+    for unit, name in ((3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= unit:
+            return f"{seconds / unit:,.1f} {name}"
+    return f"{seconds:,.2f} seconds"
 
 
 def _bytes(num: float) -> str:
