@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..child_process import usable_cores
+from ..errors import SourceError
 from ..modality import HEAD_BYTES
 from ..order.checked_numbers import flag, whole_number
 from ..stopping import stopped_by
@@ -137,8 +138,16 @@ def _check_the_rest(opened: OpenedSet, shards: list[CheckedShard], stop: threadi
     if not opened.is_whole:
         return
     if opened.manifest is not None:
-        check_names(opened, shards, stop=stop)
-        check_tables(opened)
+        for check in (lambda: check_names(opened, shards, stop=stop), lambda: check_tables(opened)):
+            try:
+                check()
+            except SourceError as error:
+                if opened.is_far:
+                    raise
+                file, _, sentence = str(error).partition(": ")
+                opened.findings.add(
+                    "unreadable-file", file, f"It {sentence} Remove what stands there, and restore it."
+                )
     check_folder(opened)
 
 

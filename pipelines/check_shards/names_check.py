@@ -127,7 +127,7 @@ def _compare_keys(opened: OpenedSet, keys: NDArray[np.uint64], shards: Sequence[
 
 def _is_sound(one: CheckedShard) -> bool:
     """Whether the examples that were found are those that belong there."""
-    return one.is_there and one.fault is None and (one.tar_is_right or not one.shard.sha256)
+    return one.is_there and not one.error and one.fault is None and (one.tar_is_right or not one.shard.sha256)
 
 
 def _num_due(one: CheckedShard) -> int:

@@ -23,9 +23,14 @@ from ..sources.shards import ShardSource
 from ..storage.index import IndexFlag
 from ..storage.json_text import parse_json
 from ..storage.keys import split_member_name
+from ..storage.manifest import NAMES_NAME
 from ..storage.media_types import sniff
 from ..storage.npy import load_npy
+from ..storage.remote.remote_store import RemoteStore
+from ..storage.remote.urls import is_url
+from ..storage.store import LOCAL
 from ..storage.tar import iter_members
+from .stored_files import AnyStore, below, read_small
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -93,10 +98,30 @@ def find_example(data: str, place: Place, modality: str = "image") -> ShownExamp
 
 
 def _find_key(source: ShardSource, key: str) -> int:
+    """By the names beside the manifest, which is one look; by the headers of all tars where those do not help."""
+    index = _line_of(source, key)
+    if index is not None and index < len(source) and source.locate(index).key == key:
+        return index
     try:
         return source.find(key)
     except KeyError as error:
         raise ValueError(f"{source.shown_name}: no example has the key {shown_name(key)}.") from error
+
+
+def _line_of(source: ShardSource, key: str) -> int | None:
+    """The line of the names that has a key; None where there is none, or they cannot be read."""
+    folder = (
+        source.tars[0].partition("?")[0].rpartition("/")[0]
+        if is_url(source.tars[0])
+        else Path(source.tars[0]).parent
+    )
+    store: AnyStore = RemoteStore(str(folder)) if is_url(str(folder)) else LOCAL
+    begins = json.dumps([key], ensure_ascii=False)[:-1].encode("utf-8", "backslashreplace") + b","
+    try:
+        content = read_small(store, below(str(folder), NAMES_NAME)) or b""
+    except SourceError:
+        return None
+    return next((number for number, line in enumerate(content.split(b"\n")) if line.startswith(begins)), None)
 
 
 def _find_position(source: ShardSource, place: Place) -> tuple[int, str]:

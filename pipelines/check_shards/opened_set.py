@@ -7,12 +7,12 @@ from pathlib import Path
 
 from ..errors import SourceError
 from ..modality import modalities
-from ..sources.opening import open_source
-from ..sources.remote_opening import TAR_SUFFIXES
-from ..sources.shards import ShardSource
+from ..sources.opening import expand_braces, matching_paths
+from ..sources.remote_opening import TAR_SUFFIXES, matching_urls
 from ..storage.frame_table import frames_name
 from ..storage.index import index_name
 from ..storage.manifest import MANIFEST_NAME, NAMES_NAME, Manifest
+from ..storage.plain_files import path_setting
 from ..storage.remote.remote_store import RemoteStore
 from ..storage.remote.urls import is_url, redacted
 from ..storage.store import LOCAL
@@ -94,12 +94,9 @@ def open_sets(source: str) -> list[OpenedSet]:
     """The sets that a source stands for, in order. Raises `SourceError` where there is nothing to check."""
     if is_url(source):
         return _open_far(source)
-    path = Path(source)
+    path = path_setting("source", source)
     if not path.is_dir():
-        tars = open_source(source)
-        if not isinstance(tars, ShardSource):
-            raise SourceError(f"{source}: not a tar, and not a folder of shards.")
-        return _open_tars(LOCAL, tars.tars)
+        return _open_tars(LOCAL, _named_tars(source))
     found = _open_folder(path)
     inside = [] if found is not None else [_open_folder(one) for one in sorted(path.iterdir()) if one.is_dir()]
     sets = [one for one in (found, *inside) if one is not None]
@@ -108,23 +105,37 @@ def open_sets(source: str) -> list[OpenedSet]:
     return sets
 
 
+def _named_tars(text: str) -> list[str]:
+    """The tars that a path or a pattern stands for. Raises `SourceError` where there are none."""
+    tars = [text] if Path(text).exists() else matching_paths(text)
+    if not tars or (tars == [text] and not Path(text).exists()):
+        raise SourceError(f"{text}: no such file or folder." if tars else f"{text}: no file matches it.")
+    for tar in tars:
+        if not Path(tar).name.endswith(TAR_SUFFIXES):
+            raise SourceError(f"{tar}: not a tar. Name a folder of shards, or tars.")
+    return tars
+
+
 def _open_folder(folder: Path) -> OpenedSet | None:
     """The set in a folder; None where there is none."""
     names = sorted(path.name for path in folder.iterdir())
     is_set = MANIFEST_NAME in names or RUN_FOLDER in names or any(_is_tar(name) for name in names)
-    return _open_whole(LOCAL, str(folder), names) if is_set else None
+    raw = read_small(LOCAL, below(str(folder), MANIFEST_NAME)) if is_set else None
+    return _open_whole(LOCAL, str(folder), names, raw) if is_set else None
 
 
 def _open_far(url: str) -> list[OpenedSet]:
     store = RemoteStore(url)
-    if url.partition("?")[0].endswith(TAR_SUFFIXES):
-        tars = open_source(url)
-        assert isinstance(tars, ShardSource)
-        return _open_tars(store, tars.tars)
+    path = url.partition("?")[0]
+    if path.endswith(TAR_SUFFIXES):
+        urls = expand_braces(url) if "{" in url else [url]
+        is_pattern = len(urls) == 1 and any(letter in path for letter in "*?[")
+        return _open_tars(store, matching_urls(store, url) if is_pattern else urls)
     sets = []
     for folder in (url, *(below(url, modality.name) for modality in modalities())):
-        if read_small(store, below(folder, MANIFEST_NAME)) is not None:
-            sets.append(_open_whole(store, folder, _listed(store, folder)))
+        raw = read_small(store, below(folder, MANIFEST_NAME))
+        if raw is not None:
+            sets.append(_open_whole(store, folder, _listed(store, folder), raw))
             if folder == url:
                 break
     if sets:
@@ -134,7 +145,7 @@ def _open_far(url: str) -> list[OpenedSet]:
         raise SourceError(
             f"{redacted(url)}: no {MANIFEST_NAME} and no tars in it. Name the folder of a set, or a tar."
         )
-    return [_open_whole(store, url, names)]
+    return [_open_whole(store, url, names, None)]
 
 
 def _listed(store: RemoteStore, folder: str) -> list[str] | None:
@@ -147,9 +158,8 @@ def _listed(store: RemoteStore, folder: str) -> list[str] | None:
     return sorted(name[len(before) :] for name in names if name.startswith(before))
 
 
-def _open_whole(store: AnyStore, folder: str, names: list[str] | None) -> OpenedSet:
+def _open_whole(store: AnyStore, folder: str, names: list[str] | None, raw: bytes | None) -> OpenedSet:
     opened = OpenedSet(folder, store, [], files=names)
-    raw = read_small(store, opened.place(MANIFEST_NAME))
     if raw is not None:
         opened.manifest, opened.trusts_manifest = read_manifest(
             raw, redacted(opened.place(MANIFEST_NAME)), opened.findings, opened.notes

@@ -81,7 +81,7 @@ def _repair_shard(opened: OpenedSet, modality: str | None, one: CheckedShard) ->
         return [
             f"{shown}: not repaired, because its tar is not the one of the manifest. Restore {one.shard.name} first."
         ]
-    if one.fault is not None:
+    if one.fault is not None or one.error or not one.is_there:
         return [f"{shown}: not repaired, because its tar is damaged. Restore {one.shard.name} first."]
     if modality is None or not can_measure(modality):
         return [

@@ -12,7 +12,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ShardError
+from ..errors import ShardError, SourceError
+from ..stopping import StoppedError
 from ..storage.frame_table import parse_frames
 from ..storage.index import Index, index_digest, parse_index
 from ..storage.remote.urls import redacted
@@ -46,13 +47,15 @@ class CheckedShard:
     """What one pass over a shard gave: what a judge needs, and what the set needs of it.
 
     `key_hashes` and `offsets` are of every example of the tar: (examples,) uint64 and int64; `media` where its media
-    is: (examples, 2) int64. `sha256` is of the bytes that are there, `head_sha256` of as many as the manifest names.
+    is: (examples, 2) int64. `sha256` is of the bytes that are there, `head_sha256` of as many as the manifest names;
+    `error` says why they cannot be read.
     """
 
     shard: Shard
     index_file: SidecarFile
     frames_file: SidecarFile
     is_there: bool = True
+    error: str = ""
     num_bytes: int = 0
     sha256: str = ""
     head_sha256: str = ""
@@ -133,7 +136,12 @@ def check_shard(
     if shard.frames_hash or has_tables:
         checked.frames_file = _sidecar(opened, shard.frames)
     one = _Pass(shard, checked.index, progress)
-    checked.is_there = _stream(opened, shard, one, stop)
+    try:
+        checked.is_there = _stream(opened, shard, one, stop)
+    except SourceError as error:
+        if opened.is_far or isinstance(error, StoppedError):
+            raise
+        checked.error = str(error)
     one.walk.finish()
     one.comparison.finish(one.walk.num_examples)
     one.summary.shards, one.summary.tar_bytes = 1, one.num_bytes
@@ -146,7 +154,12 @@ def check_shard(
 
 
 def _sidecar(opened: OpenedSet, name: str) -> SidecarFile:
-    content = read_index_file(opened.store, name)
+    try:
+        content = read_index_file(opened.store, name)
+    except SourceError:
+        if opened.is_far:
+            raise
+        content = memoryview(b"")  # a folder, or a file that may not be read: no index in any case
     return SidecarFile(name, content, "" if content is None else index_digest(content))
 
 

@@ -44,6 +44,10 @@ def judge_shard(checked: CheckedShard, opened: OpenedSet, known: KnownDigests) -
             "missing-tar", checked.shard.shown, f"There is no such file, and the manifest names it. {RESTORE_TAR}"
         )
         return
+    if checked.error:
+        sentence = checked.error.removeprefix(f"{checked.shard.shown}: ")
+        checked.findings.add("unreadable-file", checked.shard.shown, f"It {sentence} {RESTORE_TAR}")
+        return
     _judge_tar(checked, opened, known)
     _judge_index(checked, opened, known)
     _judge_frames(checked, known)

@@ -19,7 +19,6 @@ __all__ = ["AnyStore", "below", "read_index_file", "read_small", "stream_file"]
 
 AnyStore = LocalStore | RemoteStore
 AT_ONCE = 4 << 20
-MOST_INDEX_BYTES = 8 << 30
 
 
 def below(folder: str, name: str) -> str:
