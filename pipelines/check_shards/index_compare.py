@@ -17,6 +17,7 @@ __all__ = ["IndexComparison", "frames_fault", "media_candidates"]
 
 ROWS_AT_ONCE = 4096
 SHOWN = 5
+HAS_CRC32, HAS_FIELDS = int(IndexFlag.HAS_CRC32), int(IndexFlag.HAS_FIELDS)  # plain numbers are quicker
 COLUMNS = ("offset", "length", "data_offset", "data_length", "flags", "crc32")
 
 
@@ -26,7 +27,10 @@ def media_candidates(members: list[WalkedMember]) -> list[WalkedMember]:
     Packing writes it behind the fields. Elsewhere it is the first with a suffix of a media file, and
     where there is none the largest.
     """
-    known = [one for one in members if media_suffix("." + one.suffix) in media_names()]
+    if len(members) == 1:
+        return members
+    names = media_names()
+    known = [one for one in members if media_suffix("." + one.suffix) in names]
     return [*known[:1], members[-1], max(members, key=lambda one: one.data_length)]
 
 
@@ -56,7 +60,7 @@ class IndexComparison:
         offset, length, data_offset, data_length, flags, crc32 = row
         spans = [(one.data_offset, one.data_length) for one in candidates]
         media = (data_offset, data_length)
-        fits_fields = bool(flags & IndexFlag.HAS_FIELDS) == (len(example.members) > 1)
+        fits_fields = bool(flags & HAS_FIELDS) == (len(example.members) > 1)
         if (
             (offset, length) != (example.offset, example.stop - example.offset)
             or media not in spans
@@ -64,7 +68,7 @@ class IndexComparison:
         ):
             self.misfits += 1
             return spans[0]
-        if flags & IndexFlag.HAS_CRC32:
+        if flags & HAS_CRC32:
             self.has_checksums = True
             if crc32 != example.crc32:
                 self.num_changed += 1

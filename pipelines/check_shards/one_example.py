@@ -118,7 +118,7 @@ def _line_of(source: ShardSource, key: str) -> int | None:
     store: AnyStore = RemoteStore(str(folder)) if is_url(str(folder)) else LOCAL
     begins = json.dumps([key], ensure_ascii=False)[:-1].encode("utf-8", "backslashreplace") + b","
     try:
-        content = read_small(store, below(str(folder), NAMES_NAME)) or b""
+        content = read_small(store, below(folder, NAMES_NAME)) or b""
     except SourceError:
         return None
     return next((number for number, line in enumerate(content.split(b"\n")) if line.startswith(begins)), None)

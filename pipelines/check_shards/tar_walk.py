@@ -168,8 +168,8 @@ class TarWalk:
             self._begin_if_new(parts[0], parts[1].lower(), begin, lead)
         data_offset = self.position
         is_kept = parts is not None and parts[1].lower() == "cls" and length <= KEPT_PAYLOAD
-        content = yield from self._take(length, f"the payload of {name!r:.80}", keep=is_kept)
-        yield from self._take(_padded(length) - length, f"the padding of {name!r:.80}", keep=False)
+        content = yield from self._take(length, "the payload of ", name, keep=is_kept)
+        yield from self._take(_padded(length) - length, "the padding of ", name, keep=False)
         if parts is not None:
             self._members.append(WalkedMember(parts[1].lower(), data_offset, length, content))
             self._stop, self._stop_crc = self.position, self._crc
@@ -206,14 +206,17 @@ class TarWalk:
                 return
             self._chunk, self._at = chunk, 0
 
-    def _take(self, num: int, what: str, *, keep: bool = True) -> Generator[None, memoryview | None, bytes]:
+    def _take(
+        self, num: int, what: str, name: str = "", *, keep: bool = True
+    ) -> Generator[None, memoryview | None, bytes]:
         """Pass `num` bytes, and return them if they are to be kept; `what` they are a part of."""
         begin, kept = self.position, []
         while num:
             if self._at == len(self._chunk):
                 chunk = yield
                 if chunk is None:
-                    inside = f"in {what}" if self.position > begin else "without its end mark"
+                    inside = f"in {what}{name!r:.80}" if name else f"in {what}"
+                    inside = inside if self.position > begin else "without its end mark"
                     raise _Fault("cut-tar", self.position, f"it ends {inside}")
                 self._chunk, self._at = chunk, 0
                 continue
@@ -233,14 +236,18 @@ def _padded(size: int) -> int:
 
 def _parse_header(block: bytes, at: int) -> _Header:
     stated = _number(block[148:156], at)
-    plain = block[:148] + block[156:]
-    signed = sum(byte - 256 if byte > 127 else byte for byte in plain) if max(plain) > 127 else sum(plain)
-    if stated not in (sum(plain) + 8 * 32, signed + 8 * 32):
+    unsigned = sum(block) - sum(block[148:156]) + 8 * 32  # its own eight bytes count as spaces
+    if stated not in (unsigned, unsigned - 256 * _num_high(block[:148] + block[156:], stated != unsigned)):
         raise _Fault("damaged-tar", at, "a header fails its checksum")
     name = block[:100].split(b"\0", 1)[0]
     if block[257:263] == b"ustar\0" and block[345]:
         name = block[345:500].split(b"\0", 1)[0] + b"/" + name
     return _Header(_text(name), _number(block[124:136], at), block[156], block)
+
+
+def _num_high(content: bytes, is_asked: bool) -> int:
+    """Bytes above 127, which some old tars summed as negative numbers; counted only where it matters."""
+    return sum(byte > 127 for byte in content) if is_asked else 0
 
 
 def _number(field: bytes, at: int) -> int:
