@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,17 +139,23 @@ def _check_the_rest(opened: OpenedSet, shards: list[CheckedShard], stop: threadi
     if not opened.is_whole:
         return
     if opened.manifest is not None:
-        for check in (lambda: check_names(opened, shards, stop=stop), lambda: check_tables(opened)):
-            try:
-                check()
-            except SourceError as error:
-                if opened.is_far:
-                    raise
-                file, _, sentence = str(error).partition(": ")
-                opened.findings.add(
-                    "unreadable-file", file, f"It {sentence} Remove what stands there, and restore it."
-                )
+        with _named_where_unreadable(opened):
+            check_names(opened, shards, stop=stop)
+        with _named_where_unreadable(opened):
+            check_tables(opened)
     check_folder(opened)
+
+
+@contextmanager
+def _named_where_unreadable(opened: OpenedSet) -> Iterator[None]:
+    """A file of this machine that cannot be read is a finding; one elsewhere ends the check."""
+    try:
+        yield
+    except SourceError as error:
+        if opened.is_far:
+            raise
+        file, _, sentence = str(error).partition(": ")
+        opened.findings.add("unreadable-file", file, f"It {sentence} Remove what stands there, and restore it.")
 
 
 def _modality_of(opened: OpenedSet, shards: list[CheckedShard]) -> str | None:

@@ -110,12 +110,9 @@ def _find_key(source: ShardSource, key: str) -> int:
 
 def _line_of(source: ShardSource, key: str) -> int | None:
     """The line of the names that has a key; None where there is none, or they cannot be read."""
-    folder = (
-        source.tars[0].partition("?")[0].rpartition("/")[0]
-        if is_url(source.tars[0])
-        else Path(source.tars[0]).parent
-    )
-    store: AnyStore = RemoteStore(str(folder)) if is_url(str(folder)) else LOCAL
+    first = source.tars[0]
+    folder = first.partition("?")[0].rpartition("/")[0] if is_url(first) else str(Path(first).parent)
+    store: AnyStore = RemoteStore(folder) if is_url(folder) else LOCAL
     begins = json.dumps([key], ensure_ascii=False)[:-1].encode("utf-8", "backslashreplace") + b","
     try:
         content = read_small(store, below(folder, NAMES_NAME)) or b""

@@ -116,7 +116,8 @@ def _verdict(one: SetReport) -> str:
     parts += [f"{mended:,} repaired"] if mended else []
     parts += [counted(remarks, "remark")] if remarks else []
     if not one.num_errors:
-        return f"Sound ({', '.join(parts)})." if parts else "Sound."
+        sound = "Sound" if one.manifest is not None else "Nothing wrong was found"
+        return f"{sound} ({', '.join(parts)})." if parts else f"{sound}."
     return f"{', '.join(parts)}."
 
 

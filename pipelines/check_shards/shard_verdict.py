@@ -81,7 +81,7 @@ def _judge_tar(checked: CheckedShard, opened: OpenedSet, known: KnownDigests) ->
             "trailing-bytes",
             shard.shown,
             f"{checked.num_bytes - (shard.num_bytes or 0):,} bytes stand behind its {shard.num_bytes:,} bytes. Cut "
-            f"them off: truncate -s {shard.num_bytes} FILE.",
+            f"them off: truncate -s {shard.num_bytes} {shard.name}",
             offset=shard.num_bytes,
         )
     elif not opened.trusts_manifest and _agrees_without_manifest(checked):

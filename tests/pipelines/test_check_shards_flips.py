@@ -15,6 +15,8 @@ from .checked_sets import check, flip, kinds
 from .foreign_tars import ordinary, write_tar
 from .remote_sets import make_sets
 
+NUM = 25
+"""Flips of each file; 300 sets with several flips each are for make verify."""
 KINDS_OF = {
     "image-000001.tar": {"damaged-tar", "damaged-example"},
     "image-000001.tar.index.npy": {"damaged-index", "stale-index"},
@@ -31,11 +33,11 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", KINDS_OF)
 def test_a_flipped_bit_is_found_in_its_file(name: str, sets: Path) -> None:
-    """`name` is flipped at 60 places and mended again."""
+    """`name` is flipped at many places and mended again."""
     folder = sets / ("video" if name.startswith("video") else "image")
     path, draw = folder / name, random.Random(name)
     content = path.read_bytes()
-    for _ in range(60):
+    for _ in range(NUM):
         place, bit = (
             draw.randrange(len(content.rstrip(b"\n")) if name == MANIFEST_NAME else len(content)),
             draw.randrange(8),
@@ -56,7 +58,7 @@ def test_a_flipped_bit_of_the_names_is_found_or_changes_no_key(sets: Path) -> No
     path, draw = sets / "image" / NAMES_NAME, random.Random(1)
     content = path.read_bytes()
     missed = 0
-    for _ in range(60):
+    for _ in range(NUM):
         place = draw.randrange(len(content))
         flip(path, place, draw.randrange(8))
         found = {file for _, file in kinds(check(sets / "image"))}
@@ -65,7 +67,7 @@ def test_a_flipped_bit_of_the_names_is_found_or_changes_no_key(sets: Path) -> No
             missed += 1
             assert content[:place].rpartition(b"\n")[2].count(b".") == 1, place
         path.write_bytes(content)
-    assert missed < 20
+    assert missed <= NUM // 3
 
 
 @pytest.mark.heavy
@@ -85,7 +87,7 @@ def test_flips_in_a_foreign_tar_never_give_a_traceback(format_name: str, tmp_pat
     path, draw = write_tar(tmp_path / "mine.tar", ordinary(), format_name), random.Random(format_name)
     content = path.read_bytes()
     assert check(path).findings == []
-    for _ in range(60):
+    for _ in range(NUM):
         flip(path, draw.randrange(len(content)), draw.randrange(8))
         report = check(path)
         assert report.sets[0].notes
