@@ -116,7 +116,8 @@ def _check(options: argparse.Namespace) -> tuple[int, str]:
 
 
 def _show(options: argparse.Namespace) -> tuple[int, str]:
-    from .one_example import Place, example_json, example_lines, find_example, write_example
+    from .example_file import write_example
+    from .one_example import Place, example_json, example_lines, find_example
 
     place = Place(key=options.example, position=options.position, epoch=options.epoch or 0, seed=options.seed)
     shown = find_example(options.source, place, options.type)

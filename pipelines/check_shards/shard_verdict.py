@@ -155,8 +155,10 @@ def _judge_index(checked: CheckedShard, opened: OpenedSet, known: KnownDigests) 
             add("missing-index", file.shown, f"There is no such file. {REPAIR}")
         return
     if shard.index_hash and file.digest == shard.index_hash:
-        if comparison.misfits and checked.tar_is_right:
-            add("stale-index", file.shown, f"{_misfit(checked)}, though it is the one of the manifest. {REPAIR}")
+        if checked.tar_is_right and (checked.index_error or not comparison.agrees):
+            reason = checked.index_error or _misfit(checked)
+            sentence = f"It is the one of the manifest, but {reason}. Make the shards again with --overwrite."
+            add("stale-index", file.shown, sentence)
         return
     other = known.indexes.get(file.digest, "")
     if other and other != shard.name:
@@ -181,10 +183,8 @@ def _judge_index(checked: CheckedShard, opened: OpenedSet, known: KnownDigests) 
 
 def _misfit(checked: CheckedShard) -> str:
     rows = 0 if checked.index is None else len(checked.index)
-    return (
-        f"{checked.comparison.misfits:,} of its {rows:,} rows do not fit the {checked.num_examples:,} examples of the "
-        "tar"
-    )
+    num = checked.comparison.misfits + checked.comparison.num_changed
+    return f"{num:,} of its {rows:,} rows do not fit the {checked.num_examples:,} examples of the tar"
 
 
 def _judge_frames(checked: CheckedShard, known: KnownDigests) -> None:

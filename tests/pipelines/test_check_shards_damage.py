@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines import make_shards
 from pipelines.samples.scenes import make_sample_data
+from pipelines.storage.index import load_index, save_index
 from pipelines.storage.manifest import MANIFEST_NAME, NAMES_NAME, ShardColumns
 
 from .checked_sets import check, flip, kinds, manifest_of, rewrite_manifest
@@ -353,6 +355,19 @@ def test_a_rebuilt_index_with_another_digest_is_not_written(sets: Path) -> None:
     report = check(sets / "image", repair=True)
     assert "has not the digest of the manifest" in report.sets[0].refused[0]
     assert not (sets / "image" / INDEX).exists()
+
+
+@pytest.mark.parametrize("column", ["offset", "length", "data_offset", "data_length", "crc32", "flags"])
+def test_an_index_that_was_made_wrong_is_found_though_every_digest_fits(column: str, sets: Path) -> None:
+    path = sets / "image" / INDEX
+    index = np.array(load_index(path))
+    index[column][2] ^= 2 if column == "flags" else 512  # bytes of a span come in blocks
+    path.unlink()
+    manifest = manifest_of(sets / "image")
+    hashes = list(manifest.shards.index_hash)
+    hashes[1] = save_index(path, index)
+    rewrite_manifest(sets / "image", replace(manifest, shards=replace(manifest.shards, index_hash=hashes)))
+    assert ("stale-index", INDEX) in kinds(check(sets / "image"))
 
 
 def test_a_wrong_digest_in_a_damaged_manifest_is_the_manifests_fault(sets: Path) -> None:
