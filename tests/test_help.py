@@ -25,6 +25,7 @@ MODULES = (
     "dirvae.f0",
     "dirvae.resynthesize",
     "dirvae.train",
+    "pipelines.check_shards",
     "pipelines.make_shards",
     "pipelines.samples",
     "pipelines.show_batch",

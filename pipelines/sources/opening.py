@@ -25,7 +25,7 @@ from .remote_opening import TAR_SUFFIXES, open_remote, open_remote_tars
 from .shards import ShardSource
 from .source import Source
 
-__all__ = ["SourceLike", "open_source"]
+__all__ = ["SourceLike", "expand_braces", "matching_paths", "open_source"]
 
 SourceLike = Source | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 OTHER_SUFFIXES = (".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tar.lz4")
@@ -91,7 +91,7 @@ def _opened(
     if is_array(text):
         return ArraySource(text)
     if is_url(text):
-        names = _expand_braces(text) if "{" in text else [text]
+        names = expand_braces(text) if "{" in text else [text]
         if len(names) > 1:
             return _open_urls(names, reading, allow_truncated=allow_truncated, verify=verify)
         return open_remote(text, modality, reading, allow_truncated=allow_truncated, verify=verify)
@@ -99,7 +99,7 @@ def _opened(
         return _open_folder(path, modality, allow_truncated=allow_truncated, verify=verify)
     if path.exists():
         return _open_tars([path], allow_truncated=allow_truncated, verify=verify)
-    expanded = _matches(text)
+    expanded = matching_paths(text)
     if expanded == [text] or not expanded:
         raise SourceError(f"{text}: no such file or folder." if expanded else f"{text}: no file matches it.")
     return _open_tars([Path(name) for name in expanded], allow_truncated=allow_truncated, verify=verify)
@@ -111,11 +111,11 @@ def _open_urls(items: Sequence[Any], reading: RemoteReading, *, allow_truncated:
     return open_remote_tars(items, reading, allow_truncated=allow_truncated, verify=verify)
 
 
-def _matches(text: str) -> list[str]:
+def matching_paths(text: str) -> list[str]:
     """The paths that a pattern stands for. What exists under its very name is not a pattern: folders, then files."""
     folder, pattern = _existing_folder(text)
     names: list[str] = []
-    for part in _expand_braces(pattern):
+    for part in expand_braces(pattern):
         name = folder + part
         is_pattern = has_magic(part) and not os.path.lexists(name)
         names += sorted(glob(escape(folder) + part)) if is_pattern else [name]
@@ -132,7 +132,7 @@ def _existing_folder(text: str) -> tuple[str, str]:
     return "", text
 
 
-def _expand_braces(text: str) -> list[str]:
+def expand_braces(text: str) -> list[str]:
     """The paths and glob patterns that a pattern with braces stands for. Raises `SourceError`."""
     try:
         from braceexpand import braceexpand

@@ -17,7 +17,7 @@ from ..storage.remote.shard_store import ShardStore
 from ..storage.remote.urls import join, redacted
 from .shards import ShardSource
 
-__all__ = ["TAR_SUFFIXES", "open_remote", "open_remote_tars", "read_far_manifest"]
+__all__ = ["TAR_SUFFIXES", "matching_urls", "open_remote", "open_remote_tars", "read_far_manifest"]
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
@@ -33,7 +33,7 @@ def open_remote(
     store = RemoteStore(url, reading.options)
     path = url.partition("?")[0]
     if path.endswith(TAR_SUFFIXES):
-        names = _matching(store, url) if any(letter in path for letter in "*?[") else [url]
+        names = matching_urls(store, url) if any(letter in path for letter in "*?[") else [url]
         return open_remote_tars(names, reading, store=store, allow_truncated=allow_truncated, verify=verify)
     for folder in (url, join(url, modality)):
         content = store.find_whole(join(folder, MANIFEST_NAME))
@@ -110,7 +110,7 @@ def _open_set(
     return ShardSource(list(shards), manifest=manifest, store=found, allow_truncated=allow_truncated, verify=verify)
 
 
-def _matching(store: RemoteStore, pattern: str) -> list[str]:
+def matching_urls(store: RemoteStore, pattern: str) -> list[str]:
     """The files that a pattern with *, ? or [ in its last part stands for, by one listing of its folder."""
     folder, _, last = pattern.rpartition("/")
     if folder.endswith(":/"):  # a pattern in the root, as in memory://*.tar

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import ExampleError, ShardError, SourceError
 from ..order.checked_numbers import flag
-from ..storage.blob import Blob, LocalFile
+from ..storage.blob import Blob, LocalFile, Read
 from ..storage.cache import cached_array
 from ..storage.frame_table import FrameRows, frames_name, parse_frames
 from ..storage.index import Index, index_digest, spans_of
@@ -192,6 +192,14 @@ class ShardSource(Source):
 
     def _read_span(self, number: int, start: int, size: int, offset: int, length: int) -> bytes:
         return self._shards.get(number, self._open).blob.read(start + offset, max(0, min(length, size - offset)))
+
+    def index_of(self, shard: int) -> Index:
+        """The index of a tar as it is: (examples,) rows. Raises `ShardError`, and `SourceError` for remote data."""
+        return self._shards.get(shard, self._open).index
+
+    def reader_of(self, shard: int) -> Read:
+        """Reads the bytes of a tar by offset."""
+        return self._shards.get(shard, self._open).blob.read
 
     def records(self, shard: int, probe: Probe) -> Index:
         """The index; what it does not say is looked at once, and kept in the cache."""

@@ -14,6 +14,8 @@ packing, {"f0.npy": ["250"]}; it is absent where there are none. So are `labels`
 `remarks`, sentences on what was odd about annotations and tables.
 Shards that are appended never change what is before them, so `data_hash` is a chain over the shards:
 h₀ = "", hₖ = SHA-256(hₖ₋₁ ‖ sha256ₖ ‖ examplesₖ), cut to 128 bits.
+`checksum`, the last entry, is the SHA-256 of the text without it, cut to 128 bits. `check_shards` compares it; readers
+do not, so that an old manifest without one is read as before.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -35,6 +38,7 @@ from .label_table import LabelTable
 from .plain_files import MOST_TEXT_BYTES, read_plain
 
 __all__ = [
+    "MANIFEST_FORMAT",
     "MANIFEST_NAME",
     "MANIFEST_VERSION",
     "NAMES_NAME",
@@ -42,6 +46,7 @@ __all__ = [
     "ShardColumns",
     "chain_hashes",
     "is_file_name",
+    "manifest_checksums",
 ]
 
 MANIFEST_NAME = "manifest.json"
@@ -51,6 +56,7 @@ MANIFEST_VERSION = 1
 MAX_EXAMPLES = 1 << 48
 COLUMNS = ("name", "examples", "bytes", "sha256")
 DIGESTS = ("index_hash", "frames_hash")
+CHECKSUM = re.compile(rb',"checksum":"([0-9a-f]{32})"\}\s*\Z')
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,8 @@ class Manifest:
             **({"remarks": self.remarks} if self.remarks else {}),
             "failures": self.failures,
         }
-        return json.dumps({**head, **body}, ensure_ascii=False, separators=(",", ":")) + "\n"
+        text = json.dumps({**head, **body}, ensure_ascii=False, separators=(",", ":"))
+        return f'{text[:-1]},"checksum":"{_digest(text.encode("utf-8", "backslashreplace"))}"}}\n'
 
     @classmethod
     def find(cls, folder: str | os.PathLike[str]) -> Manifest | None:
@@ -185,6 +192,16 @@ class Manifest:
                 f"{where}: not a readable manifest ({_in_words(error)}). Make the shards again with --overwrite."
             ) from error
         return manifest
+
+
+def manifest_checksums(raw: bytes) -> tuple[str, str] | None:
+    """(stated, found) checksum of the bytes of a `manifest.json`; None where none is stated, as in old ones."""
+    stated = CHECKSUM.search(raw)
+    return None if stated is None else (stated[1].decode("ascii"), _digest(raw[: stated.start()] + b"}"))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def chain_hashes(sha256: Iterable[str], examples: Iterable[int]) -> list[str]:

@@ -19,7 +19,7 @@ LAYERS = (
     ("batching", "samples"),
     ("sharding",),
     ("iterators",),
-    ("torch_bridge", "verify_resume", "show_batch", "testing", "make_shards"),
+    ("torch_bridge", "verify_resume", "show_batch", "testing", "make_shards", "check_shards"),
 )
 """Lowest first. A file may import from its own layer and from those before it."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import ShardError
-from pipelines.storage.manifest import MANIFEST_NAME, Manifest, ShardColumns, chain_hashes
+from pipelines.storage.manifest import MANIFEST_NAME, Manifest, ShardColumns, chain_hashes, manifest_checksums
 
 GOLDEN = Path(__file__).parent / "golden"
 HASHES = [hashlib.sha256(bytes([number])).hexdigest() for number in range(3)]
@@ -34,14 +34,28 @@ def write(folder: Path, text: str | bytes) -> Path:
     return folder
 
 
-def test_a_manifest_of_version_1_is_read_and_written_back_byte_by_byte() -> None:
+def test_a_manifest_of_version_1_is_read_and_written_back_byte_by_byte_with_its_checksum() -> None:
     manifest = Manifest.load(GOLDEN)
     assert manifest.shards.name == ["image-v1.tar"]
     assert manifest.examples == 3
     tar = (GOLDEN / "image-v1.tar").read_bytes()
     assert manifest.shards.sha256 == [hashlib.sha256(tar).hexdigest()]
     assert manifest.shards.bytes == [len(tar)]
-    assert manifest.to_json() == (GOLDEN / MANIFEST_NAME).read_text(encoding="utf-8")
+    text = (GOLDEN / MANIFEST_NAME).read_text(encoding="utf-8").rstrip()
+    checksum = hashlib.sha256(text.encode()).hexdigest()[:32]
+    assert manifest.to_json() == f'{text[:-1]},"checksum":"{checksum}"}}\n'
+
+
+def test_the_checksum_of_a_manifest_shows_every_changed_byte() -> None:
+    raw = make_manifest().to_json().encode()
+    stated, found = manifest_checksums(raw) or ("", "other")
+    assert stated == found == hashlib.sha256(raw[: raw.rindex(b',"checksum"')] + b"}").hexdigest()[:32]
+    for place in range(len(raw) - 1):
+        changed = bytearray(raw)
+        changed[place] ^= 1
+        pair = manifest_checksums(bytes(changed))
+        assert pair is None or pair[0] != pair[1], place
+    assert manifest_checksums((GOLDEN / MANIFEST_NAME).read_bytes()) is None
 
 
 def test_a_manifest_survives_its_file(tmp_path: Path) -> None:

@@ -1,0 +1,117 @@
+"""What can be found in a set of shards: the kinds, and one finding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+__all__ = ["KINDS", "Finding", "Findings", "Severity"]
+
+Severity = Literal["error", "remark"]
+
+KINDS: dict[str, tuple[Severity, str]] = {
+    "damaged-manifest": ("error", "The manifest is damaged"),
+    "missing-manifest": ("error", "There is no manifest"),
+    "wrong-count": ("error", "The manifest gives a wrong number of examples"),
+    "missing-tar": ("error", "A shard is missing"),
+    "unreadable-file": ("error", "A file cannot be read"),
+    "cut-tar": ("error", "A shard is cut off"),
+    "swapped-tar": ("error", "A shard has the name of another one"),
+    "trailing-bytes": ("error", "More stands behind the end of a shard"),
+    "damaged-tar": ("error", "A shard is damaged"),
+    "damaged-example": ("error", "Examples whose bytes have changed"),
+    "undecodable-example": ("error", "Examples that cannot be decoded"),
+    "missing-index": ("error", "An index is missing"),
+    "damaged-index": ("error", "An index is damaged"),
+    "stale-index": ("error", "An index does not fit its shard"),
+    "swapped-index": ("error", "An index has the name of another one"),
+    "missing-frames": ("error", "A frame table is missing"),
+    "damaged-frames": ("error", "A frame table is damaged"),
+    "swapped-frames": ("error", "A frame table has the name of another one"),
+    "duplicate-keys": ("error", "Examples with the same key"),
+    "missing-names": ("error", "The list of names is missing"),
+    "damaged-names": ("error", "The list of names is damaged"),
+    "wrong-names": ("error", "The list of names has other keys than the shards"),
+    "duplicate-names": ("error", "The list of names has a file twice"),
+    "missing-classes": ("error", "The table of classes is missing"),
+    "wrong-classes": ("error", "The table of classes is not that of the manifest"),
+    "missing-labels": ("error", "The table of labels is missing"),
+    "wrong-labels": ("error", "The table of labels is not that of the manifest"),
+    "foreign-tar": ("error", "Tars that the manifest does not name"),
+    "unfinished-run": ("error", "A run of make_shards was not finished"),
+    "unfinished-file": ("remark", "Files that were never finished"),
+    "stray-file": ("remark", "Files that do not belong to the set"),
+}
+"""Every kind of finding: how grave it is, and its heading. In the order in which they are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong.
+
+    kind      one of KINDS
+    file      the file it is about, as it may be shown
+    sentence  what is wrong, and what to do
+    key       the example's, None where it is about a whole file
+    offset    a byte of the file, None where there is none to name
+    severity  "error", or "remark" for what harms nobody who reads the set
+    repaired  what `--repair` did about it; empty where nothing was done
+    """
+
+    kind: str
+    file: str
+    sentence: str
+    key: str | None = None
+    offset: int | None = None
+    severity: Severity = "error"
+    repaired: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it by name."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    def with_repair(self, done: str) -> Finding:
+        """The same, repaired."""
+        return replace(self, repaired=done)
+
+
+class Findings:
+    """A list of findings, of each kind no more than `most`; `counts` has the true number of each."""
+
+    def __init__(self, most: int = 10_000) -> None:
+        self.most = most
+        self.found: list[Finding] = []
+        self.counts: dict[str, int] = {}
+
+    def add(
+        self,
+        kind: str,
+        file: str,
+        sentence: str,
+        *,
+        key: str | None = None,
+        offset: int | None = None,
+        severity: Severity | None = None,
+    ) -> None:
+        """Add one; `severity` where it is not the usual one of its kind."""
+        self._keep(Finding(kind, file, sentence, key, offset, severity or KINDS[kind][0]))
+
+    def extend(self, other: Findings) -> None:
+        """Add those of another list, which are counted even where they were not kept."""
+        for finding in other.found:
+            self._keep(finding)
+        for kind, count in other.counts.items():
+            kept = sum(finding.kind == kind for finding in other.found)
+            self.counts[kind] = self.counts.get(kind, 0) + count - kept
+
+    def _keep(self, finding: Finding) -> None:
+        count = self.counts.get(finding.kind, 0)
+        self.counts[finding.kind] = count + 1
+        if count < self.most:
+            self.found.append(finding)
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self.counts
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
