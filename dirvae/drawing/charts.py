@@ -78,6 +78,8 @@ def _figure(
 
     figure = Figure(figsize=inches, layout="constrained" if place is None else None)
     axes = figure.add_subplot() if place is None else figure.add_axes(place)
+    axes.set_facecolor("none")
+    axes.set_axisbelow(True)
     draw(axes)
     _style(axes, has_grid)
     return figure

@@ -8,12 +8,14 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ImageOps
 
 from dirvae.drawing.charts import chart_picture
 from dirvae.drawing.labelled_sheet import Labels, draw_labelled_sheet, gif_bytes, png_bytes, with_caption
 from dirvae.drawing.media import Media
 from dirvae.drawing.thumbnails import sound_picture
 from pipelines.decode.audio.wav_writing import encode_wav
+from pipelines.show_batch.style import PAPER
 
 __all__ = ["ShownSheet", "chart_png", "chart_svg", "joined_sound", "sheet_gif", "sheet_png", "sheet_wav"]
 
@@ -26,6 +28,8 @@ STEP_MILLISECONDS, REST_MILLISECONDS = 120, 600
 SOUND_TILE = (96, 128)
 """Height and width of the spectrogram that stands for a sound."""
 MOST_SIDE_BY_SIDE = 8
+FRAME = 28
+"""Pixels around a chart."""
 
 
 class ShownSheet(Protocol):
@@ -101,7 +105,8 @@ def joined_sound(sounds: Sequence[NDArray[np.float32]], sample_rate: int, *, col
 
 def chart_png(draw: Callable[[Any], None], caption: str, *, inches: tuple[float, float]) -> bytes:
     """What `draw` draws on matplotlib axes, above a caption."""
-    return png_bytes(with_caption(chart_picture(draw, inches=inches), caption))
+    framed = ImageOps.expand(chart_picture(draw, inches=inches), border=FRAME, fill=PAPER)
+    return png_bytes(with_caption(framed, caption))
 
 
 def chart_svg(svg: str, caption: str) -> bytes:

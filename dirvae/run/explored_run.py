@@ -96,6 +96,13 @@ class ExploredRun:
     def on_simplex(self) -> bool:
         return isinstance(self.model.latent, SimplexLatent)
 
+    @property
+    def context_name(self) -> str:
+        """What an example gives the decoder besides its latent: "map", "pitch and loudness", or "" for nothing."""
+        if self.kind == "audio":
+            return "pitch and loudness"
+        return "map" if self.encoded.contexts else ""
+
     @cached_property
     def typical(self) -> int:
         """The number of the example whose latent is nearest to the mean; of sounds among the louder half."""
