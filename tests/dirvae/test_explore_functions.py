@@ -9,8 +9,17 @@ import pytest
 import torch
 
 from dirvae.choices import PATHS
-from dirvae.explore import archetypes, arithmetic, barycentric, exemplars, interpolate, mask_components, neighbours
-from dirvae.explore import traverse, usage
+from dirvae.explore import (
+    archetypes,
+    arithmetic,
+    barycentric,
+    exemplars,
+    interpolate,
+    mask_components,
+    neighbours,
+    traverse,
+    usage,
+)
 from dirvae.explore.compositions import SMALLEST_SHARE, closed
 from dirvae.explore.distances import typical_example
 from dirvae.explore.mixtures import faces
@@ -87,7 +96,9 @@ def test_a_traversal_sets_the_component_keeps_the_log_ratios_of_the_others_and_z
     for latent in shares(60, 5, grid):
         path = traverse(latent, 2, 5, least=0.0, most=0.8, on_simplex=True)
         torch.testing.assert_close(path.sum(1), torch.ones(5, *grid))
-        torch.testing.assert_close(path[:, 2], torch.linspace(0, 0.8, 5).view(-1, *(1,) * len(grid)).expand(5, *grid))
+        torch.testing.assert_close(
+            path[:, 2], torch.linspace(0, 0.8, 5).view(-1, *(1,) * len(grid)).expand(5, *grid)
+        )
         others = [0, 1, 3, 4]
         before = closed(latent[others])
         is_vertex = (latent[2] >= 1).expand_as(before)  # nothing is left to be in proportion: equal parts
@@ -185,7 +196,9 @@ def test_neighbours_are_those_of_brute_force(grid, distance):
         order, found = neighbours(latents, latents[number], 6, distance=distance, without=number)
         np.testing.assert_allclose(found.numpy(), [apart for apart, _ in far[:6]], rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(
-            [brute_distance(every[one], every[number], distance) for one in order.tolist()], found.numpy(), atol=1e-9
+            [brute_distance(every[one], every[number], distance) for one in order.tolist()],
+            found.numpy(),
+            atol=1e-9,
         )
         assert number not in order
 

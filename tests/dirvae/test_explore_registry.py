@@ -35,7 +35,9 @@ class Fake:
         return self.latents.shape[1]
 
 
-def fake(num: int = 12, size: int = 5, grid: tuple[int, ...] = (), *, kind: str = "dirichlet", context: str = "") -> Fake:
+def fake(
+    num: int = 12, size: int = 5, grid: tuple[int, ...] = (), *, kind: str = "dirichlet", context: str = ""
+) -> Fake:
     rng = np.random.default_rng(4)
     keys = tuple([HOSTILE, *(f"scene-{number:03}" for number in range(1, num))])
     if kind == "gaussian":
@@ -52,7 +54,9 @@ def fake(num: int = 12, size: int = 5, grid: tuple[int, ...] = (), *, kind: str 
 def test_every_exploration_makes_something_whole_of_every_run_or_refuses_in_a_sentence(name, grid, kind, context):
     run, exploration = fake(grid=grid, kind=kind, context=context), EXPLORATIONS[name]
     if exploration.needs == "simplex" and not run.on_simplex:
-        with pytest.raises(ExplorationError, match=r"needs shares .* runs/fake are not on the simplex\. Name a run"):
+        with pytest.raises(
+            ExplorationError, match=r"needs shares .* runs/fake are not on the simplex\. Name a run"
+        ):
             exploration.run(run)
         return
     made = exploration.run(run)
@@ -80,7 +84,9 @@ def check_whole(sheet: Sheet, run: Fake) -> None:
         assert torch.isfinite(sheet.latents).all()
         if run.on_simplex:
             assert (sheet.latents >= 0).all()
-            torch.testing.assert_close(sheet.latents.sum(1), torch.ones_like(sheet.latents[:, 0]), rtol=0, atol=1e-6)
+            torch.testing.assert_close(
+                sheet.latents.sum(1), torch.ones_like(sheet.latents[:, 0]), rtol=0, atol=1e-6
+            )
 
 
 def test_a_sheet_holds_what_the_pure_function_makes():
@@ -118,7 +124,11 @@ def test_clamped_zeros_are_said():
 @pytest.mark.parametrize(
     ("name", "values", "sentence"),
     [
-        ("traverse", {"key": "scene-0003"}, r"no example has the key 'scene-0003' among the 12 .*nearest are 'scene-003'"),
+        (
+            "traverse",
+            {"key": "scene-0003"},
+            r"no example has the key 'scene-0003' among the 12 .*nearest are 'scene-003'",
+        ),
         ("traverse", {"components": (9,)}, r"there is no component 9; runs/fake has 0 to 4\."),
         ("traverse", {"components": (-1,)}, r"there is no component -1"),
         ("traverse", {"num": 1}, r"num is 1; it must be 2 to 64\."),
@@ -168,7 +178,10 @@ def test_the_documentation_names_every_exploration_its_flag_and_its_parameters()
     found = {}
     for row in rows:
         flag, parameters, meaning = (cell.strip() for cell in row.strip("|").split("|"))
-        found[flag.strip("`").split()[0]] = (set(parameters.replace("`", "").replace(",", " ").split()) - {"none"}, meaning)
+        found[flag.strip("`").split()[0]] = (
+            set(parameters.replace("`", "").replace(",", " ").split()) - {"none"},
+            meaning,
+        )
     expected = {f"--{name.replace('_', '-')}": one for name, one in EXPLORATIONS.items()}
     assert list(found) == list(expected)
     for flag, exploration in expected.items():
