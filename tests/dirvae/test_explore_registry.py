@@ -35,11 +35,11 @@ class Fake:
         return self.latents.shape[1]
 
 
-def fake(
-    num: int = 12, size: int = 5, grid: tuple[int, ...] = (), *, kind: str = "dirichlet", context: str = ""
-) -> Fake:
+def fake(grid: tuple[int, ...] = (), *, kind: str = "dirichlet", context: str = "") -> Fake:
+    """Twelve examples with five components."""
+    num, size = 12, 5
     rng = np.random.default_rng(4)
-    keys = tuple([HOSTILE, *(f"scene-{number:03}" for number in range(1, num))])
+    keys = (HOSTILE, *(f"scene-{number:03}" for number in range(1, num)))
     if kind == "gaussian":
         return Fake(keys, torch.from_numpy(rng.normal(size=(num, size, *grid))).float(), None, False, context)
     alphas = torch.from_numpy(rng.gamma(0.7, 5.0, (num, size, *grid)) + 1e-3).float()
