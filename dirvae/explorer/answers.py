@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dirvae.explorer.desk import Desk
 from dirvae.explorer.exports import FORMATS, ExportError, export, formats_of
@@ -19,7 +19,7 @@ from dirvae.explorer.fields import RefusedError, latent_of, text_of, whole_numbe
 from dirvae.explorer.showing import Shown, media_arrays
 from dirvae.explorer.wire import pack
 
-__all__ = ["about", "decode", "describe_shown", "exported", "latent", "original", "thumbnails"]
+__all__ = ["about", "decode", "describe_shown", "exported", "has_context", "latent", "original", "thumbnails"]
 
 Fields = Mapping[str, Any]
 THUMBNAIL_SIDE = 64
@@ -36,7 +36,7 @@ def _describe(desk: Desk, number: int) -> dict[str, Any]:
     import torch
 
     from dirvae.explore.component_use import by_use, usage
-    from dirvae.explore.distances import typical_example
+    from dirvae.explore.explored import vectors
     from dirvae.explore.registry import EXPLORATIONS
 
     run = desk.run(number)
@@ -53,7 +53,7 @@ def _describe(desk: Desk, number: int) -> dict[str, Any]:
         "grid": list(run.latents.shape[2:]),
         "on_simplex": run.on_simplex,
         "has_concentrations": run.concentrations is not None,
-        "has_context": bool(run.has_context),
+        "has_context": has_context(run),
         "least": ranges[0].tolist(),
         "most": ranges[1].tolist(),
         "usage": {
@@ -63,7 +63,8 @@ def _describe(desk: Desk, number: int) -> dict[str, Any]:
             "effective": found.effective,
             "order": by_use(found),
         },
-        "typical": typical_example(run.latents),
+        "typical": run.typical,
+        "top": vectors(run.latents).argmax(0).tolist(),
         "explorations": [
             {
                 "name": one.name,
@@ -75,6 +76,11 @@ def _describe(desk: Desk, number: int) -> dict[str, Any]:
             if one.needs == "anything" or run.on_simplex
         ],
     }
+
+
+def has_context(run: Any) -> bool:
+    """Whether a latent is decoded together with something else of an example: a map, or pitch and loudness."""
+    return bool(run.encoded.contexts)
 
 
 def latent(desk: Desk, fields: Fields) -> bytes:
@@ -127,7 +133,7 @@ def _sprite(pictures: list[NDArray[np.uint8]]) -> bytes:
     rows = -(-len(pictures) // THUMBNAIL_COLUMNS)
     sprite = Image.new("RGB", (THUMBNAIL_COLUMNS * side, rows * side))
     for place, pixels in enumerate(pictures):
-        tile = Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS)
+        tile = ImageOps.fit(Image.fromarray(pixels), (side, side), Image.Resampling.LANCZOS)
         sprite.paste(tile, (place % THUMBNAIL_COLUMNS * side, place // THUMBNAIL_COLUMNS * side))
     buffer = io.BytesIO()
     sprite.save(buffer, "WEBP", quality=88, method=2)

@@ -23,14 +23,11 @@ from dirvae.web import Sentence, package_files
 
 __all__ = ["FILES", "application_routes"]
 
-FILES = {
-    f"/{name}": name
-    for name in (
-        *("style.css", "icon.svg"),
-        *("main.js", "api.js", "between.js", "choosing.js", "compare.js", "components.js", "dom.js", "explore.js"),
-        *("history.js", "map.js", "media.js", "newest.js", "shares.js", "simplex.js", "steer.js", "upload.js"),
-    )
-}
+SCRIPTS = (
+    *("api", "between", "choosing", "compare", "components", "dom", "explore", "exporting", "history", "main", "map"),
+    *("media", "newest", "shares", "sheets", "simplex", "steer", "thumbnails", "upload"),
+)
+FILES = {f"/{name}": name for name in ("icon.svg", "style.css", *(f"{script}.js" for script in SCRIPTS))}
 """Address → file of the page; there are no others."""
 
 ANSWERS: dict[str, Callable[[Desk, dict[str, Any]], Any]] = {

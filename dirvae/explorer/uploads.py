@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dirvae.explorer.answers import describe_shown
 from dirvae.explorer.desk import Desk, Subject, Uploaded
 from dirvae.explorer.fields import RefusedError
 from dirvae.explorer.showing import Shown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dirvae.run.explored_run import Context
 
 __all__ = ["MOST_NAME", "SECONDS", "encode_upload"]
 
@@ -43,11 +48,6 @@ def encode_upload(desk: Desk, content: bytes, name: str) -> bytes:
     return describe_shown(desk, shown, {"upload": number, "label": name, "runs": sorted(by_run)})
 
 
-def _subject(encoded: Any, name: str) -> Subject:
-    return Subject(
-        latent=encoded.latent,
-        concentration=encoded.concentration,
-        context=encoded.context,
-        label=name,
-        original=lambda: encoded.original,
-    )
+def _subject(encoded: tuple[Tensor, Tensor | None, Context], name: str) -> Subject:
+    latent, concentration, context = encoded
+    return Subject(latent, concentration, context, name, lambda: context.original)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dirvae.explorer.answers import describe_shown
+from dirvae.explorer.answers import describe_shown, has_context
 from dirvae.explorer.desk import Desk
 from dirvae.explorer.fields import RefusedError, text_of, whole_number
 from dirvae.explorer.maps import coordinates
@@ -64,7 +64,7 @@ def component(desk: Desk, fields: Fields) -> bytes:
     if not run.on_simplex:
         return pack(facts, {})
     vertex = archetypes(run.model_size, [(number,)], tuple(run.latents.shape[2:]))
-    context = int(order[0]) if run.has_context else None
+    context = int(order[0]) if has_context(run) else None
     return describe_shown(desk, Shown(run.decode(vertex, context), 1, f"{run.name}-component-{number}"), facts)
 
 
