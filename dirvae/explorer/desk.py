@@ -57,11 +57,14 @@ class Uploaded:
 class Desk:
     """The runs, what computes with them, what was shown and what was uploaded.
 
+    `worker` decodes; what needs no model, such as thumbnails, is made by `pictures`, so that no slider waits for it.
+
     `stage` says in a few words what is being done until `runs` are there; `failure` is a sentence if they will not be.
     """
 
     opens: Sequence[OpenRun]
     worker: Worker = field(default_factory=lambda: Worker("decoder"))
+    pictures: Worker = field(default_factory=lambda: Worker("pictures"))
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "upload reader"))
     shown: ShownLately = field(default_factory=ShownLately)
     runs: tuple[Any, ...] = ()
@@ -133,6 +136,7 @@ class Desk:
     def close(self) -> None:
         """End the threads."""
         self.worker.close()
+        self.pictures.close()
         self.reader.shutdown(wait=False, cancel_futures=True)
 
     def _open(self) -> None:

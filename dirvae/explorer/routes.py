@@ -42,6 +42,7 @@ ANSWERS: dict[str, Callable[[Desk, dict[str, Any]], Any]] = {
     "/api/path": views.path,
     "/api/thumbnails": answers.thumbnails,
 }
+WITHOUT_MODEL = ("/api/about", "/api/export", "/api/map", "/api/original", "/api/thumbnails")
 WEBP = "image/webp"
 
 
@@ -79,7 +80,8 @@ def _answer(
             else:
                 if not desk.runs:
                     raise RefusedError(desk.failure or "The model is not loaded yet.", 503)
-                future = desk.worker.submit(lambda: make(desk, fields))
+                worker = desk.pictures if path in WITHOUT_MODEL else desk.worker
+                future = worker.submit(lambda: make(desk, fields))
             return _response(path, await asyncio.wrap_future(future))
         except SupersededError:
             return Sentence(409, "A newer request came first.", superseded=True)

@@ -121,7 +121,7 @@ function makeTabs() {
 
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  find("theme-name").textContent = { auto: "As the system", light: "Light", dark: "Dark" }[theme];
+  find("theme-name").textContent = { auto: "System", light: "Light", dark: "Dark" }[theme];
   find("theme").setAttribute("aria-label", `Colours: ${find("theme-name").textContent}. Change`);
   localStorage.setItem("dirvae-theme", theme);
 }

@@ -1,9 +1,9 @@
 // The sliders of a latent: one row for each component, grouped where there are many, and a bar of all shares.
 
-import { componentColour, h, segmented } from "./dom.js";
+import { componentColour, freshId, h, segmented } from "./dom.js";
 
-const FEW = 12;
-const FIRST = 8;
+const FEW = 14;
+const FIRST = 12;
 
 export class Sliders {
   // `model`: { size, onSimplex, least, most, usage, top }; `thumbnail(component)` → a canvas or null;
@@ -18,13 +18,21 @@ export class Sliders {
       this.arrange();
     });
     this.all.hidden = model.size <= FEW;
+    this.isWhole = !model.onSimplex;
+    const reach = h("input", { type: "checkbox", id: freshId("reach") });
+    reach.addEventListener("change", () => {
+      this.isWhole = reach.checked;
+      this.arrange();
+    });
+    const reachWords = h("label", { for: reach.id }, "Sliders reach the whole simplex, not only what examples have");
+    this.reach = model.onSimplex ? h("p", { class: "check muted" }, reach, reachWords) : null;
     const orders = [["share", model.onSimplex ? "Share" : "Size"], ["use", "Use"], ["number", "Number"]];
     const sort = segmented("Order of the components", orders, this.order, (order) => {
       this.order = order;
       this.arrange();
     });
     const head = h("div", { class: "sliders-head" }, h("h3", {}, "Components"), sort);
-    this.element = h("section", { class: "sliders", "aria-label": "Components" }, head, this.bar, this.list, this.all);
+    this.element = h("section", { class: "sliders", "aria-label": "Components" }, head, this.bar, this.list, this.all, this.reach ?? "");
     if (this.bar) for (let k = 0; k < model.size; k += 1) this.addPart(k);
     this.values = new Float64Array(model.size);
   }
@@ -78,11 +86,22 @@ export class Sliders {
   refreshRow(component) {
     const { range, number } = this.row(component);
     const value = this.values[component];
+    if (this.model.onSimplex) this.setReach(range, component, value);
     range.value = value;
     range.setAttribute("aria-valuetext", value.toFixed(3));
     const span = Number(range.max) - Number(range.min);
     range.style.setProperty("--filled", `${(100 * (Number(range.value) - Number(range.min))) / span}%`);
     if (document.activeElement !== number || number.value === "") number.value = value.toFixed(3);
+  }
+
+  // A slider on the simplex goes up to 1, or to twice what nearly all examples have, and always to where it is.
+  setReach(range, component, value) {
+    const seen = Math.ceil(20 * Math.min(0.5, this.model.most[component])) / 10;
+    const most = this.isWhole ? 1 : Math.max(seen, 0.1);
+    const wanted = value > most ? 1 : most;
+    if (wanted < Number(range.max) && document.activeElement === range && value > wanted) return;
+    range.max = wanted;
+    range.step = wanted / 200;
   }
 
   arrange() {
