@@ -19,12 +19,12 @@ from dirvae.explorer.fields import RefusedError, latent_of, text_of, whole_numbe
 from dirvae.explorer.showing import Shown, media_arrays
 from dirvae.explorer.wire import pack
 
-__all__ = ["about", "decode", "describe_shown", "exported", "has_context", "latent", "original", "thumbnails"]
+__all__ = ["about", "decode", "describe_shown", "exported", "latent", "original", "thumbnails"]
 
 Fields = Mapping[str, Any]
 THUMBNAIL_SIDE = 64
-THUMBNAILS_PER_PAGE = 256
-THUMBNAIL_COLUMNS = 16
+THUMBNAILS_PER_PAGE = 64
+THUMBNAIL_COLUMNS = 8
 
 
 def about(desk: Desk, fields: Fields) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _describe(desk: Desk, number: int) -> dict[str, Any]:
         "grid": list(run.latents.shape[2:]),
         "on_simplex": run.on_simplex,
         "has_concentrations": run.concentrations is not None,
-        "has_context": has_context(run),
+        "context_name": run.context_name,
         "least": ranges[0].tolist(),
         "most": ranges[1].tolist(),
         "usage": {
@@ -78,11 +78,6 @@ def _describe(desk: Desk, number: int) -> dict[str, Any]:
     }
 
 
-def has_context(run: Any) -> bool:
-    """Whether a latent is decoded together with something else of an example: a map, or pitch and loudness."""
-    return bool(run.encoded.contexts)
-
-
 def latent(desk: Desk, fields: Fields) -> bytes:
     """The latent of an example or an upload: "latent", as float32 (model_size, *grid)."""
     subject = desk.subject(fields)
@@ -97,25 +92,25 @@ def decode(desk: Desk, fields: Fields) -> bytes:
     values = latent_of(fields, tuple(run.latents.shape[1:]), on_simplex=run.on_simplex)
     context = desk.subject(fields).context if "start" in fields else None
     media = run.decode(torch.from_numpy(values)[None], context)
-    return describe_shown(desk, Shown(media, 1, f"{run.name}-steered"), {"sequence": fields.get("sequence")})
+    return describe_shown(desk, Shown(media, f"{run.name}-steered"), {"sequence": fields.get("sequence")})
 
 
 def original(desk: Desk, fields: Fields) -> bytes:
     """An example, or an uploaded file, as the model is given it."""
     _, run = desk.run_of(fields)
     subject = desk.subject(fields)
-    return describe_shown(desk, Shown(subject.original(), 1, f"{run.name}-original"), {"label": subject.label})
+    return describe_shown(desk, Shown(subject.original(), f"{run.name}-original"), {"label": subject.label})
 
 
 def describe_shown(desk: Desk, shown: Shown, facts: Mapping[str, Any]) -> bytes:
     """Media for the page, with the number under which an export finds them."""
-    media_facts, arrays = media_arrays(shown.media)
+    media_facts, arrays = media_arrays(shown)
     kept = {"shown": desk.shown.keep(shown), "formats": formats_of(shown), "kind": shown.media.kind}
     return pack({**facts, **kept, **media_facts}, arrays)
 
 
 def thumbnails(desk: Desk, fields: Fields) -> bytes:
-    """A page of thumbnails: 256 examples in rows of 16, each 64 pixels wide and high, as WebP."""
+    """A page of thumbnails: 64 examples in rows of 8, each 64 pixels wide and high, as WebP."""
     number, run = desk.run_of(fields)
     pages = -(-len(run.keys) // THUMBNAILS_PER_PAGE)
     page = whole_number(fields, "page", below=pages, default=0)
@@ -146,10 +141,8 @@ def exported(desk: Desk, fields: Fields) -> tuple[bytes, str, str]:
     wanted = text_of(fields, "format")
     if shown is None:
         raise RefusedError("What was shown is no longer kept. Show it again, then export it.")
-    cell = None if fields.get("cell") is None else whole_number(fields, "cell", below=len(shown.media))
     try:
-        content = export(shown, wanted, cell=cell)
+        content = export(shown, wanted)
     except ExportError as error:
         raise RefusedError(str(error)) from None
-    part = "" if cell is None else f"-{cell}"
-    return content, FORMATS[wanted], f"{shown.name}{part}.{wanted}"
+    return content, FORMATS[wanted], f"{shown.name}.{wanted}"

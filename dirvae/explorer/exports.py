@@ -1,12 +1,11 @@
-"""Files of what a page shows: the same pixels and samples as PNG, GIF and WAV."""
+"""Files of what a page shows: the same pixels and samples as PNG, GIF and WAV, and charts as SVG.
+
+One item is written pixel by pixel; a sheet as `python -m dirvae.explore` writes it, with its labels and its caption.
+"""
 
 from __future__ import annotations
 
-import io
-from fractions import Fraction
-
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from dirvae.explorer.showing import Shown
@@ -15,10 +14,7 @@ from pipelines.decode.audio.wav_writing import encode_wav
 __all__ = ["FORMATS", "ExportError", "export", "formats_of"]
 
 FORMATS = {"png": "image/png", "gif": "image/gif", "wav": "audio/wav"}
-GAP = 4
-"""Pixels between the cells of a sheet: white."""
-STILL_MILLISECONDS = 120
-"""How long an animation of pictures shows each of them."""
+USUAL_RATE = 10.0
 
 
 class ExportError(ValueError):
@@ -26,76 +22,42 @@ class ExportError(ValueError):
 
 
 def formats_of(shown: Shown) -> tuple[str, ...]:
-    """The formats that exist of what is shown: PNG of pictures, GIF of several or of clips, WAV of sounds."""
-    kind, num = shown.media.kind, len(shown.media)
+    """The formats that exist of what is shown: PNG of all, GIF of clips and of paths of pictures, WAV of sounds."""
+    kind = shown.media.kind
     if kind == "audio":
         return ("png", "wav")
-    return ("png", "gif") if kind == "video" or num > 1 else ("png",)
+    is_path = kind == "image" and shown.sheet is not None and shown.sheet.is_path
+    return ("png", "gif") if kind == "video" or is_path else ("png",)
 
 
-def export(shown: Shown, wanted: str, *, cell: int | None = None) -> bytes:
-    """The file of all cells, or of one. Raises `ExportError`.
-
-    PNG: pictures, first frames or spectrograms in their rows. GIF: clips in their rows, moving in step, or pictures one
-    after the other. WAV: sounds one after the other.
-    """
-    media = shown.media
+def export(shown: Shown, wanted: str) -> bytes:
+    """The file of what is shown. Raises `ExportError` for a format in which it does not exist."""
     if wanted not in formats_of(shown):
-        raise ExportError(f"There is no {wanted.upper()} of what is shown; there is {', '.join(formats_of(shown))}.")
-    if cell is not None and not 0 <= cell < len(media):
-        raise ExportError(f"There is no cell {cell}; there are {len(media)}.")
-    chosen = slice(None) if cell is None else slice(cell, cell + 1)
-    columns = shown.columns if cell is None else 1
-    if wanted == "wav":
-        assert media.sounds is not None
-        return encode_wav(media.sounds[chosen].reshape(-1, 1), round(media.sample_rate or 1), "s16")
-    if wanted == "png":
-        return _png(_sheet(_stills(shown)[chosen], columns))
-    if media.clips is not None:
-        clips = media.clips[chosen]
-        frames = [_sheet(clips[:, time], columns) for time in range(clips.shape[1])]
-        return _gif(frames, round(1000 / (media.frames_per_second or 10)))
-    assert media.pictures is not None
-    return _gif(list(media.pictures[chosen]), STILL_MILLISECONDS)
+        raise ExportError(
+            f"There is no {wanted.upper()} of what is shown; there is {', '.join(formats_of(shown))}."
+        )
+    if shown.sheet is None:
+        return _item(shown, wanted)
+    from dirvae.drawing.explored_files import sheet_gif, sheet_png, sheet_wav
+
+    write = {"png": sheet_png, "gif": sheet_gif, "wav": sheet_wav}[wanted]
+    return write(shown.sheet, shown.media.items())
 
 
-def _stills(shown: Shown) -> NDArray[np.uint8]:
+def _item(shown: Shown, wanted: str) -> bytes:
+    from dirvae.drawing.labelled_sheet import gif_bytes, png_bytes
+
     media = shown.media
+    if media.kind == "audio":
+        if wanted == "png":
+            return png_bytes(Image.fromarray(shown.spectrograms()[0]))
+        samples = np.nan_to_num(media.values[0].astype(np.float32))
+        return encode_wav(samples[:, None], media.sample_rate or 1, "s16")
     if media.pictures is not None:
-        return media.pictures
-    if media.clips is not None:
-        return media.clips[:, 0]
-    import torch
-
-    from dirvae.drawing.spectrograms import mel_levels, spectrogram_pixels
-
-    assert media.sounds is not None
-    levels = mel_levels([torch.from_numpy(sound) for sound in media.sounds], Fraction(media.sample_rate or 1))
-    return np.stack([spectrogram_pixels(level) for level in levels])
-
-
-def _sheet(tiles: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    """Tiles (num, height, width, 3) in rows, with white gaps: one picture."""
-    num, height, width = tiles.shape[:3]
-    rows = -(-num // columns)
-    sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)
-    for place, tile in enumerate(tiles):
-        top, left = place // columns * (height + GAP), place % columns * (width + GAP)
-        sheet[top : top + height, left : left + width] = tile
-    return sheet
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _gif(frames: list[NDArray[np.uint8]], milliseconds: int) -> bytes:
-    """An animation that plays again and again; its colours are reduced to 256 per frame, as the format wants."""
-    pictures = [Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in frames]
-    buffer = io.BytesIO()
-    pictures[0].save(
-        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=max(20, milliseconds), loop=0, disposal=2
-    )
-    return buffer.getvalue()
+        return png_bytes(Image.fromarray(media.pictures[0]))
+    assert media.clips is not None
+    frames = [Image.fromarray(frame) for frame in media.clips[0]]
+    if wanted == "png":
+        return png_bytes(frames[0])
+    milliseconds = round(float(np.clip(1000 / (media.frames_per_second or USUAL_RATE), 20, 500)))
+    return gif_bytes(frames, milliseconds=[milliseconds] * len(frames))

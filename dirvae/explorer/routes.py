@@ -24,7 +24,19 @@ from dirvae.web import Sentence, package_files
 __all__ = ["FILES", "application_routes"]
 
 SCRIPTS = (
-    *("api", "between", "choosing", "compare", "components", "dom", "explore", "exporting", "history", "main", "map"),
+    *(
+        "api",
+        "between",
+        "choosing",
+        "compare",
+        "components",
+        "dom",
+        "explore",
+        "exporting",
+        "history",
+        "main",
+        "map",
+    ),
     *("media", "newest", "shares", "sheets", "simplex", "steer", "thumbnails", "upload"),
 )
 FILES = {f"/{name}": name for name in ("icon.svg", "style.css", *(f"{script}.js" for script in SCRIPTS))}
@@ -42,7 +54,7 @@ ANSWERS: dict[str, Callable[[Desk, dict[str, Any]], Any]] = {
     "/api/path": views.path,
     "/api/thumbnails": answers.thumbnails,
 }
-WITHOUT_MODEL = ("/api/about", "/api/export", "/api/map", "/api/original", "/api/thumbnails")
+SLOW = ("/api/export", "/api/map", "/api/thumbnails")
 WEBP = "image/webp"
 
 
@@ -80,7 +92,7 @@ def _answer(
             else:
                 if not desk.runs:
                     raise RefusedError(desk.failure or "The model is not loaded yet.", 503)
-                worker = desk.pictures if path in WITHOUT_MODEL else desk.worker
+                worker = desk.pictures if path in SLOW else desk.worker
                 future = worker.submit(lambda: make(desk, fields))
             return _response(path, await asyncio.wrap_future(future))
         except SupersededError:

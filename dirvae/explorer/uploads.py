@@ -44,7 +44,7 @@ def encode_upload(desk: Desk, content: bytes, name: str) -> bytes:
         raise RefusedError(refusals[0])
     number = desk.add_upload(Uploaded(name, by_run))
     first = min(by_run)
-    shown = Shown(by_run[first].original(), 1, "upload")
+    shown = Shown(by_run[first].original(), "upload")
     return describe_shown(desk, shown, {"upload": number, "label": name, "runs": sorted(by_run)})
 
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from dirvae.explorer.answers import describe_shown, has_context
+from dirvae.explorer.answers import describe_shown
 from dirvae.explorer.desk import Desk
 from dirvae.explorer.fields import RefusedError, text_of, whole_number
 from dirvae.explorer.maps import coordinates
-from dirvae.explorer.showing import Shown
+from dirvae.explorer.showing import Shown, joined
 from dirvae.explorer.wire import pack
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from dirvae.explore.sheet import Sheet
 
 __all__ = ["component", "explore", "path", "set_map"]
@@ -34,19 +30,18 @@ def path(desk: Desk, fields: Fields) -> bytes:
     _, run = desk.run_of(fields)
     ends = desk.subject(fields, "start"), desk.subject(fields, "end")
     kind = text_of(fields, "kind")
+    first, last = (one.latent for one in ends)
     if kind == "concentration":
-        if run.concentrations is None:
+        if ends[0].concentration is None or ends[1].concentration is None:
             raise RefusedError("This run's posteriors have no concentrations. Choose another kind of path.")
-        first, last = (one.concentration for one in ends)
-    else:
-        first, last = (one.latent for one in ends)
+        first, last = ends[0].concentration, ends[1].concentration
     if kind == "aitchison" and not run.on_simplex:
         raise RefusedError("This run's latents are not on the simplex. Choose another kind of path.")
     try:
         latents = interpolate(first, last, PATH_STEPS, kind=kind)  # type: ignore[arg-type]
     except ValueError as error:
         raise RefusedError(str(error)) from None
-    clamped = sum(num_clamped(one) for one in (first, last)) if kind == "aitchison" else 0
+    clamped = num_clamped(first) + num_clamped(last) if kind == "aitchison" else 0
     facts = {"clamped": clamped, "smallest": SMALLEST_SHARE, "labels": [one.label for one in ends]}
     return pack(facts, {"latents": latents.float().numpy()})
 
@@ -64,8 +59,8 @@ def component(desk: Desk, fields: Fields) -> bytes:
     if not run.on_simplex:
         return pack(facts, {})
     vertex = archetypes(run.model_size, [(number,)], tuple(run.latents.shape[2:]))
-    context = int(order[0]) if has_context(run) else None
-    return describe_shown(desk, Shown(run.decode(vertex, context), 1, f"{run.name}-component-{number}"), facts)
+    context = int(order[0]) if run.context_name else None
+    return describe_shown(desk, Shown(run.decode(vertex, context), f"{run.name}-component-{number}"), facts)
 
 
 def set_map(desk: Desk, fields: Fields) -> bytes:
@@ -96,19 +91,12 @@ def explore(desk: Desk, fields: Fields) -> bytes:
 
 
 def _sheet(desk: Desk, run: Any, name: str, sheet: Sheet) -> bytes:
-    from dirvae.explorer.sheets import sheet_media
-
     facts = {
         "caption": sheet.caption,
-        "rows": sheet.rows,
+        "columns": sheet.columns,
         "row_labels": sheet.row_labels,
         "column_labels": sheet.column_labels,
         "cell_labels": sheet.cell_labels,
-        "examples": None if sheet.examples is None else _numbers(sheet.examples),
+        "examples": None if sheet.examples is None else sheet.examples.tolist(),
     }
-    media = sheet_media(run, sheet)
-    return describe_shown(desk, Shown(media, sheet.columns, f"{run.name}-{name}"), facts)
-
-
-def _numbers(tensor: Tensor) -> list[int]:
-    return [int(one) for one in np.asarray(tensor)]
+    return describe_shown(desk, Shown(joined(run.cells(sheet)), f"{run.name}-{name}", sheet), facts)

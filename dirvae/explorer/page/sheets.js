@@ -5,9 +5,9 @@ import { MediaView } from "./media.js";
 
 // A table of media. Cells that are examples of the set can be taken as a start.
 export function sheetGrid(app, run, sheet) {
-  const rows = sheet.rows;
+  const { columns } = sheet;
   const num = (sheet.arrays.pictures ?? sheet.arrays.clips ?? sheet.arrays.sounds).shape[0];
-  const columns = num / rows;
+  const rows = Math.ceil(num / columns);
   const table = h("table", { class: "sheet" });
   if (sheet.column_labels.length) {
     const head = h("tr", {}, sheet.row_labels.length ? h("td", {}) : null);
@@ -18,7 +18,9 @@ export function sheetGrid(app, run, sheet) {
   for (let row = 0; row < rows; row += 1) {
     const line = h("tr", {});
     if (sheet.row_labels.length) line.append(h("th", { scope: "row" }, sheet.row_labels[row]));
-    for (let column = 0; column < columns; column += 1) line.append(cell(app, run, sheet, row * columns + column));
+    for (let column = 0; column < columns && row * columns + column < num; column += 1) {
+      line.append(cell(app, run, sheet, row * columns + column));
+    }
     body.append(line);
   }
   table.append(body);
@@ -27,9 +29,8 @@ export function sheetGrid(app, run, sheet) {
 
 function cell(app, run, sheet, place) {
   const example = sheet.examples?.[place];
-  if (example === -1) return h("td", {});
   const label = sheet.cell_labels[place] ?? "";
-  const column = sheet.column_labels[place % Math.max(1, sheet.column_labels.length)] ?? "";
+  const column = sheet.column_labels[place % sheet.columns] ?? "";
   const key = example === undefined ? "" : app.about[run].keys[example];
   const view = new MediaView([key, label, column].filter(Boolean).join(", ") || `cell ${place}`, { isSmall: true });
   view.show(sheet, place);

@@ -66,7 +66,8 @@ export class Steering {
       : null;
     const tools = h("div", { class: "tools" }, this.undoButton, this.redoButton, this.resetButton);
     if (hasChooser) tools.append(this.random);
-    this.context = this.about.has_context ? this.contextButton() : null;
+    tools.append(this.exports);
+    this.context = this.about.context_name ? this.contextButton() : null;
     const starts = h("div", { class: "starts" }, this.startButton?.element ?? null, this.context);
     const figures = h(
       "div",
@@ -74,11 +75,12 @@ export class Steering {
       h("figure", {}, this.original.element, h("figcaption", {}, "Original")),
       h("figure", { class: "is-main" }, this.steered.element, h("figcaption", {}, "Steered")),
     );
-    return h("div", { class: "stage card" }, starts, figures, tools, plays, this.exports);
+    return h("div", { class: "stage card" }, starts, figures, tools, plays);
   }
 
   contextButton() {
-    const what = this.about.kind === "audio" ? "Pitch and loudness of" : "Map of";
+    const { context_name: name } = this.about;
+    const what = `${name.charAt(0).toUpperCase()}${name.slice(1)} of`;
     this.contextWords = h("span", { class: "example-key" }, "the example itself");
     const label = h("span", { class: "example-label" }, what);
     const button = h("button", { type: "button", class: "example-button is-plain" });

@@ -1,11 +1,11 @@
-// Thumbnails of the examples: sprites of 256 pictures that are fetched once and drawn onto small canvases.
+// Thumbnails of the examples: sprites of 64 pictures that are fetched once and drawn onto small canvases.
 
 import { askBlob } from "./api.js";
 import { h } from "./dom.js";
 
 export const SIDE = 64;
-const PER_PAGE = 256;
-const COLUMNS = 16;
+const PER_PAGE = 64;
+const COLUMNS = 8;
 
 export class Thumbnails {
   constructor(run) {
