@@ -35,6 +35,7 @@ LAYERS = (
     ("report",),
     ("tasks",),
     ("run",),
+    ("explorer",),
     ("train", "evaluate_command", "explore_command", "f0", "resynthesize"),
 )
 """Lowest first. A file may import from its own layer and from those before it."""
