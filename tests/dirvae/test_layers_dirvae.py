@@ -30,11 +30,12 @@ LAYERS = (
     ("autoencoder", "level_weights", "levels"),
     ("networks",),
     ("training",),
-    ("evaluate", "drawing"),
+    ("evaluate", "drawing", "web"),
     ("explore",),
     ("report",),
     ("tasks",),
     ("run",),
+    ("explorer",),
     ("train", "evaluate_command", "explore_command", "f0", "resynthesize"),
 )
 """Lowest first. A file may import from its own layer and from those before it."""
