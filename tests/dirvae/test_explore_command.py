@@ -124,6 +124,23 @@ def test_what_is_no_run_is_said_and_the_list_names_all(tmp_path: Path, capsys: p
     assert caught.value.code == 2
 
 
+def test_without_a_flag_the_application_is_served_with_what_was_given(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: dict[str, object] = {}
+    monkeypatch.setattr("dirvae.explorer.serve_run", lambda runs, **options: served.update(runs=runs, **options))
+    assert main([str(run), str(run), "--checkpoint", "best", "2", "--port", "8123", "--most", "9"]) == 0
+    assert served == {
+        "runs": [run, run],
+        "checkpoints": ["best", 2],
+        "source": None,
+        "most": 9,
+        "device": "cpu",
+        "host": "127.0.0.1",
+        "port": 8123,
+    }
+
+
 def sheet_of(num: int, rows: int) -> Sheet:
     import torch
 
