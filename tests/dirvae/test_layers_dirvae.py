@@ -30,16 +30,17 @@ LAYERS = (
     ("autoencoder", "level_weights", "levels"),
     ("networks",),
     ("training",),
-    ("evaluate", "drawing", "encoding"),
+    ("evaluate", "drawing", "encoding", "web"),
     ("explore",),
     ("report",),
     ("tasks",),
     ("run",),
-    ("train", "encode", "evaluate_command", "f0", "resynthesize"),
+    ("explorer",),
+    ("train", "encode", "evaluate_command", "explore_command", "f0", "resynthesize"),
 )
 """Lowest first. A file may import from its own layer and from those before it."""
 
-COMMANDS = {"evaluate/__main__.py": "evaluate_command.py"}
+COMMANDS = {"evaluate/__main__.py": "evaluate_command.py", "explore/__main__.py": "explore_command.py"}
 """Command lines in the folder of a lower layer, as `python -m` wants them: they are of the highest."""
 
 FOREIGN_WORDS = ("image", "picture", "audio", "video", "argparse", "report", "page", "run_folder")

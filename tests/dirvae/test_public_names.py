@@ -34,7 +34,20 @@ PUBLIC = {
         *("ImportanceEstimate", "choose_width", "collapsed_values", "collapsed_weights", "estimate_likelihood"),
         *("input_weight_norms", "neighbour_errors", "usage"),
     ),
-    "dirvae.explore": ("component_latents", "interpolate", "seen_strength"),
+    "dirvae.explore": (
+        *(
+            "EXPLORATIONS",
+            "Chart",
+            "Exploration",
+            "ExplorationError",
+            "Parameter",
+            "Sheet",
+            "archetypes",
+            "arithmetic",
+        ),
+        *("barycentric", "component_latents", "exemplars", "interpolate", "mask_components", "neighbours"),
+        *("seen_strength", "traverse", "usage"),
+    ),
     "dirvae.levels": ("LevelOutput", "LevelledAutoEncoder", "Levels", "MapLevel", "has_map"),
     "dirvae.losses": (
         *("BernoulliLikelihood", "DiscretizedLogisticLikelihood", "GaussianLikelihood", "LIKELIHOODS"),

@@ -1,0 +1,163 @@
+"""What an application has open: its runs, which a thread opens while the page is already there, and uploaded files."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dirvae.explorer.fields import RefusedError, whole_number
+from dirvae.explorer.showing import ShownLately
+from dirvae.explorer.worker import Worker
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dirvae.drawing.media import Media
+
+__all__ = ["Desk", "OpenRun", "Subject", "Uploaded"]
+
+MOST_UPLOADS = 16
+MOST_THREADS = 4
+"""Of torch: networks of this size are not quicker with more."""
+
+
+@dataclass(frozen=True, eq=False)
+class OpenRun:
+    """How to open a run, and what to call it before that is done."""
+
+    label: str
+    open: Callable[[], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is steered: a latent (model_size, *grid), its concentrations or None, the context that it is decoded with,
+    what it is called, and its original, made when it is asked for."""
+
+    latent: Tensor
+    concentration: Tensor | None
+    context: Any
+    label: str
+    original: Callable[[], Media]
+
+
+@dataclass(frozen=True, eq=False)
+class Uploaded:
+    """A file of the user, as each run encodes it, by the run's number."""
+
+    name: str
+    by_run: Mapping[int, Subject]
+
+
+@dataclass(eq=False)
+class Desk:
+    """The runs, what computes with them, what was shown and what was uploaded.
+
+    `worker` decodes; what needs no model, such as thumbnails, is made by `pictures`, so that no slider waits for it.
+
+    `stage` says in a few words what is being done until `runs` are there; `failure` is a sentence if they will not be.
+    """
+
+    opens: Sequence[OpenRun]
+    worker: Worker = field(default_factory=lambda: Worker("decoder"))
+    pictures: Worker = field(default_factory=lambda: Worker("pictures"))
+    reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "upload reader"))
+    shown: ShownLately = field(default_factory=ShownLately)
+    runs: tuple[Any, ...] = ()
+    stage: str = "Starting"
+    failure: str | None = None
+    remembered: dict[Any, Any] = field(default_factory=dict)
+    """Results that do not change while the application runs, by what they are of."""
+
+    _uploads: OrderedDict[int, Uploaded] = field(default_factory=OrderedDict)
+    _next_upload: int = 1
+    _begun: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self) -> None:
+        """Start to open the runs, once: called when the page has been sent, because importing torch blocks all else."""
+        with self._lock:
+            if self._begun.is_set():
+                return
+            self._begun.set()
+        self.worker.submit(self._open)
+
+    def begin_within(self, seconds: float) -> None:
+        """`begin` after some seconds, if it was not called before."""
+        self._begun.wait(seconds)
+        self.begin()
+
+    def run(self, number: int) -> Any:
+        """An open run. Raises `RefusedError` before they are."""
+        if not self.runs:
+            raise RefusedError(self.failure or "The model is not loaded yet.", 503)
+        return self.runs[number]
+
+    def run_of(self, fields: Mapping[str, Any]) -> tuple[int, Any]:
+        """The number and the run that a request names; the first one if it names none."""
+        number = whole_number(fields, "run", below=len(self.opens), default=0)
+        return number, self.run(number)
+
+    def add_upload(self, uploaded: Uploaded) -> int:
+        """Keep an uploaded file, and forget the oldest; its number."""
+        with self._lock:
+            number, self._next_upload = self._next_upload, self._next_upload + 1
+            self._uploads[number] = uploaded
+            if len(self._uploads) > MOST_UPLOADS:
+                self._uploads.popitem(last=False)
+            return number
+
+    def subject(self, fields: Mapping[str, Any], name: str = "start") -> Subject:
+        """What a field of a request names: `{"example": number}` or `{"upload": number}`."""
+        number, run = self.run_of(fields)
+        start = fields.get(name)
+        if not isinstance(start, dict) or len(start) != 1:
+            raise RefusedError(f"{name} must name an example or an upload.")
+        if "upload" in start:
+            uploaded = self._uploads.get(whole_number(start, "upload", below=1 << 31))
+            if uploaded is None:
+                raise RefusedError("The uploaded file is no longer kept. Upload it again.")
+            if number not in uploaded.by_run:
+                raise RefusedError(f"{uploaded.name} was not encoded by this run.")
+            return uploaded.by_run[number]
+        example = whole_number(start, "example", below=len(run.keys))
+        return Subject(
+            latent=run.latents[example],
+            concentration=None if run.concentrations is None else run.concentrations[example],
+            context=example,
+            label=run.keys[example],
+            original=lambda: run.original(example),
+        )
+
+    def close(self) -> None:
+        """End the threads."""
+        self.worker.close()
+        self.pictures.close()
+        self.reader.shutdown(wait=False, cancel_futures=True)
+
+    def _open(self) -> None:
+        from dirvae.training.errors import TrainingError
+        from pipelines.errors import PipelineError
+
+        try:
+            self.stage = "Loading PyTorch"
+            import torch
+
+            torch.set_num_threads(min(MOST_THREADS, torch.get_num_threads()))
+            runs = []
+            for one in self.opens:
+                self.stage = f"Reading and encoding the examples of {one.label}"
+                runs.append(one.open())
+            self.runs = tuple(runs)
+            self.stage = "Ready"
+        except (TrainingError, PipelineError, ValueError) as error:
+            self.failure = str(error)
+        except OSError as error:
+            self.failure = f"{error.filename or 'A file'}: {error.strerror or error}."
+        except BaseException as error:
+            self.failure = f"The run could not be opened: {type(error).__name__}. The terminal says more."
+            raise

@@ -1,0 +1,63 @@
+"""Files of what a page shows: the same pixels and samples as PNG, GIF and WAV, and charts as SVG.
+
+One item is written pixel by pixel; a sheet as `python -m dirvae.explore` writes it, with its labels and its caption.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from dirvae.explorer.showing import Shown
+from pipelines.decode.audio.wav_writing import encode_wav
+
+__all__ = ["FORMATS", "ExportError", "export", "formats_of"]
+
+FORMATS = {"png": "image/png", "gif": "image/gif", "wav": "audio/wav"}
+USUAL_RATE = 10.0
+
+
+class ExportError(ValueError):
+    """What is shown cannot be had in a format; its text is a sentence."""
+
+
+def formats_of(shown: Shown) -> tuple[str, ...]:
+    """The formats that exist of what is shown: PNG of all, GIF of clips and of paths of pictures, WAV of sounds."""
+    kind = shown.media.kind
+    if kind == "audio":
+        return ("png", "wav")
+    is_path = kind == "image" and shown.sheet is not None and shown.sheet.is_path
+    return ("png", "gif") if kind == "video" or is_path else ("png",)
+
+
+def export(shown: Shown, wanted: str) -> bytes:
+    """The file of what is shown. Raises `ExportError` for a format in which it does not exist."""
+    if wanted not in formats_of(shown):
+        raise ExportError(
+            f"There is no {wanted.upper()} of what is shown; there is {', '.join(formats_of(shown))}."
+        )
+    if shown.sheet is None:
+        return _item(shown, wanted)
+    from dirvae.drawing.explored_files import sheet_gif, sheet_png, sheet_wav
+
+    write = {"png": sheet_png, "gif": sheet_gif, "wav": sheet_wav}[wanted]
+    return write(shown.sheet, shown.media.items())
+
+
+def _item(shown: Shown, wanted: str) -> bytes:
+    from dirvae.drawing.labelled_sheet import gif_bytes, png_bytes
+
+    media = shown.media
+    if media.kind == "audio":
+        if wanted == "png":
+            return png_bytes(Image.fromarray(shown.spectrograms()[0]))
+        samples = np.nan_to_num(media.values[0].astype(np.float32))
+        return encode_wav(samples[:, None], media.sample_rate or 1, "s16")
+    if media.pictures is not None:
+        return png_bytes(Image.fromarray(media.pictures[0]))
+    assert media.clips is not None
+    frames = [Image.fromarray(frame) for frame in media.clips[0]]
+    if wanted == "png":
+        return png_bytes(frames[0])
+    milliseconds = round(float(np.clip(1000 / (media.frames_per_second or USUAL_RATE), 20, 500)))
+    return gif_bytes(frames, milliseconds=[milliseconds] * len(frames))

@@ -1,0 +1,75 @@
+"""The fields of a request: JSON values that are checked before anything is computed with them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+
+__all__ = ["RefusedError", "json_fields", "latent_of", "text_of", "whole_number"]
+
+
+class RefusedError(Exception):
+    """A request that is not answered; its text is a sentence for the page, `status` that of HTTP."""
+
+    def __init__(self, sentence: str, status: int = 422) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+async def json_fields(request: Request) -> dict[str, Any]:
+    """The object that a request holds. Raises `RefusedError` for anything but a JSON object, said to be one."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise RefusedError("The request must be of the type application/json.", 415)
+    try:
+        fields = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise RefusedError("The request is not JSON.", 400) from None
+    if not isinstance(fields, dict):
+        raise RefusedError("The request is not a JSON object.", 400)
+    return fields
+
+
+def whole_number(fields: Mapping[str, Any], name: str, *, below: int, default: int | None = None) -> int:
+    """A number from 0 up to, but without, `below`."""
+    value = fields.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < below:
+        raise RefusedError(f"{name} must be a whole number from 0 to {below - 1}.")
+    return value
+
+
+def text_of(fields: Mapping[str, Any], name: str, *, most: int = 200) -> str:
+    """A text of at most that many characters."""
+    value = fields.get(name)
+    if not isinstance(value, str) or len(value) > most:
+        raise RefusedError(f"{name} must be a text of at most {most} characters.")
+    return value
+
+
+def latent_of(fields: Mapping[str, Any], shape: tuple[int, ...], *, on_simplex: bool) -> NDArray[np.float32]:
+    """The latent of a request, a flat list of numbers, as float32 of a shape (model_size, *grid).
+
+    On the simplex the shares of each cell must sum to 1 within 0.001; they are divided by their sum.
+    """
+    values, num = fields.get("latent"), math.prod(shape)
+    if not isinstance(values, list) or len(values) != num:
+        raise RefusedError(f"latent must be a list of {num} numbers.")
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        raise RefusedError("latent must hold numbers only.")
+    try:
+        latent = np.array(values, np.float64).reshape(shape)
+    except OverflowError:
+        raise RefusedError("latent must hold finite numbers only.") from None
+    if not np.isfinite(latent).all() or np.abs(latent).max(initial=0) > 1e6:
+        raise RefusedError("latent must hold finite numbers up to a million only.")
+    if on_simplex:
+        total = latent.sum(0)
+        if latent.min() < 0 or np.abs(total - 1).max() > 1e-3:
+            raise RefusedError("the shares of the latent must not be negative, and must sum to 1.")
+        latent = latent / total
+    return latent.astype(np.float32)

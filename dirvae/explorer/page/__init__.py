@@ -1,0 +1,1 @@
+"""The files of the page: plain HTML, CSS and JavaScript modules."""

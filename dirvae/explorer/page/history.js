@@ -1,0 +1,40 @@
+// Undo and redo of arrays of numbers: each step is a copy, so that undo returns exactly what was there.
+
+export class History {
+  constructor(most = 500) {
+    this.most = most;
+    this.clear();
+  }
+
+  clear() {
+    this.past = [];
+    this.future = [];
+  }
+
+  // Remember what was there before a change.
+  record(before) {
+    this.past.push(before.slice());
+    if (this.past.length > this.most) this.past.shift();
+    this.future = [];
+  }
+
+  undo(now) {
+    if (!this.past.length) return null;
+    this.future.push(now.slice());
+    return this.past.pop();
+  }
+
+  redo(now) {
+    if (!this.future.length) return null;
+    this.past.push(now.slice());
+    return this.future.pop();
+  }
+
+  get canUndo() {
+    return this.past.length > 0;
+  }
+
+  get canRedo() {
+    return this.future.length > 0;
+  }
+}

@@ -1,0 +1,80 @@
+"""Starting the application: the page is there at once, the runs are opened behind it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dirvae.explorer.desk import Desk, OpenRun
+from dirvae.explorer.routes import application_routes
+from dirvae.web import RunningServer, start
+
+__all__ = ["serve_run", "start_application"]
+
+BEGIN_SECONDS = 1.0
+"""How long a page is waited for before the runs are opened without one."""
+
+
+def serve_run(
+    runs: Sequence[str | os.PathLike[str]],
+    *,
+    checkpoints: Sequence[str | int] = ("best",),
+    source: str | None = None,
+    most: int = 2000,
+    device: str = "cpu",
+    host: str = "127.0.0.1",
+    port: int = 0,
+) -> None:
+    """Serve the application for one run or two until Ctrl-C, and print its address.
+
+    Two `checkpoints`, each "best", "last" or a step, are two models of one run, or one of each of two runs. The data
+    is that of each run, or `source`; up to `most` examples are read. Raises `OSError` for a taken port.
+    """
+    opens = [
+        OpenRun(label, partial(_open, Path(run), checkpoint=which, source=source, most=most, device=device))
+        for run, which, label in _chosen(runs, checkpoints)
+    ]
+    server, desk = start_application(opens, host=host, port=port)
+    print(f"Open {server.url}\nCtrl-C ends it.", flush=True)
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        server.stop()
+        desk.close()
+
+
+def start_application(
+    opens: Sequence[OpenRun], *, host: str = "127.0.0.1", port: int = 0, token: str | None = None
+) -> tuple[RunningServer, Desk]:
+    """A running application; stop the server and close the desk in the end. Runs open once a page asks for them."""
+    desk = Desk(opens)
+    server = start(application_routes(desk), host=host, port=port, token=token)
+    threading.Thread(target=desk.begin_within, args=(BEGIN_SECONDS,), name="opening", daemon=True).start()
+    return server, desk
+
+
+def _chosen(
+    runs: Sequence[str | os.PathLike[str]], checkpoints: Sequence[str | int]
+) -> list[tuple[str | os.PathLike[str], str | int, str]]:
+    """Each run with its checkpoint and a label that tells it from the other one."""
+    num = max(len(runs), len(checkpoints))
+    if num > 2 or not runs or not checkpoints:
+        raise ValueError("name one run or two, and one checkpoint or two.")
+    pairs = [(runs[min(k, len(runs) - 1)], checkpoints[min(k, len(checkpoints) - 1)]) for k in range(num)]
+    names = [Path(run).resolve().name for run, _ in pairs]
+    same = len(set(names)) < num
+    return [
+        (run, which, f"{name} ({which})" if same else name) for (run, which), name in zip(pairs, names, strict=True)
+    ]
+
+
+def _open(run: Path, **options: Any) -> Any:
+    from dirvae.run.explored_run import open_explored_run
+
+    return open_explored_run(run, **options)

@@ -1,0 +1,104 @@
+"""Media as arrays for the page, and what was shown last, so that an export is made of the same pixels."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from dirvae.drawing.media import Media
+    from dirvae.explore.sheet import Sheet
+
+__all__ = ["Shown", "ShownLately", "joined", "media_arrays"]
+
+MOST_BYTES = 128 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a page shows: one item of media, or all cells of a sheet; `name` is that of a file that holds it."""
+
+    media: Media
+    name: str
+    sheet: Sheet | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the arrays."""
+        return int(self.media.values.nbytes)
+
+    def spectrograms(self) -> NDArray[np.uint8]:
+        """Of sounds: (num, mel, frame, 3), levels below the loudest point of each sound."""
+        import torch
+
+        from dirvae.drawing.spectrograms import mel_levels, spectrogram_pixels
+
+        rate = Fraction(self.media.sample_rate or 1)
+        sounds = np.nan_to_num(self.media.values.astype(np.float32))
+        return np.stack([spectrogram_pixels(mel_levels([torch.from_numpy(one)], rate)[0]) for one in sounds])
+
+
+@dataclass(eq=False)
+class ShownLately:
+    """What was shown lately, by number, up to a number of bytes; the oldest is forgotten."""
+
+    most_bytes: int = MOST_BYTES
+    _kept: OrderedDict[int, Shown] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _next: int = 1
+    _num_bytes: int = 0
+
+    def keep(self, shown: Shown) -> int:
+        """Remember it; its number."""
+        with self._lock:
+            number, self._next = self._next, self._next + 1
+            self._kept[number] = shown
+            self._num_bytes += shown.num_bytes
+            while len(self._kept) > 1 and self._num_bytes > self.most_bytes:
+                self._num_bytes -= self._kept.popitem(last=False)[1].num_bytes
+            return number
+
+    def find(self, number: int) -> Shown | None:
+        """What has the number, None if it was forgotten."""
+        with self._lock:
+            return self._kept.get(number)
+
+
+def joined(parts: Sequence[Media]) -> Media:
+    """Media of one kind as one, in this order; shorter sounds and clips end with silence or black."""
+    first = parts[0]
+    return replace(
+        first,
+        pictures=_joined_arrays([part.pictures for part in parts]),
+        clips=_joined_arrays([part.clips for part in parts]),
+        sounds=_joined_arrays([part.sounds for part in parts]),
+    )
+
+
+def _joined_arrays(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    some = [array for array in arrays if array is not None]
+    if not some:
+        return None
+    most = max(array.shape[1] for array in some)
+    padded = [np.pad(a, [(0, 0), (0, most - a.shape[1]), *[(0, 0)] * (a.ndim - 2)]) for a in some]
+    return np.concatenate(padded)
+
+
+def media_arrays(shown: Shown) -> tuple[dict[str, Any], Mapping[str, NDArray[Any]]]:
+    """Facts and arrays of media: "pictures" (num, height, width, 3), "clips" (num, time, height, width, 3), or
+    "sounds" (num, sample) with "spectrograms" (num, mel, frame, 3)."""
+    media = shown.media
+    if media.pictures is not None:
+        return {}, {"pictures": media.pictures}
+    if media.clips is not None:
+        return {"frames_per_second": media.frames_per_second}, {"clips": media.clips}
+    assert media.sounds is not None
+    sounds = np.nan_to_num(media.sounds)
+    return {"sample_rate": media.sample_rate}, {"sounds": sounds, "spectrograms": shown.spectrograms()}

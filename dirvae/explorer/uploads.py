@@ -1,0 +1,53 @@
+"""A file of the user's own: encoded by every run that it fits, in a bounded time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dirvae.explorer.answers import describe_shown
+from dirvae.explorer.desk import Desk, Subject, Uploaded
+from dirvae.explorer.fields import RefusedError
+from dirvae.explorer.showing import Shown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dirvae.run.explored_run import Context
+
+__all__ = ["MOST_NAME", "SECONDS", "encode_upload"]
+
+SECONDS = 20.0
+"""How long a file may take to be read and encoded."""
+MOST_NAME = 200
+
+
+def encode_upload(desk: Desk, content: bytes, name: str) -> bytes:
+    """Encode a file by all runs of its kind; answers with its number and, as the first of them is given it, itself.
+
+    Raises `RefusedError` with one sentence for a file that no run can read.
+    """
+    from pipelines.errors import PipelineError
+
+    if not content:
+        raise RefusedError("The file is empty.")
+    desk.run(0)
+    by_run: dict[int, Subject] = {}
+    refusals = []
+    for number, run in enumerate(desk.runs):
+        try:
+            by_run[number] = _subject(run.encode(content, name), name)
+        except (PipelineError, ValueError, OSError) as error:
+            refusals.append(str(error))
+        except MemoryError:
+            refusals.append("The file needs more memory than there is.")
+    if not by_run:
+        raise RefusedError(refusals[0])
+    number = desk.add_upload(Uploaded(name, by_run))
+    first = min(by_run)
+    shown = Shown(by_run[first].original(), "upload")
+    return describe_shown(desk, shown, {"upload": number, "label": name, "runs": sorted(by_run)})
+
+
+def _subject(encoded: tuple[Tensor, Tensor | None, Context], name: str) -> Subject:
+    latent, concentration, context = encoded
+    return Subject(latent, concentration, context, name, lambda: context.original)
