@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import socket
 import threading
 import time
@@ -35,7 +34,7 @@ class Lease:
     """The right to change a set, while it is held; `run` is the random id of this run."""
 
     def __init__(self, bucket: Bucket, name: str) -> None:
-        self.run = secrets.token_hex(8)
+        self.run = os.urandom(8).hex()
         self._bucket, self._name = bucket, name
         self._lock, self._is_lost, self._refreshes = threading.Lock(), False, 0
         self._tag, self._held_until = "", 0.0

@@ -7,7 +7,7 @@ written to its final name. So an attempt that was taken for dead, and goes on la
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,4 +77,4 @@ class _ShardOfAttempt(ShardFile):
 
 def new_attempt() -> str:
     """The name of an attempt, which no other one has."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
