@@ -20,13 +20,14 @@ import contextlib
 import errno
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from ..errors import ShardError, ShardingError, SourceError
+from ..errors import ShardingError, SourceError
 from ..storage.frame_table import frames_name
 from ..storage.index import Index, index_name, parse_index
 from ..storage.manifest import MANIFEST_NAME, Manifest
@@ -44,6 +45,8 @@ __all__ = ["BucketPlace"]
 
 LEASE_NAME = "lease.json"
 READ_AT_ONCE = 16
+OWN_NAMES = re.compile(rf"{re.escape(WORK_NAME)}/.*|[^/]+")
+"""Of what a run uploads: its temporary objects, and the files of the set."""
 
 
 class BucketPlace:
@@ -188,6 +191,7 @@ class BucketPlace:
         left = [name for name in self._bucket.listed(WORK_NAME) if name.startswith("parts-")]
         self._held().check()
         self._bucket.delete(f"{WORK_NAME}/{name}" for name in left)
+        self._bucket.abort_uploads(OWN_NAMES)
 
     def publish(self, result: ShardResult) -> None:
         """See `SetPlace.publish`."""
@@ -201,10 +205,8 @@ class BucketPlace:
         made, names = f"{self._parts}/{result.attempt}", _files_of(result.summary)
         for name in sorted(names, key=lambda name: (name == result.summary.name, name)):
             self._held().check()
-            size = self._bucket.stored(f"{made}/{name}")
-            if size is None:
-                raise ShardError(f"{self.path_of(f'{made}/{name}')}: is missing.")
-            stored[name] = Entry(*self._bucket.copy(f"{made}/{name}", name, size.size))
+            size = result.summary.bytes if name == result.summary.name else None
+            stored[name] = Entry(*self._bucket.copy(f"{made}/{name}", name, size))
         self._held().check()
         line = journal_line(result, stored)
         self._bucket.write(f"{WORK_NAME}/{FINISHED_NAME}/{result.number:06d}.json", line)

@@ -14,8 +14,10 @@ back once, and its SHA-256 compared.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -25,6 +27,7 @@ from ...errors import SourceError
 from .bucket_client import BucketClient, ConflictError, Stored, open_bucket_client
 from .remote_store import RemoteOptions, RemoteStore
 from .retrying import AbsentError, RequestError, Retries, Timing, named
+from .unfinished_uploads import abort_unfinished, find_signer
 from .urls import Url, join, redacted, split_url
 
 __all__ = ["Bucket", "Stored"]
@@ -179,23 +182,23 @@ class Bucket:
             found.update(piece)
         return found.hexdigest()
 
-    def copy(self, name: str, target: str, size: int) -> Stored:
-        """Copy an object of `size` bytes within the bucket; what the bucket says of the copy."""
+    def copy(self, name: str, target: str, size: int | None = None) -> Stored:
+        """Copy an object within the bucket; what the bucket says of the copy. `size` is given for large ones."""
 
         def copy(client: BucketClient) -> Stored:
             source, path = self._path(name), self._path(target)
-            if size < COPIED_BYTES:
-                client.copy(source, path, size)
+            if size is None or size < COPIED_BYTES:
+                client.copy(source, path, size or 0)
             else:
                 url = Url(self._url.scheme, self._url.host, source)
                 body = client.get(url, 0, None, seconds=self.options.retry.seconds_for(size), num_bytes=size)
                 client.put_parts(path, map(bytes, body.pieces), _part_bytes(size))
             there = client.stored(path)
-            if there.size != size:
+            if size is not None and there.size != size:
                 raise RequestError(f"its copy has {there.size:,} bytes, not {size:,}", passes=True)
             return there
 
-        return self._tried(target, copy, size)
+        return self._tried(target, copy, size or 0)
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; those that are gone already are none the worse."""
@@ -203,6 +206,15 @@ class Bucket:
         for start in range(0, len(paths), DELETED_AT_ONCE):
             some = paths[start : start + DELETED_AT_ONCE]
             self._tried("", lambda client, some=some: client.delete(some))  # type: ignore[misc]
+
+    def abort_uploads(self, names: re.Pattern[str]) -> None:
+        """Abort uploads in parts, of objects whose names match, that killed processes have left; as far as that can be.
+
+        They hold no object up; a bucket may remove them by a rule of its own.
+        """
+        with contextlib.suppress(OSError):
+            if (signer := find_signer(self._url, self.options.storage_options)) is not None:
+                abort_unfinished(signer, self._folder, names)
 
     def _tried(self, name: str, ask: Callable[[BucketClient], T], num_bytes: int = 0) -> T:
         retries = Retries(self.options.retry, self._timing, num_bytes)
