@@ -31,14 +31,14 @@ from ..storage.frame_table import frames_name
 from ..storage.index import Index, index_name, parse_index
 from ..storage.manifest import MANIFEST_NAME, Manifest
 from ..storage.remote.bucket import Bucket, Stored
-from .bucket_target import BucketTarget, kept_sentence
+from .attached_records import STORE_NAME
+from .bucket_target import RECORDS_NAME, BucketTarget, kept_when_stopped
 from .journal import journal_line, read_stored
 from .lease import Lease, hold_lease
 from .set_place import FINISHED_NAME, PLAN_NAME, WORK_NAME, Entry
 from .shard_content import ShardSummary
 from .shard_job import ShardResult
 from .shard_target import ShardTarget
-from .source_reader import PackingStoppedError
 from .temporary_disk import temporary_file, temporary_folder
 
 __all__ = ["BucketPlace"]
@@ -71,7 +71,7 @@ class BucketPlace:
             yield
 
     def has_unfinished(self) -> bool:
-        """See `SetPlace.has_unfinished`."""
+        """See `SetPlace.has_unfinished`; a lease counts as well."""
         return bool(self._bucket.listed(WORK_NAME))
 
     def has_work(self) -> bool:
@@ -116,7 +116,7 @@ class BucketPlace:
 
     def write(self, name: str, lines: Iterable[str]) -> None:
         """See `SetPlace.write`."""
-        with _may_stop(), temporary_file() as file:
+        with kept_when_stopped(), temporary_file() as file:
             self._held().check()
             for line in lines:
                 file.write((line + "\n").encode("utf-8", "backslashreplace"))
@@ -180,24 +180,31 @@ class BucketPlace:
     @contextlib.contextmanager
     def scratch(self) -> Iterator[ShardTarget]:
         """See `SetPlace.scratch`."""
-        self._clear_parts()
+        self._held().check()
+        self._clear_parts("parts-", OWN_NAMES)
+        self._send_records()
         try:
             yield BucketTarget(self._bucket, self._parts)
         finally:
-            with contextlib.suppress(SourceError):
-                self._clear_parts()
+            with contextlib.suppress(SourceError):  # nothing of another run, which may hold the lease by now
+                self._clear_parts(f"parts-{self._held().run}/", re.compile(re.escape(self._parts) + "/.*"))
 
-    def _clear_parts(self) -> None:
-        left = [name for name in self._bucket.listed(WORK_NAME) if name.startswith("parts-")]
-        self._held().check()
+    def _send_records(self) -> None:
+        """For workers on other machines."""
+        if self._records is not None and (store := self._records / STORE_NAME).exists():
+            with store.open("rb") as file:
+                self._bucket.upload(f"{self._parts}/{RECORDS_NAME}", file)
+
+    def _clear_parts(self, begin: str, uploads: re.Pattern[str]) -> None:
+        left = [name for name in self._bucket.listed(WORK_NAME) if name.startswith(begin)]
         self._bucket.delete(f"{WORK_NAME}/{name}" for name in left)
-        self._bucket.abort_uploads(OWN_NAMES)
+        self._bucket.abort_uploads(uploads)
 
     def publish(self, result: ShardResult) -> None:
         """See `SetPlace.publish`."""
         stored: dict[str, Entry] = {}
         made, names = f"{self._parts}/{result.attempt}", _files_of(result.summary)
-        with _may_stop():
+        with kept_when_stopped():
             for name in sorted(names, key=lambda name: (name == result.summary.name, name)):
                 self._held().check()
                 size = result.summary.bytes if name == result.summary.name else None
@@ -233,17 +240,6 @@ class BucketPlace:
 
 def _entry(stored: Stored) -> Entry:
     return Entry(stored.size, stored.plain_tag)
-
-
-@contextlib.contextmanager
-def _may_stop() -> Iterator[None]:
-    """Failed requests, and a lease that was lost, as what a run ends with that is continued."""
-    try:
-        yield
-    except (SourceError, ShardingError) as error:
-        if isinstance(error, PackingStoppedError):
-            raise
-        raise PackingStoppedError(kept_sentence(error)) from error
 
 
 def _files_of(summary: ShardSummary) -> set[str]:

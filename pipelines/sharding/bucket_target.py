@@ -11,18 +11,26 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
-from ..errors import PipelineError, SourceError
+from ..errors import ShardingError, SourceError
 from ..storage.frame_table import frames_bytes, frames_name
 from ..storage.index import index_bytes, index_digest, index_name
 from ..storage.remote.bucket import Bucket
+from .annotations.store import AnnotationStore
+from .attached_records import open_store
 from .shard_content import ShardContent, ShardSummary
 from .shard_target import OpenShard
 from .source_reader import PackingStoppedError
 
-__all__ = ["BucketTarget", "kept_sentence"]
+__all__ = ["RECORDS_NAME", "BucketTarget", "kept_when_stopped"]
+
+
+RECORDS_NAME = "records.store"
+_DOWNLOADED: dict[tuple[str, str], AnnotationStore] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,21 @@ class BucketTarget:
     def written(self, name: str) -> str:
         """See `ShardTarget.written`."""
         return f"{tempfile.gettempdir()}, the folder for temporary files (TMPDIR) in which {name} is packed"
+
+    def open_records(self, path: Path) -> AnnotationStore:
+        """See `ShardTarget.open_records`; on another machine than the holder's it is downloaded, once per process."""
+        if path.exists():
+            return open_store(path)
+        place = self.bucket.root_url, self.folder
+        if place not in _DOWNLOADED:
+            with tempfile.NamedTemporaryFile() as file:  # it stays open, and mapped, without its name
+                self.bucket.download(f"{self.folder}/{RECORDS_NAME}", file.write)
+                file.flush()
+                found = AnnotationStore(Path(file.name))
+                found.categories  # noqa: B018 (opens it)
+            _DOWNLOADED.clear()
+            _DOWNLOADED[place] = found
+        return _DOWNLOADED[place]
 
     def begin(self, name: str, attempt: str) -> OpenShard:
         """See `ShardTarget.begin`."""
@@ -54,13 +77,11 @@ class _ShardOfBucket(ShardContent):
         tables = None if frames is None else frames_bytes(frames)
         summary = self.summary(index_digest(index), "" if tables is None else index_digest(tables))
         path = f"{self._folder}/{self.name}"
-        try:
+        with kept_when_stopped():
             if tables is not None:
                 self._bucket.upload(frames_name(path), io.BytesIO(tables))
             self._bucket.upload(index_name(path), io.BytesIO(index))
             self._bucket.upload(path, self._temporary, summary.sha256)
-        except SourceError as error:
-            raise PackingStoppedError(kept_sentence(error)) from error
         self._temporary.close()
         return summary
 
@@ -70,6 +91,14 @@ class _ShardOfBucket(ShardContent):
             self._temporary.close()
 
 
-def kept_sentence(error: PipelineError) -> str:
-    """What a run ends with whose bucket cannot be used any more."""
-    return f"{error} Finished shards are kept: the same command continues from there."
+@contextlib.contextmanager
+def kept_when_stopped() -> Iterator[None]:
+    """Failed requests, and a lease that was lost, as `PackingStoppedError`: the run can be continued."""
+    try:
+        yield
+    except PackingStoppedError:
+        raise
+    except (SourceError, ShardingError) as error:
+        raise PackingStoppedError(
+            f"{error} Finished shards are kept: the same command continues from there."
+        ) from error

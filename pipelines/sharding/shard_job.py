@@ -15,7 +15,6 @@ from ..order.curve_rates import CurveRates, joined_rates
 from ..storage.json_text import encode_json, parse_json
 from ..storage.walk import Failure
 from .annotations.store import AnnotationStore
-from .attached_records import open_store
 from .findings import Findings, Remark, joined_findings
 from .packing import example_key
 from .plan import PlannedFile, PlannedShard
@@ -82,7 +81,7 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
     pieces: list[int] = []
     rates: list[CurveRates] = []
     findings: list[Findings] = []
-    store = None if task.records is None else open_store(task.records)
+    store = None if task.records is None else task.target.open_records(task.records)
     try:
         shard = task.target.begin(name, attempt)
         try:

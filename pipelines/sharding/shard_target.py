@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .annotations.store import AnnotationStore
+from .attached_records import open_store
 from .shard_content import EncodedExample, ShardSummary
 from .shard_file import ShardFile
 
@@ -45,6 +47,9 @@ class ShardTarget(Protocol):
     def written(self, name: str) -> str:
         """What is written while a shard is packed, for sentences on a disk that fails."""
 
+    def open_records(self, path: Path) -> AnnotationStore:
+        """What annotations and tables say of the files, which the holder of the set has at a path."""
+
     def begin(self, name: str, attempt: str) -> OpenShard:
         """Begin a shard. Raises `OSError`; so do the methods of what it returns."""
 
@@ -59,6 +64,10 @@ class FolderTarget:
     def written(self, name: str) -> str:
         """See `ShardTarget.written`."""
         return str(self.out / name)
+
+    def open_records(self, path: Path) -> AnnotationStore:
+        """See `ShardTarget.open_records`."""
+        return open_store(path)
 
     def begin(self, name: str, attempt: str) -> OpenShard:
         """See `ShardTarget.begin`."""

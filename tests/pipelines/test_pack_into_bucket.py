@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +19,7 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import PipelineError, ShardingError
-from pipelines.sharding import bucket_target, make_shards, places
+from pipelines.sharding import engines, lease, make_shards, places, shard_job
 from pipelines.sharding.source_reader import PackingStoppedError
 from pipelines.storage.remote import bucket_client
 from pipelines.storage.remote.remote_store import RemoteOptions
@@ -66,6 +70,24 @@ def test_images_with_classes_and_a_table(tmp_path: Path, store: Any) -> None:
     assert found == in_folder(tmp_path, source, classes=True, labels=table)
     assert {"classes.json", "labels.json", "manifest.json"} <= found.keys()
     assert pack(source, classes=True, labels=table).was_complete
+
+
+def test_a_worker_on_another_machine_gets_the_table_from_the_bucket(
+    tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, table, original = make_images(tmp_path / "source", 8), tmp_path / "table.csv", shard_job.pack_shard
+    table.write_text(
+        "file_name,size\n" + "".join(f"{'ab'[index % 2]}/{index:04d}.png,{index}\n" for index in range(8))
+    )
+
+    def elsewhere(task: Any, on_file: Any) -> Any:
+        return original(replace(task, records=Path("/on/another/machine")), on_file)
+
+    monkeypatch.setattr(engines, "pack_shard", elsewhere)
+    pack(source, labels=table)
+    monkeypatch.setattr(engines, "pack_shard", original)
+    assert memory_contents(store, PREFIX) == in_folder(tmp_path, source, labels=table)
+    assert list(Path(tempfile.gettempdir()).glob(f"make_shards-{os.getpid()}-*")) == []
 
 
 def test_recordings_and_videos_are_sets_of_their_own(tmp_path: Path, store: Any) -> None:
@@ -250,7 +272,7 @@ def test_a_full_temporary_disk_is_one_sentence(tmp_path: Path, store: Any, monke
         def __getattr__(self, name: str) -> Any:
             return lambda *args: 0
 
-    monkeypatch.setattr(bucket_target.tempfile, "TemporaryFile", Full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
     with pytest.raises(PackingStoppedError) as caught:
         pack(make_images(tmp_path / "source", 4))
     sentence = str(caught.value)
@@ -279,3 +301,36 @@ def test_without_obstore_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(bucket_client, "is_obstore_usable", lambda: False)
     with pytest.raises(PipelineError, match=r"needs obstore\. Run pip install 'dirvae\[cloud\]'"):
         pack(make_images(tmp_path / "source", 2))
+
+
+def test_a_run_that_lost_its_lease_writes_nothing_more(
+    tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It seems to sleep after its first shard; another run takes the lease meanwhile."""
+    import obstore
+
+    source, original, copies = make_images(tmp_path / "source", 8), bucket_client.BucketClient.copy, [0]
+    slept = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + slept[0], time=time.time)
+    monkeypatch.setattr(lease, "time", clock)
+
+    def copy(client: Any, path: str, target: str, num_bytes: int) -> None:
+        copies[0] += 1
+        original(client, path, target, num_bytes)
+        if copies[0] == 2:
+            obstore.put(store, f"{PREFIX}/.make_shards/lease.json", b"of another run")
+            slept[0] = 100.0
+
+    monkeypatch.setattr(bucket_client.BucketClient, "copy", copy)
+    with pytest.raises(
+        PackingStoppedError, match="this run was silent for a minute, and another one may have taken"
+    ):
+        pack(source)
+    assert copies == [2]
+    found = memory_contents(store, PREFIX)
+    assert not [name for name in found if "finished" in name or name == "manifest.json"]
+    assert found[".make_shards/lease.json"] == facts_of(b"of another run")
+
+
+def facts_of(content: bytes) -> tuple[int, str]:
+    return len(content), hashlib.sha256(content).hexdigest()
