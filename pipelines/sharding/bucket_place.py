@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import os
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -108,7 +107,7 @@ class BucketPlace:
         """See `SetPlace.open_lines`; the file is downloaded to a temporary one."""
         with temporary_file() as file:
             if self._bucket.stored(name) is None:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+                raise FileNotFoundError(errno.ENOENT, "it is missing", name)
             self._bucket.download(name, file.write)
             file.seek(0)
             with io.TextIOWrapper(file, encoding="utf-8") as lines:

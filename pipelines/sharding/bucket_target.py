@@ -98,7 +98,9 @@ def kept_when_stopped() -> Iterator[None]:
         yield
     except PackingStoppedError:
         raise
-    except (SourceError, ShardingError) as error:
+    except ShardingError as error:
+        raise PackingStoppedError(str(error)) from error
+    except SourceError as error:
         raise PackingStoppedError(
             f"{error} Finished shards are kept: the same command continues from there."
         ) from error

@@ -67,7 +67,7 @@ class Lease:
         if self._is_lost or time.monotonic() > self._held_until:
             raise ShardingError(
                 f"{self._bucket.shown}: this run was silent for a minute, and another one may have taken over. "
-                "Finished shards are kept; run the same command again if no other run packs into it."
+                "Run the same command again if no other run packs into it: finished shards are kept."
             )
 
     def release(self) -> None:
