@@ -29,7 +29,8 @@ from .wording import printable
 
 __all__ = ["LEASE_SECONDS", "REFRESH_SECONDS", "Lease", "hold_lease"]
 
-LEASE_SECONDS, REFRESH_SECONDS = 60.0, 15.0
+LEASE_SECONDS = 60.0
+REFRESH_SECONDS = 15.0
 
 
 class Lease:

@@ -27,7 +27,9 @@ from .shard_target import ShardTarget
 
 __all__ = ["FINISHED_NAME", "PLAN_NAME", "WORK_NAME", "Entry", "SetPlace", "is_present"]
 
-WORK_NAME, PLAN_NAME, FINISHED_NAME = ".make_shards", "plan.json", "finished"
+WORK_NAME = ".make_shards"
+PLAN_NAME = "plan.json"
+FINISHED_NAME = "finished"
 
 
 class Entry(NamedTuple):
