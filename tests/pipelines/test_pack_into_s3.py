@@ -156,7 +156,7 @@ def test_a_file_is_sent_in_parts_and_uploads_that_were_left_are_aborted(
     with (tmp_path / "large").open("rb") as file:
         stored = Bucket(SET).upload("large", file, hashlib.sha256(content).hexdigest())
     parts = [hashlib.md5(content[at : at + (5 << 20)]).digest() for at in range(0, len(content), 5 << 20)]
-    assert stored == (len(content), f'"{hashlib.md5(b"".join(parts)).hexdigest()}-3"')
+    assert stored[:2] == (len(content), f'"{hashlib.md5(b"".join(parts)).hexdigest()}-3"')
     assert bucket_contents(s3, "packed", "one")["large"] == (len(content), hashlib.sha256(content).hexdigest())
     for key in ("one/.make_shards/parts-0/1/image-000000.tar", "one/manifest.names.jsonl", "one/other/set.tar"):
         s3.create_multipart_upload(Bucket="packed", Key=key)
