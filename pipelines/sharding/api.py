@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from ..child_process import usable_cores
 from ..errors import ShardingError
@@ -15,6 +16,7 @@ from ..order.checked_numbers import flag, whole_number
 from ..storage.plain_files import path_setting
 from ..storage.walk import Failure
 from .packing import NamesFunctions
+from .places import folder_above, out_setting
 from .set_job import Manner, SetReport, pack_set, strict_error
 from .settings import PackOptions, PackSettings, check_options, known_settings
 from .survey import FoundSet, survey
@@ -36,9 +38,9 @@ class PackReport:
     seconds: float
 
     @property
-    def out(self) -> Path:
-        """The folder of the set; of several sets, the one they are in."""
-        return self.sets[0].out if len(self.sets) == 1 else self.sets[0].out.parent
+    def out(self) -> Path | str:
+        """The folder or URL of the set; of several sets, the one they are in."""
+        return self.sets[0].out if len(self.sets) == 1 else folder_above(self.sets[0].out)
 
     @property
     def examples(self) -> int:
@@ -81,6 +83,7 @@ def make_shards(
     append: bool = False,
     overwrite: bool = False,
     progress: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
     **options: Unpack[PackOptions],
 ) -> PackReport:
     """Pack a folder of images, recordings or videos into webdataset tars with an index and a manifest.
@@ -89,13 +92,15 @@ def make_shards(
     processes took part. An interrupted run continues when called again; a complete set is left alone.
 
     out         default: the last name in `source`, below ./shards; a folder of several modalities is packed into
-                a set for each, in ./shards/image, ./shards/audio and ./shards/video, or below `out`.
+                a set for each, in ./shards/image, ./shards/audio and ./shards/video, or below `out`. A URL of s3, gs
+                or az packs into a bucket, which needs obstore.
     only        "image", "audio" or "video": pack that modality alone. A folder of such a name stands for it.
     workers     processes; None: one per usable core, 0: all in this process.
     strict      raise if any file cannot be packed, and do not finish the set.
     append      to a finished set, add the files it does not hold in new shards; what is there stays as it is.
     overwrite   remove the set that is there and make it again.
     progress    show it on standard error.
+    storage_options   obstore's settings of the bucket (`endpoint`, `region`, …), besides those of the environment.
     options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings`, `AudioSettings` and
                 `VideoSettings`; for a modality of your own, the fields of its settings class.
 
@@ -109,8 +114,10 @@ def make_shards(
     progress = flag("progress", progress)
     if append and overwrite:
         raise ValueError("append and overwrite exclude each other: keep what is there, or make it again.")
-    manner = Manner(_check_workers(workers), strict, append, overwrite, sys.stderr if progress else None)
-    source, out = path_setting("source", source), None if out is None else path_setting("out", out)
+    manner = Manner(
+        _check_workers(workers), strict, append, overwrite, sys.stderr if progress else None, storage_options or {}
+    )
+    source, out = path_setting("source", source), None if out is None else out_setting(out)
     try:
         return _packed(source, out, only, options, known, manner, began)
     except OSError as error:
@@ -119,7 +126,7 @@ def make_shards(
 
 def _packed(
     source: Path,
-    out: Path | None,
+    out: Path | str | None,
     only: str | None,
     options: PackOptions,
     known: dict[str, PackSettings | ValueError],

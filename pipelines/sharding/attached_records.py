@@ -27,7 +27,7 @@ from .attached_settings import digests_used
 from .attachments import Attachments, digest_of
 from .findings import LabelKey
 
-__all__ = ["AttachedRecords", "attach_records", "earlier_of", "open_store"]
+__all__ = ["STORE_NAME", "AttachedRecords", "attach_records", "earlier_of", "open_store"]
 
 STORE_NAME, NOTES_NAME = "records.store", "records.json"
 
