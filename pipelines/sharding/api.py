@@ -15,11 +15,13 @@ from ..order.checked_numbers import flag, whole_number
 from ..storage.plain_files import path_setting
 from ..storage.walk import Failure
 from .packing import NamesFunctions
+from .resume_decision import Asked
+from .retrying import check_retry
 from .set_job import Manner, SetReport, pack_set, strict_error
 from .settings import PackOptions, PackSettings, check_options, known_settings
-from .survey import FoundSet, survey
+from .survey import FoundSet, Survey, survey
 
-__all__ = ["PackReport", "make_shards"]
+__all__ = ["PackReport", "Work", "check_workers", "checked_asking", "found_work", "make_shards"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def make_shards(
     strict: bool = False,
     append: bool = False,
     overwrite: bool = False,
+    retry_failed: bool = False,
     progress: bool = False,
     **options: Unpack[PackOptions],
 ) -> PackReport:
@@ -95,6 +98,8 @@ def make_shards(
     strict      raise if any file cannot be packed, and do not finish the set.
     append      to a finished set, add the files it does not hold in new shards; what is there stays as it is.
     overwrite   remove the set that is there and make it again.
+    retry_failed  of a finished set, try the files again that its manifest lists as failures, and no others; those
+                that can be packed now go into new shards. With `append` new files are added as well.
     progress    show it on standard error.
     options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings`, `AudioSettings` and
                 `VideoSettings`; for a modality of your own, the fields of its settings class.
@@ -105,11 +110,9 @@ def make_shards(
     """
     began = time.monotonic()
     known = known_settings(options)
-    strict, append, overwrite = flag("strict", strict), flag("append", append), flag("overwrite", overwrite)
-    progress = flag("progress", progress)
-    if append and overwrite:
-        raise ValueError("append and overwrite exclude each other: keep what is there, or make it again.")
-    manner = Manner(_check_workers(workers), strict, append, overwrite, sys.stderr if progress else None)
+    strict, progress = flag("strict", strict), flag("progress", progress)
+    asked = checked_asking(append=append, overwrite=overwrite, retry_failed=retry_failed)
+    manner = Manner(check_workers(workers), strict, asked, sys.stderr if progress else None)
     source, out = path_setting("source", source), None if out is None else path_setting("out", out)
     try:
         return _packed(source, out, only, options, known, manner, began)
@@ -126,15 +129,39 @@ def _packed(
     manner: Manner,
     began: float,
 ) -> PackReport:
+    work = found_work(source, out, only, options, known, manner)
+    sets = [pack_set(one, work.settings[one.modality], manner) for one in work.found.sets]
+    gone = [note for one in sets for note in one.notes]
+    return PackReport(tuple(sets), work.found.skipped, (*work.notes, *gone), time.monotonic() - began)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What was found to be packed, the settings for each modality, and remarks on both."""
+
+    found: Survey
+    settings: dict[str, PackSettings]
+    notes: tuple[str, ...]
+
+
+def found_work(
+    source: Path,
+    out: Path | None,
+    only: str | None,
+    options: PackOptions,
+    known: dict[str, PackSettings | ValueError],
+    manner: Manner,
+) -> Work:
+    """Look for what is to be packed, and check that it can be. Raises as `make_shards` does before it packs."""
     found = survey(source, out, only=only)
     check_options([one.modality for one in found.sets], options, Path(source))
     settings = {one.modality: _settings(known[one.modality], manner.workers) for one in found.sets}
     if manner.strict:
         _check_listings(found.sets)
+    if manner.asked.retry_failed:
+        check_retry([one.out for one in found.sets], append=manner.asked.append)
     remarks = [note for one in found.sets for note in settings[one.modality].media.check(one.listing.files)]
-    sets = [pack_set(one, settings[one.modality], manner) for one in found.sets]
-    gone = [note for one in sets for note in one.notes]
-    return PackReport(tuple(sets), found.skipped, (*found.notes, *remarks, *gone), time.monotonic() - began)
+    return Work(found, settings, (*found.notes, *remarks))
 
 
 def _settings(found: PackSettings | ValueError, workers: int) -> PackSettings:
@@ -153,7 +180,17 @@ def _settings(found: PackSettings | ValueError, workers: int) -> PackSettings:
     return found
 
 
-def _check_workers(workers: int | None) -> int:
+def checked_asking(*, append: bool, overwrite: bool, retry_failed: bool) -> Asked:
+    """What is asked of a set that is finished. Raises `ValueError` for what excludes each other."""
+    asked = Asked(flag("append", append), flag("overwrite", overwrite), flag("retry_failed", retry_failed))
+    if asked.overwrite and asked.adds:
+        named = "append" if asked.append else "retry_failed"
+        raise ValueError(f"{named} and overwrite exclude each other: keep what is there, or make it again.")
+    return asked
+
+
+def check_workers(workers: int | None) -> int:
+    """The number of worker processes; None: one per usable core. Raises `ValueError` or `TypeError`."""
     if workers is None:
         return usable_cores()
     return whole_number("workers", workers, least=0)

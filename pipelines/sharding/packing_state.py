@@ -59,10 +59,13 @@ def hold_folder_of_shards(out: Path) -> AbstractContextManager[None]:
 
 
 class PackingState:
-    """Reading and changing the state of one output folder, which exists and whose lock is held."""
+    """Reading and changing the state of one output folder, which exists and whose lock is held.
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    With `looks_only` it need not exist, nobody holds its lock, and what is read stays as it is.
+    """
+
+    def __init__(self, out: Path, *, looks_only: bool = False) -> None:
+        self.out, self._looks_only = out, looks_only
         self._folder = out / ".make_shards"
         self._plan, self._journal = self._folder / "plan.json", self._folder / "finished.jsonl"
 
@@ -184,7 +187,7 @@ class PackingState:
         except FileNotFoundError:
             return []
         whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
+        if len(whole) < len(content) and not self._looks_only:
             with self._open_journal() as journal:
                 journal.truncate(len(whole))
         return whole.splitlines()
@@ -239,6 +242,7 @@ class PackingState:
         self._write_classes(manifest)
         self._write_labels(manifest)
         _write(self._folder / MANIFEST_NAME, [manifest.to_json().rstrip("\n")])
+        fsync_folder(self.out)  # the names are on the disk before the manifest that counts them
         (self._folder / MANIFEST_NAME).replace(self.out / MANIFEST_NAME)
         fsync_folder(self.out)
         _remove_tree(self._folder)
@@ -289,7 +293,8 @@ class PackingState:
         """Files in the folder that are named like the shards of a modality."""
         prefixes = "|".join(re.escape(modality.name) for modality in packed_modalities())
         pattern = re.compile(rf"({prefixes})-\d{{6,}}\.tar(\.(index|frames)\.npy)?")
-        return sorted(path for path in self.out.iterdir() if pattern.fullmatch(path.name))
+        here = self.out.iterdir() if self.out.is_dir() else ()
+        return sorted(path for path in here if pattern.fullmatch(path.name))
 
     def discard_unfinished(self, manifest: Manifest) -> None:
         """Forget a run in progress, and remove its shards, names and classes; those of the manifest stay."""

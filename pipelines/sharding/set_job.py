@@ -12,19 +12,21 @@ from ..errors import PipelineError, ShardingError
 from ..modality import find_modality
 from ..order.curve_rates import joined_rates
 from ..storage.label_table import LabelTable
-from ..storage.listing import Listing
 from ..storage.manifest import Manifest, ShardColumns
 from ..storage.walk import Failure
 from .attached_records import AttachedRecords, earlier_of
 from .attached_settings import ATTACHED, with_part
+from .disk_space import check_free_bytes
 from .engines import Engine, make_engine
 from .findings import Findings, joined_findings
+from .foretelling import bytes_to_write
 from .label_counting import class_labels, joined_labels
 from .packing import example_key
 from .packing_state import PackingState, hold_folder_of_shards
 from .plan import Plan, PlannedFile
 from .progress_bar import Progress
-from .resume_decision import Decision, complete_manifest, decide
+from .resume_decision import Asked, Decision, complete_manifest, decide
+from .retrying import retried_note
 from .settings import PackSettings
 from .shard_job import ShardTask
 from .source_reader import PackingStoppedError
@@ -40,8 +42,7 @@ class Manner:
 
     workers: int
     strict: bool
-    append: bool
-    overwrite: bool
+    asked: Asked
     stream: TextIO | None
 
 
@@ -69,7 +70,7 @@ class SetReport:
 def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetReport:
     """Make the shards of one modality, continue making them, or leave them alone. Raises as `make_shards` does."""
     began = time.monotonic()
-    manifest = None if manner.overwrite else complete_manifest(found.out, found.listing, settings)
+    manifest = complete_manifest(found.out, found.listing, settings, manner.asked)
     new_shards, was_complete, notes, before = 0, manifest is not None, tuple[str, ...](), frozenset[str]()
     if manifest is None:
         _make_folder(found.out)
@@ -77,17 +78,21 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
             with hold_folder_of_shards(found.out):
                 state = PackingState(found.out)
                 state.refuse_links()
-                decision = decide(state, found.listing, settings, append=manner.append, overwrite=manner.overwrite)
+                decision = decide(state, found.listing, settings, manner.asked)
+                decision.prepare(state)
                 was_complete = decision.plan is None
                 if decision.base is not None and not was_complete:
                     before = frozenset(decision.base.remarks)
                 if decision.gone:
                     gone = counted(decision.gone, f"packed {find_modality(found.modality).noun}")
                     notes = (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
-                job = _Job(found.source, state, found.listing, decision, make_engine(manner.workers))
+                _check_room(found, settings, state, decision)
+                job = _Job(found.source, state, decision, make_engine(manner.workers))
                 notes += job.attach(strict=manner.strict)
                 new_shards = job.pack(manner.stream)
                 manifest = job.finish(strict=manner.strict)
+                if manner.asked.retry_failed and decision.base is not None and decision.base.failures:
+                    notes += (retried_note(decision.base, manifest),)
         except OSError as error:
             reason = error.strerror or str(error)
             raise PackingStoppedError(
@@ -120,13 +125,22 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
     )
 
 
+def _check_room(found: FoundSet, settings: PackSettings, state: PackingState, decision: Decision) -> None:
+    """Raise `PackingStoppedError`, before anything is packed, where the disk has no room for files kept as they are."""
+    if decision.plan is None or not settings.media.keeps_files:
+        return
+    try:
+        check_free_bytes(found.out, bytes_to_write(decision.plan, found.source, state.finished(decision.plan)))
+    except PackingStoppedError:
+        state.forget_if_nothing_is_finished()
+        raise
+
+
 class _Job:
     """Carries a plan out in a folder whose lock is held."""
 
-    def __init__(
-        self, source: Path, state: PackingState, listing: Listing, decision: Decision, engine: Engine
-    ) -> None:
-        self._source, self._state, self._listing, self._engine = source, state, listing, engine
+    def __init__(self, source: Path, state: PackingState, decision: Decision, engine: Engine) -> None:
+        self._source, self._state, self._listing, self._engine = source, state, decision.listing, engine
         self._plan, self._base = decision.plan, decision.base
         self._records: AttachedRecords | None = None
         self._results = {} if self._plan is None else state.finished(self._plan)
