@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from ..child_process import usable_cores
 from ..errors import ShardingError
@@ -15,6 +16,8 @@ from ..order.checked_numbers import flag, whole_number
 from ..storage.plain_files import path_setting
 from ..storage.walk import Failure
 from .packing import NamesFunctions
+from .packing_state import PackingState
+from .places import folder_above, out_setting, place_of
 from .resume_decision import Asked
 from .retrying import check_retry
 from .set_job import Manner, SetReport, pack_set, strict_error
@@ -38,9 +41,9 @@ class PackReport:
     seconds: float
 
     @property
-    def out(self) -> Path:
-        """The folder of the set; of several sets, the one they are in."""
-        return self.sets[0].out if len(self.sets) == 1 else self.sets[0].out.parent
+    def out(self) -> Path | str:
+        """The folder or URL of the set; of several sets, the one they are in."""
+        return self.sets[0].out if len(self.sets) == 1 else folder_above(self.sets[0].out)
 
     @property
     def examples(self) -> int:
@@ -84,6 +87,7 @@ def make_shards(
     overwrite: bool = False,
     retry_failed: bool = False,
     progress: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
     **options: Unpack[PackOptions],
 ) -> PackReport:
     """Pack a folder of images, recordings or videos into webdataset tars with an index and a manifest.
@@ -92,7 +96,8 @@ def make_shards(
     processes took part. An interrupted run continues when called again; a complete set is left alone.
 
     out         default: the last name in `source`, below ./shards; a folder of several modalities is packed into
-                a set for each, in ./shards/image, ./shards/audio and ./shards/video, or below `out`.
+                a set for each, in ./shards/image, ./shards/audio and ./shards/video, or below `out`. A URL of s3, gs
+                or az packs into a bucket, which needs obstore.
     only        "image", "audio" or "video": pack that modality alone. A folder of such a name stands for it.
     workers     processes; None: one per usable core, 0: all in this process.
     strict      raise if any file cannot be packed, and do not finish the set.
@@ -101,6 +106,7 @@ def make_shards(
     retry_failed  of a finished set, try the files again that its manifest lists as failures, and no others; those
                 that can be packed now go into new shards. With `append` new files are added as well.
     progress    show it on standard error.
+    storage_options   obstore's settings of the bucket (`endpoint`, `region`, …), besides those of the environment.
     options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings`, `AudioSettings` and
                 `VideoSettings`; for a modality of your own, the fields of its settings class.
 
@@ -112,8 +118,9 @@ def make_shards(
     known = known_settings(options)
     strict, progress = flag("strict", strict), flag("progress", progress)
     asked = checked_asking(append=append, overwrite=overwrite, retry_failed=retry_failed)
-    manner = Manner(check_workers(workers), strict, asked, sys.stderr if progress else None)
-    source, out = path_setting("source", source), None if out is None else path_setting("out", out)
+    stream = sys.stderr if progress else None
+    manner = Manner(check_workers(workers), strict, asked, stream, storage_options or {})
+    source, out = path_setting("source", source), None if out is None else out_setting(out)
     try:
         return _packed(source, out, only, options, known, manner, began)
     except OSError as error:
@@ -122,7 +129,7 @@ def make_shards(
 
 def _packed(
     source: Path,
-    out: Path | None,
+    out: Path | str | None,
     only: str | None,
     options: PackOptions,
     known: dict[str, PackSettings | ValueError],
@@ -146,7 +153,7 @@ class Work:
 
 def found_work(
     source: Path,
-    out: Path | None,
+    out: Path | str | None,
     only: str | None,
     options: PackOptions,
     known: dict[str, PackSettings | ValueError],
@@ -159,7 +166,8 @@ def found_work(
     if manner.strict:
         _check_listings(found.sets)
     if manner.asked.retry_failed:
-        check_retry([one.out for one in found.sets], append=manner.asked.append)
+        states = [PackingState(place_of(one.out, manner.storage_options)) for one in found.sets]
+        check_retry(states, append=manner.asked.append)
     remarks = [note for one in found.sets for note in settings[one.modality].media.check(one.listing.files)]
     return Work(found, settings, (*found.notes, *remarks))
 

@@ -10,8 +10,13 @@ from .source_reader import PackingStoppedError
 __all__ = ["check_free_bytes", "free_bytes"]
 
 
-def free_bytes(folder: Path) -> int | None:
-    """Bytes that can be written to the disk of a folder, which need not exist yet; None where that is not known."""
+def free_bytes(folder: Path | str) -> int | None:
+    """Bytes that can be written to the disk of a folder, which need not exist yet; None where that is not known.
+
+    Of a bucket, which is a URL, it is not known.
+    """
+    if isinstance(folder, str):
+        return None
     place = folder.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 from ..child_process import end_idle_children
 from ..errors import PipelineError, ShardingError
@@ -25,11 +25,13 @@ from .disk_space import check_free_bytes, free_bytes
 from .engines import make_engine
 from .foretelling import bytes_to_write, shard_bytes
 from .packing_state import PackingState
+from .places import out_setting, place_of
 from .plan import Plan, PlannedFile
 from .resume_decision import Decision, complete_manifest, decide
 from .set_job import Manner
 from .settings import PackOptions, PackSettings, known_settings
 from .shard_job import ShardResult, ShardTask
+from .shard_target import FolderTarget
 from .survey import FoundSet
 from .time_sample import SampleTimes, sample_times
 
@@ -51,7 +53,7 @@ class SetForecast:
     """
 
     modality: str
-    out: Path
+    out: Path | str
     action: Action
     files: int = 0
     new_shards: int = 0
@@ -87,6 +89,7 @@ def forecast_shards(
     append: bool = False,
     overwrite: bool = False,
     retry_failed: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
     **options: Unpack[PackOptions],
 ) -> Forecast:
     """Say what `make_shards` would do with these arguments, which are explained there. Nothing is packed.
@@ -99,8 +102,8 @@ def forecast_shards(
     began = time.monotonic()
     known = known_settings(options)
     asked = checked_asking(append=append, overwrite=overwrite, retry_failed=retry_failed)
-    manner = Manner(check_workers(workers), flag("strict", strict), asked, None)
-    source, out = path_setting("source", source), None if out is None else path_setting("out", out)
+    manner = Manner(check_workers(workers), flag("strict", strict), asked, None, storage_options or {})
+    source, out = path_setting("source", source), None if out is None else out_setting(out)
     try:
         work = found_work(source, out, only, options, known, manner)
         listed = (time.monotonic() - began) / len(work.found.sets)
@@ -114,9 +117,9 @@ def forecast_shards(
 
 def _forecast(found: FoundSet, settings: PackSettings, manner: Manner, listed: float) -> SetForecast:
     """The forecast for one set; a refusal is one, too."""
-    state = PackingState(found.out, looks_only=True)
+    state = PackingState(place_of(found.out, manner.storage_options))
     try:
-        manifest = complete_manifest(found.out, found.listing, settings, manner.asked)
+        manifest = complete_manifest(state, found.listing, settings, manner.asked)
         if manifest is not None:
             return _nothing(found, Decision(None, manifest, found.listing))
         decision = decide(state, found.listing, settings, manner.asked)
@@ -158,12 +161,16 @@ def _of_plan(
     missing = [shard for shard in plan.shards if shard.number not in finished]
     files = [planned for shard in missing for planned in shard.files]
     foretold = sum(shard_bytes(shard.files, found.source, store) for shard in missing)
-    task = ShardTask(next(plan.shards), found.source, scratch, plan.settings, records) if files else None
+    task = (
+        ShardTask(next(plan.shards), found.source, FolderTarget(scratch, scratch), plan.settings, records)
+        if files
+        else None
+    )
     sample = None if task is None else sample_times(task, files, make_engine(manner.workers), manner.workers)
     is_exact = plan.settings.media.keeps_files and (sample is None or sample.is_as_foretold)
     new_bytes = foretold if is_exact or sample is None else round(foretold * sample.size_ratio)
     kept, kept_bytes = _kept(decision, finished)
-    if is_exact:
+    if is_exact and isinstance(found.out, Path):
         check_free_bytes(found.out, bytes_to_write(plan, found.source, finished))
     return SetForecast(
         modality=found.modality,

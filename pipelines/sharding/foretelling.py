@@ -16,7 +16,7 @@ from ..storage.index import INDEX_DTYPE
 from ..storage.tar import BLOCK, padded
 from .annotations.store import AnnotationStore
 from .plan import Plan, PlannedFile
-from .shard_file import END_OF_ARCHIVE
+from .shard_content import END_OF_ARCHIVE
 from .shard_job import add_record, read_sidecar
 from .tar_header import tar_header
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from ..errors import ShardingError
 from ..storage.listing import Listing
@@ -46,23 +45,23 @@ def listing_to_retry(
     return replace(listing, files=files, failures=failures)
 
 
-def check_retry(outs: Sequence[Path], *, append: bool) -> None:
-    """Raise `ShardingError` where a folder holds no finished set, or, without `append`, no file of them has failed.
+def check_retry(states: Sequence[PackingState], *, append: bool) -> None:
+    """Raise `ShardingError` where a place holds no finished set, or, without `append`, no file of them has failed.
 
     What is left of a run that was interrupted after its last shard is for the next one to clear away.
     """
     failures, leftovers = 0, False
-    for out in outs:
-        state = PackingState(out, looks_only=True)
+    for state in states:
         if (manifest := state.manifest()) is None:
             raise ShardingError(
-                f"{out}: holds no finished set of which failed files could be tried again. Leave out --retry-failed."
+                f"{state.out}: holds no finished set of which failed files could be tried again. Leave out "
+                "--retry-failed."
             )
         failures += len(manifest.failures)
         leftovers = leftovers or state.has_unfinished()
     if not failures and not leftovers and not append:
-        sets = "this set has" if len(outs) == 1 else "these sets has"
-        raise ShardingError(f"{outs[0]}: no file of {sets} failed. Leave out --retry-failed.")
+        sets = "this set has" if len(states) == 1 else "these sets has"
+        raise ShardingError(f"{states[0].out}: no file of {sets} failed. Leave out --retry-failed.")
 
 
 def retried_note(before: Manifest, after: Manifest) -> str:

@@ -10,6 +10,7 @@ in tasks of 1, 3, 9, 27 … files for each worker, so that few are read where ea
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +23,9 @@ from .attached_records import open_store
 from .engines import Engine
 from .foretelling import example_bytes
 from .plan import PlannedFile, PlannedShard
-from .shard_file import END_OF_ARCHIVE
+from .shard_content import END_OF_ARCHIVE
 from .shard_job import ShardResult, ShardTask
+from .shard_target import FolderTarget
 
 __all__ = ["SampleTimes", "sample_times"]
 
@@ -95,7 +97,12 @@ def sample_times(task: ShardTask, files: Sequence[PlannedFile], engine: Engine, 
     foretold = made = 0
     with tempfile.TemporaryDirectory(prefix="make_shards-") as scratch:
         tasks = [
-            replace(task, shard=PlannedShard(number, chosen), target=Path(scratch), crashed={})
+            replace(
+                task,
+                shard=PlannedShard(number, chosen),
+                target=FolderTarget(Path(scratch), Path(scratch)),
+                crashed={},
+            )
             for number, chosen in enumerate(_tasks_of(files, lanes))
         ]
         for one in tasks:
@@ -111,7 +118,7 @@ def sample_times(task: ShardTask, files: Sequence[PlannedFile], engine: Engine, 
                     if planned.file.path not in failed
                 )
                 made += max(0, result.summary.bytes - len(END_OF_ARCHIVE))
-                (Path(scratch) / result.summary.name).unlink(missing_ok=True)
+                shutil.rmtree(Path(scratch, result.attempt), ignore_errors=True)
                 clock.check()
         except _EnoughError:
             pass
