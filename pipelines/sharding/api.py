@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -14,10 +16,13 @@ from ..errors import ShardingError
 from ..order.checked_numbers import flag, whole_number
 from ..storage.plain_files import path_setting
 from ..storage.walk import Failure
+from .engines import ENGINES
+from .engines.ray_cluster import connected
 from .packing import NamesFunctions
 from .set_job import Manner, SetReport, pack_set, strict_error
 from .settings import PackOptions, PackSettings, check_options, known_settings
 from .survey import FoundSet, survey
+from .wording import joined
 
 __all__ = ["PackReport", "make_shards"]
 
@@ -81,6 +86,8 @@ def make_shards(
     append: bool = False,
     overwrite: bool = False,
     progress: bool = False,
+    engine: str = "processes",
+    ray_address: str | None = None,
     **options: Unpack[PackOptions],
 ) -> PackReport:
     """Pack a folder of images, recordings or videos into webdataset tars with an index and a manifest.
@@ -91,11 +98,14 @@ def make_shards(
     out         default: the last name in `source`, below ./shards; a folder of several modalities is packed into
                 a set for each, in ./shards/image, ./shards/audio and ./shards/video, or below `out`.
     only        "image", "audio" or "video": pack that modality alone. A folder of such a name stands for it.
-    workers     processes; None: one per usable core, 0: all in this process.
+    workers     processes; None: one per usable core, 0: all in this process. With Ray: most shards at a time; None:
+                one per CPU of the cluster.
     strict      raise if any file cannot be packed, and do not finish the set.
     append      to a finished set, add the files it does not hold in new shards; what is there stays as it is.
     overwrite   remove the set that is there and make it again.
     progress    show it on standard error.
+    engine      "processes" of this machine, or "ray": tasks on a Ray cluster that runs already.
+    ray_address host:port of that cluster; None: that of RAY_ADDRESS, or one that `ray start` began on this machine.
     options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings`, `AudioSettings` and
                 `VideoSettings`; for a modality of your own, the fields of its settings class.
 
@@ -109,7 +119,8 @@ def make_shards(
     progress = flag("progress", progress)
     if append and overwrite:
         raise ValueError("append and overwrite exclude each other: keep what is there, or make it again.")
-    manner = Manner(_check_workers(workers), strict, append, overwrite, sys.stderr if progress else None)
+    num_workers = _check_workers(workers, engine, ray_address)
+    manner = Manner(num_workers, strict, append, overwrite, sys.stderr if progress else None, engine, ray_address)
     source, out = path_setting("source", source), None if out is None else path_setting("out", out)
     try:
         return _packed(source, out, only, options, known, manner, began)
@@ -128,35 +139,54 @@ def _packed(
 ) -> PackReport:
     found = survey(source, out, only=only)
     check_options([one.modality for one in found.sets], options, Path(source))
-    settings = {one.modality: _settings(known[one.modality], manner.workers) for one in found.sets}
+    settings = {one.modality: _settings(known[one.modality], others=manner.has_others) for one in found.sets}
     if manner.strict:
         _check_listings(found.sets)
     remarks = [note for one in found.sets for note in settings[one.modality].media.check(one.listing.files)]
-    sets = [pack_set(one, settings[one.modality], manner) for one in found.sets]
+    with _connected(manner) as manner:
+        sets = [pack_set(one, settings[one.modality], manner) for one in found.sets]
     gone = [note for one in sets for note in one.notes]
     return PackReport(tuple(sets), found.skipped, (*found.notes, *remarks, *gone), time.monotonic() - began)
 
 
-def _settings(found: PackSettings | ValueError, workers: int) -> PackSettings:
-    """The settings of a modality that is packed. Raises `ShardingError` for those that workers cannot import."""
+def _settings(found: PackSettings | ValueError, *, others: bool) -> PackSettings:
+    """The settings of a modality. Raises `ShardingError` for those that other processes, if any, cannot import."""
     if isinstance(found, ValueError):
         raise found
     found.attachments.describe()  # so that a file that cannot be read is found before anything is written
     media = type(found.media)
-    if workers and media.__module__ == "__main__":
+    if others and media.__module__ == "__main__":
         raise ShardingError(
             f"{media.__name__} is defined in the program that was started, which worker processes do not run. Move it "
             "to a module that can be imported, or use workers=0."
         )
-    if workers and isinstance(found.media, NamesFunctions):
+    if others and isinstance(found.media, NamesFunctions):
         found.media.check_importable()
     return found
 
 
-def _check_workers(workers: int | None) -> int:
-    if workers is None:
-        return usable_cores()
-    return whole_number("workers", workers, least=0)
+@contextlib.contextmanager
+def _connected(manner: Manner) -> Iterator[Manner]:
+    """The manner with a connection to its cluster, and with the workers that it has."""
+    if manner.engine != "ray":
+        yield manner
+        return
+    with connected(manner.ray_address) as cluster:
+        workers = manner.workers or cluster.num_cpus
+        if not workers:
+            raise ShardingError("The Ray cluster has no CPU yet. Say with --workers how many to ask it for.")
+        yield replace(manner, workers=workers, cluster=cluster)
+
+
+def _check_workers(workers: int | None, engine: str, ray_address: str | None) -> int:
+    """Processes of this machine; with Ray most shards at a time, 0 for as many as the cluster has CPUs."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; it can be {joined(map(repr, ENGINES), 'or')}.")
+    if engine == "ray":
+        return 0 if workers is None else whole_number("workers", workers, least=1)
+    if ray_address is not None:
+        raise ValueError("ray_address names a cluster, on which engine='ray' packs: give both, or neither.")
+    return usable_cores() if workers is None else whole_number("workers", workers, least=0)
 
 
 def _check_listings(sets: tuple[FoundSet, ...]) -> None:

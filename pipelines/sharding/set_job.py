@@ -17,7 +17,8 @@ from ..storage.manifest import Manifest, ShardColumns
 from ..storage.walk import Failure
 from .attached_records import AttachedRecords, earlier_of
 from .attached_settings import ATTACHED, with_part
-from .engines import Engine, make_engine
+from .engines import Engine, RayEngine, make_engine
+from .engines.ray_cluster import RayCluster
 from .findings import Findings, joined_findings
 from .label_counting import class_labels, joined_labels
 from .packing import example_key
@@ -36,13 +37,24 @@ __all__ = ["Manner", "SetReport", "pack_set", "strict_error"]
 
 @dataclass(frozen=True)
 class Manner:
-    """How a set is made, none of which decides its bytes: see `make_shards`. `stream` shows the progress."""
+    """How a set is made, none of which decides its bytes: see `make_shards`. `stream` shows the progress.
+
+    With `engine` "ray", `cluster` is the connection to it, which `make_shards` makes.
+    """
 
     workers: int
     strict: bool
     append: bool
     overwrite: bool
     stream: TextIO | None
+    engine: str = "processes"
+    ray_address: str | None = None
+    cluster: RayCluster | None = None
+
+    @property
+    def has_others(self) -> bool:
+        """Whether other processes than this one pack."""
+        return self.engine == "ray" or self.workers > 0
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,10 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
                 if decision.gone:
                     gone = counted(decision.gone, f"packed {find_modality(found.modality).noun}")
                     notes = (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
-                job = _Job(found.source, state, found.listing, decision, make_engine(manner.workers))
+                engine = (
+                    RayEngine(manner.cluster, manner.workers) if manner.cluster else make_engine(manner.workers)
+                )
+                job = _Job(found.source, state, found.listing, decision, engine)
                 notes += job.attach(strict=manner.strict)
                 new_shards = job.pack(manner.stream)
                 manifest = job.finish(strict=manner.strict)
@@ -162,7 +177,7 @@ class _Job:
         counts = {shard.number: len(shard.files) for shard in missing}
         done, noun = total - sum(counts.values()), find_modality(settings.modality).plural
         with self._state.scratch() as scratch, Progress(total, done, stream=stream, noun=noun) as progress:
-            tasks = [ShardTask(shard, self._source, scratch, settings, store) for shard in missing]
+            tasks = (ShardTask(shard, self._source, scratch, settings, store) for shard in missing)
             for result in self._engine.run(tasks, progress.on_file):
                 self._state.publish(result, scratch)
                 self._results[result.number] = result
