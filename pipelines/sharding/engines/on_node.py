@@ -39,7 +39,6 @@ ALIVE_SECONDS, TELL_SECONDS = 1.0, 0.25
 
 def packed(digest: int, sent: bytes) -> Iterator[Message]:
     """Pack what was sent: numbers of files or `ALIVE`, at least one a second, then the result or an exception."""
-    yield ALIVE
     try:
         if digest != code_digest():
             raise PackingStoppedError(

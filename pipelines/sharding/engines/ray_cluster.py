@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ from ...errors import ShardingError
 from ..shard_job import ShardTask
 from ..source_reader import PackingStoppedError
 from . import ray_task
-from .on_node import Message, code_digest, package_root
+from .on_node import ALIVE, Message, code_digest, package_root
 from .worker_process import Work
 
 __all__ = ["AttemptLostError", "RayCluster", "connected"]
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "^"}
 """No telemetry from this process, and nothing of Ray's own in our output; variables that are set stay as they are."""
-CONNECT_SECONDS, CANCEL_SECONDS = 10.0, 2.0
+CONNECT_SECONDS, CANCEL_SECONDS, KILL_SECONDS = 10.0, 2.0, 10.0
 LOST = {
     "OutOfMemoryError": "Ray ended its worker process, because the node was short of memory",
     "NodeDiedError": "its node is gone",
@@ -38,12 +39,26 @@ class AttemptLostError(Exception):
     """A task ended without a result, for no fault of its own. `str()` of it is the reason."""
 
 
+@dataclass(eq=False)
+class RayAttempt:
+    """A task that was begun: what it sends, and which process runs it, on which node.
+
+    `process` is None while it waits for one; `process_started` tells it from a later one of the same number.
+    """
+
+    messages: Any
+    node: str = ""
+    process: int | None = None
+    process_started: str = ""
+
+
 class RayCluster:
     """The cluster that this process is connected to."""
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
-        self._function = ray.remote(num_cpus=1, max_retries=0, num_returns="streaming")(ray_task.run_on_node)
+        self._run = ray.remote(num_cpus=1, max_retries=0, num_returns="streaming")(ray_task.run_on_node)
+        self._end = ray.remote(num_cpus=0, max_retries=0)(ray_task.end_process)
         self._place = f"{__package__}.on_node", str(package_root()), _search_path(), code_digest()
 
     @property
@@ -51,27 +66,24 @@ class RayCluster:
         """CPUs of all nodes, as Ray counts them: so many shards at a time."""
         return int(self._ray.cluster_resources().get("CPU", 0))
 
-    def submit(self, work: Work, task: ShardTask) -> Any:
-        """Begin a task; what comes back stands for the attempt."""
-        by_value = self._ray.cloudpickle
-        by_value.register_pickle_by_value(ray_task)
-        try:
-            return self._function.remote(*self._place, pickle.dumps((work, task)))
-        finally:
-            by_value.unregister_pickle_by_value(ray_task)
+    def submit(self, work: Work, task: ShardTask) -> RayAttempt:
+        """Begin a task."""
+        with self._by_value():
+            return RayAttempt(self._run.remote(*self._place, pickle.dumps((work, task))))
 
-    def wait(self, attempts: Sequence[Any], seconds: float) -> list[Any]:
+    def wait(self, attempts: Sequence[RayAttempt], seconds: float) -> list[RayAttempt]:
         """Those that have something to say, after `seconds` at most."""
-        found, _ = self._ray.wait(attempts, num_returns=1, timeout=seconds)
-        if found:
-            found, _ = self._ray.wait(attempts, num_returns=len(attempts), timeout=0)
-        return list(found)
+        found = {attempt.messages: attempt for attempt in attempts}
+        ready, _ = self._ray.wait(list(found), num_returns=1, timeout=seconds)
+        if ready:
+            ready, _ = self._ray.wait(list(found), num_returns=len(found), timeout=0)
+        return [found[messages] for messages in ready]
 
-    def message(self, attempt: Any) -> Message:
+    def message(self, attempt: RayAttempt) -> Message:
         """The next message. Raises `AttemptLostError`, and `PackingStoppedError` where a node lacks this package."""
         errors = self._ray.exceptions
         try:
-            message: Any = self._ray.get(next(attempt))
+            message: Any = self._ray.get(next(attempt.messages))
         except errors.RayTaskError:
             raise
         except StopIteration:
@@ -81,17 +93,47 @@ class RayCluster:
             raise AttemptLostError(LOST.get(name) or f"{name}: {_one_line(error)}") from error
         if isinstance(message, str):
             raise PackingStoppedError(message)
+        if isinstance(message, tuple):
+            attempt.node, attempt.process, attempt.process_started = message
+            return ALIVE
         found: Message = message
         return found
 
-    def cancel(self, attempts: Sequence[Any]) -> None:
+    def cancel(self, attempts: Sequence[RayAttempt]) -> None:
         """End attempts, whatever they are at, and wait a moment until they have ended."""
         with contextlib.suppress(self._ray.exceptions.RayError):
             for attempt in attempts:
-                self._ray.cancel(attempt, force=True)
-            if attempts:
-                ends = [attempt.completed() for attempt in attempts]
-                self._ray.wait(ends, num_returns=len(ends), timeout=CANCEL_SECONDS)
+                self._ray.cancel(attempt.messages, force=True)
+            self._wait_for_end(attempts)
+
+    def kill(self, attempt: RayAttempt) -> None:
+        """End an attempt that no longer answers, where its node still does.
+
+        Ray would ask its process, and give the next task to it.
+        """
+        if attempt.process is not None:
+            on_its_node = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+                attempt.node, soft=False
+            )
+            with contextlib.suppress(self._ray.exceptions.RayError), self._by_value():
+                end = self._end.options(scheduling_strategy=on_its_node)
+                self._ray.wait([end.remote(attempt.process, attempt.process_started)], timeout=KILL_SECONDS)
+                self._wait_for_end([attempt])
+        self.cancel([attempt])
+
+    def _wait_for_end(self, attempts: Sequence[RayAttempt]) -> None:
+        if ends := [attempt.messages.completed() for attempt in attempts]:
+            self._ray.wait(ends, num_returns=len(ends), timeout=CANCEL_SECONDS)
+
+    @contextlib.contextmanager
+    def _by_value(self) -> Iterator[None]:
+        """Functions that are submitted inside are carried to nodes that may lack this package."""
+        pickler = self._ray.cloudpickle
+        pickler.register_pickle_by_value(ray_task)
+        try:
+            yield
+        finally:
+            pickler.unregister_pickle_by_value(ray_task)
 
 
 @contextlib.contextmanager

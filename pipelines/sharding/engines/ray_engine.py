@@ -43,6 +43,8 @@ class Cluster(Protocol):
 
     def cancel(self, attempts: Sequence[Any]) -> None: ...
 
+    def kill(self, attempt: Any) -> None: ...
+
 
 @dataclass
 class _Attempt:
@@ -115,7 +117,7 @@ class RayEngine:
         return bool(running)
 
     def _given_up(self, running: dict[Any, _Attempt], passed: float) -> list[_Attempt]:
-        """Cancel attempts of which nothing was heard, and return the next ones.
+        """Kill attempts of which nothing was heard, and return the next ones.
 
         A round of `passed` seconds that lasted long says that this process did not listen: then all get more time.
         """
@@ -128,7 +130,7 @@ class RayEngine:
                 attempt.heard = now
             elif now - attempt.heard > self._silent_seconds:
                 del running[handle]
-                self._cluster.cancel([handle])
+                self._cluster.kill(handle)
                 again.append(
                     _next_attempt(attempt, f"nothing was heard of it for {self._silent_seconds:.0f} seconds")
                 )
