@@ -6,10 +6,10 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from ..child_process import usable_cores
 from ..errors import ShardingError
@@ -19,6 +19,7 @@ from ..storage.walk import Failure
 from .engines import ENGINES
 from .engines.ray_cluster import connected
 from .packing import NamesFunctions
+from .places import folder_above, out_setting
 from .set_job import Manner, SetReport, pack_set, strict_error
 from .settings import PackOptions, PackSettings, check_options, known_settings
 from .survey import FoundSet, survey
@@ -41,9 +42,9 @@ class PackReport:
     seconds: float
 
     @property
-    def out(self) -> Path:
-        """The folder of the set; of several sets, the one they are in."""
-        return self.sets[0].out if len(self.sets) == 1 else self.sets[0].out.parent
+    def out(self) -> Path | str:
+        """The folder or URL of the set; of several sets, the one they are in."""
+        return self.sets[0].out if len(self.sets) == 1 else folder_above(self.sets[0].out)
 
     @property
     def examples(self) -> int:
@@ -86,6 +87,7 @@ def make_shards(
     append: bool = False,
     overwrite: bool = False,
     progress: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
     engine: str = "processes",
     ray_address: str | None = None,
     **options: Unpack[PackOptions],
@@ -96,7 +98,8 @@ def make_shards(
     processes took part. An interrupted run continues when called again; a complete set is left alone.
 
     out         default: the last name in `source`, below ./shards; a folder of several modalities is packed into
-                a set for each, in ./shards/image, ./shards/audio and ./shards/video, or below `out`.
+                a set for each, in ./shards/image, ./shards/audio and ./shards/video, or below `out`. A URL of s3, gs
+                or az packs into a bucket, which needs obstore.
     only        "image", "audio" or "video": pack that modality alone. A folder of such a name stands for it.
     workers     processes; None: one per usable core, 0: all in this process. With Ray: most shards at a time; None:
                 one per CPU of the cluster.
@@ -104,6 +107,7 @@ def make_shards(
     append      to a finished set, add the files it does not hold in new shards; what is there stays as it is.
     overwrite   remove the set that is there and make it again.
     progress    show it on standard error.
+    storage_options   obstore's settings of the bucket (`endpoint`, `region`, …), besides those of the environment.
     engine      "processes" of this machine, or "ray": tasks on a Ray cluster that runs already.
     ray_address host:port of that cluster; None: that of RAY_ADDRESS, or one that `ray start` began on this machine.
     options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings`, `AudioSettings` and
@@ -119,9 +123,9 @@ def make_shards(
     progress = flag("progress", progress)
     if append and overwrite:
         raise ValueError("append and overwrite exclude each other: keep what is there, or make it again.")
-    num_workers = _check_workers(workers, engine, ray_address)
-    manner = Manner(num_workers, strict, append, overwrite, sys.stderr if progress else None, engine, ray_address)
-    source, out = path_setting("source", source), None if out is None else path_setting("out", out)
+    num_workers, stream = _check_workers(workers, engine, ray_address), sys.stderr if progress else None
+    manner = Manner(num_workers, strict, append, overwrite, stream, storage_options or {}, engine, ray_address)
+    source, out = path_setting("source", source), None if out is None else out_setting(out)
     try:
         return _packed(source, out, only, options, known, manner, began)
     except OSError as error:
@@ -130,7 +134,7 @@ def make_shards(
 
 def _packed(
     source: Path,
-    out: Path | None,
+    out: Path | str | None,
     only: str | None,
     options: PackOptions,
     known: dict[str, PackSettings | ValueError],

@@ -94,7 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     names = [modality.name for modality in packed]
     add("source", help=f"folder of {plurals(packed, 'or')}, of several of these, or of folders {', '.join(names)}")
-    add("--out", help="where the shards go (default: the last name in SOURCE, below ./shards)")
+    add(
+        "--out",
+        help="where the shards go: a folder, or s3://bucket/set (default: the last name in SOURCE, below ./shards)",
+    )
     add("--only", choices=names, help="pack this modality alone")
     order = parser.add_mutually_exclusive_group()
     order.add_argument("--shuffle", type=int, metavar="SEED", help="seed of the order (default: 0)")
@@ -200,7 +203,7 @@ def _print_report(report: PackReport) -> None:
             print(f"Look at it: {looking_command(one.out, sys.argv[0])}")
 
 
-def looking_command(shards: Path, program: str) -> str:
+def looking_command(shards: Path | str, program: str) -> str:
     """The command line that draws a batch of a set of shards, by the same way that `program`, this one, was started."""
     started = Path(program)
     if started.name == "make_shards.py" and started.parent.name == "tools":

@@ -1,4 +1,7 @@
-"""A line of `finished.jsonl`: one shard of an unfinished run, what is in it and what was left out."""
+"""A line of `finished.jsonl`: one shard of an unfinished run, what is in it and what was left out.
+
+Of a shard in a bucket, where each has a file of its own, the line also says what the bucket said of its files.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,15 @@ from ..storage.walk import Failure
 from .findings import Findings
 from .plan import PlannedShard
 from .settings import PackSettings
-from .shard_file import ShardSummary
+from .shard_content import ShardSummary
 from .shard_job import ShardResult
 from .writer import shard_name
 
-__all__ = ["journal_line", "read_journal_line"]
+__all__ = ["journal_line", "read_journal_line", "read_stored"]
 
 
-def journal_line(result: ShardResult) -> bytes:
-    """The line of a finished shard, with its line break."""
+def journal_line(result: ShardResult, stored: Mapping[str, tuple[int, str]] | None = None) -> bytes:
+    """The line of a finished shard, with its line break; `stored` is the size and tag of each file of a bucket."""
     summary = result.summary
     record = {
         "number": result.number,
@@ -31,6 +34,7 @@ def journal_line(result: ShardResult) -> bytes:
         "parts": result.pieces,
         "curve_rates": rates_to_json(result.curve_rates),
         **result.findings.to_json(),
+        **({} if stored is None else {"stored": stored}),
     }
     return json.dumps(record).encode("ascii") + b"\n"
 
@@ -51,6 +55,15 @@ def read_journal_line(
         return result if _is_of(result, shard, settings) else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def read_stored(line: bytes) -> dict[str, tuple[int, str]]:
+    """The size and tag of each file that a line tells of; empty where it is damaged."""
+    try:
+        stored = parse_json(line)["stored"]
+        return {str(name): (int(size), str(tag)) for name, (size, tag) in stored.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _is_of(result: ShardResult, shard: PlannedShard, settings: PackSettings) -> bool:

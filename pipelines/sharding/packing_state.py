@@ -1,106 +1,78 @@
-"""The folder shards are packed into, from the first run to the finished set.
+"""The state of a set, from the first run to the last: read, continued, finished, and removed, wherever it is.
 
-    OUT/image-000000.tar, .tar.index.npy    a finished shard, there as soon as it is whole
-    OUT/video-000000.tar.frames.npy         as well, of a shard of videos
-    OUT/manifest.json, manifest.names.jsonl  written last: with the manifest the set is finished
-    OUT/.make_shards/plan.json              what the run in progress was planned from; saved first
-    OUT/.make_shards/finished.jsonl         one line per finished shard: its summary and its failures
-    OUT/.make_shards/parts-PID/             shards being written, of one run
-
-Only the process that holds the folder's lock writes outside of parts-PID, so children that outlive their parent
-by a moment can do no harm. A shard is recorded, then its frame tables (of videos) are renamed into place, then its
-index, then its tar: it counts as finished if all of them are there.
+The order of writes is what makes a run that ends at any moment harmless: the plan before the first shard; a shard
+before the names; names, classes and labels before the manifest; and what the run kept is cleared at the very end. When
+a set is removed, the manifest goes before the shards.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import os
 import re
-import shutil
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from ..errors import ShardError, ShardingError
+from ..errors import ShardError
 from ..modality import packed_modalities
-from ..storage.durable_files import fsync_folder
-from ..storage.frame_table import FRAME_DTYPE, frames_path
-from ..storage.index import INDEX_DTYPE, index_digest, index_path, load_index
+from ..storage.frame_table import FRAME_DTYPE, frames_name
+from ..storage.index import INDEX_DTYPE, index_name
 from ..storage.json_text import parse_json
 from ..storage.label_table import LABELS_NAME, LabelTable
-from ..storage.locked_folder import hold_folder
 from ..storage.manifest import MANIFEST_NAME, NAMES_NAME, Manifest
-from ..storage.plain_files import MOST_TEXT_BYTES, create_plain, map_plain, open_plain, read_plain, refuse_link
 from .annotations.adding import Earlier
 from .attached_records import AttachedRecords, attach_records
 from .attachments import Attachments
 from .classes import CLASSES_NAME, known_classes
-from .journal import journal_line, read_journal_line
+from .journal import read_journal_line
 from .packing import file_key
 from .plan import Plan
-from .shard_file import ShardSummary
+from .set_place import Entry, SetPlace
+from .shard_content import ShardSummary
 from .shard_job import ShardResult
+from .shard_target import ShardTarget
 
-__all__ = ["LOCK_NAME", "PackingState", "hold_folder_of_shards"]
-
-LOCK_NAME = ".make_shards.lock"
-
-
-def hold_folder_of_shards(out: Path) -> AbstractContextManager[None]:
-    """Keep other runs out of an output folder. Raises `ShardingError` if another run holds it."""
-    return hold_folder(out, LOCK_NAME, error=ShardingError, doing="packing into it")
+__all__ = ["PackingState"]
 
 
 class PackingState:
-    """Reading and changing the state of one output folder, which exists and whose lock is held."""
+    """Reading and changing the state of one set; for changes its place is held."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self._folder = out / ".make_shards"
-        self._plan, self._journal = self._folder / "plan.json", self._folder / "finished.jsonl"
+    def __init__(self, place: SetPlace) -> None:
+        self._place = place
 
-    def refuse_links(self) -> None:
-        """Raise `OSError` where a link leads what is to be written, or removed, out of the folder."""
-        for path in (self._folder, self._plan, self._journal):
-            refuse_link(path)
-        if self._folder.exists() and not self._folder.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"{self._folder.name} is not a folder; remove it")
+    @property
+    def out(self) -> Path | str:
+        """The folder, or the URL without secrets."""
+        return self._place.out
 
     def saved_plan(self) -> dict[str, Any] | None:
         """What an unfinished run was planned from; None if there is none, or its plan is damaged."""
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            plan = parse_json(read_plain(self._plan, most=MOST_TEXT_BYTES).decode("utf-8"))
+        with contextlib.suppress(ValueError):
+            plan = parse_json((self._place.saved_plan() or b"null").decode("utf-8"))
             if isinstance(plan, dict) and isinstance(plan.get("settings", {}), dict):
                 return plan
         return None
 
     def begin(self, plan: dict[str, Any]) -> None:
         """Save the plan of a run; it is there whole, or not at all."""
-        self._folder.mkdir(exist_ok=True)
-        self._journal.unlink(missing_ok=True)
-        _write(self._plan, [json.dumps(plan)])
+        self._place.begin(json.dumps(plan))
 
     def manifest(self) -> Manifest | None:
         """The manifest of a finished set, or None. Raises `ShardError` for a damaged one."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            return Manifest.load(self.out)
-        return None
+        return self._place.manifest()
 
     def names(self, manifest: Manifest, *, cut: bool) -> dict[str, str]:
         """Original path → key of every file of a finished set, `cut` into numbered examples or not.
 
         Raises `ShardError` where that is not known.
         """
-        path = self.out / NAMES_NAME
         try:
-            with open(open_plain(path), encoding="utf-8") as lines:
+            with self._place.open_lines(NAMES_NAME) as lines:
                 pairs = [_key_and_path(line) for line in islice(lines, manifest.examples)]
             if len(pairs) != manifest.examples:
                 raise ValueError(f"{len(pairs):,} lines for {manifest.examples:,} examples")
@@ -110,6 +82,7 @@ class PackingState:
             return found
         except (OSError, ValueError) as error:
             said = getattr(error, "strerror", None) or error
+            path = self._place.path_of(NAMES_NAME)
             raise ShardError(f"{path}: not readable ({said}). Make the shards again with --overwrite.") from error
 
     def packed_bytes(self, manifest: Manifest) -> list[int]:
@@ -120,9 +93,9 @@ class PackingState:
         found: list[int] = []
         columns = manifest.shards
         for name, examples, digest in zip(columns.name, columns.examples, columns.index_hash, strict=True):
-            path = index_path(self.out / name)
+            path = self._place.path_of(index_name(name))
             try:
-                index = load_index(path, digest=digest)
+                index = self._place.read_index(name, digest)
             except FileNotFoundError as error:
                 raise ShardError(f"{path}: in the manifest, but missing. Restore it.") from error
             if len(index) != examples:
@@ -135,18 +108,18 @@ class PackingState:
 
     def check_present(self, manifest: Manifest) -> None:
         """Raise `ShardError` if a shard of a finished set, or a file beside it, is missing or was cut off."""
-        columns = manifest.shards
+        columns, there = manifest.shards, self._place.entries()
         facts = zip(columns.name, columns.examples, columns.bytes, columns.frames_hash, strict=True)
         for name, examples, size, frames in facts:
-            if not self._is_present(ShardSummary(name, examples, size, "", frames_hash=frames)):
+            if not _is_present(ShardSummary(name, examples, size, "", frames_hash=frames), there):
                 raise ShardError(
-                    f"{self.out / name}: in the manifest, but it or a file beside it is missing or cut off. Restore "
-                    "it, or make the shards again with --overwrite."
+                    f"{self._place.path_of(name)}: in the manifest, but it or a file beside it is missing or cut off. "
+                    "Restore it, or make the shards again with --overwrite."
                 )
 
     def has_unfinished(self) -> bool:
         """Whether a run was begun and has not been cleared away to the last file."""
-        return self._folder.exists() or (self.out / LOCK_NAME).exists()
+        return self._place.has_unfinished()
 
     def finished(self, plan: Plan) -> dict[int, ShardResult]:
         """The shards of the run in progress that need not be made again, by number.
@@ -155,155 +128,85 @@ class PackingState:
         """
         planned = {shard.number: shard for shard in plan.shards}
         found: dict[int, ShardResult] = {}
-        for line in self._whole_lines():
+        there = self._place.entries()
+        for line in self._place.journal():
             result = read_journal_line(line, planned, plan.settings)
-            if result is not None and (known := self._with_present_index(result)) is not None:
-                found[result.number] = known
+            if result is None or not _is_present(result.summary, there):
+                continue
+            summary = result.summary
+            if summary.examples:
+                known = self._place.confirmed(summary, line, there)
+                if known is None:
+                    continue
+                summary = known
+            found[result.number] = replace(result, summary=summary)
         return found
 
-    def _with_present_index(self, result: ShardResult) -> ShardResult | None:
-        """The result with the digest of its index; None where the shard or its index is not the one it made."""
-        summary = result.summary
-        if not summary.examples:
-            return result
-        if not self._is_present(summary):
-            return None
-        tar = self.out / summary.name
-        digest = index_digest(map_plain(index_path(tar)))
-        if summary.index_hash not in ("", digest):
-            return None
-        with contextlib.suppress(ShardError, OSError):
-            if summary.frames_hash == _frames_digest(tar):
-                return replace(result, summary=replace(summary, index_hash=digest))
-        return None
+    def scratch(self) -> AbstractContextManager[ShardTarget]:
+        """Where this run's shards are written; what earlier runs left there is removed."""
+        return self._place.scratch()
 
-    def _whole_lines(self) -> list[bytes]:
-        """The journal without a last line that was cut off, which is removed so that more can follow."""
-        try:
-            content = read_plain(self._journal, most=MOST_TEXT_BYTES)
-        except FileNotFoundError:
-            return []
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            with self._open_journal() as journal:
-                journal.truncate(len(whole))
-        return whole.splitlines()
-
-    def _open_journal(self) -> BinaryIO:
-        """To be added to; a link is not followed. Raises `OSError`."""
-        return open(
-            os.open(self._journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666),
-            "ab",
-        )
-
-    def _is_present(self, summary: ShardSummary) -> bool:
-        if not summary.examples:
-            return True
-        tar = self.out / summary.name
-        with contextlib.suppress(OSError):
-            index_bytes = index_path(tar).stat().st_size
-            if summary.frames_hash and frames_path(tar).stat().st_size <= summary.examples * FRAME_DTYPE.itemsize:
-                return False
-            return tar.stat().st_size == summary.bytes and index_bytes > summary.examples * INDEX_DTYPE.itemsize
-        return False
-
-    @contextlib.contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A folder of this run's own for shards being written, on the same disk; what earlier runs left is removed."""
-        for left in self._folder.glob("parts-*"):
-            _remove_tree(left)
-        folder = self._folder / f"parts-{os.getpid()}"
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            _remove_tree(folder)
-
-    def publish(self, result: ShardResult, scratch: Path) -> None:
-        """Record a shard and move it from the scratch folder to where it belongs."""
-        with self._open_journal() as journal:
-            journal.write(journal_line(result))
-            journal.flush()
-            os.fsync(journal.fileno())
-        if result.summary.examples:
-            made, tar = scratch / result.summary.name, self.out / result.summary.name
-            if result.summary.frames_hash:
-                frames_path(made).replace(frames_path(tar))
-            index_path(made).replace(index_path(tar))
-            made.replace(tar)
-            fsync_folder(self.out)
+    def publish(self, result: ShardResult) -> None:
+        """Record a shard and bring it from the scratch place to where it belongs."""
+        self._place.publish(result)
 
     def finish(self, manifest: Manifest, new_names: Iterable[tuple[str, str]], *, kept: int) -> None:
         """Write the names, after the first `kept` of the old, the classes, the manifest; clear the rest away."""
         self._write_names(kept, new_names)
-        self._write_classes(manifest)
-        self._write_labels(manifest)
-        _write(self._folder / MANIFEST_NAME, [manifest.to_json().rstrip("\n")])
-        (self._folder / MANIFEST_NAME).replace(self.out / MANIFEST_NAME)
-        fsync_folder(self.out)
-        _remove_tree(self._folder)
+        self._write_tables(manifest)
+        self._place.write_manifest(manifest)
+        self._place.clear()
 
     def attach_records(self, attachments: Attachments, files: Sequence[str], earlier: Earlier) -> AttachedRecords:
         """What annotations and tables say of these files; made once for the run in progress."""
-        return attach_records(self._folder, attachments, files, earlier)
+        return attach_records(self._place.records_folder(), attachments, files, earlier)
 
     def forget_if_nothing_is_finished(self) -> None:
         """Let go of a run that has not made a shard, so that the next one may have other settings."""
         if not self.has_finished_shards():
-            _remove_tree(self._folder)
+            self._place.clear()
 
     def has_finished_shards(self) -> bool:
         """Whether the run in progress has recorded a shard."""
-        return bool(self._whole_lines())
+        return bool(self._place.journal())
 
     def _write_names(self, kept: int, new_names: Iterable[tuple[str, str]] = ()) -> None:
         with contextlib.ExitStack() as stack:
-            old: Iterable[str] = ()
+            old: Iterator[str] = iter(())
             if kept:
-                lines = stack.enter_context(open(open_plain(self.out / NAMES_NAME), encoding="utf-8"))
+                lines = stack.enter_context(self._place.open_lines(NAMES_NAME))
                 old = (line.rstrip("\n") for line in islice(lines, kept))
             new = (json.dumps([key, path], ensure_ascii=False, separators=(",", ":")) for key, path in new_names)
-            _write(self._folder / NAMES_NAME, chain(old, new))
-        (self._folder / NAMES_NAME).replace(self.out / NAMES_NAME)
+            self._place.write(NAMES_NAME, chain(old, new))
+
+    def _write_tables(self, manifest: Manifest) -> None:
+        """Copies of the manifest's classes and labels for readers; a set without any leaves such files alone."""
+        if classes := known_classes(manifest.settings):
+            self._place.write(CLASSES_NAME, [json.dumps(classes, ensure_ascii=False, indent=1)])
+        if manifest.labels is not None:
+            self._place.write(LABELS_NAME, [manifest.labels.text()])
 
     def lacks_tables(self, manifest: Manifest) -> bool:
         """Whether the classes or labels of a finished set are not where readers look for them."""
         has_classes, has_labels = bool(known_classes(manifest.settings)), manifest.labels is not None
-        return (has_classes and not (self.out / CLASSES_NAME).exists()) or (
-            has_labels and not (self.out / LABELS_NAME).exists()
-        )
+        there = self._place.entries() if has_classes or has_labels else {}
+        return (has_classes and CLASSES_NAME not in there) or (has_labels and LABELS_NAME not in there)
 
-    def _write_classes(self, manifest: Manifest) -> None:
-        """A copy of the manifest's classes for readers; a set without any leaves such a file alone."""
-        if classes := known_classes(manifest.settings):
-            _write(self._folder / CLASSES_NAME, [json.dumps(classes, ensure_ascii=False, indent=1)])
-            (self._folder / CLASSES_NAME).replace(self.out / CLASSES_NAME)
-
-    def _write_labels(self, manifest: Manifest) -> None:
-        """A copy of the manifest's labels for readers."""
-        if manifest.labels is not None:
-            _write(self._folder / LABELS_NAME, [manifest.labels.text()])
-            (self._folder / LABELS_NAME).replace(self.out / LABELS_NAME)
-
-    def strays(self) -> list[Path]:
-        """Files in the folder that are named like the shards of a modality."""
+    def strays(self) -> list[str]:
+        """Names of files that are named like the shards of a modality."""
         prefixes = "|".join(re.escape(modality.name) for modality in packed_modalities())
         pattern = re.compile(rf"({prefixes})-\d{{6,}}\.tar(\.(index|frames)\.npy)?")
-        return sorted(path for path in self.out.iterdir() if pattern.fullmatch(path.name))
+        return sorted(name for name in self._place.entries() if pattern.fullmatch(name))
 
     def discard_unfinished(self, manifest: Manifest) -> None:
         """Forget a run in progress, and remove its shards, names and classes; those of the manifest stay."""
-        if self._folder.exists() or self.lacks_tables(manifest):
-            self._folder.mkdir(exist_ok=True)
-            keep = {self.out / name for name in manifest.shards.name}
-            keep |= {path(tar) for tar in keep for path in (index_path, frames_path)}
-            for stray in self.strays():
-                if stray not in keep:
-                    stray.unlink()
+        if self._place.has_work() or self.lacks_tables(manifest):
+            keep = set(manifest.shards.name)
+            keep |= {name(tar) for tar in keep for name in (index_name, frames_name)}
+            self._place.remove(stray for stray in self.strays() if stray not in keep)
             self._write_names(manifest.examples)
-            self._write_classes(manifest)
-            self._write_labels(manifest)
-            _remove_tree(self._folder)
+            self._write_tables(manifest)
+            self._place.clear()
 
     def wipe(self) -> None:
         """Remove the whole set, finished or not: the manifest first, so that no half of it passes for a set.
@@ -311,15 +214,15 @@ class PackingState:
         Its copies of classes and labels go before that, because only the manifest says whose the classes are.
         """
         if self._has_classes():
-            (self.out / CLASSES_NAME).unlink(missing_ok=True)
+            self._place.remove([CLASSES_NAME])
         with contextlib.suppress(ShardError, OSError):  # others may have a file of this name
-            LabelTable.load(self.out)
-            (self.out / LABELS_NAME).unlink(missing_ok=True)
-        (self.out / MANIFEST_NAME).unlink(missing_ok=True)
-        (self.out / NAMES_NAME).unlink(missing_ok=True)
-        _remove_tree(self._folder)
-        for stray in self.strays():
-            stray.unlink()
+            if (content := self._place.read(LABELS_NAME)) is not None:
+                LabelTable.parse(content, where=self._place.path_of(LABELS_NAME))
+                self._place.remove([LABELS_NAME])
+        self._place.remove([MANIFEST_NAME])
+        self._place.remove([NAMES_NAME])
+        self._place.clear()
+        self._place.remove(self.strays())
 
     def _has_classes(self) -> bool:
         """Whether the set in the folder, finished or not, is one with classes."""
@@ -330,21 +233,18 @@ class PackingState:
         return bool(plan.get("settings", {}).get("classes"))
 
 
-def _frames_digest(tar: Path) -> str:
-    """Of the frame tables of a shard; empty where its index names none. Raises `ShardError` or `OSError`."""
-    has_tables = load_index(index_path(tar))["table_offset"].max(initial=-1) >= 0
-    return index_digest(map_plain(frames_path(tar))) if has_tables else ""
-
-
-def _write(path: Path, lines: Iterable[str]) -> None:
-    """Text lines to a file that appears whole. A name that is not UTF-8 becomes a JSON escape, which reads back."""
-    beside = path.with_name(f".{path.name}.part")
-    with create_plain(beside) as file:
-        for line in lines:
-            file.write((line + "\n").encode("utf-8", "backslashreplace"))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+def _is_present(summary: ShardSummary, there: dict[str, Entry]) -> bool:
+    """Whether the files of a shard are there, of sizes that fit."""
+    if not summary.examples:
+        return True
+    tar, index = there.get(summary.name), there.get(index_name(summary.name))
+    if tar is None or index is None:
+        return False
+    if summary.frames_hash:
+        frames = there.get(frames_name(summary.name))
+        if frames is None or frames.size <= summary.examples * FRAME_DTYPE.itemsize:
+            return False
+    return tar.size == summary.bytes and index.size > summary.examples * INDEX_DTYPE.itemsize
 
 
 def _key_and_path(line: str) -> tuple[str, str]:
@@ -353,16 +253,3 @@ def _key_and_path(line: str) -> tuple[str, str]:
     if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
         raise ValueError(f"{line.strip()[:80]!r} is not a key with a path")
     return pair[0], pair[1]
-
-
-def _remove_tree(folder: Path) -> None:
-    """Remove a folder into which the orphan of a killed run may be writing for a moment yet; or what stands there."""
-    if folder.is_symlink() or not folder.is_dir():
-        folder.unlink(missing_ok=True)
-        return
-    for _ in range(50):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(0.02)
-    shutil.rmtree(folder)

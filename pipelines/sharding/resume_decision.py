@@ -43,12 +43,11 @@ class Decision:
     gone: int = 0  # files of the set that stays which are no longer in the folder
 
 
-def complete_manifest(out: Path, listing: Listing, settings: PackSettings) -> Manifest | None:
-    """The manifest of a folder in which nothing is left to do, found without writing; None for any other.
+def complete_manifest(state: PackingState, listing: Listing, settings: PackSettings) -> Manifest | None:
+    """The manifest of a set in which nothing is left to do, found without writing; None for any other.
 
     Raises `ShardError` for a manifest that cannot be read, or if shards of a complete set are missing.
     """
-    state = PackingState(out)
     manifest = state.manifest()
     if manifest is None or state.has_unfinished() or not _is_same(manifest, listing, settings):
         return None
@@ -143,7 +142,7 @@ def _plan_of_addition(
     )
 
 
-def _refuse_without(out: Path, manifest: Manifest, settings: PackSettings) -> None:
+def _refuse_without(out: Path | str, manifest: Manifest, settings: PackSettings) -> None:
     """Refuse to add files without annotations, or without a table, to a set that was packed with them."""
     ours = settings.describe()
     for name in ATTACHED:
@@ -178,7 +177,7 @@ def _description(plan: Plan, *, replaces: bool = False) -> dict[str, Any]:
 def _refuse_strays(state: PackingState) -> None:
     if strays := state.strays():
         raise ShardingError(
-            f"{state.out}: holds {strays[0].name} but no manifest, so it is not a set that could be continued. "
+            f"{state.out}: holds {strays[0]} but no manifest, so it is not a set that could be continued. "
             f"Name another folder with --out, or {AGAIN}."
         )
 
@@ -192,7 +191,7 @@ def _refuse_unfinished_addition(state: PackingState, saved: dict[str, Any] | Non
         _refuse_unfinished(state.out, saved, plan.settings)
 
 
-def _refuse_unfinished(out: Path, saved: dict[str, Any], settings: PackSettings) -> None:
+def _refuse_unfinished(out: Path | str, saved: dict[str, Any], settings: PackSettings) -> None:
     differences = settings.differences(saved.get("settings", {}))
     was = f"other settings ({', '.join(differences)})" if differences else "other files than are there now"
     raise ShardingError(f"{out}: holds an unfinished set begun with {was}. Continue with those, or {AGAIN}.")

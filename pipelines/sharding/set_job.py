@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..errors import PipelineError, ShardingError
+from ..errors import PipelineError
 from ..modality import find_modality
 from ..order.curve_rates import joined_rates
 from ..storage.label_table import LabelTable
@@ -22,7 +22,8 @@ from .engines.ray_cluster import RayCluster
 from .findings import Findings, joined_findings
 from .label_counting import class_labels, joined_labels
 from .packing import example_key
-from .packing_state import PackingState, hold_folder_of_shards
+from .packing_state import PackingState
+from .places import place_of
 from .plan import Plan, PlannedFile
 from .progress_bar import Progress
 from .resume_decision import Decision, complete_manifest, decide
@@ -47,6 +48,7 @@ class Manner:
     append: bool
     overwrite: bool
     stream: TextIO | None
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     engine: str = "processes"
     ray_address: str | None = None
     cluster: RayCluster | None = None
@@ -59,14 +61,14 @@ class Manner:
 
 @dataclass(frozen=True)
 class SetReport:
-    """What is in one folder of shards now, and what of its source could not be packed.
+    """What is in one folder or bucket (`out` is its URL) now, and what of its source could not be packed.
 
     `new_shards` were made by this call, in `seconds`; `was_complete` says that there was nothing to do. `is_cut` says
     that a file may be several examples.
     """
 
     modality: str
-    out: Path
+    out: Path | str
     examples: int
     shards: int
     bytes: int
@@ -81,14 +83,13 @@ class SetReport:
 def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetReport:
     """Make the shards of one modality, continue making them, or leave them alone. Raises as `make_shards` does."""
     began = time.monotonic()
-    manifest = None if manner.overwrite else complete_manifest(found.out, found.listing, settings)
+    place = place_of(found.out, manner.storage_options)
+    state = PackingState(place)
+    manifest = None if manner.overwrite else complete_manifest(state, found.listing, settings)
     new_shards, was_complete, notes, before = 0, manifest is not None, tuple[str, ...](), frozenset[str]()
     if manifest is None:
-        _make_folder(found.out)
         try:
-            with hold_folder_of_shards(found.out):
-                state = PackingState(found.out)
-                state.refuse_links()
+            with place.hold():
                 decision = decide(state, found.listing, settings, append=manner.append, overwrite=manner.overwrite)
                 was_complete = decision.plan is None
                 if decision.base is not None and not was_complete:
@@ -176,10 +177,10 @@ class _Job:
         total, settings = len(self._plan.files), self._plan.settings
         counts = {shard.number: len(shard.files) for shard in missing}
         done, noun = total - sum(counts.values()), find_modality(settings.modality).plural
-        with self._state.scratch() as scratch, Progress(total, done, stream=stream, noun=noun) as progress:
-            tasks = (ShardTask(shard, self._source, scratch, settings, store) for shard in missing)
+        with self._state.scratch() as target, Progress(total, done, stream=stream, noun=noun) as progress:
+            tasks = (ShardTask(shard, self._source, target, settings, store) for shard in missing)
             for result in self._engine.run(tasks, progress.on_file):
-                self._state.publish(result, scratch)
+                self._state.publish(result)
                 self._results[result.number] = result
                 progress.on_shard(result.number, counts[result.number])
         return len(missing)
@@ -275,13 +276,6 @@ class _Job:
         found = [] if self._base is None else list(self._base.remarks)
         found += () if self._records is None else (*self._records.faults, *self._records.lasting)
         return list(dict.fromkeys([*found, *(remark.sentence() for remark in findings.remarks)]))
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ShardingError(f"{out}: cannot be made ({error.strerror}). Name another folder with --out.") from error
 
 
 def annotations_error(sentences: tuple[str, ...]) -> PackingStoppedError:

@@ -2,174 +2,53 @@
 
     .NAME.tar.part  ──fsync──▶  NAME.tar.frames.npy, of videos  ──▶  NAME.tar.index.npy  ──▶  NAME.tar
 
-So a tar that is there is whole and has its index and its frame tables. The bytes depend on what is added and on
-nothing else: no clock, no owner, no host. A killed writer leaves only the hidden part file, which the next one of that
-name replaces.
+So a tar that is there is whole and has its index and its frame tables. A killed writer leaves only the hidden part
+file, which the next one of that name replaces.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import itertools
 import os
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-
-import numpy as np
 
 from ..storage.durable_files import fsync_folder
-from ..storage.frame_table import FrameRows, FrameTable, frames_path, save_frames
-from ..storage.index import INDEX_DTYPE, IndexFlag, Record, index_digest, index_path, save_index
-from ..storage.keys import split_member_name
+from ..storage.frame_table import frames_path, save_frames
+from ..storage.index import index_digest, index_path, save_index
 from ..storage.plain_files import create_plain
-from ..storage.tar import BLOCK, padded
-from .tar_header import tar_header
+from .shard_content import ShardContent, ShardSummary
 
-__all__ = ["NO_FIELDS", "EncodedExample", "ShardFile", "ShardSummary", "encode_example"]
-
-END_OF_ARCHIVE = bytes(2 * BLOCK)
-NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
-NO_RECORD = Record()
+__all__ = ["ShardFile"]
 
 
-@dataclass(frozen=True, slots=True)
-class ShardSummary:
-    """A finished shard: file name, number of examples, bytes, SHA-256 in hex, and two digests.
-
-    They are of its index, and of its frame tables, empty where it has none.
-    """
-
-    name: str
-    examples: int
-    bytes: int
-    sha256: str
-    index_hash: str = ""
-    frames_hash: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedExample:
-    """An example as it will stand in the tar: the members of its fields and the media's header, then the media.
-
-    The chunks of a large file are read while it is written, `media_bytes` of them together. `record` is its row of
-    the index, as far as it is known before the example has a place in a tar.
-    """
-
-    key: str
-    lead: bytes
-    media: Iterable[bytes]
-    media_bytes: int
-    has_fields: bool
-    record: Record
-    table: FrameTable | None = None
-
-    @property
-    def span_bytes(self) -> int:
-        """Bytes of the whole example: headers, payloads and their padding."""
-        return len(self.lead) + padded(self.media_bytes)
-
-
-class ShardFile:
+class ShardFile(ShardContent):
     """Writes the examples of one shard to `path`; nothing is there until `finish`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._part = _part_of(path)
-        self._file = create_plain(self._part)
-        self._sha256 = hashlib.sha256()
-        self._keys: dict[str, None] = {}  # in the order of the rows
-        self._rows: list[Record] = []
-        self._tables: list[FrameRows] = []
-        self._table_rows = 0
-        self.bytes = 0
-
-    @property
-    def examples(self) -> int:
-        """Examples added so far."""
-        return len(self._rows)
-
-    def add(self, example: EncodedExample) -> None:
-        """Append one example. Raises `ValueError` where its key is taken."""
-        if example.key in self._keys:
-            raise ValueError(f"{self.path.name}: there is an example {example.key!r} already; keys must differ.")
-        offset, crc32 = self.bytes, 0
-        padding = bytes(padded(example.media_bytes) - example.media_bytes)
-        for chunk in itertools.chain((example.lead,), example.media, (padding,)):
-            self._write(chunk)
-            crc32 = zlib.crc32(chunk, crc32)
-        assert self.bytes - offset == example.span_bytes, "the media has the length that its header gives"
-        flags = IndexFlag.HAS_CRC32 | (IndexFlag.HAS_FIELDS if example.has_fields else IndexFlag(0))
-        self._rows.append(
-            example.record._replace(
-                offset=offset,
-                length=example.span_bytes,
-                data_offset=offset + len(example.lead),
-                data_length=example.media_bytes,
-                flags=int(flags),
-                crc32=crc32,
-                table_offset=self._add_table(example.table),
-            )
-        )
-        self._keys[example.key] = None
-
-    def _add_table(self, table: FrameTable | None) -> int:
-        """Keep the frames of a video; returns the row at which they will begin, -1 without."""
-        if table is None:
-            return -1
-        begin = self._table_rows
-        self._tables.append(table.to_rows())
-        self._table_rows += len(self._tables[-1])
-        return begin
-
-    @contextlib.contextmanager
-    def all_or_none(self) -> Iterator[None]:
-        """What is added inside stays if nothing is raised; otherwise the shard is again as it was before."""
-        start, examples, digest = self.bytes, self.examples, self._sha256.copy()
-        tables, table_rows = len(self._tables), self._table_rows
-        try:
-            yield
-        except BaseException:
-            self._file.seek(start)
-            self._file.truncate()
-            self.bytes, self._sha256 = start, digest
-            del self._rows[examples:], self._tables[tables:]
-            self._table_rows = table_rows
-            for key in list(self._keys)[examples:]:
-                del self._keys[key]
-            raise
-
-    def _write(self, content: bytes) -> None:
-        self._file.write(content)
-        self._sha256.update(content)
-        self.bytes += len(content)
+        super().__init__(create_plain(self._part), path.name)
 
     def finish(self) -> ShardSummary:
         """End the archive, fsync it, and rename first its frame tables, then its index and then itself into place."""
-        self._write(END_OF_ARCHIVE)
-        self._file.flush()
+        self.end()
         os.fsync(self._file.fileno())
         self._file.close()
         index = index_path(self.path)
         index_part = _part_of(index)
-        digest = save_index(index_part, np.array(self._rows, INDEX_DTYPE))
+        digest = save_index(index_part, self.index)
         frames_hash = self._finish_tables()
         index_part.replace(index)
         self._part.replace(self.path)
         fsync_folder(self.path.parent)
-        return ShardSummary(
-            self.path.name, self.examples, self.bytes, self._sha256.hexdigest(), digest, frames_hash
-        )
+        return self.summary(digest, frames_hash)
 
     def _finish_tables(self) -> str:
         """Write the frame tables, if there are any, in their place; returns their digest."""
-        if not self._tables:
+        if (frames := self.frames) is None:
             return ""
         path = frames_path(self.path)
-        content = save_frames(_part_of(path), np.concatenate(self._tables))
+        content = save_frames(_part_of(path), frames)
         _part_of(path).replace(path)
         return index_digest(content)
 
@@ -184,61 +63,3 @@ class ShardFile:
 def _part_of(path: Path) -> Path:
     """The name under which a file is written."""
     return path.with_name(f".{path.name}.part")
-
-
-def encode_example(
-    key: str,
-    media: bytes | Iterable[bytes],
-    suffix: str,
-    *,
-    media_bytes: int | None = None,
-    fields: Mapping[str, bytes] = NO_FIELDS,
-    record: Record = NO_RECORD,
-    table: FrameTable | None = None,
-) -> EncodedExample:
-    """Lay out one example: its fields, sorted by name, then its media, as it is or in chunks of `media_bytes` bytes.
-
-    Raises `ValueError` for a key or suffix from which webdataset would read another key or suffix, `TypeError` for what
-    is not a text or not bytes.
-    """
-    if not isinstance(fields, Mapping):
-        raise TypeError(f"example {key!r}: fields is {fields!r}; it must give the bytes of each suffix.")
-    for name in (key, suffix, *fields):
-        if not isinstance(name, str):
-            raise TypeError(f"example {key!r}: {name!r} is to be a text: a key, or the suffix of a member.")
-    fields = {name: _as_bytes(content, f"example {key!r}: its field {name!r}") for name, content in fields.items()}
-    if isinstance(media, bytearray | memoryview):
-        media = _as_bytes(media, f"example {key!r}: its media")
-    if suffix in fields:
-        raise ValueError(f"example {key!r}: {suffix!r} names both the media and a field; one must be renamed.")
-    if key.startswith(("__", "/")):
-        raise ValueError(f"example {key!r}: a key does not begin with two underscores or a slash.")
-    if isinstance(media, bytes):
-        media, media_bytes = (media,), len(media)
-    elif media_bytes is None:
-        raise TypeError("media in chunks needs media_bytes, which stands in its header.")
-    members: list[bytes] = []
-    for name in [*sorted(fields), suffix]:
-        is_odd = not name or name.startswith(".") or name != name.lower()
-        if is_odd or split_member_name(f"{key}.{name}") != (key, name):
-            raise ValueError(
-                f"example {key!r} with a member {name!r}: a key needs a base name without a dot, and a suffix is "
-                "in lower case, without a leading dot or a slash."
-            )
-        if name in fields:
-            payload = fields[name]
-            members += [
-                tar_header(f"{key}.{name}", len(payload)),
-                payload,
-                bytes(padded(len(payload)) - len(payload)),
-            ]
-    members.append(tar_header(f"{key}.{suffix}", media_bytes))
-    return EncodedExample(key, b"".join(members), media, media_bytes, bool(fields), record, table)
-
-
-def _as_bytes(content: object, what: str) -> bytes:
-    if not isinstance(content, bytes | bytearray | memoryview):
-        raise TypeError(
-            f"{what} is of type {type(content).__name__}; it must be bytes, encoded as they are stored."
-        )
-    return bytes(content)

@@ -20,7 +20,8 @@ from .findings import Findings, Remark, joined_findings
 from .packing import example_key
 from .plan import PlannedFile, PlannedShard
 from .settings import PackSettings
-from .shard_file import ShardFile, ShardSummary, encode_example
+from .shard_content import ShardSummary, encode_example
+from .shard_target import OpenShard, ShardTarget, new_attempt
 from .source_reader import PackingStoppedError, SourceReader, UnpackableError
 from .wording import printable
 from .writer import shard_name
@@ -41,7 +42,7 @@ class ShardTask:
 
     shard: PlannedShard
     source: Path
-    target: Path
+    target: ShardTarget
     settings: PackSettings
     records: Path | None = None
     crashed: dict[int, str] = field(default_factory=dict)
@@ -55,6 +56,7 @@ class ShardTask:
 class ShardResult:
     """A shard in `ShardTask.target`, or none there if `summary.examples` is 0; and what was left out.
 
+    `attempt` is the name of the attempt that wrote it there, which decides nothing else.
     `pieces` says for each file of the shard how many examples it became; empty where files are not cut.
     `curve_rates` are those of the fields that were computed; `findings` what there is to say of annotations.
     """
@@ -65,6 +67,7 @@ class ShardResult:
     pieces: tuple[int, ...] = ()
     curve_rates: CurveRates = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
+    attempt: str = field(default="", compare=False)
 
 
 def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
@@ -74,14 +77,14 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
     listed.
     """
     settings, shard_number = task.settings, task.shard.number
-    name = shard_name(settings.modality, shard_number)
+    name, attempt = shard_name(settings.modality, shard_number), new_attempt()
     failures: list[Failure] = []
     pieces: list[int] = []
     rates: list[CurveRates] = []
     findings: list[Findings] = []
     store = None if task.records is None else open_store(task.records)
     try:
-        shard = ShardFile(task.target / name)
+        shard = task.target.begin(name, attempt)
         try:
             for number, planned in enumerate(task.shard.files):
                 on_file(number)
@@ -99,21 +102,23 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
             counts = tuple(pieces) if settings.media.cuts else ()
             if shard.examples:
                 joined = joined_rates(rates), joined_findings(findings)
-                return ShardResult(shard_number, shard.finish(), tuple(failures), counts, *joined)
+                summary = shard.finish()
+                return ShardResult(shard_number, summary, tuple(failures), counts, *joined, attempt)
             shard.abort()
             return ShardResult(shard_number, ShardSummary(name, 0, 0, ""), tuple(failures), counts)
         except BaseException:
             shard.abort()
             raise
     except OSError as error:
+        written = task.target.written(name)
         raise PackingStoppedError(
-            f"{task.target.parent.parent / name}: cannot be written ({error.strerror or error}). Make room, and "
-            "run the same command again: finished shards are kept."
+            f"{written}: cannot be written ({error.strerror or error}). Make room, and run the same command again: "
+            "finished shards are kept."
         ) from error
 
 
 def _add(
-    shard: ShardFile, planned: PlannedFile, task: ShardTask, store: AnnotationStore | None
+    shard: OpenShard, planned: PlannedFile, task: ShardTask, store: AnnotationStore | None
 ) -> tuple[CurveRates, Findings]:
     """All examples of one file, which stay in the shard unless an exception leaves; what there is to say of them."""
     file, rates = planned.file, dict[str, tuple[Fraction, ...]]()

@@ -17,6 +17,7 @@ from pathlib import Path
 from ..errors import ShardingError, SourceError
 from ..modality import Modality, find_modality, modalities, packed_modalities
 from ..storage.listing import Contents, Listing, list_folder, modality_folders
+from .places import out_setting, place_below
 from .wording import counted, plurals, printable
 
 __all__ = ["FoundSet", "Survey", "survey"]
@@ -24,11 +25,11 @@ __all__ = ["FoundSet", "Survey", "survey"]
 
 @dataclass(frozen=True)
 class FoundSet:
-    """Files of one modality to be packed, the folder they are in, and the one for their shards."""
+    """Files of one modality to be packed, the folder they are in, and the folder or URL for their shards."""
 
     modality: str
     source: Path
-    out: Path
+    out: Path | str
     listing: Listing
 
 
@@ -41,10 +42,10 @@ class Survey:
     notes: tuple[str, ...]
 
 
-def survey(
-    source: str | os.PathLike[str], out: str | os.PathLike[str] | None, *, only: str | None = None
-) -> Survey:
+def survey(source: str | os.PathLike[str], out: Path | str | None, *, only: str | None = None) -> Survey:
     """Find what a folder holds, by the table above; `only` names the one modality to be packed.
+
+    `out` is a folder, or the URL of one of a bucket.
 
     Raises `SourceError` for a source that cannot be read or holds nothing to pack, `ShardingError` for an `out` that
     is the source itself, `ValueError` for a modality that cannot be packed.
@@ -58,16 +59,16 @@ def survey(
         raise SourceError(f"{folder}: {problem}.")
     inside = modality_folders(folder)
     if inside:
-        return _survey_modality_folders(folder, inside, Path("shards" if out is None else out), only)
-    return _survey_folder(folder, None if out is None else Path(out), only)
+        return _survey_modality_folders(folder, inside, Path("shards") if out is None else out_setting(out), only)
+    return _survey_folder(folder, None if out is None else out_setting(out), only)
 
 
-def _survey_modality_folders(folder: Path, inside: list[str], out: Path, only: str | None) -> Survey:
+def _survey_modality_folders(folder: Path, inside: list[str], out: Path | str, only: str | None) -> Survey:
     sets, skipped, notes = [], 0, []
     for name in _names(packed_modalities()):
         if name in inside and only in (None, name):
-            target = out / name
-            contents = list_folder(folder / name, (name,), exclude=(target,))
+            target = place_below(out, name)
+            contents = list_folder(folder / name, (name,), exclude=_folders(target))
             skipped += contents.skipped
             if not _is_empty(contents.listings[name]):
                 sets.append(_found(name, folder / name, target, contents))
@@ -81,7 +82,7 @@ def _survey_modality_folders(folder: Path, inside: list[str], out: Path, only: s
     return Survey(tuple(sets), skipped, tuple(notes))
 
 
-def _survey_folder(folder: Path, out: Path | None, only: str | None) -> Survey:
+def _survey_folder(folder: Path, out: Path | str | None, only: str | None) -> Survey:
     name, packed = _last_name(folder), _names(packed_modalities())
     if only is None and name in _names(modalities()) and name not in packed:
         raise SourceError(
@@ -92,13 +93,15 @@ def _survey_folder(folder: Path, out: Path | None, only: str | None) -> Survey:
     names = _names(wanted)
     single, several = out or Path("shards") / name, out or Path("shards")
     _check_target(single, folder)
-    contents = list_folder(folder, names, exclude=(single, *(several / one for one in names)))
+    contents = list_folder(folder, names, exclude=_folders(single, *(place_below(several, one) for one in names)))
     listings = contents.listings
     chosen = [one for one in names if listings[one].files]
     chosen = chosen or [one for one in names if listings[one].failures][:1]
     if not chosen:
         raise SourceError(f"{folder}: {_other_media(contents, wanted) or _nothing(folder, wanted)}")
-    sets = [_found(one, folder, several / one if len(chosen) > 1 else single, contents) for one in chosen]
+    sets = [
+        _found(one, folder, place_below(several, one) if len(chosen) > 1 else single, contents) for one in chosen
+    ]
     skipped = contents.skipped + sum(len(listings[one].failures) for one in names if one not in chosen)
     return Survey(tuple(sets), skipped, () if asked else _left_files(contents))
 
@@ -112,7 +115,7 @@ def _left_files(contents: Contents) -> tuple[str, ...]:
     )
 
 
-def _found(modality: str, source: Path, out: Path, contents: Contents) -> FoundSet:
+def _found(modality: str, source: Path, out: Path | str, contents: Contents) -> FoundSet:
     listing = contents.listings[modality]
     _check_target(out, source)
     if not listing.files:
@@ -126,8 +129,13 @@ def _found(modality: str, source: Path, out: Path, contents: Contents) -> FoundS
     return FoundSet(modality, source, out, listing)
 
 
-def _check_target(target: Path, folder: Path) -> None:
-    if target.exists() and target.samefile(folder):
+def _folders(*places: Path | str) -> tuple[Path, ...]:
+    """Those of the places that are folders of this machine, which may be in the one that is read."""
+    return tuple(place for place in places if isinstance(place, Path))
+
+
+def _check_target(target: Path | str, folder: Path) -> None:
+    if isinstance(target, Path) and target.exists() and target.samefile(folder):
         raise ShardingError(f"{target}: is the folder that is read. Name another one with --out.")
 
 

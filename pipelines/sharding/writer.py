@@ -10,7 +10,8 @@ from ..errors import ShardingError
 from ..order.checked_numbers import whole_number
 from ..storage.index import MAX_FRAMES, Record
 from ..storage.plain_files import path_setting
-from .shard_file import NO_FIELDS, ShardFile, ShardSummary, encode_example
+from .shard_content import NO_FIELDS, ShardSummary, encode_example
+from .shard_file import ShardFile
 
 __all__ = ["ShardWriter", "shard_name"]
 

@@ -199,24 +199,37 @@ class LabelTable(Sequence[Label]):
         """The `labels.json` of a folder. Raises `FileNotFoundError` without one, `ShardError` for a damaged one."""
         path = Path(folder) / LABELS_NAME
         try:
-            content = parse_json(read_plain(path, most=MOST_TEXT_BYTES).decode("utf-8"))
+            raw = read_plain(path, most=MOST_TEXT_BYTES)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError as error:
+            raise _unreadable(str(path), error) from error
+        return cls.parse(raw, where=str(path))
+
+    @classmethod
+    def parse(cls, raw: bytes, *, where: str) -> LabelTable:
+        """From the bytes of a `labels.json`. Raises `ShardError`, which names `where` they come from."""
+        try:
+            content = parse_json(raw.decode("utf-8"))
             if not isinstance(content, dict):
                 raise ValueError("it is not a table of labels")
             if content["format"] != LABELS_FORMAT or content["version"] != LABELS_VERSION:
                 raise ValueError(f"it is not a {LABELS_FORMAT} of version {LABELS_VERSION}")
             return cls.of_json(content["labels"])
-        except (FileNotFoundError, NotADirectoryError):
-            raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ShardError(
-                f"{path}: not a readable table of labels ({_in_words(error)}). Make the shards again with --overwrite."
-            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(where, error) from error
 
     def __repr__(self) -> str:
         return f"LabelTable({len(self):,} classes: {self._first_names(3)}{', …' * (len(self) > 3)})"
 
     def _first_names(self, num: int) -> str:
         return ", ".join(shown_name(name, quoted=False) for name in self.names[:num])
+
+
+def _unreadable(where: str, error: Exception) -> ShardError:
+    return ShardError(
+        f"{where}: not a readable table of labels ({_in_words(error)}). Make the shards again with --overwrite."
+    )
 
 
 def _in_words(error: Exception) -> str:

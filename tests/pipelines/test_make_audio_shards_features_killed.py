@@ -139,7 +139,7 @@ def test_ctrl_c_ends_a_feature_that_would_not(tmp_path: Path, workers: str) -> N
     run = command(source, out, "endless_features:endless", "--workers", workers)
     process = subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        while not list(out.glob(".make_shards/parts-*/.*.part")):
+        while not list(out.glob(".make_shards/parts-*/*/.*.part")):
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.05)
         time.sleep(0.3)

@@ -19,7 +19,7 @@ from PIL import Image
 from pipelines.errors import ShardError, ShardingError, SourceError
 from pipelines.modality import Format, Modality, register
 from pipelines.sharding import PackReport, make_shards
-from pipelines.sharding.packing_state import LOCK_NAME, hold_folder_of_shards
+from pipelines.sharding.folder_place import LOCK_NAME, FolderPlace
 from pipelines.sharding.source_reader import PackingStoppedError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,7 +129,7 @@ def test_a_second_run_is_refused_while_the_first_holds_the_folder(source: Path, 
     out = tmp_path / "out"
     out.mkdir()
     with (
-        hold_folder_of_shards(out),
+        FolderPlace(out).hold(),
         pytest.raises(ShardingError, match=rf"process {os.getpid()} is packing into it"),
     ):
         pack(source, out)
@@ -152,10 +152,10 @@ def test_a_lock_file_that_its_holder_just_removed_locks_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", flock_after_the_holder_left)
-        with hold_folder_of_shards(tmp_path):
+        with FolderPlace(tmp_path).hold():
             assert removed
             assert path.read_text() == f"{os.getpid()}\n"
-            with pytest.raises(ShardingError), hold_folder_of_shards(tmp_path):
+            with pytest.raises(ShardingError), FolderPlace(tmp_path).hold():
                 raise AssertionError
 
 

@@ -24,6 +24,7 @@ from pipelines.sharding.engines import ProcessEngine, SerialEngine, make_engine
 from pipelines.sharding.plan import make_plan
 from pipelines.sharding.settings import PackSettings
 from pipelines.sharding.shard_job import ShardTask
+from pipelines.sharding.shard_target import FolderTarget
 from pipelines.sharding.source_reader import PackingStoppedError
 from pipelines.storage.listing import list_folder
 
@@ -42,7 +43,7 @@ def crash(task, on_file):
     def watched(place):
         on_file(place)
         path = task.shard.files[place].file.path
-        marker = task.target.parent.parent.parent / ("seen-" + path)
+        marker = task.target.out.parent / ("seen-" + path)
         if place not in task.crashed and path.startswith("crash"):
             os.kill(os.getpid(), getattr(signal, path.split("-")[1]))
         if path.startswith("flaky") and not marker.exists():
@@ -89,11 +90,11 @@ def tasks_of(source: Path, target: Path, *, shard_examples: int = 2) -> list[Sha
     target.mkdir(parents=True, exist_ok=True)
     settings = PackSettings(shard_examples=shard_examples)
     plan = make_plan(list_folder(source, ("image",)).listings["image"], settings)
-    return [ShardTask(shard, source, target, settings) for shard in plan.shards]
+    return [ShardTask(shard, source, FolderTarget(target, target), settings) for shard in plan.shards]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def use_engine(monkeypatch: pytest.MonkeyPatch, work: Callable[..., Any]) -> None:

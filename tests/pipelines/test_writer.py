@@ -13,7 +13,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from pipelines.errors import ShardingError
 from pipelines.sharding import ShardWriter
-from pipelines.sharding.shard_file import encode_example
+from pipelines.sharding.shard_content import encode_example
 from pipelines.storage.index import IndexFlag, index_path, load_index
 
 EXAMPLES = {

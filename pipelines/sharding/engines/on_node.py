@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..shard_job import ShardResult, ShardTask
+from ..shard_target import FolderTarget
 from ..source_reader import PackingStoppedError
 from ..wording import printable
 from .processes import ProcessEngine
@@ -99,8 +100,9 @@ def _received(sent: bytes) -> tuple[Work, ShardTask]:
 
 def _check_visible(task: ShardTask) -> None:
     """Raise `PackingStoppedError` where this node does not see what the task reads, or where it is to write."""
-    for path in (task.source, task.target, task.records):
-        if path is not None and not path.exists():
+    folder = task.target.folder if isinstance(task.target, FolderTarget) else None
+    for path in (task.source, folder, task.records):
+        if isinstance(path, Path) and not path.exists():
             raise PackingStoppedError(
                 f"{printable(str(path))} is not there. Every node must see the source and the folder of shards under "
                 "the same path: use a disk that they share, or URLs."

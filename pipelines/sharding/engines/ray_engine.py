@@ -15,9 +15,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..shard_job import ShardResult, ShardTask, pack_shard
+from ..shard_target import FolderTarget
 from ..source_reader import PackingStoppedError
 from ..writer import shard_name
 from .engine import OnFile
@@ -27,6 +28,7 @@ from .worker_process import Work
 
 __all__ = ["Cluster", "RayEngine"]
 
+Place = TypeVar("Place")
 MOST_ATTEMPTS = 4
 SILENT_SECONDS = 60.0
 LOOK_SECONDS = 1.0
@@ -154,6 +156,13 @@ def _next_attempt(attempt: _Attempt, reason: str) -> _Attempt:
 
 
 def _absolute(task: ShardTask) -> ShardTask:
-    """The task for processes in other folders."""
-    records = task.records if task.records is None else Path(task.records).absolute()
-    return replace(task, source=task.source.absolute(), target=task.target.absolute(), records=records)
+    """The task for processes in other working folders."""
+    target = task.target
+    if isinstance(target, FolderTarget):
+        target = FolderTarget(target.folder.absolute(), target.out.absolute())
+    return replace(task, source=_full(task.source), target=target, records=_full(task.records))
+
+
+def _full(place: Place) -> Place:
+    """A path from the root; a URL, or None, as it is."""
+    return place.absolute() if isinstance(place, Path) else place

@@ -1,0 +1,75 @@
+"""A shard that goes to a bucket: packed in a nameless file on the worker's temporary disk, then sent in parts.
+
+    temporary disk, one shard per worker      no name: the system frees it however the worker ends
+      ──upload──▶  SET/.make_shards/parts-RUN/ATTEMPT/NAME.tar.frames.npy, NAME.tar.index.npy, NAME.tar
+
+Each upload is checked before the shard counts as packed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from dataclasses import dataclass
+from typing import IO, Any
+
+from ..errors import PipelineError, SourceError
+from ..storage.frame_table import frames_bytes, frames_name
+from ..storage.index import index_bytes, index_digest, index_name
+from ..storage.remote.bucket import Bucket
+from .shard_content import ShardContent, ShardSummary
+from .shard_target import OpenShard
+from .source_reader import PackingStoppedError
+
+__all__ = ["BucketTarget", "kept_sentence"]
+
+
+@dataclass(frozen=True, slots=True)
+class BucketTarget:
+    """`bucket` is the set, `folder` the temporary place in it of this run."""
+
+    bucket: Bucket
+    folder: str
+
+    def written(self, name: str) -> str:
+        """See `ShardTarget.written`."""
+        return f"{tempfile.gettempdir()}, the folder for temporary files (TMPDIR) in which {name} is packed"
+
+    def begin(self, name: str, attempt: str) -> OpenShard:
+        """See `ShardTarget.begin`."""
+        return _ShardOfBucket(self.bucket, f"{self.folder}/{attempt}", name)
+
+
+class _ShardOfBucket(ShardContent):
+    def __init__(self, bucket: Bucket, folder: str, name: str) -> None:
+        self._bucket, self._folder = bucket, folder
+        self._temporary: IO[Any] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by finish and abort)
+        super().__init__(self._temporary, name)
+
+    def finish(self) -> ShardSummary:
+        """Send the frame tables, the index and the tar. Raises `PackingStoppedError` where that cannot be done."""
+        self.end()
+        index, frames = index_bytes(self.index), self.frames
+        tables = None if frames is None else frames_bytes(frames)
+        summary = self.summary(index_digest(index), "" if tables is None else index_digest(tables))
+        path = f"{self._folder}/{self.name}"
+        try:
+            if tables is not None:
+                self._bucket.upload(frames_name(path), io.BytesIO(tables))
+            self._bucket.upload(index_name(path), io.BytesIO(index))
+            self._bucket.upload(path, self._temporary, summary.sha256)
+        except SourceError as error:
+            raise PackingStoppedError(kept_sentence(error)) from error
+        self._temporary.close()
+        return summary
+
+    def abort(self) -> None:
+        """Free the temporary file. What is in the bucket is cleared away with the run."""
+        with contextlib.suppress(OSError):
+            self._temporary.close()
+
+
+def kept_sentence(error: PipelineError) -> str:
+    """What a run ends with whose bucket cannot be used any more."""
+    return f"{error} Finished shards are kept: the same command continues from there."

@@ -1,0 +1,271 @@
+"""The folder of a bucket that is written to: every request is repeated until it succeeds, or is given up.
+
+    Bucket("s3://bucket/set")
+      .create(name, content), .replace(name, content, tag)    conditional: a `ConflictError` if others were faster
+      .upload(name, file)                                     in parts, whose checksums are compared afterwards
+      .copy(name, target)                                     within the bucket
+      .read, .stored, .listed, .listed_level, .delete
+
+An upload is checked in three ways. The SHA-256 of each part goes with it, where the store compares it (S3). The size
+that the bucket gives is compared. Its tag is compared with the MD5 of the content, or the MD5 of the MD5s of the
+parts; a tag that is neither, as where a bucket encrypts by keys of its own, is no evidence: the object is then read
+back once, and its SHA-256 compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import IO, Any, TypeVar
+
+from ...errors import SourceError
+from .bucket_client import BucketClient, ConflictError, Stored, open_bucket_client
+from .remote_store import RemoteOptions, RemoteStore
+from .retrying import AbsentError, RequestError, Retries, Timing, named
+from .urls import Url, join, redacted, split_url
+
+__all__ = ["Bucket", "Stored"]
+
+PART_BYTES = 8 << 20
+MOST_PARTS = 9000
+COPIED_BYTES = 5 << 30
+"""The largest object that S3 copies in one request."""
+DELETED_AT_ONCE = 1000
+
+T = TypeVar("T")
+
+
+class Bucket:
+    """The objects below a URL, by their names there. Methods raise `SourceError`, in one sentence.
+
+    It can be pickled, and used from many threads; each process makes connections of its own.
+    """
+
+    def __init__(
+        self, root_url: str, options: RemoteOptions | None = None, *, timing: Timing | None = None
+    ) -> None:
+        self.root_url, self.options = root_url.rstrip("/"), options or RemoteOptions()
+        url = split_url(self.root_url)
+        self._url, self._folder = url, url.path.strip("/")
+        self._timing, self._lock = timing or Timing(), threading.Lock()
+        self._client: tuple[int, BucketClient] | None = None
+
+    @property
+    def shown(self) -> str:
+        """The URL as it may be shown."""
+        return redacted(self.root_url)
+
+    def url_of(self, name: str) -> str:
+        """The URL of an object."""
+        return join(self.root_url, name)
+
+    def read(self, name: str) -> tuple[bytes, Stored] | None:
+        """All bytes of an object, and what the bucket says of it; None if missing."""
+        try:
+            return self._tried(name, lambda client: self._read(client, name))
+        except SourceError as error:
+            if _is_absent(error):
+                return None
+            raise
+
+    def _read(self, client: BucketClient, name: str) -> tuple[bytes, Stored]:
+        url = Url(self._url.scheme, self._url.host, self._path(name))
+        policy = self.options.retry
+        body = client.get(url, 0, None, seconds=policy.seconds_for(0), num_bytes=0)
+        content = b"".join(body.pieces)
+        if body.facts.size is not None and len(content) != body.facts.size:
+            raise RequestError("the answer broke off", passes=True)
+        return content, Stored(len(content), body.facts.etag or "")
+
+    def download(self, name: str, write: Callable[[bytes], Any]) -> int:
+        """Pass all bytes of an object to `write`, in order; returns their number."""
+        return RemoteStore(self.root_url, self.options).download(self.url_of(name), write)
+
+    def stored(self, name: str) -> Stored | None:
+        """What the bucket says of an object; None if missing."""
+        try:
+            return self._tried(name, lambda client: client.stored(self._path(name)))
+        except SourceError as error:
+            if _is_absent(error):
+                return None
+            raise
+
+    def modified(self, name: str) -> datetime | None:
+        """When an object was written last, by the clock of the bucket; None if missing or not known."""
+        try:
+            url = Url(self._url.scheme, self._url.host, self._path(name))
+            modified = self._tried(name, lambda client: client.facts(url)).modified
+        except SourceError as error:
+            if _is_absent(error):
+                return None
+            raise
+        return None if modified is None else datetime.fromisoformat(modified)
+
+    def listed(self, folder: str) -> dict[str, Stored]:
+        """All objects below a folder, by their names in it."""
+        return self._tried(folder, lambda client: client.listed(self._path(folder)))
+
+    def listed_level(self) -> dict[str, Stored]:
+        """The objects directly below the URL, by their names."""
+        return self._tried("", lambda client: client.listed_level(self._folder))
+
+    def write(self, name: str, content: bytes) -> Stored:
+        """Write a small object, in the place of any other."""
+        return self._tried(name, lambda client: client.put(self._path(name), content))
+
+    def create(self, name: str, content: bytes) -> Stored | None:
+        """Write a small object that is not there yet; None if it is."""
+        return self._conditional(name, content, create=True)
+
+    def replace(self, name: str, content: bytes, tag: str) -> Stored | None:
+        """Write a small object in the place of the one with this tag; None if that is not there any more."""
+        return self._conditional(name, content, expected=tag)
+
+    def _conditional(self, name: str, content: bytes, **condition: Any) -> Stored | None:
+        tries = [0]
+
+        def put(client: BucketClient) -> Stored:
+            tries[0] += 1
+            return client.put(self._path(name), content, **condition)
+
+        try:
+            return self._tried(name, put)
+        except SourceError as error:
+            if not isinstance(error.__cause__, ConflictError):
+                raise
+        if tries[0] > 1 and (there := self.read(name)) is not None and there[0] == content:
+            return there[1]  # an earlier try was served, and its answer was lost
+        return None
+
+    def upload(self, name: str, file: IO[bytes], sha256: str = "") -> Stored:
+        """Write an object from a file, of any size, and check what is there; memory stays below 64 MiB.
+
+        With `sha256` also that the file still holds those bytes.
+        """
+        size = file.seek(0, os.SEEK_END)
+        return self._tried(name, lambda client: self._upload(client, name, file, size, sha256), size)
+
+    def _upload(self, client: BucketClient, name: str, file: IO[bytes], size: int, sha256: str) -> Stored:
+        file.seek(0)
+        path, sent = self._path(name), _Sent(file, _part_bytes(size))
+        if size <= sent.part_bytes:
+            tag = client.put(path, b"".join(sent)).tag
+        else:
+            tag = client.put_parts(path, sent, sent.part_bytes)
+        if sent.bytes != size or sha256 not in ("", sent.sha256.hexdigest()):
+            raise RequestError(
+                "the temporary file holds other bytes than were written to it",
+                passes=False,
+                remedy="Test the disk.",
+            )
+        there = client.stored(path)
+        if there.size == size and (
+            there.tag.strip('"') in sent.tags or self._read_back(client, path) == sent.digest
+        ):
+            return there
+        raise RequestError(
+            f"it holds other bytes than were sent ({there.size:,} of {size:,}, tag {there.tag or tag})",
+            passes=True,
+            remedy="Look at the network and the store.",
+        )
+
+    def _read_back(self, client: BucketClient, path: str) -> str:
+        found = hashlib.sha256()
+        url = Url(self._url.scheme, self._url.host, path)
+        for piece in client.get(url, 0, None, seconds=self.options.retry.seconds, num_bytes=COPIED_BYTES).pieces:
+            found.update(piece)
+        return found.hexdigest()
+
+    def copy(self, name: str, target: str, size: int) -> Stored:
+        """Copy an object of `size` bytes within the bucket; what the bucket says of the copy."""
+
+        def copy(client: BucketClient) -> Stored:
+            source, path = self._path(name), self._path(target)
+            if size < COPIED_BYTES:
+                client.copy(source, path, size)
+            else:
+                url = Url(self._url.scheme, self._url.host, source)
+                body = client.get(url, 0, None, seconds=self.options.retry.seconds_for(size), num_bytes=size)
+                client.put_parts(path, map(bytes, body.pieces), _part_bytes(size))
+            there = client.stored(path)
+            if there.size != size:
+                raise RequestError(f"its copy has {there.size:,} bytes, not {size:,}", passes=True)
+            return there
+
+        return self._tried(target, copy, size)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove objects; those that are gone already are none the worse."""
+        paths = [self._path(name) for name in names]
+        for start in range(0, len(paths), DELETED_AT_ONCE):
+            some = paths[start : start + DELETED_AT_ONCE]
+            self._tried("", lambda client, some=some: client.delete(some))  # type: ignore[misc]
+
+    def _tried(self, name: str, ask: Callable[[BucketClient], T], num_bytes: int = 0) -> T:
+        retries = Retries(self.options.retry, self._timing, num_bytes)
+        with named(self.url_of(name) if name else self.root_url):
+            while True:
+                try:
+                    return ask(self._connected())
+                except RequestError as error:
+                    retries.after(error)
+
+    def _connected(self) -> BucketClient:
+        with self._lock:
+            if self._client is None or self._client[0] != os.getpid():
+                options = self.options
+                client = open_bucket_client(self._url, options.retry, options.storage_options)
+                self._client = os.getpid(), client
+            return self._client[1]
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name}".strip("/")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Bucket, (self.root_url, self.options)
+
+    def __repr__(self) -> str:
+        return f"Bucket({self.shown!r})"
+
+
+class _Sent:
+    """The parts of a file as they are sent, and their digests."""
+
+    def __init__(self, file: IO[bytes], part_bytes: int) -> None:
+        self._file, self.part_bytes, self.bytes = file, part_bytes, 0
+        self.sha256, self._whole, self._parts = hashlib.sha256(), _md5(), list[bytes]()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while part := self._file.read(self.part_bytes):
+            self.bytes += len(part)
+            self.sha256.update(part)
+            self._whole.update(part)
+            self._parts.append(_md5(part).digest())
+            yield part
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what was sent, in hex."""
+        return self.sha256.hexdigest()
+
+    @property
+    def tags(self) -> tuple[str, str]:
+        """The tags that a store gives to such an object: sent whole, or in parts."""
+        return self._whole.hexdigest(), f"{_md5(b''.join(self._parts)).hexdigest()}-{len(self._parts)}"
+
+
+def _md5(content: bytes = b"") -> Any:
+    return hashlib.md5(content, usedforsecurity=False)
+
+
+def _part_bytes(size: int) -> int:
+    """Bytes of a part; a store takes 10,000 parts."""
+    return max(PART_BYTES, -(-size // MOST_PARTS))
+
+
+def _is_absent(error: SourceError) -> bool:
+    """Whether an object is missing, in a bucket that is there."""
+    return isinstance(error.__cause__, AbsentError) and "bucket" not in error.__cause__.reason
