@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,6 +16,8 @@ from ..errors import ShardingError
 from ..order.checked_numbers import flag, whole_number
 from ..storage.plain_files import path_setting
 from ..storage.walk import Failure
+from .engines import ENGINES
+from .engines.ray_cluster import connected
 from .packing import NamesFunctions
 from .packing_state import PackingState
 from .places import folder_above, out_setting, place_of
@@ -23,6 +26,7 @@ from .retrying import check_retry
 from .set_job import Manner, SetReport, pack_set, strict_error
 from .settings import PackOptions, PackSettings, check_options, known_settings
 from .survey import FoundSet, Survey, survey
+from .wording import joined
 
 __all__ = ["PackReport", "Work", "check_workers", "checked_asking", "found_work", "make_shards"]
 
@@ -88,6 +92,8 @@ def make_shards(
     retry_failed: bool = False,
     progress: bool = False,
     storage_options: Mapping[str, Any] | None = None,
+    engine: str = "processes",
+    ray_address: str | None = None,
     **options: Unpack[PackOptions],
 ) -> PackReport:
     """Pack a folder of images, recordings or videos into webdataset tars with an index and a manifest.
@@ -99,7 +105,8 @@ def make_shards(
                 a set for each, in ./shards/image, ./shards/audio and ./shards/video, or below `out`. A URL of s3, gs
                 or az packs into a bucket, which needs obstore.
     only        "image", "audio" or "video": pack that modality alone. A folder of such a name stands for it.
-    workers     processes; None: one per usable core, 0: all in this process.
+    workers     processes; None: one per usable core, 0: all in this process. With Ray: most shards at a time; None:
+                one per CPU of the cluster.
     strict      raise if any file cannot be packed, and do not finish the set.
     append      to a finished set, add the files it does not hold in new shards; what is there stays as it is.
     overwrite   remove the set that is there and make it again.
@@ -107,6 +114,8 @@ def make_shards(
                 that can be packed now go into new shards. With `append` new files are added as well.
     progress    show it on standard error.
     storage_options   obstore's settings of the bucket (`endpoint`, `region`, …), besides those of the environment.
+    engine      "processes" of this machine, or "ray": tasks on a Ray cluster that runs already.
+    ray_address host:port of that cluster; None: that of RAY_ADDRESS, or one that `ray start` began on this machine.
     options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings`, `AudioSettings` and
                 `VideoSettings`; for a modality of your own, the fields of its settings class.
 
@@ -118,8 +127,8 @@ def make_shards(
     known = known_settings(options)
     strict, progress = flag("strict", strict), flag("progress", progress)
     asked = checked_asking(append=append, overwrite=overwrite, retry_failed=retry_failed)
-    stream = sys.stderr if progress else None
-    manner = Manner(check_workers(workers), strict, asked, stream, storage_options or {})
+    num_workers, stream = check_workers(workers, engine, ray_address), sys.stderr if progress else None
+    manner = Manner(num_workers, strict, asked, stream, storage_options or {}, engine, ray_address)
     source, out = path_setting("source", source), None if out is None else out_setting(out)
     try:
         return _packed(source, out, only, options, known, manner, began)
@@ -137,7 +146,8 @@ def _packed(
     began: float,
 ) -> PackReport:
     work = found_work(source, out, only, options, known, manner)
-    sets = [pack_set(one, work.settings[one.modality], manner) for one in work.found.sets]
+    with _connected(manner) as manner:
+        sets = [pack_set(one, work.settings[one.modality], manner) for one in work.found.sets]
     gone = [note for one in sets for note in one.notes]
     return PackReport(tuple(sets), work.found.skipped, (*work.notes, *gone), time.monotonic() - began)
 
@@ -162,7 +172,7 @@ def found_work(
     """Look for what is to be packed, and check that it can be. Raises as `make_shards` does before it packs."""
     found = survey(source, out, only=only)
     check_options([one.modality for one in found.sets], options, Path(source))
-    settings = {one.modality: _settings(known[one.modality], manner.workers) for one in found.sets}
+    settings = {one.modality: _settings(known[one.modality], others=manner.has_others) for one in found.sets}
     if manner.strict:
         _check_listings(found.sets)
     if manner.asked.retry_failed:
@@ -172,18 +182,18 @@ def found_work(
     return Work(found, settings, (*found.notes, *remarks))
 
 
-def _settings(found: PackSettings | ValueError, workers: int) -> PackSettings:
-    """The settings of a modality that is packed. Raises `ShardingError` for those that workers cannot import."""
+def _settings(found: PackSettings | ValueError, *, others: bool) -> PackSettings:
+    """The settings of a modality. Raises `ShardingError` for those that other processes, if any, cannot import."""
     if isinstance(found, ValueError):
         raise found
     found.attachments.describe()  # so that a file that cannot be read is found before anything is written
     media = type(found.media)
-    if workers and media.__module__ == "__main__":
+    if others and media.__module__ == "__main__":
         raise ShardingError(
             f"{media.__name__} is defined in the program that was started, which worker processes do not run. Move it "
             "to a module that can be imported, or use workers=0."
         )
-    if workers and isinstance(found.media, NamesFunctions):
+    if others and isinstance(found.media, NamesFunctions):
         found.media.check_importable()
     return found
 
@@ -197,11 +207,31 @@ def checked_asking(*, append: bool, overwrite: bool, retry_failed: bool) -> Aske
     return asked
 
 
-def check_workers(workers: int | None) -> int:
-    """The number of worker processes; None: one per usable core. Raises `ValueError` or `TypeError`."""
-    if workers is None:
-        return usable_cores()
-    return whole_number("workers", workers, least=0)
+@contextlib.contextmanager
+def _connected(manner: Manner) -> Iterator[Manner]:
+    """The manner with a connection to its cluster, and with the workers that it has."""
+    if manner.engine != "ray":
+        yield manner
+        return
+    with connected(manner.ray_address) as cluster:
+        workers = manner.workers or cluster.num_cpus
+        if not workers:
+            raise ShardingError("The Ray cluster has no CPU yet. Say with --workers how many to ask it for.")
+        yield replace(manner, workers=workers, cluster=cluster)
+
+
+def check_workers(workers: int | None, engine: str, ray_address: str | None) -> int:
+    """Processes of this machine; with Ray most shards at a time, 0 for as many as the cluster has CPUs.
+
+    Raises `ValueError` or `TypeError`.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; it can be {joined(map(repr, ENGINES), 'or')}.")
+    if engine == "ray":
+        return 0 if workers is None else whole_number("workers", workers, least=1)
+    if ray_address is not None:
+        raise ValueError("ray_address names a cluster, on which engine='ray' packs: give both, or neither.")
+    return usable_cores() if workers is None else whole_number("workers", workers, least=0)
 
 
 def _check_listings(sets: tuple[FoundSet, ...]) -> None:

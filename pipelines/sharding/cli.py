@@ -22,6 +22,7 @@ from ..terminal import (
     import_named_modules,
     print_to_nowhere,
 )
+from .engines import ENGINES
 from .wording import counted, plurals, printable
 
 if TYPE_CHECKING:
@@ -77,7 +78,17 @@ def _run(source: str, options: dict[str, Any]) -> int:
 def _explain(source: str, options: dict[str, Any]) -> int:
     from .explaining import explain_folder
 
-    for name in ("dry_run", "out", "workers", "strict", "append", "overwrite", "retry_failed"):
+    for name in (
+        "dry_run",
+        "out",
+        "workers",
+        "strict",
+        "append",
+        "overwrite",
+        "retry_failed",
+        "engine",
+        "ray_address",
+    ):
         options.pop(name, None)
     for line in explain_folder(source, **options):
         print(line, flush=True)
@@ -125,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         help="source bytes in a shard, such as 256M (default: a sixteenth of all, between 16M and 256M)",
     )
     add("--shard-examples", type=int, metavar="NUM", help="most source files in a shard (default: 10000)")
-    add("--workers", type=int, metavar="NUM", help="processes (default: one per core; 0: none but this one)")
+    _add_engine_options(parser)
     add("--classes", action="store_true", help="number the sub-folders: the field cls, and classes.json")
     add("--labels", metavar="TABLE", help="CSV or JSON Lines: the row of each file goes into its field json")
     add("--label-key", metavar="COLUMN", help="column of the table that names the files (default: file_name)")
@@ -162,6 +173,24 @@ def _add_set_flags(parser: argparse.ArgumentParser) -> None:
         "--dry-run",
         action="store_true",
         help="pack nothing; say how many shards and bytes there would be, and how long it would take",
+    )
+
+
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Who packs: none of it decides the bytes."""
+    add = parser.add_argument
+    add(
+        "--workers",
+        type=int,
+        metavar="NUM",
+        help="processes (default: one per core; 0: none but this one); with --engine ray, most shards at a time "
+        "(default: one per CPU of the cluster)",
+    )
+    add("--engine", choices=ENGINES, help="processes of this machine (default), or a Ray cluster that runs already")
+    add(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="that cluster (default: RAY_ADDRESS, or what `ray start` began on this machine)",
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
-from ..child_process import end_idle_children
+from ..child_process import end_idle_children, usable_cores
 from ..errors import PipelineError, ShardingError
 from ..order.checked_numbers import flag
 from ..storage.plain_files import path_setting
@@ -90,19 +90,23 @@ def forecast_shards(
     overwrite: bool = False,
     retry_failed: bool = False,
     storage_options: Mapping[str, Any] | None = None,
+    engine: str = "processes",
+    ray_address: str | None = None,
     **options: Unpack[PackOptions],
 ) -> Forecast:
     """Say what `make_shards` would do with these arguments, which are explained there. Nothing is packed.
 
     Files, shards and, where files are packed as they are, bytes are those of the run. The rest is estimated by packing
-    a sample for about two seconds into a folder for temporary files.
+    a sample for about two seconds into a folder for temporary files: on this machine, also where Ray is to pack. For as
+    many `workers` as it has CPUs, name their number; this machine's cores are counted otherwise.
 
     Raises what `make_shards` raises before it looks at the folder of a set; what it raises for one is in its forecast.
     """
     began = time.monotonic()
     known = known_settings(options)
     asked = checked_asking(append=append, overwrite=overwrite, retry_failed=retry_failed)
-    manner = Manner(check_workers(workers), flag("strict", strict), asked, None, storage_options or {})
+    num_workers = check_workers(workers, engine, ray_address) or (usable_cores() if engine == "ray" else 0)
+    manner = Manner(num_workers, flag("strict", strict), asked, None, storage_options or {}, engine, ray_address)
     source, out = path_setting("source", source), None if out is None else out_setting(out)
     try:
         work = found_work(source, out, only, options, known, manner)
@@ -166,7 +170,7 @@ def _of_plan(
         if files
         else None
     )
-    sample = None if task is None else sample_times(task, files, make_engine(manner.workers), manner.workers)
+    sample = None if task is None else _sample(task, files, manner)
     is_exact = plan.settings.media.keeps_files and (sample is None or sample.is_as_foretold)
     new_bytes = foretold if is_exact or sample is None else round(foretold * sample.size_ratio)
     kept, kept_bytes = _kept(decision, finished)
@@ -188,6 +192,12 @@ def _of_plan(
         free_bytes=free_bytes(found.out),
         failures=tuple(sorted({*decision.listing.failures, *_failures(finished)})),
     )
+
+
+def _sample(task: ShardTask, files: list[PlannedFile], manner: Manner) -> SampleTimes:
+    """A sample packed by processes of this machine, no more than it has cores where a cluster is to pack."""
+    workers = min(manner.workers, usable_cores()) if manner.engine == "ray" else manner.workers
+    return sample_times(task, files, make_engine(workers), workers)
 
 
 def _records(plan: Plan, decision: Decision, scratch: Path) -> Path | None:

@@ -17,7 +17,8 @@ from ..storage.walk import Failure
 from .attached_records import AttachedRecords, earlier_of
 from .attached_settings import ATTACHED, with_part
 from .disk_space import check_free_bytes
-from .engines import Engine, make_engine
+from .engines import Engine, RayEngine, make_engine
+from .engines.ray_cluster import RayCluster
 from .findings import Findings, joined_findings
 from .foretelling import bytes_to_write
 from .label_counting import class_labels, joined_labels
@@ -39,13 +40,24 @@ __all__ = ["Manner", "SetReport", "pack_set", "strict_error"]
 
 @dataclass(frozen=True)
 class Manner:
-    """How a set is made, none of which decides its bytes: see `make_shards`. `stream` shows the progress."""
+    """How a set is made, none of which decides its bytes: see `make_shards`. `stream` shows the progress.
+
+    With `engine` "ray", `cluster` is the connection to it, which `make_shards` makes.
+    """
 
     workers: int
     strict: bool
     asked: Asked
     stream: TextIO | None
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    engine: str = "processes"
+    ray_address: str | None = None
+    cluster: RayCluster | None = None
+
+    @property
+    def has_others(self) -> bool:
+        """Whether other processes than this one pack."""
+        return self.engine == "ray" or self.workers > 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,10 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
                     gone = counted(decision.gone, f"packed {find_modality(found.modality).noun}")
                     notes = (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
                 _check_room(found, settings, state, decision)
-                job = _Job(found.source, state, decision, make_engine(manner.workers))
+                engine = (
+                    RayEngine(manner.cluster, manner.workers) if manner.cluster else make_engine(manner.workers)
+                )
+                job = _Job(found.source, state, decision, engine)
                 notes += job.attach(strict=manner.strict)
                 new_shards = job.pack(manner.stream)
                 manifest = job.finish(strict=manner.strict)
@@ -177,7 +192,7 @@ class _Job:
         counts = {shard.number: len(shard.files) for shard in missing}
         done, noun = total - sum(counts.values()), find_modality(settings.modality).plural
         with self._state.scratch() as target, Progress(total, done, stream=stream, noun=noun) as progress:
-            tasks = [ShardTask(shard, self._source, target, settings, store) for shard in missing]
+            tasks = (ShardTask(shard, self._source, target, settings, store) for shard in missing)
             for result in self._engine.run(tasks, progress.on_file):
                 self._state.publish(result)
                 self._results[result.number] = result
