@@ -22,7 +22,7 @@ from PIL import Image
 
 from pipelines.errors import ShardingError, SourceError
 from pipelines.sharding import lease, make_shards
-from pipelines.storage.remote import bucket
+from pipelines.storage.remote import sent_parts
 from pipelines.storage.remote.bucket import Bucket
 
 from .bucket_listing import bucket_contents, folder_contents, unfinished_uploads
@@ -150,7 +150,7 @@ def test_a_lease_that_was_not_refreshed_is_taken_over(
 def test_a_file_is_sent_in_parts_and_uploads_that_were_left_are_aborted(
     tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(sent_parts, "PART_BYTES", 5 << 20)
     content = random.Random(2).randbytes(12 << 20)
     (tmp_path / "large").write_bytes(content)
     with (tmp_path / "large").open("rb") as file:
