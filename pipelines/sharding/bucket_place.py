@@ -20,17 +20,17 @@ import contextlib
 import errno
 import io
 import os
-import tempfile
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from ..errors import ShardError, ShardingError, SourceError
+from ..errors import ShardingError, SourceError
 from ..storage.frame_table import frames_name
 from ..storage.index import Index, index_name, parse_index
 from ..storage.manifest import MANIFEST_NAME, Manifest
-from ..storage.remote.bucket import Bucket
+from ..storage.remote.bucket import Bucket, Stored
 from .bucket_target import BucketTarget, kept_sentence
 from .journal import journal_line, read_stored
 from .lease import Lease, hold_lease
@@ -39,11 +39,14 @@ from .shard_content import ShardSummary
 from .shard_job import ShardResult
 from .shard_target import ShardTarget
 from .source_reader import PackingStoppedError
+from .temporary_disk import temporary_file, temporary_folder
 
 __all__ = ["BucketPlace"]
 
 LEASE_NAME = "lease.json"
 READ_AT_ONCE = 16
+OWN_NAMES = re.compile(rf"{re.escape(WORK_NAME)}/.*|[^/]+")
+"""Of what a run uploads: its temporary objects, and the files of the set."""
 
 
 class BucketPlace:
@@ -52,7 +55,7 @@ class BucketPlace:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket, self.out = bucket, bucket.shown
         self._lease: Lease | None = None
-        self._manifest_tag: str | None = None
+        self._manifest: Stored | None = None
         self._published: dict[str, Entry] = {}
         self._files = contextlib.ExitStack()
         self._records: Path | None = None
@@ -77,15 +80,15 @@ class BucketPlace:
 
     def entries(self) -> dict[str, Entry]:
         """See `SetPlace.entries`."""
-        return {name: Entry(*stored) for name, stored in self._bucket.listed_level().items()}
+        return {name: _entry(stored) for name, stored in self._bucket.listed_level().items()}
 
     def manifest(self) -> Manifest | None:
         """See `SetPlace.manifest`; its tag is kept, so that it is replaced only as it was read."""
         found = self._bucket.read(MANIFEST_NAME)
         if found is None:
-            self._manifest_tag = None
+            self._manifest = None
             return None
-        self._manifest_tag = found[1].tag
+        self._manifest = found[1]
         return Manifest.parse(found[0], where=self.path_of(MANIFEST_NAME))
 
     def read(self, name: str) -> bytes | None:
@@ -103,7 +106,7 @@ class BucketPlace:
     @contextlib.contextmanager
     def open_lines(self, name: str) -> Iterator[IO[str]]:
         """See `SetPlace.open_lines`; the file is downloaded to a temporary one."""
-        with _temporary_file() as file:
+        with temporary_file() as file:
             if self._bucket.stored(name) is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
             self._bucket.download(name, file.write)
@@ -113,8 +116,8 @@ class BucketPlace:
 
     def write(self, name: str, lines: Iterable[str]) -> None:
         """See `SetPlace.write`."""
-        self._held().check()
-        with _temporary_file() as file:
+        with _may_stop(), temporary_file() as file:
+            self._held().check()
             for line in lines:
                 file.write((line + "\n").encode("utf-8", "backslashreplace"))
             self._bucket.upload(name, file)
@@ -129,10 +132,10 @@ class BucketPlace:
             )
         self._held().check()
         content = manifest.to_json().encode("utf-8", "backslashreplace")
-        if self._manifest_tag is None:
+        if self._manifest is None:
             stored = self._bucket.create(MANIFEST_NAME, content)
         else:
-            stored = self._bucket.replace(MANIFEST_NAME, content, self._manifest_tag)
+            stored = self._bucket.replace(MANIFEST_NAME, content, self._manifest)
         if stored is None:
             raise ShardingError(
                 f"{self.path_of(MANIFEST_NAME)}: another run has written it meanwhile, so that of this one is not "
@@ -145,7 +148,7 @@ class BucketPlace:
         self._held().check()
         self._bucket.delete(names)
         if MANIFEST_NAME in names:
-            self._manifest_tag = None
+            self._manifest = None
 
     def saved_plan(self) -> bytes | None:
         """See `SetPlace.saved_plan`."""
@@ -188,34 +191,27 @@ class BucketPlace:
         left = [name for name in self._bucket.listed(WORK_NAME) if name.startswith("parts-")]
         self._held().check()
         self._bucket.delete(f"{WORK_NAME}/{name}" for name in left)
+        self._bucket.abort_uploads(OWN_NAMES)
 
     def publish(self, result: ShardResult) -> None:
         """See `SetPlace.publish`."""
-        try:
-            self._publish(result)
-        except (SourceError, ShardingError) as error:
-            raise PackingStoppedError(kept_sentence(error)) from error
-
-    def _publish(self, result: ShardResult) -> None:
         stored: dict[str, Entry] = {}
         made, names = f"{self._parts}/{result.attempt}", _files_of(result.summary)
-        for name in sorted(names, key=lambda name: (name == result.summary.name, name)):
+        with _may_stop():
+            for name in sorted(names, key=lambda name: (name == result.summary.name, name)):
+                self._held().check()
+                size = result.summary.bytes if name == result.summary.name else None
+                stored[name] = _entry(self._bucket.copy(f"{made}/{name}", name, size))
             self._held().check()
-            size = self._bucket.stored(f"{made}/{name}")
-            if size is None:
-                raise ShardError(f"{self.path_of(f'{made}/{name}')}: is missing.")
-            stored[name] = Entry(*self._bucket.copy(f"{made}/{name}", name, size.size))
-        self._held().check()
-        line = journal_line(result, stored)
-        self._bucket.write(f"{WORK_NAME}/{FINISHED_NAME}/{result.number:06d}.json", line)
-        self._published.update(stored)
-        self._bucket.delete(f"{made}/{name}" for name in names)
+            line = journal_line(result, stored)
+            self._bucket.write(f"{WORK_NAME}/{FINISHED_NAME}/{result.number:06d}.json", line)
+            self._published.update(stored)
+            self._bucket.delete(f"{made}/{name}" for name in names)
 
     def records_folder(self) -> Path:
         """See `SetPlace.records_folder`: a temporary folder of this machine."""
         if self._records is None:
-            folder = self._files.enter_context(tempfile.TemporaryDirectory(prefix="make_shards-"))
-            self._records = Path(folder)
+            self._records = self._files.enter_context(temporary_folder())
         return self._records
 
     def clear(self) -> None:
@@ -235,19 +231,19 @@ class BucketPlace:
         return self._lease
 
 
+def _entry(stored: Stored) -> Entry:
+    return Entry(stored.size, stored.plain_tag)
+
+
 @contextlib.contextmanager
-def _temporary_file() -> Iterator[IO[bytes]]:
-    """A file without a name. Raises `PackingStoppedError` where the temporary disk is full."""
+def _may_stop() -> Iterator[None]:
+    """Failed requests, and a lease that was lost, as what a run ends with that is continued."""
     try:
-        with tempfile.TemporaryFile() as file:
-            yield file
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise PackingStoppedError(
-            f"{tempfile.gettempdir()}: the folder for temporary files cannot be written to "
-            f"({error.strerror or error}). Make room, or name another one by TMPDIR; finished shards are kept."
-        ) from error
+        yield
+    except (SourceError, ShardingError) as error:
+        if isinstance(error, PackingStoppedError):
+            raise
+        raise PackingStoppedError(kept_sentence(error)) from error
 
 
 def _files_of(summary: ShardSummary) -> set[str]:

@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ShardingError, SourceError
+from ..stopping import stopped_by
 from ..storage.json_text import parse_json
 from ..storage.remote.bucket import Bucket, Stored
+from .temporary_disk import process_start
 from .wording import printable
 
 __all__ = ["LEASE_SECONDS", "REFRESH_SECONDS", "Lease", "hold_lease"]
@@ -37,7 +39,7 @@ class Lease:
         self.run = os.urandom(8).hex()
         self._bucket, self._name = bucket, name
         self._lock, self._is_lost, self._refreshes = threading.Lock(), False, 0
-        self._tag, self._held_until = "", 0.0
+        self._stored, self._held_until = Stored(0), 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="make_shards lease", daemon=True)
 
@@ -49,7 +51,7 @@ class Lease:
             found = self._bucket.read(self._name)
             if found is not None:
                 self._refuse_if_alive(*found)
-                stored = self._bucket.replace(self._name, self._content(), found[1].tag)
+                stored = self._bucket.replace(self._name, self._content(), found[1])
             else:
                 stored = self._bucket.create(self._name, self._content())
         if stored is None:
@@ -73,12 +75,16 @@ class Lease:
         self._stop.set()
         self._thread.join()
         with contextlib.suppress(SourceError):
-            if not self._is_lost and (there := self._bucket.stored(self._name)) and there.tag == self._tag:
+            if (
+                not self._is_lost
+                and (there := self._bucket.stored(self._name))
+                and there.plain_tag == self._stored.plain_tag
+            ):
                 self._bucket.delete([self._name])
 
     def _keep(self) -> None:
         while not self._stop.wait(REFRESH_SECONDS):
-            with contextlib.suppress(SourceError):
+            with contextlib.suppress(SourceError), stopped_by(self._stop.is_set):
                 self._refresh()
 
     def _refresh(self) -> None:
@@ -87,25 +93,25 @@ class Lease:
             if self._is_lost:
                 return
             began = time.monotonic()
-            stored = self._bucket.replace(self._name, self._content(), self._tag)
+            stored = self._bucket.replace(self._name, self._content(), self._stored)
             if stored is None:
                 self._is_lost = True
             else:
                 self._taken(stored, began)
 
     def _taken(self, stored: Stored, began: float) -> None:
-        self._tag, self._held_until = stored.tag, began + LEASE_SECONDS - REFRESH_SECONDS
+        self._stored, self._held_until = stored, began + LEASE_SECONDS - REFRESH_SECONDS
 
     def _content(self) -> bytes:
         self._refreshes += 1
-        content = {"host": _host(), "pid": os.getpid(), "start": _start_of(os.getpid()), "run": self.run}
+        content = {"host": _host(), "pid": os.getpid(), "start": process_start(os.getpid()), "run": self.run}
         return json.dumps({**content, "refreshes": self._refreshes, "time": time.time()}).encode("ascii")
 
     def _refuse_if_alive(self, content: bytes, stored: Stored) -> None:
         """Raise `ShardingError` if the holder of a lease may be alive."""
         holder = _parsed(content)
         pid, host = holder.get("pid"), holder.get("host")
-        if host == _host() and type(pid) is int and _start_of(pid) != holder.get("start"):
+        if host == _host() and type(pid) is int and process_start(pid) != holder.get("start"):
             return
         if self._silent_seconds() < LEASE_SECONDS:
             raise ShardingError(
@@ -152,11 +158,3 @@ def _host() -> str:
         space = Path("/proc/self/ns/pid").readlink().name
         return f"{socket.gethostname()} {Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {space}"
     return socket.gethostname()
-
-
-def _start_of(pid: int) -> str:
-    """When a process of this machine was started, empty if it is gone: numbers are used again."""
-    with contextlib.suppress(OSError, IndexError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return "" if fields[0] in "ZX" else fields[19]
-    return ""

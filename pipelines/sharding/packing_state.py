@@ -19,8 +19,8 @@ from typing import Any
 
 from ..errors import ShardError
 from ..modality import packed_modalities
-from ..storage.frame_table import FRAME_DTYPE, frames_name
-from ..storage.index import INDEX_DTYPE, index_name
+from ..storage.frame_table import frames_name
+from ..storage.index import index_name
 from ..storage.json_text import parse_json
 from ..storage.label_table import LABELS_NAME, LabelTable
 from ..storage.manifest import MANIFEST_NAME, NAMES_NAME, Manifest
@@ -31,7 +31,7 @@ from .classes import CLASSES_NAME, known_classes
 from .journal import read_journal_line
 from .packing import file_key
 from .plan import Plan
-from .set_place import Entry, SetPlace
+from .set_place import SetPlace, is_present
 from .shard_content import ShardSummary
 from .shard_job import ShardResult
 from .shard_target import ShardTarget
@@ -111,7 +111,7 @@ class PackingState:
         columns, there = manifest.shards, self._place.entries()
         facts = zip(columns.name, columns.examples, columns.bytes, columns.frames_hash, strict=True)
         for name, examples, size, frames in facts:
-            if not _is_present(ShardSummary(name, examples, size, "", frames_hash=frames), there):
+            if not is_present(ShardSummary(name, examples, size, "", frames_hash=frames), there):
                 raise ShardError(
                     f"{self._place.path_of(name)}: in the manifest, but it or a file beside it is missing or cut off. "
                     "Restore it, or make the shards again with --overwrite."
@@ -131,7 +131,7 @@ class PackingState:
         there = self._place.entries()
         for line in self._place.journal():
             result = read_journal_line(line, planned, plan.settings)
-            if result is None or not _is_present(result.summary, there):
+            if result is None or not is_present(result.summary, there):
                 continue
             summary = result.summary
             if summary.examples:
@@ -231,20 +231,6 @@ class PackingState:
             if (manifest := self.manifest()) and known_classes(manifest.settings):
                 return True
         return bool(plan.get("settings", {}).get("classes"))
-
-
-def _is_present(summary: ShardSummary, there: dict[str, Entry]) -> bool:
-    """Whether the files of a shard are there, of sizes that fit."""
-    if not summary.examples:
-        return True
-    tar, index = there.get(summary.name), there.get(index_name(summary.name))
-    if tar is None or index is None:
-        return False
-    if summary.frames_hash:
-        frames = there.get(frames_name(summary.name))
-        if frames is None or frames.size <= summary.examples * FRAME_DTYPE.itemsize:
-            return False
-    return tar.size == summary.bytes and index.size > summary.examples * INDEX_DTYPE.itemsize
 
 
 def _key_and_path(line: str) -> tuple[str, str]:

@@ -18,13 +18,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
-from ..storage.index import Index
+from ..storage.frame_table import FRAME_DTYPE, frames_name
+from ..storage.index import INDEX_DTYPE, Index, index_name
 from ..storage.manifest import Manifest
 from .shard_content import ShardSummary
 from .shard_job import ShardResult
 from .shard_target import ShardTarget
 
-__all__ = ["FINISHED_NAME", "PLAN_NAME", "WORK_NAME", "Entry", "SetPlace"]
+__all__ = ["FINISHED_NAME", "PLAN_NAME", "WORK_NAME", "Entry", "SetPlace", "is_present"]
 
 WORK_NAME, PLAN_NAME, FINISHED_NAME = ".make_shards", "plan.json", "finished"
 
@@ -105,3 +106,17 @@ class SetPlace(Protocol):
 
     def clear(self) -> None:
         """Remove what the run in progress keeps."""
+
+
+def is_present(summary: ShardSummary, there: dict[str, Entry]) -> bool:
+    """Whether the files of a shard are there, of sizes that fit."""
+    if not summary.examples:
+        return True
+    tar, index = there.get(summary.name), there.get(index_name(summary.name))
+    if tar is None or index is None:
+        return False
+    if summary.frames_hash:
+        frames = there.get(frames_name(summary.name))
+        if frames is None or frames.size <= summary.examples * FRAME_DTYPE.itemsize:
+            return False
+    return tar.size == summary.bytes and index.size > summary.examples * INDEX_DTYPE.itemsize

@@ -1,7 +1,7 @@
 """The folder of a bucket that is written to: every request is repeated until it succeeds, or is given up.
 
     Bucket("s3://bucket/set")
-      .create(name, content), .replace(name, content, tag)    conditional: a `ConflictError` if others were faster
+      .create(name, content), .replace(name, content, expected)    conditional: a `ConflictError` if others were faster
       .upload(name, file)                                     in parts, whose checksums are compared afterwards
       .copy(name, target)                                     within the bucket
       .read, .stored, .listed, .listed_level, .delete
@@ -14,10 +14,12 @@ back once, and its SHA-256 compared.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import IO, Any, TypeVar
 
@@ -25,12 +27,12 @@ from ...errors import SourceError
 from .bucket_client import BucketClient, ConflictError, Stored, open_bucket_client
 from .remote_store import RemoteOptions, RemoteStore
 from .retrying import AbsentError, RequestError, Retries, Timing, named
+from .sent_parts import SentParts, part_bytes
+from .unfinished_uploads import abort_unfinished, find_signer
 from .urls import Url, join, redacted, split_url
 
 __all__ = ["Bucket", "Stored"]
 
-PART_BYTES = 8 << 20
-MOST_PARTS = 9000
 COPIED_BYTES = 5 << 30
 """The largest object that S3 copies in one request."""
 DELETED_AT_ONCE = 1000
@@ -65,20 +67,11 @@ class Bucket:
     def read(self, name: str) -> tuple[bytes, Stored] | None:
         """All bytes of an object, and what the bucket says of it; None if missing."""
         try:
-            return self._tried(name, lambda client: self._read(client, name))
+            return self._tried(name, lambda client: client.read(self._path(name)))
         except SourceError as error:
             if _is_absent(error):
                 return None
             raise
-
-    def _read(self, client: BucketClient, name: str) -> tuple[bytes, Stored]:
-        url = Url(self._url.scheme, self._url.host, self._path(name))
-        policy = self.options.retry
-        body = client.get(url, 0, None, seconds=policy.seconds_for(0), num_bytes=0)
-        content = b"".join(body.pieces)
-        if body.facts.size is not None and len(content) != body.facts.size:
-            raise RequestError("the answer broke off", passes=True)
-        return content, Stored(len(content), body.facts.etag or "")
 
     def download(self, name: str, write: Callable[[bytes], Any]) -> int:
         """Pass all bytes of an object to `write`, in order; returns their number."""
@@ -120,9 +113,9 @@ class Bucket:
         """Write a small object that is not there yet; None if it is."""
         return self._conditional(name, content, create=True)
 
-    def replace(self, name: str, content: bytes, tag: str) -> Stored | None:
-        """Write a small object in the place of the one with this tag; None if that is not there any more."""
-        return self._conditional(name, content, expected=tag)
+    def replace(self, name: str, content: bytes, expected: Stored) -> Stored | None:
+        """Write a small object in the place of `expected`; None if that is not there any more."""
+        return self._conditional(name, content, expected=expected)
 
     def _conditional(self, name: str, content: bytes, **condition: Any) -> Stored | None:
         tries = [0]
@@ -150,21 +143,19 @@ class Bucket:
 
     def _upload(self, client: BucketClient, name: str, file: IO[bytes], size: int, sha256: str) -> Stored:
         file.seek(0)
-        path, sent = self._path(name), _Sent(file, _part_bytes(size))
+        path, sent = self._path(name), SentParts(file, part_bytes(size))
         if size <= sent.part_bytes:
             tag = client.put(path, b"".join(sent)).tag
         else:
             tag = client.put_parts(path, sent, sent.part_bytes)
-        if sent.bytes != size or sha256 not in ("", sent.sha256.hexdigest()):
+        if sent.bytes != size or sha256 not in ("", sent.sha256):
             raise RequestError(
                 "the temporary file holds other bytes than were written to it",
                 passes=False,
                 remedy="Test the disk.",
             )
         there = client.stored(path)
-        if there.size == size and (
-            there.tag.strip('"') in sent.tags or self._read_back(client, path) == sent.digest
-        ):
+        if there.size == size and (sent.has_tag(there.tag) or self._read_back(client, path) == sent.sha256):
             return there
         raise RequestError(
             f"it holds other bytes than were sent ({there.size:,} of {size:,}, tag {there.tag or tag})",
@@ -179,23 +170,23 @@ class Bucket:
             found.update(piece)
         return found.hexdigest()
 
-    def copy(self, name: str, target: str, size: int) -> Stored:
-        """Copy an object of `size` bytes within the bucket; what the bucket says of the copy."""
+    def copy(self, name: str, target: str, size: int | None = None) -> Stored:
+        """Copy an object within the bucket; what the bucket says of the copy. `size` is given for large ones."""
 
         def copy(client: BucketClient) -> Stored:
             source, path = self._path(name), self._path(target)
-            if size < COPIED_BYTES:
-                client.copy(source, path, size)
+            if size is None or size < COPIED_BYTES:
+                client.copy(source, path, size or 0)
             else:
                 url = Url(self._url.scheme, self._url.host, source)
                 body = client.get(url, 0, None, seconds=self.options.retry.seconds_for(size), num_bytes=size)
-                client.put_parts(path, map(bytes, body.pieces), _part_bytes(size))
+                client.put_parts(path, map(bytes, body.pieces), part_bytes(size))
             there = client.stored(path)
-            if there.size != size:
+            if size is not None and there.size != size:
                 raise RequestError(f"its copy has {there.size:,} bytes, not {size:,}", passes=True)
             return there
 
-        return self._tried(target, copy, size)
+        return self._tried(target, copy, size or 0)
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; those that are gone already are none the worse."""
@@ -203,6 +194,15 @@ class Bucket:
         for start in range(0, len(paths), DELETED_AT_ONCE):
             some = paths[start : start + DELETED_AT_ONCE]
             self._tried("", lambda client, some=some: client.delete(some))  # type: ignore[misc]
+
+    def abort_uploads(self, names: re.Pattern[str]) -> None:
+        """Abort uploads in parts, of objects whose names match, that killed processes have left; as far as that can be.
+
+        They hold no object up; a bucket may remove them by a rule of its own.
+        """
+        with contextlib.suppress(OSError):
+            if (signer := find_signer(self._url, self.options.storage_options)) is not None:
+                abort_unfinished(signer, self._folder, names)
 
     def _tried(self, name: str, ask: Callable[[BucketClient], T], num_bytes: int = 0) -> T:
         retries = Retries(self.options.retry, self._timing, num_bytes)
@@ -229,41 +229,6 @@ class Bucket:
 
     def __repr__(self) -> str:
         return f"Bucket({self.shown!r})"
-
-
-class _Sent:
-    """The parts of a file as they are sent, and their digests."""
-
-    def __init__(self, file: IO[bytes], part_bytes: int) -> None:
-        self._file, self.part_bytes, self.bytes = file, part_bytes, 0
-        self.sha256, self._whole, self._parts = hashlib.sha256(), _md5(), list[bytes]()
-
-    def __iter__(self) -> Iterator[bytes]:
-        while part := self._file.read(self.part_bytes):
-            self.bytes += len(part)
-            self.sha256.update(part)
-            self._whole.update(part)
-            self._parts.append(_md5(part).digest())
-            yield part
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of what was sent, in hex."""
-        return self.sha256.hexdigest()
-
-    @property
-    def tags(self) -> tuple[str, str]:
-        """The tags that a store gives to such an object: sent whole, or in parts."""
-        return self._whole.hexdigest(), f"{_md5(b''.join(self._parts)).hexdigest()}-{len(self._parts)}"
-
-
-def _md5(content: bytes = b"") -> Any:
-    return hashlib.md5(content, usedforsecurity=False)
-
-
-def _part_bytes(size: int) -> int:
-    """Bytes of a part; a store takes 10,000 parts."""
-    return max(PART_BYTES, -(-size // MOST_PARTS))
 
 
 def _is_absent(error: SourceError) -> bool:

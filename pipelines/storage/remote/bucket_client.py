@@ -21,10 +21,19 @@ WRITABLE = ("s3", "gs", "az")
 
 
 class Stored(NamedTuple):
-    """What a bucket says of an object: its bytes, and its tag, empty if it gives none."""
+    """What a bucket says of an object: its bytes, its tag, and its version, empty if it gives none.
+
+    Azure writes a tag with quotation marks or without, by the request; compare with `plain_tag`.
+    """
 
     size: int
     tag: str = ""
+    version: str = ""
+
+    @property
+    def plain_tag(self) -> str:
+        """The tag without quotation marks."""
+        return self.tag.strip('"')
 
 
 class ConflictError(RequestError):
@@ -37,14 +46,14 @@ class ConflictError(RequestError):
 class BucketClient(ObstoreClient):
     """Reads and writes the objects of one bucket. All methods raise `RequestError`."""
 
-    def put(self, path: str, content: bytes, *, expected: str | None = None, create: bool = False) -> Stored:
-        """Write an object in one request; with `create` only a new one, with `expected` only in the place of that tag.
+    def put(self, path: str, content: bytes, *, expected: Stored | None = None, create: bool = False) -> Stored:
+        """Write an object in one request; with `create` only a new one, with `expected` only in the place of that one.
 
         Raises `ConflictError` where the condition does not hold.
         """
         import obstore
 
-        mode: Any = "create" if create else "overwrite" if expected is None else {"e_tag": expected}
+        mode: Any = "create" if create else "overwrite" if expected is None else self._condition(expected)
         store = self._store(len(content))
         is_conditional = create or expected is not None
 
@@ -52,7 +61,18 @@ class BucketClient(ObstoreClient):
             return obstore.put(store, path, content, mode=mode, use_multipart=False)
 
         answer = self._asked(lambda: _or_conflict(ask) if is_conditional else ask())
-        return Stored(len(content), answer["e_tag"] or "")
+        return _stored({**answer, "size": len(content)})
+
+    def _condition(self, expected: Stored) -> dict[str, str]:
+        """Google compares the version of an object, all others its tag."""
+        return {"version": expected.version} if self._url.scheme == "gs" else {"e_tag": expected.tag}
+
+    def read(self, path: str) -> tuple[bytes, Stored]:
+        """All bytes of an object, and what the bucket says of it. Raises `AbsentError`."""
+        import obstore
+
+        answer = self._asked(lambda: obstore.get(self._store(0), path))
+        return bytes(self._asked(answer.bytes)), _stored(answer.meta)
 
     def put_parts(self, path: str, parts: Iterable[bytes], part_bytes: int) -> str:
         """Write an object in parts of `part_bytes` each, the last may be less; returns its tag."""
@@ -82,8 +102,9 @@ class BucketClient(ObstoreClient):
 
     def stored(self, path: str) -> Stored:
         """What the bucket says of an object. Raises `AbsentError`."""
-        facts = self.facts(Url(self._url.scheme, self._url.host, path))
-        return Stored(facts.size or 0, facts.etag or "")
+        import obstore
+
+        return _stored(self._asked(lambda: obstore.head(self._store(0), path)))
 
     def listed(self, folder: str) -> dict[str, Stored]:
         """All objects below a folder, by their names in it."""
@@ -92,7 +113,7 @@ class BucketClient(ObstoreClient):
         found, pages = {}, iter(obstore.list(self._store(0), folder or None, chunk_size=1000))
         while (page := self._asked(lambda: next(pages, None))) is not None:
             for entry in page:
-                found[entry["path"].removeprefix(f"{folder}/")] = Stored(entry["size"], entry["e_tag"] or "")
+                found[entry["path"].removeprefix(f"{folder}/")] = _stored(entry)
         return found
 
     def listed_level(self, folder: str) -> dict[str, Stored]:
@@ -101,7 +122,11 @@ class BucketClient(ObstoreClient):
 
         answer = self._asked(lambda: obstore.list_with_delimiter(self._store(0), folder or None))
         objects = answer["objects"]
-        return {one["path"].rpartition("/")[2]: Stored(one["size"], one["e_tag"] or "") for one in objects}
+        return {one["path"].rpartition("/")[2]: _stored(one) for one in objects}
+
+
+def _stored(meta: Any) -> Stored:
+    return Stored(int(meta["size"]), meta["e_tag"] or "", meta["version"] or "")
 
 
 def _or_conflict(ask: Callable[[], Any]) -> Any:
