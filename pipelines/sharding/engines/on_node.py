@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import pickle
 import queue
 import socket
 import threading
 import time
 import zlib
 from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -88,7 +88,7 @@ def _of_this_node(error: PackingStoppedError) -> PackingStoppedError:
 def _received(sent: bytes) -> tuple[Work, ShardTask]:
     """From the driver, which this process trusts as it does Ray."""
     try:
-        found: Any = pickle.loads(sent)
+        found: Any = ForkingPickler.loads(sent)
     except (AttributeError, ImportError) as error:
         raise PackingStoppedError(
             f"what this packing needs cannot be imported ({error}). Install it on every node, or put it on a disk that "

@@ -6,13 +6,13 @@ import contextlib
 import importlib
 import logging
 import os
-import pickle
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class RayCluster:
     def submit(self, work: Work, task: ShardTask) -> RayAttempt:
         """Begin a task."""
         with self._by_value():
-            return RayAttempt(self._run.remote(*self._place, pickle.dumps((work, task))))
+            return RayAttempt(self._run.remote(*self._place, bytes(ForkingPickler.dumps((work, task)))))
 
     def wait(self, attempts: Sequence[RayAttempt], seconds: float) -> list[RayAttempt]:
         """Those that have something to say, after `seconds` at most."""

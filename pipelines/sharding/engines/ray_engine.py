@@ -6,7 +6,7 @@
          ◀── result ─────────  or exception, at the end
 
 Ray itself repeats nothing. A task whose process or node is gone, or of which nothing is heard, is begun again, at most
-`MOST_ATTEMPTS` times in all. Attempts may overlap: each writes under a name of its own, and one result is used.
+four times in all. Attempts may overlap: each writes under a name of its own, and one result is used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from .worker_process import Work
 __all__ = ["Cluster", "RayEngine"]
 
 Place = TypeVar("Place")
-MOST_ATTEMPTS = 4
+PAUSE_SECONDS = 0.0, 3.0, 15.0
+"""Before the second attempt at a task, the third, and the last."""
 SILENT_SECONDS = 60.0
 LOOK_SECONDS = 1.0
 
@@ -145,14 +146,14 @@ def _pause() -> list[Any]:
 
 
 def _next_attempt(attempt: _Attempt, reason: str) -> _Attempt:
-    """The next try of a task that was lost, after a pause that grows. Raises `PackingStoppedError` after the last."""
-    if attempt.number >= MOST_ATTEMPTS:
+    """The next try of a task that was lost, after a pause. Raises `PackingStoppedError` after the last."""
+    if attempt.number > len(PAUSE_SECONDS):
         name = shard_name(attempt.task.settings.modality, attempt.task.shard.number)
         raise PackingStoppedError(
-            f"{name}: given up after {MOST_ATTEMPTS} attempts on the cluster ({reason}). Finished shards are kept; run "
-            "the same command again."
+            f"{name}: given up after {attempt.number} attempts on the cluster ({reason}). Finished shards are kept; "
+            "run the same command again."
         )
-    return _Attempt(attempt.task, attempt.number + 1, time.monotonic() + 4.0 ** (attempt.number - 1) - 1)
+    return _Attempt(attempt.task, attempt.number + 1, time.monotonic() + PAUSE_SECONDS[attempt.number - 1])
 
 
 def _absolute(task: ShardTask) -> ShardTask:
