@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pipelines.sharding.cli import main
 
@@ -49,8 +49,8 @@ class Place(Protocol):
     def listing(self, name: str) -> dict[str, Stored]:
         """Every object of a set, temporary and hidden ones as well, by its name in the set."""
 
-    def names(self, name: str) -> set[str]:
-        """The names alone, which is quicker."""
+    def finished(self, name: str, listing: Mapping[str, Stored]) -> set[str]:
+        """Which tars of a listing are finished shards, and are not to be made again."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class LocalPlace:
     def listing(self, name: str) -> dict[str, Stored]:
         """Every file, also in sub-folders."""
         found = {}
-        for inside in self.names(name):
+        for inside in self._names(name):
             path = self.folder / name / inside
             with contextlib.suppress(FileNotFoundError):
                 status, content = path.stat(), path.read_bytes()
@@ -74,13 +74,48 @@ class LocalPlace:
                 found[inside] = Stored(len(content), hashlib.sha256(content).hexdigest(), identity)
         return found
 
-    def names(self, name: str) -> set[str]:
-        """Paths below the folder of the set."""
+    def finished(self, name: str, listing: Mapping[str, Stored]) -> set[str]:
+        """A shard is recorded before it is renamed, so that all that are there are finished."""
+        return {inside for inside in listing if inside.endswith(".tar") and "/" not in inside}
+
+    def _names(self, name: str) -> set[str]:
         top = self.folder / name
         found = set[str]()
         for folder, _, files in os.walk(top):
             found |= {str(Path(folder, file).relative_to(top)) for file in files}
         return found
+
+
+@dataclass(frozen=True)
+class BucketPlace:
+    """A bucket of S3, which boto3's client `s3` looks into."""
+
+    s3: Any
+    bucket: str
+
+    def out(self, name: str) -> str:
+        """A URL."""
+        return f"s3://{self.bucket}/{name}"
+
+    def listing(self, name: str) -> dict[str, Stored]:
+        """Every object; what is removed while it is listed is left out."""
+        found = {}
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{name}/")
+        for entry in (entry for page in pages for entry in page.get("Contents", [])):
+            with contextlib.suppress(self.s3.exceptions.NoSuchKey):
+                content = self.s3.get_object(Bucket=self.bucket, Key=entry["Key"])["Body"].read()
+                identity = f"{entry['ETag']} {entry['LastModified']}"
+                digest = hashlib.sha256(content).hexdigest()
+                found[entry["Key"].removeprefix(f"{name}/")] = Stored(len(content), digest, identity)
+        return found
+
+    def finished(self, name: str, listing: Mapping[str, Stored]) -> set[str]:
+        """Those that are recorded; all of a set with a manifest."""
+        tars = {inside for inside in listing if inside.endswith(".tar") and "/" not in inside}
+        if "manifest.json" in listing:
+            return tars
+        numbers = {Path(inside).stem for inside in listing if inside.startswith(".make_shards/finished/")}
+        return {tar for tar in tars if Path(tar).stem.rpartition("-")[2] in numbers}
 
 
 class Run(Protocol):
@@ -266,8 +301,8 @@ def _send(process: int, number: signal.Signals) -> None:
 
 def _check_kept(place: Place, name: str, seen: dict[str, str]) -> None:
     """Assert that finished shards are those that were seen first; `seen` gets the new ones."""
-    found = {inside: one.identity for inside, one in place.listing(name).items() if inside.endswith(".tar")}
-    finished = {inside: identity for inside, identity in found.items() if "/" not in inside}
+    listing = place.listing(name)
+    finished = {inside: listing[inside].identity for inside in place.finished(name, listing)}
     changed = [inside for inside, identity in seen.items() if finished.get(inside) != identity]
     assert not changed, f"made again or gone: {changed}"
     seen.update(finished)
@@ -275,6 +310,3 @@ def _check_kept(place: Place, name: str, seen: dict[str, str]) -> None:
 
 def _contents(listing: Mapping[str, Stored]) -> dict[str, tuple[int, str]]:
     return {name: (one.size, one.sha256) for name, one in sorted(listing.items())}
-
-
-MakePlace = Callable[[Path], Place]
