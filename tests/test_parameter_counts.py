@@ -17,7 +17,7 @@ PUBLIC = {
     "pipelines.ImageIterator.__init__": 9,
     "pipelines.ShardWriter.write": 9,
     "pipelines.make_shards": 13,
-    "pipelines.sharding.forecast_shards": 12,
+    "pipelines.forecast_shards": 12,
     "pipelines.mix": 12,
     "dirvae.AutoEncoder.__init__": 10,
     "dirvae.LevelledAutoEncoder.__init__": 9,
