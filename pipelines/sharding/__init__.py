@@ -8,12 +8,29 @@ from ..lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .api import PackReport, make_shards
+    from .forecast import Forecast, SetForecast, forecast_shards
     from .set_job import SetReport
     from .writer import ShardWriter
 
-__all__ = ["PackReport", "SetReport", "ShardWriter", "make_shards"]
+__all__ = [
+    "Forecast",
+    "PackReport",
+    "SetForecast",
+    "SetReport",
+    "ShardWriter",
+    "forecast_shards",
+    "make_shards",
+]
 
 lazy_names(
     __name__,
-    {"PackReport": ".api", "SetReport": ".set_job", "ShardWriter": ".writer", "make_shards": ".api"},
+    {
+        "Forecast": ".forecast",
+        "PackReport": ".api",
+        "SetForecast": ".forecast",
+        "SetReport": ".set_job",
+        "ShardWriter": ".writer",
+        "forecast_shards": ".forecast",
+        "make_shards": ".api",
+    },
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,13 +16,19 @@ from ..errors import ShardingError
 from ..order.checked_numbers import flag, whole_number
 from ..storage.plain_files import path_setting
 from ..storage.walk import Failure
+from .engines import ENGINES
+from .engines.ray_cluster import connected
 from .packing import NamesFunctions
-from .places import folder_above, out_setting
+from .packing_state import PackingState
+from .places import folder_above, out_setting, place_of
+from .resume_decision import Asked
+from .retrying import check_retry
 from .set_job import Manner, SetReport, pack_set, strict_error
 from .settings import PackOptions, PackSettings, check_options, known_settings
-from .survey import FoundSet, survey
+from .survey import FoundSet, Survey, survey
+from .wording import joined
 
-__all__ = ["PackReport", "make_shards"]
+__all__ = ["PackReport", "Work", "check_workers", "checked_asking", "found_work", "make_shards"]
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,11 @@ def make_shards(
     strict: bool = False,
     append: bool = False,
     overwrite: bool = False,
+    retry_failed: bool = False,
     progress: bool = False,
     storage_options: Mapping[str, Any] | None = None,
+    engine: str = "processes",
+    ray_address: str | None = None,
     **options: Unpack[PackOptions],
 ) -> PackReport:
     """Pack a folder of images, recordings or videos into webdataset tars with an index and a manifest.
@@ -95,12 +105,17 @@ def make_shards(
                 a set for each, in ./shards/image, ./shards/audio and ./shards/video, or below `out`. A URL of s3, gs
                 or az packs into a bucket, which needs obstore.
     only        "image", "audio" or "video": pack that modality alone. A folder of such a name stands for it.
-    workers     processes; None: one per usable core, 0: all in this process.
+    workers     processes; None: one per usable core, 0: all in this process. With Ray: most shards at a time; None:
+                one per CPU of the cluster.
     strict      raise if any file cannot be packed, and do not finish the set.
     append      to a finished set, add the files it does not hold in new shards; what is there stays as it is.
     overwrite   remove the set that is there and make it again.
+    retry_failed  of a finished set, try the files again that its manifest lists as failures, and no others; those
+                that can be packed now go into new shards. With `append` new files are added as well.
     progress    show it on standard error.
     storage_options   obstore's settings of the bucket (`endpoint`, `region`, …), besides those of the environment.
+    engine      "processes" of this machine, or "ray": tasks on a Ray cluster that runs already.
+    ray_address host:port of that cluster; None: that of RAY_ADDRESS, or one that `ray start` began on this machine.
     options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings`, `AudioSettings` and
                 `VideoSettings`; for a modality of your own, the fields of its settings class.
 
@@ -110,13 +125,10 @@ def make_shards(
     """
     began = time.monotonic()
     known = known_settings(options)
-    strict, append, overwrite = flag("strict", strict), flag("append", append), flag("overwrite", overwrite)
-    progress = flag("progress", progress)
-    if append and overwrite:
-        raise ValueError("append and overwrite exclude each other: keep what is there, or make it again.")
-    manner = Manner(
-        _check_workers(workers), strict, append, overwrite, sys.stderr if progress else None, storage_options or {}
-    )
+    strict, progress = flag("strict", strict), flag("progress", progress)
+    asked = checked_asking(append=append, overwrite=overwrite, retry_failed=retry_failed)
+    num_workers, stream = check_workers(workers, engine, ray_address), sys.stderr if progress else None
+    manner = Manner(num_workers, strict, asked, stream, storage_options or {}, engine, ray_address)
     source, out = path_setting("source", source), None if out is None else out_setting(out)
     try:
         return _packed(source, out, only, options, known, manner, began)
@@ -133,37 +145,93 @@ def _packed(
     manner: Manner,
     began: float,
 ) -> PackReport:
+    work = found_work(source, out, only, options, known, manner)
+    with _connected(manner) as manner:
+        sets = [pack_set(one, work.settings[one.modality], manner) for one in work.found.sets]
+    gone = [note for one in sets for note in one.notes]
+    return PackReport(tuple(sets), work.found.skipped, (*work.notes, *gone), time.monotonic() - began)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What was found to be packed, the settings for each modality, and remarks on both."""
+
+    found: Survey
+    settings: dict[str, PackSettings]
+    notes: tuple[str, ...]
+
+
+def found_work(
+    source: Path,
+    out: Path | str | None,
+    only: str | None,
+    options: PackOptions,
+    known: dict[str, PackSettings | ValueError],
+    manner: Manner,
+) -> Work:
+    """Look for what is to be packed, and check that it can be. Raises as `make_shards` does before it packs."""
     found = survey(source, out, only=only)
     check_options([one.modality for one in found.sets], options, Path(source))
-    settings = {one.modality: _settings(known[one.modality], manner.workers) for one in found.sets}
+    settings = {one.modality: _settings(known[one.modality], others=manner.has_others) for one in found.sets}
     if manner.strict:
         _check_listings(found.sets)
+    if manner.asked.retry_failed:
+        states = [PackingState(place_of(one.out, manner.storage_options)) for one in found.sets]
+        check_retry(states, append=manner.asked.append)
     remarks = [note for one in found.sets for note in settings[one.modality].media.check(one.listing.files)]
-    sets = [pack_set(one, settings[one.modality], manner) for one in found.sets]
-    gone = [note for one in sets for note in one.notes]
-    return PackReport(tuple(sets), found.skipped, (*found.notes, *remarks, *gone), time.monotonic() - began)
+    return Work(found, settings, (*found.notes, *remarks))
 
 
-def _settings(found: PackSettings | ValueError, workers: int) -> PackSettings:
-    """The settings of a modality that is packed. Raises `ShardingError` for those that workers cannot import."""
+def _settings(found: PackSettings | ValueError, *, others: bool) -> PackSettings:
+    """The settings of a modality. Raises `ShardingError` for those that other processes, if any, cannot import."""
     if isinstance(found, ValueError):
         raise found
     found.attachments.describe()  # so that a file that cannot be read is found before anything is written
     media = type(found.media)
-    if workers and media.__module__ == "__main__":
+    if others and media.__module__ == "__main__":
         raise ShardingError(
             f"{media.__name__} is defined in the program that was started, which worker processes do not run. Move it "
             "to a module that can be imported, or use workers=0."
         )
-    if workers and isinstance(found.media, NamesFunctions):
+    if others and isinstance(found.media, NamesFunctions):
         found.media.check_importable()
     return found
 
 
-def _check_workers(workers: int | None) -> int:
-    if workers is None:
-        return usable_cores()
-    return whole_number("workers", workers, least=0)
+def checked_asking(*, append: bool, overwrite: bool, retry_failed: bool) -> Asked:
+    """What is asked of a set that is finished. Raises `ValueError` for what excludes each other."""
+    asked = Asked(flag("append", append), flag("overwrite", overwrite), flag("retry_failed", retry_failed))
+    if asked.overwrite and asked.adds:
+        named = "append" if asked.append else "retry_failed"
+        raise ValueError(f"{named} and overwrite exclude each other: keep what is there, or make it again.")
+    return asked
+
+
+@contextlib.contextmanager
+def _connected(manner: Manner) -> Iterator[Manner]:
+    """The manner with a connection to its cluster, and with the workers that it has."""
+    if manner.engine != "ray":
+        yield manner
+        return
+    with connected(manner.ray_address) as cluster:
+        workers = manner.workers or cluster.num_cpus
+        if not workers:
+            raise ShardingError("The Ray cluster has no CPU yet. Say with --workers how many to ask it for.")
+        yield replace(manner, workers=workers, cluster=cluster)
+
+
+def check_workers(workers: int | None, engine: str, ray_address: str | None) -> int:
+    """Processes of this machine; with Ray most shards at a time, 0 for as many as the cluster has CPUs.
+
+    Raises `ValueError` or `TypeError`.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; it can be {joined(map(repr, ENGINES), 'or')}.")
+    if engine == "ray":
+        return 0 if workers is None else whole_number("workers", workers, least=1)
+    if ray_address is not None:
+        raise ValueError("ray_address names a cluster, on which engine='ray' packs: give both, or neither.")
+    return usable_cores() if workers is None else whole_number("workers", workers, least=0)
 
 
 def _check_listings(sets: tuple[FoundSet, ...]) -> None:

@@ -20,6 +20,7 @@ from ..terminal import (
     print_to_nowhere,
     terminate_like_interrupt,
 )
+from .engines import ENGINES
 from .wording import counted, plurals, printable
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def _run(source: str, options: dict[str, Any]) -> int:
         with terminate_like_interrupt():
             if options.pop("explain", False):
                 return _explain(source, options)
+            if options.pop("dry_run", False):
+                return _forecast(source, options)
             report = make_shards(source, progress=True, **options)
     except PackingStoppedError as error:
         _print_failures(error.failures, "")
@@ -73,11 +76,34 @@ def _run(source: str, options: dict[str, Any]) -> int:
 def _explain(source: str, options: dict[str, Any]) -> int:
     from .explaining import explain_folder
 
-    for name in ("out", "workers", "strict", "append", "overwrite"):
+    for name in (
+        "dry_run",
+        "out",
+        "workers",
+        "strict",
+        "append",
+        "overwrite",
+        "retry_failed",
+        "engine",
+        "ray_address",
+    ):
         options.pop(name, None)
     for line in explain_folder(source, **options):
         print(line, flush=True)
     return 0
+
+
+def _forecast(source: str, options: dict[str, Any]) -> int:
+    from .forecast import forecast_shards
+    from .forecast_report import forecast_lines
+
+    forecast = forecast_shards(source, **options)
+    for line in forecast_lines(forecast):
+        print(line)
+    _print_failures(tuple(failure for one in forecast.sets for failure in one.failures), "")
+    sys.stdout.flush()
+    refusals = [one.refusal for one in forecast.sets if one.refusal]
+    return _complain(refusals[0], 2) if refusals else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         help="source bytes in a shard, such as 256M (default: a sixteenth of all, between 16M and 256M)",
     )
     add("--shard-examples", type=int, metavar="NUM", help="most source files in a shard (default: 10000)")
-    add("--workers", type=int, metavar="NUM", help="processes (default: one per core; 0: none but this one)")
+    _add_engine_options(parser)
     add("--classes", action="store_true", help="number the sub-folders: the field cls, and classes.json")
     add("--labels", metavar="TABLE", help="CSV or JSON Lines: the row of each file goes into its field json")
     add("--label-key", metavar="COLUMN", help="column of the table that names the files (default: file_name)")
@@ -123,14 +149,47 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="pack nothing; say what is in the files, and what a clip of them costs",
     )
+    _add_set_flags(parser)
+    add_import_flag(parser)
+    _add_media_options(parser)
+    return parser
+
+
+def _add_set_flags(parser: argparse.ArgumentParser) -> None:
+    """What may be done to a set that is there, and whether anything is done."""
     known = parser.add_mutually_exclusive_group()
     known.add_argument(
         "--append", action="store_true", help="add files that are new to a finished set, in new shards"
     )
     known.add_argument("--overwrite", action="store_true", help="remove the shards that are there; make all again")
-    add_import_flag(parser)
-    _add_media_options(parser)
-    return parser
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="of a finished set, try the files again that could not be packed, and no others (with --append: and new)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="pack nothing; say how many shards and bytes there would be, and how long it would take",
+    )
+
+
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Who packs: none of it decides the bytes."""
+    add = parser.add_argument
+    add(
+        "--workers",
+        type=int,
+        metavar="NUM",
+        help="processes (default: one per core; 0: none but this one); with --engine ray, most shards at a time "
+        "(default: one per CPU of the cluster)",
+    )
+    add("--engine", choices=ENGINES, help="processes of this machine (default), or a Ray cluster that runs already")
+    add(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="that cluster (default: RAY_ADDRESS, or what `ray start` began on this machine)",
+    )
 
 
 def _add_media_options(parser: argparse.ArgumentParser) -> None:

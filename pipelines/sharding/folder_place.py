@@ -50,6 +50,7 @@ class FolderPlace:
         self.out = out
         self._folder = out / WORK_NAME
         self._plan, self._journal = self._folder / PLAN_NAME, self._folder / f"{FINISHED_NAME}.jsonl"
+        self._whole_bytes: int | None = None  # of a journal whose last line was cut off
         self._scratch = self._folder / f"parts-{os.getpid()}"
 
     def path_of(self, name: str) -> str:
@@ -82,7 +83,9 @@ class FolderPlace:
 
     def entries(self) -> dict[str, Entry]:
         """See `SetPlace.entries`; a link to a file counts as the file."""
-        found = {}
+        found = dict[str, Entry]()
+        if not self.out.exists():
+            return found
         with os.scandir(self.out) as inside:
             for entry in inside:
                 with contextlib.suppress(OSError):
@@ -118,6 +121,7 @@ class FolderPlace:
 
     def write_manifest(self, manifest: Manifest) -> None:
         """See `SetPlace.write_manifest`; the lock keeps others from changing the folder."""
+        fsync_folder(self.out)  # the names are on the disk before the manifest that counts them
         self.write(MANIFEST_NAME, [manifest.to_json().rstrip("\n")])
         fsync_folder(self.out)
 
@@ -136,18 +140,17 @@ class FolderPlace:
         """See `SetPlace.begin`."""
         self._folder.mkdir(exist_ok=True)
         self._journal.unlink(missing_ok=True)
+        self._whole_bytes = None
         _write(self._plan, [plan])
 
     def journal(self) -> list[bytes]:
-        """See `SetPlace.journal`. A last line that was cut off is removed, so that more can follow."""
+        """See `SetPlace.journal`. A last line that was cut off is left out, and removed before more follows."""
         try:
             content = read_plain(self._journal, most=MOST_TEXT_BYTES)
         except FileNotFoundError:
             return []
         whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            with self._open_journal() as journal:
-                journal.truncate(len(whole))
+        self._whole_bytes = len(whole) if len(whole) < len(content) else None
         return whole.splitlines()
 
     def _open_journal(self) -> BinaryIO:
@@ -182,6 +185,9 @@ class FolderPlace:
     def publish(self, result: ShardResult) -> None:
         """See `SetPlace.publish`."""
         with self._open_journal() as journal:
+            if self._whole_bytes is not None:
+                journal.truncate(self._whole_bytes)
+                self._whole_bytes = None
             journal.write(journal_line(result))
             journal.flush()
             os.fsync(journal.fileno())

@@ -7,6 +7,8 @@ manifest of another listing or settings nothing         refused
 unfinished run of this plan             anything        continued (overwrite: if that began it)
 unfinished run of another plan          nothing         refused
 unfinished addition, other annotations  append          refused, unless no shard is finished
+manifest with failures                  retry_failed    those into new shards (append: and new files)
+no failures, or no manifest             retry_failed    refused, by `retrying.check_retry`
 shards without manifest or plan         nothing         refused
 any of the refused                      overwrite       all removed, made again
 no shards                               anything        begun
@@ -17,7 +19,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ShardingError
 from ..storage.listing import Listing
@@ -26,29 +28,65 @@ from .attached_settings import ATTACHED, names_of
 from .classes import known_classes
 from .packing_state import PackingState
 from .plan import Plan, make_plan
+from .retrying import failed_paths, listing_to_retry, was_refused
 from .settings import PackSettings
 from .wording import counted, printable
 
-__all__ = ["Decision", "complete_manifest", "decide"]
+__all__ = ["Asked", "Decision", "complete_manifest", "decide"]
 
 AGAIN = "make all shards again with --overwrite"
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a run may do to a set that is finished: see `make_shards`."""
+
+    append: bool = False
+    overwrite: bool = False
+    retry_failed: bool = False
+
+    @property
+    def adds(self) -> bool:
+        """Whether shards may be added to a finished set."""
+        return self.append or self.retry_failed
+
+
+NOTHING_ASKED = Asked()
+
+
+@dataclass(frozen=True)
 class Decision:
-    """The plan to carry out, which is saved; None if the set is complete. `base` is the set that stays, if any."""
+    """The plan to carry out; None if the set is complete. `base` is the set that stays, if any.
+
+    `listing` is what the set holds afterwards. `clears` says what is removed first, the whole set or the unfinished
+    part of it; `begins` is what is saved of a plan that is new, None where a saved one is continued.
+    """
 
     plan: Plan | None
     base: Manifest | None
+    listing: Listing
     gone: int = 0  # files of the set that stays which are no longer in the folder
+    clears: Literal["nothing", "all", "unfinished"] = "nothing"
+    begins: dict[str, Any] | None = None
+
+    def prepare(self, state: PackingState) -> None:
+        """Remove what is to go, and save the plan."""
+        if self.clears == "all":
+            state.wipe()
+        elif self.clears == "unfinished" and self.base is not None:
+            state.discard_unfinished(self.base)
+        if self.begins is not None:
+            state.begin(self.begins)
 
 
-def complete_manifest(state: PackingState, listing: Listing, settings: PackSettings) -> Manifest | None:
+def complete_manifest(
+    state: PackingState, listing: Listing, settings: PackSettings, asked: Asked = NOTHING_ASKED
+) -> Manifest | None:
     """The manifest of a set in which nothing is left to do, found without writing; None for any other.
 
     Raises `ShardError` for a manifest that cannot be read, or if shards of a complete set are missing.
     """
-    manifest = state.manifest()
+    manifest = None if asked.overwrite or asked.retry_failed else state.manifest()
     if manifest is None or state.has_unfinished() or not _is_same(manifest, listing, settings):
         return None
     if state.lacks_tables(manifest):
@@ -57,58 +95,73 @@ def complete_manifest(state: PackingState, listing: Listing, settings: PackSetti
     return manifest
 
 
-def decide(
-    state: PackingState, listing: Listing, settings: PackSettings, *, append: bool, overwrite: bool
-) -> Decision:
-    """Decide, by the table above, and save the plan or leave the one that is saved.
+def decide(state: PackingState, listing: Listing, settings: PackSettings, asked: Asked) -> Decision:
+    """Decide by the table above. Nothing is written: that is for `Decision.prepare`.
 
     Raises `ShardingError` where continuing would mix two sets, `ShardError` for a manifest that cannot be read.
     """
     saved = state.saved_plan()
-    if overwrite:
+    if asked.overwrite:
         plan = make_plan(listing, settings)
-        if saved != _description(plan, replaces=True):
-            state.wipe()
-            state.begin(_description(plan, replaces=True))
-        return Decision(plan, None)
+        description = _description(plan, replaces=True)
+        if saved == description:
+            return Decision(plan, None, listing)
+        return Decision(plan, None, listing, clears="all", begins=description)
     manifest = state.manifest()
+    if asked.retry_failed and manifest is not None:
+        listing = listing_to_retry(state, manifest, listing, settings, append=asked.append)
     if manifest is None:
-        plan = make_plan(listing, settings)
-        if saved is None:
-            _refuse_strays(state)
-            state.begin(_description(plan))
-        elif {**saved, "replaces": False} != _description(plan):
-            _refuse_unfinished(state.out, saved, settings)
-        return Decision(plan, None)
-    if _is_same(manifest, listing, settings):
-        state.discard_unfinished(manifest)
+        return _decide_first(state, saved, listing, settings)
+    if _is_done(manifest, listing, settings, asked):
         state.check_present(manifest)
-        return Decision(None, manifest)
-    plan = _plan_of_addition(state, manifest, listing, settings, append=append)
-    if saved != _description(plan):
-        _refuse_unfinished_addition(state, saved, plan)
-        state.discard_unfinished(manifest)
-        state.begin(_description(plan))
+        return Decision(None, manifest, listing, clears="unfinished")
+    plan = _plan_of_addition(state, manifest, listing, settings, adds=asked.adds)
     here = {file.path for file in listing.files}
-    return Decision(plan, manifest, gone=len(state.names(manifest, cut=settings.media.cuts).keys() - here))
+    gone = len(state.names(manifest, cut=settings.media.cuts).keys() - here)
+    if saved == _description(plan):
+        return Decision(plan, manifest, listing, gone)
+    _refuse_unfinished_addition(state, saved, plan)
+    return Decision(plan, manifest, listing, gone, clears="unfinished", begins=_description(plan))
+
+
+def _decide_first(
+    state: PackingState, saved: dict[str, Any] | None, listing: Listing, settings: PackSettings
+) -> Decision:
+    """Of a folder without a manifest: begin, or continue what was begun."""
+    plan = make_plan(listing, settings)
+    if saved is None:
+        _refuse_strays(state)
+        return Decision(plan, None, listing, begins=_description(plan))
+    if {**saved, "replaces": False} != _description(plan):
+        _refuse_unfinished(state.out, saved, settings)
+    return Decision(plan, None, listing)
+
+
+def _is_done(manifest: Manifest, listing: Listing, settings: PackSettings, asked: Asked) -> bool:
+    """Whether a finished set is what is asked for. Failed files that are there are tried again where that is asked."""
+    if asked.retry_failed:
+        failed = failed_paths(manifest)
+        if any(was_refused(file.path, failed) for file in listing.files):
+            return False
+    return _is_same(manifest, listing, settings)
 
 
 def _plan_of_addition(
-    state: PackingState, manifest: Manifest, listing: Listing, settings: PackSettings, *, append: bool
+    state: PackingState, manifest: Manifest, listing: Listing, settings: PackSettings, *, adds: bool
 ) -> Plan:
     """The files that a finished set does not hold, into shards numbered after its own."""
     out = state.out
     if manifest.modality != settings.modality:
         raise ShardingError(f"{out}: holds shards of {manifest.modality}. Name another folder with --out.")
-    ignored = ATTACHED if append else ()
+    ignored = ATTACHED if adds else ()
     if differences := settings.differences(manifest.settings, ignored=ignored):
         raise ShardingError(
             f"{out}: was packed with other settings ({', '.join(differences)}). Use those, or {AGAIN}."
         )
-    if append:
+    if adds:
         _refuse_without(out, manifest, settings)
     packed = state.names(manifest, cut=settings.media.cuts)
-    if not append:
+    if not adds:
         here = {file.path for file in listing.files}
         new = len(here - packed.keys() - {failure["path"] for failure in manifest.failures})
         gone = len(packed.keys() - here)

@@ -12,20 +12,23 @@ from ..errors import PipelineError
 from ..modality import find_modality
 from ..order.curve_rates import joined_rates
 from ..storage.label_table import LabelTable
-from ..storage.listing import Listing
 from ..storage.manifest import Manifest, ShardColumns
 from ..storage.walk import Failure
 from .attached_records import AttachedRecords, earlier_of
 from .attached_settings import ATTACHED, with_part
-from .engines import Engine, make_engine
+from .disk_space import check_free_bytes
+from .engines import Engine, RayEngine, make_engine
+from .engines.ray_cluster import RayCluster
 from .findings import Findings, joined_findings
+from .foretelling import bytes_to_write
 from .label_counting import class_labels, joined_labels
 from .packing import example_key
 from .packing_state import PackingState
 from .places import place_of
 from .plan import Plan, PlannedFile
 from .progress_bar import Progress
-from .resume_decision import Decision, complete_manifest, decide
+from .resume_decision import Asked, Decision, complete_manifest, decide
+from .retrying import retried_note
 from .settings import PackSettings
 from .shard_job import ShardTask
 from .source_reader import PackingStoppedError
@@ -37,14 +40,24 @@ __all__ = ["Manner", "SetReport", "pack_set", "strict_error"]
 
 @dataclass(frozen=True)
 class Manner:
-    """How a set is made, none of which decides its bytes: see `make_shards`. `stream` shows the progress."""
+    """How a set is made, none of which decides its bytes: see `make_shards`. `stream` shows the progress.
+
+    With `engine` "ray", `cluster` is the connection to it, which `make_shards` makes.
+    """
 
     workers: int
     strict: bool
-    append: bool
-    overwrite: bool
+    asked: Asked
     stream: TextIO | None
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    engine: str = "processes"
+    ray_address: str | None = None
+    cluster: RayCluster | None = None
+
+    @property
+    def has_others(self) -> bool:
+        """Whether other processes than this one pack."""
+        return self.engine == "ray" or self.workers > 0
 
 
 @dataclass(frozen=True)
@@ -73,22 +86,29 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
     began = time.monotonic()
     place = place_of(found.out, manner.storage_options)
     state = PackingState(place)
-    manifest = None if manner.overwrite else complete_manifest(state, found.listing, settings)
+    manifest = complete_manifest(state, found.listing, settings, manner.asked)
     new_shards, was_complete, notes, before = 0, manifest is not None, tuple[str, ...](), frozenset[str]()
     if manifest is None:
         try:
             with place.hold():
-                decision = decide(state, found.listing, settings, append=manner.append, overwrite=manner.overwrite)
+                decision = decide(state, found.listing, settings, manner.asked)
+                decision.prepare(state)
                 was_complete = decision.plan is None
                 if decision.base is not None and not was_complete:
                     before = frozenset(decision.base.remarks)
                 if decision.gone:
                     gone = counted(decision.gone, f"packed {find_modality(found.modality).noun}")
                     notes = (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
-                job = _Job(found.source, state, found.listing, decision, make_engine(manner.workers))
+                _check_room(found, settings, state, decision)
+                engine = (
+                    RayEngine(manner.cluster, manner.workers) if manner.cluster else make_engine(manner.workers)
+                )
+                job = _Job(found.source, state, decision, engine)
                 notes += job.attach(strict=manner.strict)
                 new_shards = job.pack(manner.stream)
                 manifest = job.finish(strict=manner.strict)
+                if manner.asked.retry_failed and decision.base is not None and decision.base.failures:
+                    notes += (retried_note(decision.base, manifest),)
         except OSError as error:
             reason = error.strerror or str(error)
             raise PackingStoppedError(
@@ -121,13 +141,22 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
     )
 
 
+def _check_room(found: FoundSet, settings: PackSettings, state: PackingState, decision: Decision) -> None:
+    """Raise `PackingStoppedError`, before anything is packed, where the disk has no room for files kept as they are."""
+    if decision.plan is None or not settings.media.keeps_files or not isinstance(found.out, Path):
+        return
+    try:
+        check_free_bytes(found.out, bytes_to_write(decision.plan, found.source, state.finished(decision.plan)))
+    except PackingStoppedError:
+        state.forget_if_nothing_is_finished()
+        raise
+
+
 class _Job:
     """Carries a plan out in a folder whose lock is held."""
 
-    def __init__(
-        self, source: Path, state: PackingState, listing: Listing, decision: Decision, engine: Engine
-    ) -> None:
-        self._source, self._state, self._listing, self._engine = source, state, listing, engine
+    def __init__(self, source: Path, state: PackingState, decision: Decision, engine: Engine) -> None:
+        self._source, self._state, self._listing, self._engine = source, state, decision.listing, engine
         self._plan, self._base = decision.plan, decision.base
         self._records: AttachedRecords | None = None
         self._results = {} if self._plan is None else state.finished(self._plan)
@@ -163,7 +192,7 @@ class _Job:
         counts = {shard.number: len(shard.files) for shard in missing}
         done, noun = total - sum(counts.values()), find_modality(settings.modality).plural
         with self._state.scratch() as target, Progress(total, done, stream=stream, noun=noun) as progress:
-            tasks = [ShardTask(shard, self._source, target, settings, store) for shard in missing]
+            tasks = (ShardTask(shard, self._source, target, settings, store) for shard in missing)
             for result in self._engine.run(tasks, progress.on_file):
                 self._state.publish(result)
                 self._results[result.number] = result

@@ -27,6 +27,9 @@ __all__ = ["NO_FIELDS", "EncodedExample", "ShardContent", "ShardSummary", "encod
 END_OF_ARCHIVE = bytes(2 * BLOCK)
 NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 NO_RECORD = Record()
+MOST_JOINED_BYTES = 1 << 16
+WITHOUT_FIELDS = int(IndexFlag.HAS_CRC32)
+WITH_FIELDS = int(IndexFlag.HAS_CRC32 | IndexFlag.HAS_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,12 @@ class EncodedExample:
         """Bytes of the whole example: headers, payloads and their padding."""
         return len(self.lead) + padded(self.media_bytes)
 
+    def chunks(self) -> Iterable[bytes]:
+        """All bytes in order; those of a small example in one piece, which is written and summed at once."""
+        padding = bytes(padded(self.media_bytes) - self.media_bytes)
+        pieces = itertools.chain((self.lead,), self.media, (padding,))
+        return pieces if self.media_bytes > MOST_JOINED_BYTES else (b"".join(pieces),)
+
 
 class ShardContent:
     """The examples of a shard called `name`, in an empty file that can be sought in and cut."""
@@ -88,19 +97,17 @@ class ShardContent:
         if example.key in self._keys:
             raise ValueError(f"{self.name}: there is an example {example.key!r} already; keys must differ.")
         offset, crc32 = self.bytes, 0
-        padding = bytes(padded(example.media_bytes) - example.media_bytes)
-        for chunk in itertools.chain((example.lead,), example.media, (padding,)):
+        for chunk in example.chunks():
             self._write(chunk)
             crc32 = zlib.crc32(chunk, crc32)
         assert self.bytes - offset == example.span_bytes, "the media has the length that its header gives"
-        flags = IndexFlag.HAS_CRC32 | (IndexFlag.HAS_FIELDS if example.has_fields else IndexFlag(0))
         self._rows.append(
             example.record._replace(
                 offset=offset,
                 length=example.span_bytes,
                 data_offset=offset + len(example.lead),
                 data_length=example.media_bytes,
-                flags=int(flags),
+                flags=WITH_FIELDS if example.has_fields else WITHOUT_FIELDS,
                 crc32=crc32,
                 table_offset=self._add_table(example.table),
             )

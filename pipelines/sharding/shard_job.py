@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..order.curve_rates import CurveRates, joined_rates
 from ..storage.json_text import encode_json, parse_json
+from ..storage.listing import SourceFile
 from ..storage.walk import Failure
 from .annotations.store import AnnotationStore
 from .findings import Findings, Remark, joined_findings
@@ -25,7 +26,7 @@ from .source_reader import PackingStoppedError, SourceReader, UnpackableError
 from .wording import printable
 from .writer import shard_name
 
-__all__ = ["ShardResult", "ShardTask", "pack_shard"]
+__all__ = ["ShardResult", "ShardTask", "add_record", "pack_shard", "read_sidecar"]
 
 NO_OBJECT = "the .json file beside a file is not an object, so that annotations or a table cannot be added to it"
 IN_BOTH = "the .json file beside a file has a value that annotations or a table have too; its own is kept"
@@ -121,10 +122,10 @@ def _add(
 ) -> tuple[CurveRates, Findings]:
     """All examples of one file, which stay in the shard unless an exception leaves; what there is to say of them."""
     file, rates = planned.file, dict[str, tuple[Fraction, ...]]()
-    fields = {suffix.lower(): _read(task.source, f"{file.stem}.{suffix}", size) for suffix, size in file.sidecars}
+    fields = {suffix.lower(): read_sidecar(task.source, file, suffix, size) for suffix, size in file.sidecars}
     if planned.label is not None:
         fields["cls"] = b"%d" % planned.label
-    said = [] if store is None else [_add_record(fields, store, file.path)]
+    said = [] if store is None else [add_record(fields, store, file.path)]
     with SourceReader(task.source, file.path, file.size) as reader:
         for made in task.settings.media.prepare(reader, file.suffix, fields):
             rates.update({name: (rate,) for name, rate in made.curve_rates.items()})
@@ -143,7 +144,7 @@ def _add(
     return rates, joined_findings(said)
 
 
-def _add_record(fields: dict[str, bytes], store: AnnotationStore, path: str) -> Findings:
+def add_record(fields: dict[str, bytes], store: AnnotationStore, path: str) -> Findings:
     """Put what annotations and tables say of a file into its field `json`; what the file says itself stays as it is."""
     text = store.record_text(path)
     if text is None:
@@ -165,6 +166,7 @@ def _add_record(fields: dict[str, bytes], store: AnnotationStore, path: str) -> 
     return Findings(remarks=remarks)
 
 
-def _read(source: Path, path: str, size: int) -> bytes:
-    with SourceReader(source, path, size) as file:
-        return file.content()
+def read_sidecar(source: Path, file: SourceFile, suffix: str, size: int) -> bytes:
+    """A file beside one of the source, of the size it was listed with. Raises as `SourceReader` does."""
+    with SourceReader(source, f"{file.stem}.{suffix}", size) as sidecar:
+        return sidecar.content()

@@ -54,13 +54,12 @@ def _folder_of(data: Any) -> Path:
 
 
 def _labels_in(folder: Path) -> LabelTable | None:
+    """Those of the manifest, which says what the set is at this moment; the file beside it is a copy for people."""
+    if (manifest := Manifest.find(folder)) is not None and manifest.labels is not None:
+        return manifest.labels
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return LabelTable.load(folder)
-    if (manifest := Manifest.find(folder)) is None:
-        return None
-    if manifest.labels is not None:
-        return manifest.labels
-    return _labels_of_classes(folder)
+    return None if manifest is None else _labels_of_classes(folder)
 
 
 def _labels_of_classes(folder: Path) -> LabelTable | None:

@@ -18,7 +18,9 @@ from PIL import Image
 
 from ...decode.errors import UndecodableError
 from ...decode.image.image_decoder import ImageDecoder
+from ...decode.image.limits import USUAL_BYTES, check_pixels
 from ...decode.image.pillow import open_image, open_to_decode, orientation_of, reason_of
+from ...decode.image.plain_jpeg import read_plain_jpeg
 from ...decode.image.upright_picture import UprightPicture
 from ...decode.resize import BAND_BYTES, Pixels, pillow_resize, resize_in_bands
 from ...errors import ExampleError
@@ -129,6 +131,12 @@ def prepare_image(
 
     Raises `UndecodableError`, with the reason, for anything that the iterators could not read either.
     """
+    if resize is None and not decode and (plain := read_plain_jpeg(content)) is not None:
+        size = (plain.width, plain.height)
+        check_pixels(*size, max_pixels, bytes_a_pixel=USUAL_BYTES, kind="JPEG")
+        fields, findings = annotations.moved(file=size, orientation=1, stored=size)
+        record = Record(width=plain.width, height=plain.height, channels=plain.components)
+        return Prepared(content, suffix, record, fields, findings=findings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd EXIF blocks, which are fine
         try:

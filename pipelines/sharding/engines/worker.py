@@ -8,8 +8,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ..child_process import end_with
-from .source_reader import PackingStoppedError
+from ...child_process import end_with
+from ..source_reader import PackingStoppedError
 
 __all__ = ["main"]
 

@@ -1,4 +1,4 @@
-"""Who packs the shards: this process, or several that are watched over.
+"""Packing in several processes of this machine, which are watched over.
 
     parent                                    worker
     task ────────────────────────────────────▶  pack_shard
@@ -12,54 +12,20 @@ never touch a finished shard, end with their parent, and leave Ctrl-C to it.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from multiprocessing.connection import wait
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
-from ..child_process import end_idle_children
-from .shard_job import ShardResult, ShardTask, pack_shard
-from .source_reader import PackingStoppedError
+from ..shard_job import ShardResult, ShardTask, pack_shard
+from ..source_reader import PackingStoppedError
+from .engine import OnFile
 from .worker_process import Work, WorkerProcess
 
-__all__ = ["Engine", "OnFile", "ProcessEngine", "SerialEngine", "make_engine"]
-
-OnFile: TypeAlias = Callable[[int, int], None]
-"""on_file(number of the shard, number of the file in it), called before the file is opened."""
+__all__ = ["ProcessEngine"]
 
 Crashes: TypeAlias = Counter[tuple[int, int]]
-
-
-class Engine(Protocol):
-    """Packs shards; in which order they come back is the engine's affair, what is in them is not."""
-
-    def begin(self, num_tasks: int) -> None:
-        """Get ready for so many tasks, which come later."""
-
-    def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
-        """The result of each task, as it is finished. Raises `PackingStoppedError`."""
-
-    def end(self) -> None:
-        """Let go of what `begin` has made, where no task came."""
-
-
-class SerialEngine:
-    """One shard after the other in this process. A native crash in a reader of media ends it."""
-
-    def begin(self, num_tasks: int) -> None:
-        """There is nothing to get ready."""
-
-    def end(self) -> None:
-        """There is nothing to let go of."""
-
-    def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
-        """The result of each task, in order."""
-        try:
-            for task in tasks:
-                yield pack_shard(task, partial(on_file, task.shard.number))
-        finally:
-            end_idle_children()
 
 
 class ProcessEngine:
@@ -91,12 +57,12 @@ class ProcessEngine:
 
     def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task as it is finished; leaving the iteration early ends the workers."""
-        waiting = deque(tasks)
+        waiting = iter(tasks)
         crashes: Crashes = Counter()
         workers: list[WorkerProcess] = []
         try:
-            for _ in range(min(self.workers, len(waiting))):
-                workers.append(self._worker(waiting.popleft()))
+            for task in islice(waiting, self.workers):
+                workers.append(self._worker(task))
             while workers:
                 for connection in wait([worker.connection for worker in workers]):
                     worker = next(worker for worker in workers if worker.connection is connection)
@@ -107,12 +73,11 @@ class ProcessEngine:
                     if isinstance(message, BaseException):
                         raise message
                     if message is None:
-                        waiting.appendleft(_task_after_crash(worker, crashes))
                         workers.remove(worker)
-                        workers.append(self._worker(waiting.popleft()))
+                        workers.append(self._worker(_task_after_crash(worker, crashes)))
                         continue
-                    if waiting:
-                        worker.give(waiting.popleft())
+                    if (task_after := next(waiting, None)) is not None:
+                        worker.give(task_after)
                     else:
                         worker.dismiss()
                         workers.remove(worker)
@@ -121,11 +86,6 @@ class ProcessEngine:
             for worker in workers:
                 worker.kill()
             self.end()
-
-
-def make_engine(workers: int) -> Engine:
-    """The engine for a number of worker processes; 0 packs in this one."""
-    return ProcessEngine(workers) if workers else SerialEngine()
 
 
 def _task_after_crash(worker: WorkerProcess, crashes: Crashes) -> ShardTask:

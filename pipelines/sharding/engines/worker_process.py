@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from ..child_process import ChildProcess, how_it_ended
-from .shard_job import ShardResult, ShardTask
-from .source_reader import PackingStoppedError
+from ...child_process import ChildProcess, how_it_ended
+from ..shard_job import ShardResult, ShardTask
+from ..source_reader import PackingStoppedError
 
 __all__ = ["Work", "WorkerProcess"]
 

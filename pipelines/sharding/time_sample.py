@@ -1,0 +1,204 @@
+"""How long packing takes, by packing a sample of the files for about two seconds, into a folder for temporary files.
+
+The sample goes through the engine that packs the set, with as many workers. Files are taken evenly over the sizes,
+in tasks of 1, 3, 9, 27 … files for each worker, so that few are read where each takes long. What is measured is
+
+    the start     until a worker has packed its first file: its process, and what it imports
+    the work      from file to file, as bytes per second of one worker; a file counts as some more bytes than it has
+    the end       from the last file of a task until its shard is on the disk
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from .attached_records import open_store
+from .engines import Engine
+from .foretelling import example_bytes
+from .plan import PlannedFile, PlannedShard
+from .shard_content import END_OF_ARCHIVE
+from .shard_job import ShardResult, ShardTask
+from .shard_target import FolderTarget
+
+__all__ = ["SampleTimes", "sample_times"]
+
+FILE_BYTES = 48 << 10
+"""To open a file, look at it and write its header takes about as long as to copy this many more bytes."""
+BUDGET_SECONDS, MOST_TASK_BYTES, TASK_SIZES = 2.0, 64 << 20, (1, 3, 9, 27, 81, 243, 729, 2187)
+LARGE_SHARD = 8 << 20
+
+
+@dataclass(frozen=True)
+class SampleTimes:
+    """What a sample of `files` files tells: seconds, bytes per second of a worker, and the bytes that were made.
+
+    `made_bytes` are those of the examples of the sample, `foretold_bytes` those that were foretold for them.
+    """
+
+    files: int
+    start_seconds: float
+    worker_bytes_per_second: float
+    end_seconds: float
+    end_bytes: int
+    made_bytes: int
+    foretold_bytes: int
+
+    @property
+    def is_as_foretold(self) -> bool:
+        """Whether the sample was packed into exactly the bytes that were foretold."""
+        return self.made_bytes == self.foretold_bytes
+
+    @property
+    def size_ratio(self) -> float:
+        """Bytes that were made for each one foretold; 1 where nothing was made."""
+        return self.made_bytes / self.foretold_bytes if self.foretold_bytes else 1.0
+
+    def seconds(self, files: Sequence[PlannedFile], num_shards: int, made_bytes: float, workers: int) -> float:
+        """Seconds for these files in so many shards of `made_bytes` together."""
+        if not num_shards:
+            return 0.0
+        one = sum(_weight(planned) for planned in files) / self.worker_bytes_per_second / num_shards
+        if self.end_bytes >= LARGE_SHARD:
+            one += self.end_seconds * made_bytes / num_shards / self.end_bytes
+        else:
+            one += self.end_seconds
+        rounds = -(-num_shards // max(1, workers))
+        return self.start_seconds + rounds * one
+
+
+@dataclass
+class _TaskTimes:
+    """When the files of a task were begun, in order, and when it was finished."""
+
+    files: Sequence[PlannedFile]
+    begun: list[float] = field(default_factory=list)
+    finished: float | None = None
+
+
+class _EnoughError(Exception):
+    """The sample has been measured for long enough."""
+
+
+def sample_times(task: ShardTask, files: Sequence[PlannedFile], engine: Engine, workers: int) -> SampleTimes:
+    """Pack a sample of `files`. `task` is one of those that pack them, for its source, settings and annotations.
+
+    Raises as packing does.
+    """
+    lanes = max(1, workers)
+    clock = _Clock(lanes)
+    store = None if task.records is None else open_store(task.records)
+    foretold = made = 0
+    with tempfile.TemporaryDirectory(prefix="make_shards-") as scratch:
+        tasks = [
+            replace(
+                task,
+                shard=PlannedShard(number, chosen),
+                target=FolderTarget(Path(scratch), Path(scratch)),
+                crashed={},
+            )
+            for number, chosen in enumerate(_tasks_of(files, lanes))
+        ]
+        for one in tasks:
+            clock.tasks[one.shard.number] = _TaskTimes(one.shard.files)
+        try:
+            for result in engine.run(tasks, clock.on_file):
+                clock.on_result(result)
+                chosen = tasks[result.number].shard.files
+                failed = {failure.path for failure in result.failures}
+                foretold += sum(
+                    example_bytes(planned, task.source, store)
+                    for planned in chosen
+                    if planned.file.path not in failed
+                )
+                made += max(0, result.summary.bytes - len(END_OF_ARCHIVE))
+                shutil.rmtree(Path(scratch, result.attempt), ignore_errors=True)
+                clock.check()
+        except _EnoughError:
+            pass
+    return clock.times(made, foretold)
+
+
+def _tasks_of(files: Sequence[PlannedFile], lanes: int) -> Iterator[tuple[PlannedFile, ...]]:
+    """Files of a sample, in tasks that grow, as many of a size as there are workers."""
+    order = np.argsort([planned.file.size for planned in files], kind="stable")
+    num = min(len(files), lanes * sum(TASK_SIZES))
+    chosen = order[(np.arange(num) * len(files) + len(files) // 2) // max(1, num)] if num else order
+    mixed = np.random.Generator(np.random.Philox(0)).permutation(chosen).tolist()
+    waiting = iter(mixed)
+    for size in TASK_SIZES:
+        for _ in range(lanes):
+            task, filled = list[PlannedFile](), 0
+            while len(task) < size and filled < MOST_TASK_BYTES and (place := next(waiting, None)) is not None:
+                task.append(files[place])
+                filled += files[place].file.size
+            if task:
+                yield tuple(task)
+
+
+class _Clock:
+    """Notes when files are begun and tasks are finished, and ends the sample when the time is over."""
+
+    def __init__(self, lanes: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._lanes, self._now, self._began = lanes, now, now()
+        self.tasks: dict[int, _TaskTimes] = {}
+        self._warm: float | None = None
+        self._results = 0
+
+    def on_file(self, number: int, file: int) -> None:
+        """As an engine says it."""
+        self.tasks[number].begun.append(self._now())
+        if self._results:
+            self.check()
+
+    def on_result(self, result: ShardResult) -> None:
+        """A task is finished."""
+        self.tasks[result.number].finished = self._now()
+        self._results += 1
+        if self._results == self._lanes:
+            self._warm = self._now()
+
+    def check(self) -> None:
+        """Raise `_EnoughError` when the time is over, which begins when each worker has packed a file."""
+        began = self._began if self._warm is None else self._warm
+        if self._now() - began > (BUDGET_SECONDS if self._warm is not None else 10 * BUDGET_SECONDS):
+            raise _EnoughError
+
+    def times(self, made: int, foretold: int) -> SampleTimes:
+        """What was measured, without the first tasks, where there are others."""
+        first = [one for number, one in self.tasks.items() if number < self._lanes and one.finished is not None]
+        later = [one for number, one in self.tasks.items() if number >= self._lanes and len(one.begun) > 1]
+        seconds = sum(one.begun[-1] - one.begun[0] for one in later)
+        weight = sum(_weight(planned) for one in later for planned in one.files[: len(one.begun) - 1])
+        if not seconds:
+            seconds = sum((one.finished or 0.0) - one.begun[0] for one in first)
+            weight = sum(_weight(planned) for one in first for planned in one.files)
+        whole = [one for one in later if one.finished is not None]
+        largest = max(whole, key=lambda one: sum(planned.file.size for planned in one.files), default=None)
+        end, end_bytes = 0.0, 0
+        if largest is not None and largest.finished is not None:
+            end, end_bytes = (
+                largest.finished - largest.begun[-1],
+                sum(planned.file.size for planned in largest.files),
+            )
+        starts = [one.finished - self._began for one in first if one.finished is not None]
+        files = sum(len(one.files) if one.finished else max(0, len(one.begun) - 1) for one in self.tasks.values())
+        return SampleTimes(
+            files=files,
+            start_seconds=sum(starts) / len(starts) if starts else 0.0,
+            worker_bytes_per_second=weight / max(seconds, 1e-6),
+            end_seconds=end,
+            end_bytes=end_bytes,
+            made_bytes=made,
+            foretold_bytes=foretold,
+        )
+
+
+def _weight(planned: PlannedFile) -> int:
+    return planned.file.size + FILE_BYTES

@@ -1,0 +1,104 @@
+"""Killed and stopped at random moments, packing images, sound and video ends in the undisturbed bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import make_shards
+from pipelines.samples.clips import make_sample_clips
+
+from .moto_server import aws_settings, run_moto
+from .packing_kills import KILLS, BucketPlace, ForkedRun, LocalPlace, Packing, Place, torment
+from .ray_clusters import running_cluster
+from .test_make_shards_killed import make_recordings, make_source
+
+SETTINGS = {
+    "image": ("--resize", "128", "--shard-examples", "4"),
+    "audio": ("--segment", "0.5", "--sample-rate", "11025", "--shard-examples", "4"),
+    "video": ("--resize", "32", "--gop", "8", "--shard-examples", "2"),
+}
+QUICK = {"processes": ("--workers", "1")}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    pytest.importorskip("ray", reason="ray is absent: pip install 'dirvae[ray]'")
+    with running_cluster() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, Any]]:
+    pytest.importorskip("obstore", reason="obstore is absent: it writes to buckets")
+    yield from run_moto()
+
+
+@pytest.fixture(params=["processes", "ray"])
+def engine(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Flags of an engine; a cluster begins when it is asked for."""
+    if request.param == "processes":
+        return ("--workers", "2")
+    return ("--engine", "ray", "--ray-address", request.getfixturevalue("cluster"))
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """An empty place for sets."""
+    if request.param == "local":
+        return LocalPlace(tmp_path)
+    address, s3 = request.getfixturevalue("server")
+    for name, value in aws_settings(address).items():
+        monkeypatch.setenv(name, value)
+    bucket = f"killed-{tmp_path.name.lower().strip('_').replace('_', '-')[-40:]}"
+    s3.create_bucket(Bucket=bucket)
+    return BucketPlace(s3, bucket)
+
+
+def source_of(kind: str, folder: Path, scale: int = 1) -> Path:
+    """Files of a kind, some of which fail, that take a second or so to pack."""
+    if kind == "image":
+        return make_source(folder, 40 * scale, 160)
+    if kind == "audio":
+        return make_recordings(folder, 30 * scale)
+    make_sample_clips(folder, num=4, size=48)
+    for copy in range(3 * scale):
+        for path in sorted(folder.glob("clip-00000?.mp4")):
+            os.link(path, folder / f"{copy}-{path.name}")
+    (folder / "text.mp4").write_text("no video")
+    return folder
+
+
+def import_what_packing_needs(folder: Path) -> None:
+    """So that forks of this process have it."""
+    make_shards(make_source(folder / "little", 2, 16), folder / "little-shards", workers=0, resize=8)
+
+
+def test_twenty_kills_and_two_stops_change_nothing(tmp_path: Path) -> None:
+    done = 0
+    import_what_packing_needs(tmp_path)
+    for seed, (kind, kills, stops) in enumerate((("image", 8, 1), ("audio", 7, 1), ("video", 5, 0))):
+        folder = tmp_path / kind
+        folder.mkdir()
+        packing = Packing(source_of(kind, folder / "source"), SETTINGS[kind], QUICK["processes"], run=ForkedRun)
+        found = torment(packing, LocalPlace(folder), kills=kills, stops=stops, seed=seed)
+        done += sum(found[how] for how in KILLS)
+    assert done == 20
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("kind", "kills", "stops"), [("image", 70, 7), ("audio", 70, 7), ("video", 60, 6)])
+def test_two_hundred_kills_and_twenty_stops_change_nothing(
+    tmp_path: Path, kind: str, kills: int, stops: int, engine: tuple[str, ...], place: Place
+) -> None:
+    is_ray = "ray" in engine
+    packing = Packing(source_of(kind, tmp_path / "source", 3), SETTINGS[kind], engine)
+    part = 4 if is_ray or isinstance(place, BucketPlace) else 1  # 200 and 20 of them local, 50 and 5 of each other
+    found = torment(packing, place, kills=kills // part, stops=0 if is_ray else stops // part, seed=99)
+    assert sum(found[how] for how in KILLS) == kills // part
+    assert is_ray or found["stopped"] >= stops // part // 2, dict(found)
+    print(*engine[:2], type(place).__name__, kind, dict(found))
