@@ -18,6 +18,7 @@ from dirvae.drawing.pictures import data_uri, save_sheet
 from dirvae.evaluate.labels import Label
 from dirvae.levels import has_map
 from dirvae.metrics import psnr
+from dirvae.report.edges import EdgeCounts, edge_section
 from dirvae.report.event_media import picture_event, posterior_events
 from dirvae.report.example_map import map_of
 from dirvae.report.gallery import Counts, Gallery, make_gallery, reconstruct
@@ -27,7 +28,9 @@ from dirvae.report.visual_page import bars_of, component_tiles, simplex_of, writ
 
 __all__ = ["ClipReport", "ClipReportContent", "Clips", "write_clip_report"]
 
-CLIPS = Counts(shown=6, samples=4, components=32, steps=5, rows=8)
+CLIPS = Counts(shown=6, samples=4, components=32, steps=5, rows=8, edges=EdgeCounts(4, 5))
+EDGE_TILE = 80
+"""Pixels per side of a frame on an edge, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +96,7 @@ class ClipReport:
                 [animation_uri([clip], milliseconds=pace) for clip in components],
                 [animation_uri([clip], milliseconds=pace) for clip in differences],
             ),
+            "edges": _edges(gallery, pace),
             "traversal": _films(
                 clip_pixels(gallery.traversal), pace, labels=["first clip", *_between(), "second clip"]
             ),
@@ -167,6 +171,14 @@ def _films(clips: NDArray[np.uint8], milliseconds: int, *, labels: list[str]) ->
         {"label": label, "moving": animation_uri([clip], milliseconds=milliseconds), "strip": strip_uri(clip)}
         for label, clip in zip(labels, clips, strict=True)
     ]
+
+
+def _edges(gallery: Gallery, pace: int) -> dict[str, Any] | None:
+    clips = clip_pixels(gallery.edges.flatten(0, 1))
+    frames = shown_frames(clips.shape[1])
+    milliseconds = round(pace * clips.shape[1] / len(frames))
+    films = clips[:, frames].reshape(*gallery.edges.shape[:2], len(frames), *clips.shape[2:])
+    return edge_section(gallery.edge_numbers, films, largest=EDGE_TILE, milliseconds=milliseconds)
 
 
 def _between() -> list[str]:

@@ -14,6 +14,7 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.drawing.pictures import data_uri, save_sheet, to_pixels
 from dirvae.evaluate.labels import Label
 from dirvae.levels import has_map
+from dirvae.report.edges import edge_section
 from dirvae.report.event_media import picture_event, posterior_events
 from dirvae.report.example_map import map_of
 from dirvae.report.gallery import Gallery, make_gallery, reconstruct
@@ -22,6 +23,9 @@ from dirvae.report.page import PageFacts
 from dirvae.report.visual_page import bars_of, component_tiles, simplex_of, write_visual_page
 
 __all__ = ["ImageReport", "ReportContent", "write_report"]
+
+EDGE_TILE = 128
+"""Pixels per side of a picture on an edge, at most."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class ImageReport:
             "samples": _uris(gallery.samples),
             "fitted_samples": None if gallery.fitted_samples is None else _uris(gallery.fitted_samples),
             "components": component_tiles(gallery, components, _uris(gallery.differences())),
+            "edges": _edges(gallery),
             "traversal": _uris(gallery.traversal),
             "simplex": simplex_of(gallery, components, self.label),
             "map": map_of(gallery.latents, keys, self.label, are_shares=gallery.on_simplex),
@@ -135,6 +140,12 @@ def _level_pictures(gallery: Gallery, levels: LevelGallery) -> dict[str, Any]:
         "ends": _uris(gallery.originals[:num]),
         "drawn": [_uris(row) for row in levels.drawn],
     }
+
+
+def _edges(gallery: Gallery) -> dict[str, Any] | None:
+    films = to_pixels(gallery.edges.flatten(0, 1))
+    tiles = films.reshape(*gallery.edges.shape[:2], 1, *films.shape[1:])
+    return edge_section(gallery.edge_numbers, tiles, largest=EDGE_TILE)
 
 
 def _decoded_components(gallery: Gallery) -> Tensor:

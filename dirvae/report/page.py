@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dirvae.drawing.curves import Panel, draw_panel
+from dirvae.report.sealed_page import seal
 from pipelines.storage.durable_files import write_durably
 
 __all__ = ["PageFacts", "write_page"]
 
 TEMPLATES = Path(__file__).parent
+SCRIPT = "steer.js"
 
 
 class PageFacts(Protocol):
@@ -63,7 +65,9 @@ def write_page(
     environment.filters["decibels"] = _decibels
     environment.filters["percent"] = _percent
     environment.filters["interval"] = _interval
+    script = (TEMPLATES / SCRIPT).read_text(encoding="utf-8")
     page = environment.get_template(template).render(
+        script=script,
         name=run.name,
         noun=noun,
         data=facts.data,
@@ -78,7 +82,7 @@ def write_page(
         **(pictures or {}),
     )
     path = run / "report.html"
-    write_durably(path, page)
+    write_durably(path, seal(page, script=script))
     return path
 
 
