@@ -13,6 +13,7 @@ from dirvae.nearest import nearest_name
 __all__ = ["FlagParser", "MissingPackageError", "is_out_of_memory", "parse_flags", "require_packages", "spelled"]
 
 EXTRAS = {
+    "explore": ("torch", "safetensors", "jinja2", "matplotlib", "starlette", "uvicorn"),
     "train": ("torch", "safetensors", "jinja2", "matplotlib"),
 }
 """Extra of the package → what it installs that a command cannot do without."""

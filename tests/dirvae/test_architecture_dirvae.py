@@ -16,6 +16,7 @@ ROOT = Path(dirvae.__file__).parent
 ALLOWED = {
     *("dirvae", "pipelines", "numpy", "torch", "safetensors", "tqdm", "PIL"),
     *("jinja2", "markupsafe", "matplotlib"),  # the report's
+    *("starlette", "uvicorn"),  # those of the local pages
     "swift_f0",  # an extra, imported where it is used
 }
 MODEL_FILES = [

@@ -30,7 +30,7 @@ LAYERS = (
     ("autoencoder", "level_weights", "levels"),
     ("networks",),
     ("training",),
-    ("evaluate", "drawing"),
+    ("evaluate", "drawing", "web"),
     ("explore",),
     ("report",),
     ("tasks",),
