@@ -16,25 +16,33 @@ from dirvae.evaluate.sounds import loudness_rows
 from dirvae.explore.traversals import component_latents, farthest_pair, interpolate, seen_strength
 from dirvae.latents.latent import SimplexLatent
 from dirvae.networks.audio import AudioOutput, AudioVAE, SoundClips
+from dirvae.report.edges import EdgeCounts, edge_latents
 from dirvae.seeding import Purpose, derive_seed, seeded
 
-__all__ = ["ShownClip", "SoundGallery", "Timbre", "choose_clips", "make_sound_gallery"]
+__all__ = ["HIGHEST_RATE", "HIGHEST_RATE_OF_CLIPS", "ShownClip", "SoundGallery", "Timbre", "choose_clips", "make_sound_gallery"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Amounts:
-    """How much is shown at most, so that the page stays below about 10 MB."""
+    """How much is shown at most, so that the page stays below 5 MB."""
 
     clips: int
     seconds: float
     phrase_seconds: float
     timbres: int
+    edges: EdgeCounts = EdgeCounts(components=4, steps=5)
+
+    @classmethod
+    def at(cls, sample_rate: float) -> Amounts:
+        """Those of a rate: of more samples per second less is shown, and above 24,000 fewer clips and timbres."""
+        if sample_rate > HIGHEST_RATE:
+            return cls(clips=2, seconds=2.4, phrase_seconds=1.1, timbres=8)
+        part = min(1.0, 16_000 / sample_rate)
+        return cls(clips=4, seconds=2.25 * part, phrase_seconds=1.4 * part, timbres=12)
 
 
-AMOUNTS = Amounts(clips=4, seconds=4.0, phrase_seconds=2.5, timbres=12)
-AMOUNTS_OF_HIGH_RATES = Amounts(clips=3, seconds=3.0, phrase_seconds=2.0, timbres=8)
-HIGH_RATE = 32_000
-"""Samples per second."""
+HIGHEST_RATE, HIGHEST_RATE_OF_CLIPS = 24_000, 48_000
+"""Samples per second in a player, at most; the second: of an original and its reconstruction."""
 STEPS, SAMPLES = 5, 4
 ROWS = 8
 """Clips that are encoded at a time."""
@@ -80,7 +88,8 @@ class SoundGallery:
     """Clips and, with a latent, what it plays with the pitch and the loudness of the one numbered `phrase`.
 
     That is the clip whose pitch moves most. The timbres in use come first. `line` are sounds between the clips numbered
-    `pair`. Both number those that are shown. `rows` are latents of control rows of all clips, (row, component), and
+    `pair`. Both number those that are shown. `edges` (pair, place, time) are the phrase between all pairs of the first
+    few timbres, without the timbres themselves. `rows` are latents of control rows of all clips, (row, component), and
     `means` those of each clip over its rows, (clip, component).
     """
 
@@ -90,6 +99,7 @@ class SoundGallery:
     line: list[Tensor]
     pair: tuple[int, int]
     samples: list[Tensor]
+    edges: Tensor | None = None
     rows: Tensor | None = None
     means: Tensor | None = None
 
@@ -118,7 +128,7 @@ def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], 
     """
     model.eval()
     device = next(model.parameters()).device
-    amounts = AMOUNTS_OF_HIGH_RATES if model.sample_rate >= HIGH_RATE else AMOUNTS
+    amounts = Amounts.at(float(model.sample_rate))
     chosen = choose_clips(clips, keys, amounts.clips)
     noise = derive_seed(seed, Purpose.PICTURES) % 2**62
     found = [_one(clips, number, model, amounts.seconds).to(device) for number in chosen]
@@ -134,13 +144,15 @@ def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], 
         drawn = model.latent.prior.sample(SAMPLES).to(device)
     by_clip = _latent_rows(model, clips, device)
     rows = torch.cat(by_clip)
+    timbres, ends = _timbres(model, rows, phrase, amounts.timbres, noise)
     return SoundGallery(
         clips=shown,
         phrase=place,
-        timbres=_timbres(model, rows, phrase, amounts.timbres, noise),
+        timbres=timbres,
         line=list(line.reconstruction.cpu()),
         pair=pair,
         samples=list(_play(model, phrase, drawn, noise).reconstruction.cpu()),
+        edges=_edges(model, phrase, ends[: amounts.edges.components], amounts.edges.steps, noise),
         rows=rows.cpu(),
         means=torch.stack([latents.mean(0) for latents in by_clip]).cpu(),
     )
@@ -194,7 +206,8 @@ def _latent_rows(model: AudioVAE, clips: SoundClips, device: torch.device) -> li
     return found
 
 
-def _timbres(model: AudioVAE, rows: Tensor, phrase: SoundClips, most: int, seed: int) -> list[Timbre]:
+def _timbres(model: AudioVAE, rows: Tensor, phrase: SoundClips, most: int, seed: int) -> tuple[list[Timbre], Tensor]:
+    """The timbres that are shown, the most used first, and the latent of each."""
     assert model.latent is not None
     used, means = model.latent.components_in_use(rows), rows.mean(0)
     rank = (used.float() * 2 + means / means.abs().max().clamp(min=1e-9)).argsort(descending=True)[:most]
@@ -204,10 +217,20 @@ def _timbres(model: AudioVAE, rows: Tensor, phrase: SoundClips, most: int, seed:
         alone = component_latents(means, seen_strength(rows), on_simplex=False)
     out = _play(model, phrase, alone[rank], seed)
     strengths = _mean_harmonics(model, out)
-    return [
+    timbres = [
         Timbre(number, float(means[number]), bool(used[number]), out.reconstruction[place].cpu(), strengths[place])
         for place, number in enumerate(rank.tolist())
     ]
+    return timbres, alone[rank]
+
+
+def _edges(model: AudioVAE, phrase: SoundClips, ends: Tensor, steps: int, seed: int) -> Tensor | None:
+    """The phrase played between the timbres: (pair, steps - 2, time) on the CPU; None for a single timbre."""
+    if len(ends) < 2:
+        return None
+    between = edge_latents(ends, steps)[:, 1:-1]
+    played = [_play(model, phrase, latents, seed).reconstruction.cpu() for latents in between]
+    return torch.stack(played)
 
 
 def _mean_harmonics(model: AudioVAE, out: AudioOutput) -> Tensor:

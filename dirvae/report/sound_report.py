@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,18 @@ from dirvae.drawing.spectrograms import RANGE_DB, draw_spectrogram, mel_levels, 
 from dirvae.evaluate.labels import Label
 from dirvae.latents.latent import SimplexLatent
 from dirvae.networks.audio import AudioVAE, SoundClips
+from dirvae.report.edges import edge_section
 from dirvae.report.event_media import posterior_events, sound_event
 from dirvae.report.example_map import map_of
 from dirvae.report.page import PageFacts, write_page
-from dirvae.report.sound_gallery import ShownClip, SoundGallery, choose_clips, make_sound_gallery
+from dirvae.report.sound_gallery import (
+    HIGHEST_RATE,
+    HIGHEST_RATE_OF_CLIPS,
+    ShownClip,
+    SoundGallery,
+    choose_clips,
+    make_sound_gallery,
+)
 from dirvae.report.sound_panels import sound_panels
 from dirvae.seeding import Purpose, derive_seed
 from dirvae.training.logging import read_metrics
@@ -32,6 +41,8 @@ __all__ = ["SoundReport", "SoundReportContent", "write_sound_report"]
 
 NUM_HEARD = 2
 """Clips for TensorBoard."""
+EDGE_TILE = 256
+"""Pixels per side of a spectrogram on an edge, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +88,7 @@ class SoundReport:
             "clips": [clip.for_page(order, are_shares=are_shares) for clip in shown],
             "phrase": self.keys[gallery.clips[gallery.phrase].number],
             "timbres": _timbre_cards(gallery, alone),
+            "edges": _edges(gallery, alone["edges"], model),
             "line": alone["line"],
             "ends": [self.keys[gallery.clips[place].number] for place in gallery.pair],
             "samples": alone["samples"],
@@ -139,6 +151,8 @@ class _Drawn:
         clip, name = self.clip, f"clip {self.clip.number}"
         pitch = {"original": clip.f0, "reconstruction": clip.played_f0}
         loudness = {"original": clip.loudness, "reconstruction": clip.played_loudness}
+        whole = {"Original", "Reconstruction"}
+        limits = {label: HIGHEST_RATE_OF_CLIPS if label in whole else HIGHEST_RATE for label in clip.sounds}
         latent = None
         if clip.latent is not None:
             latent = draw_shares(f"latent of {name}", clip.latent, order, self.rate, are_shares=are_shares)
@@ -147,7 +161,7 @@ class _Drawn:
             "seconds": len(clip.sounds["Original"]) / float(self.sample_rate),
             "spectral_loss": clip.spectral_loss,
             "loudness_error_db": clip.loudness_error_db,
-            "players": make_players(clip.sounds, float(self.sample_rate)),
+            "players": make_players(clip.sounds, float(self.sample_rate), highest_rates=limits),
             "spectrograms": [
                 draw_spectrogram(f"spectrogram {place} of {name}", levels, self.sample_rate)
                 for place, levels in enumerate(self.levels)
@@ -161,15 +175,39 @@ class _Drawn:
 def _phrase_players(gallery: SoundGallery, model: AudioVAE) -> dict[str, list[Player]]:
     """Players of all sounds that play the same phrase, at one level."""
     ends = max(len(gallery.line) - 1, 1)
+    edges = [] if gallery.edges is None else list(gallery.edges.flatten(0, 1))
     labels = {
         "timbres": [f"Timbre {timbre.number}" for timbre in gallery.timbres],
         "line": [_place(step, ends) for step in range(len(gallery.line))],
         "samples": [f"Sample {number + 1}" for number in range(len(gallery.samples))],
+        "edges": [f"Edge {number}" for number in range(len(edges))],
     }
-    sounds = [*(timbre.sound for timbre in gallery.timbres), *gallery.line, *gallery.samples]
+    sounds = [*(timbre.sound for timbre in gallery.timbres), *gallery.line, *gallery.samples, *edges]
     names = [label for group in labels.values() for label in group]
-    players = iter(make_players(dict(zip(names, sounds, strict=True)), float(model.sample_rate)))
+    limits = dict.fromkeys(names, float(HIGHEST_RATE))
+    found = make_players(dict(zip(names, sounds, strict=True)), float(model.sample_rate), highest_rates=limits)
+    players = iter(found)
     return {group: [next(players) for _ in found] for group, found in labels.items()}
+
+
+def _edges(gallery: SoundGallery, players: list[Player], model: AudioVAE) -> dict[str, Any] | None:
+    """Spectrograms of the edges between timbres with the timbres at their ends, and players of what is between."""
+    if gallery.edges is None:
+        return None
+    pairs, places = gallery.edges.shape[:2]
+    num = next(num for num in range(len(gallery.timbres) + 1) if num * (num - 1) // 2 == pairs)
+    ends = [timbre.sound for timbre in gallery.timbres[:num]]
+    levels = mel_levels([*ends, *gallery.edges.flatten(0, 1)], model.sample_rate)
+    tiles = [spectrogram_pixels(level) for level in levels]
+    between = iter(tiles[num:])
+    rows = [
+        [tiles[first], *(next(between) for _ in range(places)), tiles[second]]
+        for first, second in combinations(range(num), 2)
+    ]
+    films = np.stack([np.stack(row) for row in rows])[:, :, None]
+    found = edge_section([timbre.number for timbre in gallery.timbres[:num]], films, largest=EDGE_TILE)
+    split = [players[start : start + places] for start in range(0, len(players), places)]
+    return None if found is None else {**found, "players": split}
 
 
 def _place(step: int, last: int) -> str:

@@ -9,6 +9,8 @@
     return from < to ? [rowOf(from, to, count), step] : [rowOf(to, from, count), last - step];
   }
 
+  const alone = (number) => document.querySelector(`audio[data-component="${number}"]`);
+
   class Edge {
     constructor(root) {
       this.root = root;
@@ -44,7 +46,7 @@
       slider.setAttribute("aria-valuetext", words);
       this.place = [row, column];
       this.draw();
-      this.play(this.root.querySelectorAll(".edge audio")[row * (this.last + 1) + column]);
+      this.play(this.root.querySelector(`.edge audio[data-place="${row},${column}"]`) || alone(number(step < this.last / 2 ? "from" : "to")));
       this.root.querySelector(".stage").setAttribute("aria-label", words);
     }
 
