@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from dirvae.drawing.pictures import data_uri, save_sheet
 from dirvae.evaluate.labels import Label
 from dirvae.levels import has_map
 from dirvae.metrics import psnr
+from dirvae.report.comparison import ComparedExample, Comparison, component_use
 from dirvae.report.edges import EdgeCounts, edge_section
 from dirvae.report.event_media import picture_event, posterior_events
 from dirvae.report.example_map import map_of
@@ -117,6 +118,24 @@ class ClipReport:
             is_held_out=self.held_out is not None,
             num_values=self.training.data[0].numel(),
             pictures=pictures,
+        )
+
+    @property
+    def encoded_keys(self) -> list[str]:
+        """The keys of the clips that are encoded."""
+        return self.clips.keys
+
+    def compare(self, model: AutoEncoder, numbers: Sequence[int]) -> Comparison:
+        """The clips of these numbers beside their reconstructions, and how much each component is used."""
+        x, _, decoded = reconstruct(model, self.clips.data[list(numbers)], num=len(numbers))
+        levels = psnr(decoded.clamp(0, 1), x).tolist()
+        pace = frame_milliseconds(self.clips.seconds[0])
+        moving = [
+            [animation_uri([clip], milliseconds=pace) for clip in clip_pixels(clips)] for clips in (x, decoded)
+        ]
+        return Comparison(
+            [ComparedExample(a, b, f"{level:.1f} dB") for a, b, level in zip(*moving, levels, strict=True)],
+            component_use(model, self.clips.data),
         )
 
     def events(self, model: AutoEncoder) -> list[bytes]:

@@ -14,6 +14,8 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.drawing.pictures import data_uri, save_sheet, to_pixels
 from dirvae.evaluate.labels import Label
 from dirvae.levels import has_map
+from dirvae.metrics import psnr
+from dirvae.report.comparison import ComparedExample, Comparison, component_use
 from dirvae.report.edges import edge_section
 from dirvae.report.event_media import picture_event, posterior_events
 from dirvae.report.example_map import map_of
@@ -73,7 +75,6 @@ class ImageReport:
         if levels is not None:
             _save_levels(run / "pictures", gallery, levels)
         components = _uris(_decoded_components(gallery))
-        keys = [f"image {n + 1}" for n in range(len(self.images))] if self.keys is None else self.keys
         return {
             "training": _uris(self.training),
             "pairs": _pairs(gallery, levels),
@@ -84,7 +85,7 @@ class ImageReport:
             "edges": _edges(gallery),
             "traversal": _uris(gallery.traversal),
             "simplex": simplex_of(gallery, components, self.label),
-            "map": map_of(gallery.latents, keys, self.label, are_shares=gallery.on_simplex),
+            "map": map_of(gallery.latents, self.encoded_keys, self.label, are_shares=gallery.on_simplex),
         }
 
     def write(self, run: Path, model: AutoEncoder, facts: PageFacts, pictures: Mapping[str, Any] | None) -> Path:
@@ -98,6 +99,21 @@ class ImageReport:
             is_held_out=self.held_out is not None,
             num_values=self.training[0].numel(),
             pictures=pictures,
+        )
+
+    @property
+    def encoded_keys(self) -> list[str]:
+        """The keys of the images that are encoded."""
+        return [f"image {n + 1}" for n in range(len(self.images))] if self.keys is None else list(self.keys)
+
+    def compare(self, model: AutoEncoder, numbers: Sequence[int]) -> Comparison:
+        """The images of these numbers beside their reconstructions, and how much each component is used."""
+        x, _, decoded = reconstruct(model, self.images[list(numbers)], num=len(numbers))
+        levels = psnr(decoded.clamp(0, 1), x).tolist()
+        pairs = zip(_uris(x), _uris(decoded), levels, strict=True)
+        return Comparison(
+            [ComparedExample(original, made, f"{level:.1f} dB") for original, made, level in pairs],
+            component_use(model, self.images),
         )
 
     def events(self, model: AutoEncoder) -> list[bytes]:

@@ -19,7 +19,7 @@ from dirvae.networks.audio import AudioOutput, AudioVAE, SoundClips
 from dirvae.report.edges import EdgeCounts, edge_latents
 from dirvae.seeding import Purpose, derive_seed, seeded
 
-__all__ = ["HIGHEST_RATE", "HIGHEST_RATE_OF_CLIPS", "ShownClip", "SoundGallery", "Timbre", "choose_clips", "make_sound_gallery"]
+__all__ = ["HIGHEST_RATE", "HIGHEST_RATE_OF_CLIPS", "ShownClip", "SoundGallery", "Timbre", "choose_clips", "latent_rows", "make_sound_gallery", "show_clips"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,18 +131,17 @@ def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], 
     amounts = Amounts.at(float(model.sample_rate))
     chosen = choose_clips(clips, keys, amounts.clips)
     noise = derive_seed(seed, Purpose.PICTURES) % 2**62
-    found = [_one(clips, number, model, amounts.seconds).to(device) for number in chosen]
-    shown = [_show(model, clip, number, noise) for number, clip in zip(chosen, found, strict=True)]
+    shown = show_clips(model, clips, chosen, seed=seed)
     place = max(range(len(shown)), key=lambda number: float(shown[number].f0.max() / shown[number].f0.min()))
     if model.latent is None:
         return SoundGallery(shown, place, [], [], (0, 0), [])
-    phrase = _one(found[place], 0, model, amounts.phrase_seconds)
+    phrase = _one(clips, chosen[place], model, min(amounts.phrase_seconds, amounts.seconds)).to(device)
     means = torch.stack([clip.latent.mean(1) for clip in shown if clip.latent is not None]).to(device)
     pair = farthest_pair(means)
     line = _play(model, phrase, interpolate(means[pair[0]], means[pair[1]], STEPS), noise)
     with seeded(derive_seed(seed, Purpose.PICTURES, 1), device):
         drawn = model.latent.prior.sample(SAMPLES).to(device)
-    by_clip = _latent_rows(model, clips, device)
+    by_clip = latent_rows(model, clips)
     rows = torch.cat(by_clip)
     timbres, ends = _timbres(model, rows, phrase, amounts.timbres, noise)
     return SoundGallery(
@@ -156,6 +155,15 @@ def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], 
         rows=rows.cpu(),
         means=torch.stack([latents.mean(0) for latents in by_clip]).cpu(),
     )
+
+
+@torch.inference_mode()
+def show_clips(model: AudioVAE, clips: SoundClips, numbers: Sequence[int], *, seed: int) -> list[ShownClip]:
+    """The first seconds of the clips of these numbers, and what the model makes of them."""
+    device = next(model.parameters()).device
+    seconds = Amounts.at(float(model.sample_rate)).seconds
+    noise = derive_seed(seed, Purpose.PICTURES) % 2**62
+    return [_show(model, _one(clips, number, model, seconds).to(device), number, noise) for number in numbers]
 
 
 def _one(clips: SoundClips, number: int, model: AudioVAE, seconds: float) -> SoundClips:
@@ -196,8 +204,10 @@ def _show(model: AudioVAE, clip: SoundClips, number: int, seed: int) -> ShownCli
     )
 
 
-def _latent_rows(model: AudioVAE, clips: SoundClips, device: torch.device) -> list[Tensor]:
+@torch.inference_mode()
+def latent_rows(model: AudioVAE, clips: SoundClips) -> list[Tensor]:
     """Of each clip, the means of the posteriors of all rows that are not padding: (row, component)."""
+    device = next(model.parameters()).device
     found: list[Tensor] = []
     for start in range(0, len(clips), ROWS):
         part = clips[start : start + ROWS].to(device)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dirvae.drawing.pictures import save_sheet
+from dirvae.drawing.pictures import data_uri, save_sheet
 from dirvae.drawing.players import Player, make_players
 from dirvae.drawing.simplex import draw_simplex
 from dirvae.drawing.sound_charts import OTHERS, TIMBRES, draw_harmonics, draw_lines, draw_shares
@@ -21,6 +21,7 @@ from dirvae.drawing.spectrograms import RANGE_DB, draw_spectrogram, mel_levels, 
 from dirvae.evaluate.labels import Label
 from dirvae.latents.latent import SimplexLatent
 from dirvae.networks.audio import AudioVAE, SoundClips
+from dirvae.report.comparison import ComparedExample, Comparison, mean_use
 from dirvae.report.edges import edge_section
 from dirvae.report.event_media import posterior_events, sound_event
 from dirvae.report.example_map import map_of
@@ -31,7 +32,9 @@ from dirvae.report.sound_gallery import (
     ShownClip,
     SoundGallery,
     choose_clips,
+    latent_rows,
     make_sound_gallery,
+    show_clips,
 )
 from dirvae.report.sound_panels import sound_panels
 from dirvae.seeding import Purpose, derive_seed
@@ -116,6 +119,22 @@ class SoundReport:
             scale_colours=scale_colours(),
         )
 
+    @property
+    def encoded_keys(self) -> list[str]:
+        """The keys of the clips that are encoded."""
+        return list(self.keys)
+
+    @torch.inference_mode()
+    def compare(self, model: AudioVAE, numbers: Sequence[int]) -> Comparison:
+        """The clips of these numbers beside their reconstructions, and how much each component is used."""
+        model.eval()
+        shown = show_clips(model, self.clips, numbers, seed=self.seed)
+        rows = None if model.latent is None else latent_rows(model, self.clips)
+        return Comparison(
+            [_compared(clip, model) for clip in shown],
+            None if rows is None else mean_use(torch.cat(rows)),
+        )
+
     @torch.inference_mode()
     def events(self, model: AudioVAE) -> list[bytes]:
         """A few originals and reconstructions to listen to, and the posteriors' parameters, for TensorBoard."""
@@ -136,6 +155,17 @@ def write_sound_report(run: Path, model: AudioVAE, content: SoundReportContent, 
     """Write `report.html` and `pictures/` into a run folder; returns the page's path. Raises `OSError`."""
     report = SoundReport(content.clips, content.keys, content.is_held_out, seed, content.label)
     return report.write(run, model, content, report.make_pictures(run, model))
+
+
+def _compared(clip: ShownClip, model: AudioVAE) -> ComparedExample:
+    labels = ("Original", "Reconstruction")
+    sounds = {label: clip.sounds[label] for label in labels}
+    limits = dict.fromkeys(labels, float(HIGHEST_RATE))
+    players = make_players(sounds, float(model.sample_rate), highest_rates=limits)
+    levels = mel_levels(list(sounds.values()), model.sample_rate)
+    original, made = (data_uri(spectrogram_pixels(level), largest=256) for level in levels)
+    score = f"spectral loss {clip.spectral_loss:.3g}, loudness error {clip.loudness_error_db:.1f} dB"
+    return ComparedExample(original, made, score, (players[0].uri, players[1].uri))
 
 
 class _Drawn:
