@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib
+from typing import Literal, get_args
 
 __all__ = [
     "AUDIO_PRESETS",
     "CONTROL_RATE",
     "CORES",
+    "DISTANCES",
     "HIGHEST_HZ",
     "HIGHEST_RATE",
     "LATENT_NAMES",
     "LEVELS",
     "LIKELIHOOD_NAMES",
     "LOWEST_HZ",
+    "PATHS",
     "VISUAL_PRESETS",
+    "Distance",
+    "PathKind",
     "is_latent",
     "is_likelihood",
 ]
@@ -36,6 +41,14 @@ AUDIO_PRESETS = ("tiny", "small", "full")
 
 CORES = ("gru", "conv")
 """What remembers earlier rows of sound: a gated recurrent unit, or causal convolutions."""
+
+PathKind = Literal["latent", "concentration", "aitchison"]
+"""Of paths between two latents: straight in them, straight in Dirichlet concentrations, or Aitchison's geodesic."""
+PATHS: tuple[PathKind, ...] = get_args(PathKind)
+
+Distance = Literal["aitchison", "l1", "euclidean"]
+"""Of latents: Euclid's in log-ratios, the sum of absolute differences, or Euclid's."""
+DISTANCES: tuple[Distance, ...] = get_args(Distance)
 
 CONTROL_RATE = 250
 """Rows per second of curves of pitch and loudness, unless another rate is asked for."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dirvae.drawing.charts import COMPONENT_COLOURS, OTHERS
 
-__all__ = ["coloured_components", "draw_simplex", "polygon_corners", "share_bars"]
+__all__ = ["MOST_CORNERS", "coloured_components", "draw_simplex", "polygon_corners", "share_bars"]
 
 MOST_CORNERS = 6
 MOST_POINTS = 400
@@ -50,16 +50,20 @@ def polygon_corners(num: int) -> Tensor:
 
 
 def draw_simplex(
-    shares: Tensor, *, uris: Mapping[int, str] | None = None, colours: Sequence[str] | None = None
+    shares: Tensor,
+    *,
+    uris: Mapping[int, str] | None = None,
+    colours: Sequence[str] | None = None,
+    components: Sequence[int] | None = None,
 ) -> str | None:
     """Rows of (row, component) as points of an `<svg>` element; None where there are fewer than three components.
 
-    The corners are the components with the largest means, at most six; a point is the mean of the corners weighted by
-    its shares of them. What it has of other components is left out, and makes it paler. With three components in all
-    this is the simplex itself. A point has the colour of its largest share among the corners, or that of `colours`,
-    one per row. `uris` are pictures of components, by number.
+    The corners are `components`, or those with the largest means, at most six; a point is the mean of the corners
+    weighted by its shares of them. What it has of other components is left out, and makes it paler. With three
+    components in all this is the simplex itself. A point has the colour of its largest share among the corners, or
+    that of `colours`, one per row. `uris` are pictures of components, by number.
     """
-    order = coloured_components(shares, MOST_CORNERS)
+    order = coloured_components(shares, MOST_CORNERS) if components is None else list(components)[:MOST_CORNERS]
     if len(order) < 3:
         return None
     corners = polygon_corners(len(order)) * RADIUS

@@ -8,18 +8,70 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["component_latents", "farthest_pair", "interpolate", "seen_strength"]
+from dirvae.choices import PATHS, PathKind
+from dirvae.explore.compositions import aitchison_line, closed
+
+__all__ = [
+    "component_latents",
+    "farthest_pair",
+    "interpolate",
+    "seen_strength",
+    "traverse",
+    "with_component",
+]
 
 
-def interpolate(start: Tensor, end: Tensor, num: int) -> Tensor:
-    """`num` ≥ 2 latents on the straight line from `start` to `end`, both included: (num, model_size, *grid).
+def interpolate(start: Tensor, end: Tensor, num: int, *, kind: PathKind = "latent") -> Tensor:
+    """`num` ≥ 2 latents from `start` to `end`, both included, at equal steps of t: (num, model_size, *grid).
 
-    The simplex is convex, so every latent between two of its points lies on it.
+    "latent"         (1 - t) · start + t · end. The simplex is convex, so every latent between two of its points lies
+                     on it
+    "concentration"  the ends are concentrations, > 0: their straight line, normalised to means of the Dirichlets. The
+                     sharper end pulls longer
+    "aitchison"      the ends are shares: the normalised weighted geometric mean, see `aitchison_line`
+
+    Symmetric: from `end` to `start` the path is the same, backwards.
     """
     if num < 2:
         raise ValueError(f"num is {num}; a line has at least its 2 ends.")
     share = torch.linspace(0, 1, num, dtype=start.dtype, device=start.device)
-    return torch.lerp(start[None], end[None], share.view(num, *(1,) * start.ndim))
+    if kind == "aitchison":
+        return aitchison_line(start, end, share)
+    if kind not in PATHS:
+        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(PATHS)}.")
+    line = torch.lerp(start[None], end[None], share.view(num, *(1,) * start.ndim))
+    return closed(line, dim=1) if kind == "concentration" else line
+
+
+def with_component(latent: Tensor, component: int, values: Tensor, *, on_simplex: bool) -> Tensor:
+    """A latent with a component at each of `values` (num,), the same in all cells: (num, model_size, *grid).
+
+    On the simplex the others share what is left in the proportions that they had, so that their log-ratios are kept; in
+    a cell where they were all 0, in equal parts. `values` are in [0, 1] there. Elsewhere the others do not change.
+    """
+    goal = values.to(latent).view(-1, *(1,) * (latent.ndim - 1))
+    moved = latent[None].expand(len(values), *latent.shape).clone()
+    if on_simplex:
+        others = latent.clone()
+        others[component] = 0
+        is_empty = others.sum(0, keepdim=True) <= 0
+        equal = torch.ones_like(others)
+        equal[component] = 0
+        moved = closed(torch.where(is_empty, equal, others))[None] * (1 - goal)[:, None]
+    moved[:, component] = goal.expand_as(moved[:, component])
+    return moved
+
+
+def traverse(latent: Tensor, component: int, num: int, *, least: float, most: float, on_simplex: bool) -> Tensor:
+    """`num` ≥ 2 latents in which a component goes from `least` to `most` in equal steps: (num, model_size, *grid).
+
+    See `with_component` for what the others do. Zero comes back: the path from 0 on is the same whatever value the
+    component has in `latent` below 1.
+    """
+    if num < 2:
+        raise ValueError(f"num is {num}; a path has at least its 2 ends.")
+    values = torch.linspace(least, most, num, dtype=latent.dtype, device=latent.device)
+    return with_component(latent, component, values, on_simplex=on_simplex)
 
 
 def seen_strength(latents: Tensor, *, quantile: float = 0.95) -> Tensor:

@@ -1,0 +1,42 @@
+"""What a model's decoder made, ready to be shown: pictures, clips or sounds, on the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Kind", "Media"]
+
+Kind = Literal["image", "video", "audio"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Media:
+    """Pictures, clips or sounds of one shape; what the kind does not have is None.
+
+    pictures           uint8 (num, height, width, 3) in sRGB: of "image"
+    clips              uint8 (num, time, height, width, 3): of "video"
+    frames_per_second  of the clips
+    sounds             float32 (num, sample), usually in [-1, 1]: of "audio"
+    sample_rate        of the sounds, in Hz
+    """
+
+    kind: Kind
+    pictures: NDArray[np.uint8] | None = None
+    clips: NDArray[np.uint8] | None = None
+    frames_per_second: float | None = None
+    sounds: NDArray[np.float32] | None = None
+    sample_rate: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def values(self) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """The array of the kind, one item per row."""
+        found = {"image": self.pictures, "video": self.clips, "audio": self.sounds}[self.kind]
+        assert found is not None
+        return found

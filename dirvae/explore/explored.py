@@ -1,0 +1,80 @@
+"""What an exploration needs of a run: its keys and latents; and how its values are found there, or refused."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from dirvae.explore.component_use import by_use, usage
+from dirvae.explore.distances import typical_example
+from dirvae.explore.sheet import ExplorationError
+from pipelines.shown_names import shown_name
+
+__all__ = ["Explored", "chosen_components", "find_component", "find_key", "typical_number", "vectors"]
+
+MOST_SHOWN = 3
+"""Keys that an error offers."""
+
+
+class Explored(Protocol):
+    """A run's latents, as `dirvae.run.explored_run.ExploredRun` has them.
+
+    keys            of the examples
+    latents         (num, model_size, *grid) float32: means of the posteriors
+    concentrations  of the same shape: those of Dirichlet posteriors; None for others
+    on_simplex      whether latents are shares that sum to 1 along axis 1
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+    @property
+    def latents(self) -> Tensor: ...
+    @property
+    def concentrations(self) -> Tensor | None: ...
+    @property
+    def on_simplex(self) -> bool: ...
+    @property
+    def model_size(self) -> int: ...
+
+
+def find_key(explored: Explored, key: str) -> int:
+    """The number of the example with a key. Raises `ExplorationError` with the nearest keys."""
+    if key in explored.keys:
+        return explored.keys.index(key)
+    near = difflib.get_close_matches(key, explored.keys, n=MOST_SHOWN, cutoff=0.0)
+    offered = ", ".join(shown_name(one) for one in near)
+    raise ExplorationError(
+        f"no example has the key {shown_name(key)} among the {len(explored.keys):,} that were read of "
+        f"{explored.name}. Name one that is there; the nearest are {offered}."
+    )
+
+
+def find_component(explored: Explored, component: int) -> int:
+    """The component itself. Raises `ExplorationError` if there is none of this number."""
+    if not 0 <= component < explored.model_size:
+        raise ExplorationError(
+            f"there is no component {component}; {explored.name} has 0 to {explored.model_size - 1}."
+        )
+    return component
+
+
+def chosen_components(explored: Explored, given: Sequence[int] | None, most: int) -> list[int]:
+    """The components that were given, once each; or the `most` of them that are used most."""
+    if given is not None:
+        return list(dict.fromkeys(find_component(explored, one) for one in given))
+    return by_use(usage(explored.latents, on_simplex=explored.on_simplex))[:most]
+
+
+def typical_number(explored: Explored, key: str | None) -> int:
+    """The number of the example with a key; without one that of the most typical example."""
+    return typical_example(explored.latents) if key is None else find_key(explored, key)
+
+
+def vectors(latents: Tensor) -> Tensor:
+    """Latents (num, model_size, *grid) as means over their cells: (num, model_size)."""
+    return latents.flatten(2).mean(2) if latents.ndim > 2 else latents
