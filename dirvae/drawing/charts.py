@@ -7,7 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["COLOURS", "COMPONENT_COLOURS", "INK", "OTHERS", "draw_chart", "time_axis"]
+from PIL import Image
+
+from pipelines.show_batch.style import PAPER
+
+__all__ = ["COLOURS", "COMPONENT_COLOURS", "INK", "OTHERS", "chart_picture", "draw_chart", "time_axis"]
 
 INK = "#010203"
 """Stands for the page's text colour until the SVG is written."""
@@ -23,6 +27,9 @@ COMPONENT_COLOURS = (
 
 OTHERS = "#9aa1ab"
 """Of all components that have no colour of their own."""
+
+FONT: Any = {"font.size": 9, "font.family": "sans-serif"}
+DOTS_PER_INCH = 180
 
 
 def draw_chart(
@@ -40,17 +47,42 @@ def draw_chart(
     large as the labels allow.
     """
     import matplotlib
-    from matplotlib.figure import Figure
 
-    style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9, "font.family": "sans-serif"}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=inches, layout="constrained" if place is None else None)
-        axes = figure.add_subplot() if place is None else figure.add_axes(place)
-        draw(axes)
-        _style(axes, has_grid)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, **FONT}):
+        figure = _figure(draw, inches, place, has_grid)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(buffer.getvalue())
+
+
+def chart_picture(
+    draw: Callable[[Any], None], *, inches: tuple[float, float] = (3.6, 2.1), has_grid: bool = True
+) -> Image.Image:
+    """What `draw` draws on matplotlib axes, as a picture on paper of `show_batch`'s colour."""
+    import matplotlib
+
+    with matplotlib.rc_context(FONT):
+        figure = _figure(draw, inches, None, has_grid)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor=[value / 255 for value in PAPER])
+    return Image.open(buffer).convert("RGB")
+
+
+def _figure(
+    draw: Callable[[Any], None],
+    inches: tuple[float, float],
+    place: tuple[float, float, float, float] | None,
+    has_grid: bool,
+) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=inches, layout="constrained" if place is None else None)
+    axes = figure.add_subplot() if place is None else figure.add_axes(place)
+    axes.set_facecolor("none")
+    axes.set_axisbelow(True)
+    draw(axes)
+    _style(axes, has_grid)
+    return figure
 
 
 def time_axis(axes: Any, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -33,6 +33,18 @@ class Media:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def items(self) -> list[Media]:
+        """Each item as media of its own."""
+        return [self._item(slice(item, item + 1)) for item in range(len(self))]
+
+    def _item(self, part: slice) -> Media:
+        return replace(
+            self,
+            pictures=None if self.pictures is None else self.pictures[part],
+            clips=None if self.clips is None else self.clips[part],
+            sounds=None if self.sounds is None else self.sounds[part],
+        )
 
     @property
     def values(self) -> NDArray[np.uint8] | NDArray[np.float32]:

@@ -37,8 +37,8 @@ def usage_chart(explored: Explored) -> Chart:
     arrays = {"means": found.means, "spread": found.spread, "is_in_use": found.is_in_use}
     if found.effective is not None:
         arrays["effective"] = torch.tensor(found.effective, dtype=torch.float64)
-    inches = (max(3.6, min(9.0, 0.16 * size)), 2.4)
-    return Chart(arrays, said, draw_chart("usage", draw, inches=inches), draw)
+    inches = (max(4.0, min(9.0, 0.16 * size)), 2.4)
+    return Chart(arrays, said, draw_chart("usage", draw, inches=inches), draw, inches)
 
 
 def barycentric_chart(explored: Explored, *, components: Sequence[int] | None) -> Chart:
@@ -62,7 +62,9 @@ def barycentric_chart(explored: Explored, *, components: Sequence[int] | None) -
         f"{len(explored.keys):,} examples between components {named}: each{mean} stands at the mean of the corners "
     )
     said += f"weighted by its shares of them, which have {float(total.mean()):.0%} of an example in the mean."
-    return Chart({"points": points, "total": total, "components": torch.tensor(chosen)}, said, svg, draw)
+    return Chart(
+        {"points": points, "total": total, "components": torch.tensor(chosen)}, said, svg, draw, (4.4, 4.2)
+    )
 
 
 def _draw_bars(axes: Any, found: Usage) -> None:

@@ -26,7 +26,7 @@ def exemplar_sheet(explored: Explored, *, components: Sequence[int] | None, num:
     amounts = torch.cat([amounts for _, amounts in found])
     least = min(num, len(explored.keys))
     amount = "share" if explored.on_simplex else "value"
-    where = ", in the mean over the cells," if explored.latents.ndim > 2 else ""
+    where = " in the mean over the cells" if explored.latents.ndim > 2 else ""
     plural = "s" * (len(chosen) > 1)
     return Sheet(
         latents=None,
@@ -35,7 +35,7 @@ def exemplar_sheet(explored: Explored, *, components: Sequence[int] | None, num:
         row_labels=tuple(f"component {one}" for one in chosen),
         column_labels=(),
         caption=f"The {least} of {len(explored.keys):,} examples with most of component{plural} "
-        f"{', '.join(map(str, chosen))}{where} most first; below each the {amount} of the component.",
+        f"{', '.join(map(str, chosen))}{where}; the most comes first, and below each stands the {amount} that it has.",
         cell_labels=tuple(f"{amount_:.2f}" for amount_ in amounts.tolist()),
     )
 

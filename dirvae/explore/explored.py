@@ -13,7 +13,15 @@ from dirvae.explore.distances import typical_example
 from dirvae.explore.sheet import ExplorationError
 from pipelines.shown_names import shown_name
 
-__all__ = ["Explored", "chosen_components", "find_component", "find_key", "typical_number", "vectors"]
+__all__ = [
+    "Explored",
+    "chosen_components",
+    "find_component",
+    "find_key",
+    "typical_number",
+    "vectors",
+    "with_context",
+]
 
 MOST_SHOWN = 3
 """Keys that an error offers."""
@@ -26,6 +34,7 @@ class Explored(Protocol):
     latents         (num, model_size, *grid) float32: means of the posteriors
     concentrations  of the same shape: those of Dirichlet posteriors; None for others
     on_simplex      whether latents are shares that sum to 1 along axis 1
+    context_name    what an example gives a decoder besides its latent: "map", "pitch and loudness", or "" for nothing
     """
 
     @property
@@ -40,6 +49,8 @@ class Explored(Protocol):
     def on_simplex(self) -> bool: ...
     @property
     def model_size(self) -> int: ...
+    @property
+    def context_name(self) -> str: ...
 
 
 def find_key(explored: Explored, key: str) -> int:
@@ -73,6 +84,13 @@ def chosen_components(explored: Explored, given: Sequence[int] | None, most: int
 def typical_number(explored: Explored, key: str | None) -> int:
     """The number of the example with a key; without one that of the most typical example."""
     return typical_example(explored.latents) if key is None else find_key(explored, key)
+
+
+def with_context(explored: Explored, number: int) -> str:
+    """A sentence on whose map, or pitch and loudness, latents are decoded with; "" where there is none."""
+    if not explored.context_name:
+        return ""
+    return f" Decoded with the {explored.context_name} of {shown_name(explored.keys[number])}."
 
 
 def vectors(latents: Tensor) -> Tensor:

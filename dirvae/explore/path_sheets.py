@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dirvae.choices import PathKind
 from dirvae.explore.compositions import SMALLEST_SHARE, num_clamped
-from dirvae.explore.explored import Explored, chosen_components, find_key, typical_number, vectors
+from dirvae.explore.explored import Explored, chosen_components, find_key, typical_number, vectors, with_context
 from dirvae.explore.mixtures import SMALLEST_CONCENTRATION, archetypes, arithmetic, faces, mask_components
 from dirvae.explore.sheet import ExplorationError, Sheet
 from dirvae.explore.traversals import farthest_pair, interpolate, seen_strength, traverse
@@ -52,7 +52,8 @@ def traversal_sheet(explored: Explored, *, key: str | None, components: Sequence
         rows=len(chosen),
         row_labels=tuple(f"component {label}" for label in labels),
         column_labels=(),
-        caption=f"{_example(explored, number)} with component{'s' * (len(chosen) > 1)} {named} {span}; {kept}.",
+        caption=f"{_example(explored, number)} with component{'s' * (len(chosen) > 1)} {named} {span}; {kept}."
+        + with_context(explored, number),
         cell_labels=tuple(on_path),
         contexts=(number,) * len(chosen),
         is_path=True,
@@ -81,15 +82,19 @@ def interpolation_sheet(explored: Explored, *, keys: Sequence[str] | None, kind:
     }[kind]
     clamped = sum(map(num_clamped, ends)) if kind == "aitchison" else 0
     shares = torch.linspace(0, 1, num).tolist()
+    line = interpolate(*ends, num, kind=kind)
+    contexts = (first, second) if explored.context_name else (first,)
+    labels = [f"{explored.context_name} of {shown_name(explored.keys[one], quoted=False)}" for one in contexts]
     return Sheet(
-        latents=interpolate(*ends, num, kind=kind),
+        latents=line.repeat(len(contexts), *(1,) * (line.ndim - 1)),
         examples=None,
-        rows=1,
-        row_labels=(),
+        rows=len(contexts),
+        row_labels=tuple(labels) if explored.context_name else (),
         column_labels=tuple(f"{share:.0%}" for share in shares),
         caption=f"From {_key(explored, first)} to {_key(explored, second)} in {num - 1} steps on {how}."
+        + (f" Decoded with the {explored.context_name} of either." if explored.context_name else "")
         + _clamped(clamped, "share", SMALLEST_SHARE),
-        contexts=(first,),
+        contexts=contexts,
         is_path=True,
     )
 
@@ -140,7 +145,7 @@ def mask_sheet(explored: Explored, *, key: str | None, components: Sequence[int]
         row_labels=("without it", "with it alone"),
         column_labels=("all", *(f"{one} ({float(every[number, one]):.2f})" for one in chosen)),
         caption=f"{_example(explored, number)}: all of its latent, then without each component and with it alone, "
-        f"{left}; above each its {'share' if explored.on_simplex else 'value'}.",
+        f"{left}; above each its {'share' if explored.on_simplex else 'value'}." + with_context(explored, number),
         contexts=(number, number),
     )
 
@@ -174,7 +179,8 @@ def arithmetic_sheet(explored: Explored, *, keys: Sequence[str] | None, weights:
         rows=1,
         row_labels=(),
         column_labels=(*labels, "="),
-        caption=f"{terms}, added in their {what}{', normalised' if smallest is not None else ''}.{said}",
+        caption=f"{terms}, added in their {what}{', normalised' if smallest is not None else ''}.{said}"
+        + with_context(explored, numbers[0]),
         contexts=(numbers[0],),
     )
 

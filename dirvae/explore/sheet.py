@@ -63,9 +63,11 @@ class Chart:
     caption  one or two sentences with numbers
     svg      an `<svg>` element in the text colour of the page around it
     draw     draws the same on matplotlib axes
+    inches   (width, height) of a picture of it
     """
 
     arrays: Mapping[str, Tensor]
     caption: str
     svg: str
     draw: Callable[[Any], None]
+    inches: tuple[float, float]

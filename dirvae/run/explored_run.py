@@ -18,6 +18,7 @@ from dirvae.drawing.media import Kind, Media
 from dirvae.drawing.pictures import to_pixels
 from dirvae.drawing.thumbnails import thumbnail_of
 from dirvae.explore.distances import typical_example
+from dirvae.explore.sheet import Sheet
 from dirvae.latents.latent import SimplexLatent
 from dirvae.levels import has_map
 from dirvae.networks.audio import AudioVAE, SoundClips
@@ -95,6 +96,13 @@ class ExploredRun:
     def on_simplex(self) -> bool:
         return isinstance(self.model.latent, SimplexLatent)
 
+    @property
+    def context_name(self) -> str:
+        """What an example gives the decoder besides its latent: "map", "pitch and loudness", or "" for nothing."""
+        if self.kind == "audio":
+            return "pitch and loudness"
+        return "map" if self.encoded.contexts else ""
+
     @cached_property
     def typical(self) -> int:
         """The number of the example whose latent is nearest to the mean; of sounds among the louder half."""
@@ -141,6 +149,17 @@ class ExploredRun:
         if self.kind == "audio":
             return self._sounds(made.numpy())
         return self._clips(made) if self.kind == "video" else Media(kind="image", pictures=to_pixels(made))
+
+    def cells(self, sheet: Sheet) -> list[Media]:
+        """What stands in each cell of a sheet: one item each, decoded or as it was read."""
+        if sheet.latents is None:
+            assert sheet.examples is not None
+            return [self.original(number) for number in sheet.examples.tolist()]
+        found: list[Media] = []
+        for row, latents in enumerate(torch.split(sheet.latents, sheet.columns)):
+            made = self.decode(latents, sheet.contexts[row] if sheet.contexts else None)
+            found += made.items()
+        return found
 
     def thumbnail(self, index: int) -> NDArray[np.uint8]:
         """A small picture of an example, (height, width, 3): a clip's middle frame, a sound's spectrogram."""
