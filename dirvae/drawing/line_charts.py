@@ -78,7 +78,10 @@ def _labels(horizontal: tuple[float, float], vertical: tuple[float, float], axis
         f'<text x="{LEFT - 6}" y="{_up(tick, vertical) + 4:.1f}" text-anchor="end">{_short(tick)}</text>'
         for tick in round_ticks(*vertical)
     ]
-    return [*found, f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">{escape(axis)}</text>']
+    return [
+        *found,
+        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">{escape(axis)}</text>',
+    ]
 
 
 def _grid(horizontal: tuple[float, float], vertical: tuple[float, float]) -> list[str]:

@@ -37,12 +37,15 @@ def make_players(
     played = {label: lowered(sound, sample_rate, limits.get(label, math.inf)) for label, sound in cleaned.items()}
     peak = max((float(sound.abs().max()) for sound, _ in played.values() if len(sound)), default=0.0)
     gain = 1 / max(peak, 1.0)
-    notes = {label: [f"at {rate:,.0f} samples per second"] * (rate < sample_rate) for label, (_, rate) in played.items()}
+    notes = {
+        label: [f"at {rate:,.0f} samples per second"] * (rate < sample_rate) for label, (_, rate) in played.items()
+    }
     if gain < 1:
         for note in notes.values():
             note.insert(0, f"played {-20 * math.log10(gain):.1f} dB quieter than it is")
     return [
-        Player(label, wav_uri(gain * sound, rate), ", ".join(notes[label])) for label, (sound, rate) in played.items()
+        Player(label, wav_uri(gain * sound, rate), ", ".join(notes[label]))
+        for label, (sound, rate) in played.items()
     ]
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
+from dirvae.explore import usage
 from dirvae.metrics import is_simplex
 
 __all__ = ["ComparedExample", "Comparison", "component_use", "mean_use"]
@@ -51,5 +52,6 @@ def mean_use(rows: Tensor) -> Tensor:
 
     Of shares this is the mean, which is a part of 1 in all; of other latents the standard deviation over the rows.
     """
-    found = rows.float().mean(0) if is_simplex(rows) else rows.float().std(0, correction=0)
-    return found.sort(descending=True).values.cpu()
+    on_simplex = is_simplex(rows)
+    found = usage(rows, on_simplex=on_simplex)
+    return (found.means if on_simplex else found.spread).sort(descending=True).values.cpu()

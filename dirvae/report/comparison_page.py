@@ -68,7 +68,8 @@ def write_comparison_page(
     page = render_page(
         "comparison.html",
         runs=[
-            {"name": run.name, "step": run.step, "colour": colour} for run, colour in zip(runs, colours, strict=True)
+            {"name": run.name, "step": run.step, "colour": colour}
+            for run, colour in zip(runs, colours, strict=True)
         ],
         noun=noun,
         notes=[*notes, *(run.note for run in runs if run.note is not None)],
@@ -124,7 +125,11 @@ def _charts(runs: Sequence[ComparedRun], colours: Sequence[str]) -> list[tuple[s
     all_curves = [run_curves(run) for run in runs]
     found = []
     for title in CURVES:
-        shown = [(run, curves[title], colour) for run, curves, colour in zip(runs, all_curves, colours, strict=True) if title in curves]
+        shown = [
+            (run, curves[title], colour)
+            for run, curves, colour in zip(runs, all_curves, colours, strict=True)
+            if title in curves
+        ]
         for place, axis in enumerate(("step", "seconds of training")):
             lines = [(run.name, curve[place], curve[2], False) for run, curve, _ in shown]
             if lines:
@@ -150,7 +155,7 @@ def _numbers(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     rows = []
     for name in names:
         values = [run.numbers.get(name) for run in runs]
-        known = [value for value in values if _is_number(value)]
+        known = [float(value) for value in values if value is not None and _is_number(value)]
         choose = BEST.get(name) if one_scale or name not in NATS else None
         best = None if choose is None or len(known) < 2 or len(set(known)) == 1 else choose(known)
         rows.append({"name": name, "cells": [(value, best is not None and value == best) for value in values]})

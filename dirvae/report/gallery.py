@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -144,8 +145,10 @@ def _edges(model: AutoEncoder, ends: Tensor, components: list[Component], counts
     """Edges between the strongest components in use, of two at least if there are two: (pair, step, channel, *dims)."""
     used = sum(component.is_used for component in components)
     num = min(len(ends), counts.edges.components, max(used, 2))
+    decoded = [component.decoded for component in components[:num]]
     if num < 2:
-        return model.decode(ends[:1])[:0, None].cpu()
-    latents = edge_latents(ends[:num], counts.edges.steps)
-    decoded = torch.cat([model.decode(part) for part in torch.split(latents.flatten(0, 1), counts.rows)])
-    return decoded.cpu().unflatten(0, latents.shape[:2])
+        return torch.zeros(0, counts.edges.steps, *decoded[0].shape)
+    between = edge_latents(ends[:num], counts.edges.steps)[:, 1:-1]
+    films = torch.cat([model.decode(part) for part in torch.split(between.flatten(0, 1), counts.rows)]).cpu()
+    rows = zip(combinations(decoded, 2), films.view(*between.shape[:2], *films.shape[1:]), strict=True)
+    return torch.stack([torch.cat([first[None], film, last[None]]) for (first, last), film in rows])

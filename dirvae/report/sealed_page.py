@@ -1,4 +1,4 @@
-"""A page that can reach nothing: its content security policy allows its own style and script, by their hashes, and data.
+"""A page that can reach nothing: its content security policy allows data, and its own style and script by their hashes.
 
 Attributes `style` have no hash, so each becomes a rule of the page's style sheet; nothing needs 'unsafe-inline'.
 """

@@ -19,7 +19,17 @@ from dirvae.networks.audio import AudioOutput, AudioVAE, SoundClips
 from dirvae.report.edges import EdgeCounts, edge_latents
 from dirvae.seeding import Purpose, derive_seed, seeded
 
-__all__ = ["HIGHEST_RATE", "HIGHEST_RATE_OF_CLIPS", "ShownClip", "SoundGallery", "Timbre", "choose_clips", "latent_rows", "make_sound_gallery", "show_clips"]
+__all__ = [
+    "HIGHEST_RATE",
+    "HIGHEST_RATE_OF_CLIPS",
+    "ShownClip",
+    "SoundGallery",
+    "Timbre",
+    "choose_clips",
+    "latent_rows",
+    "make_sound_gallery",
+    "show_clips",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +40,6 @@ class Amounts:
     seconds: float
     phrase_seconds: float
     timbres: int
-    edges: EdgeCounts = EdgeCounts(components=4, steps=5)
 
     @classmethod
     def at(cls, sample_rate: float) -> Amounts:
@@ -41,6 +50,7 @@ class Amounts:
         return cls(clips=4, seconds=2.25 * part, phrase_seconds=1.4 * part, timbres=12)
 
 
+EDGES = EdgeCounts(components=4, steps=5)
 HIGHEST_RATE, HIGHEST_RATE_OF_CLIPS = 24_000, 48_000
 """Samples per second in a player, at most; the second: of an original and its reconstruction."""
 STEPS, SAMPLES = 5, 4
@@ -151,7 +161,7 @@ def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], 
         line=list(line.reconstruction.cpu()),
         pair=pair,
         samples=list(_play(model, phrase, drawn, noise).reconstruction.cpu()),
-        edges=_edges(model, phrase, ends[: amounts.edges.components], amounts.edges.steps, noise),
+        edges=_edges(model, phrase, ends[: EDGES.components], EDGES.steps, noise),
         rows=rows.cpu(),
         means=torch.stack([latents.mean(0) for latents in by_clip]).cpu(),
     )
@@ -216,7 +226,9 @@ def latent_rows(model: AudioVAE, clips: SoundClips) -> list[Tensor]:
     return found
 
 
-def _timbres(model: AudioVAE, rows: Tensor, phrase: SoundClips, most: int, seed: int) -> tuple[list[Timbre], Tensor]:
+def _timbres(
+    model: AudioVAE, rows: Tensor, phrase: SoundClips, most: int, seed: int
+) -> tuple[list[Timbre], Tensor]:
     """The timbres that are shown, the most used first, and the latent of each."""
     assert model.latent is not None
     used, means = model.latent.components_in_use(rows), rows.mean(0)

@@ -98,10 +98,12 @@ def _why_none(opened: Sequence[_Opened]) -> str:
     if any(run.data_hash is None for run in opened):
         return f"No {plural} side by side: not all runs held {plural} out."
     if len({run.data_hash for run in opened}) > 1:
-        return f"No {plural} side by side: the runs were trained on different data. Their numbers are of different {plural}."
+        return (
+            f"No {plural} side by side: the runs have different data, and their numbers are of different {plural}."
+        )
     return (
-        f"No {plural} side by side: no {opened[0].config.task.example or opened[0].config.task.modality.noun} was held "
-        "out by all runs, because their seeds or shares held out differ. Their numbers are of different examples."
+        f"No {plural} side by side: none of them was held out by all runs, because their seeds or their shares held "
+        f"out differ. Their numbers are of different {plural}."
     )
 
 

@@ -138,13 +138,15 @@ class LiveView:
                 return Sentence(404, "There is no report yet.")
             return Response(content, media_type="text/plain; charset=utf-8")
 
-        files = [_with_policy(route) if route.path == "/" else route for route in package_files("dirvae.report", FILES)]
+        files = [
+            _with_policy(route) if route.path == "/" else route for route in package_files("dirvae.report", FILES)
+        ]
         return [*files, Route("/state", state, methods=["GET"]), Route("/report", report, methods=["GET"])]
 
     def _version(self) -> str | None:
         """Another one whenever the report was written; it is replaced as a whole."""
         try:
-            found = os.stat(self._run / "report.html")
+            found = (self._run / "report.html").stat()
         except OSError:
             return None
         return f"{found.st_mtime_ns}-{found.st_size}-{found.st_ino}"
