@@ -44,7 +44,8 @@ class Labels:
 def draw_labelled_sheet(tiles: Sequence[Pixels], columns: int, labels: Labels, caption: str) -> Image.Image:
     """Tiles uint8 (height, width, 3) of one shape in rows of `columns`, with their labels, above a caption.
 
-    The last row may be shorter. Labels that are too long are wrapped, then cut with "…".
+    The last row may be shorter. Labels that are too long are wrapped, then cut with "…"; those of two lines are cut at
+    the beginning of each.
     """
     pictures = [_scaled(tile) for tile in tiles]
     width, height = pictures[0].size
@@ -56,8 +57,10 @@ def draw_labelled_sheet(tiles: Sequence[Pixels], columns: int, labels: Labels, c
     size = (2 * MARGIN + beside + columns * (width + GAP) - GAP, 2 * MARGIN + above + rows * pitch - GAP)
     sheet = Image.new("RGB", size, PAPER)
     for row, label in enumerate(labels.rows):
-        top = MARGIN + above + row * pitch + (height - line_height(LABEL)) // 2
-        draw_text(sheet, (MARGIN, top), shorten(label, LABEL, beside - GAP), LABEL)
+        words = wrap(label, LABEL, beside - GAP, MOST_LINES)
+        top = MARGIN + above + row * pitch + (height - line_height(LABEL) * len(words)) // 2
+        for number, line in enumerate(words):
+            draw_text(sheet, (MARGIN, top + number * line_height(LABEL)), line, LABEL)
     for column, label in enumerate(labels.columns):
         _write(sheet, (MARGIN + beside + column * (width + GAP), MARGIN - 4), label, width)
     for place, picture in enumerate(pictures):
@@ -99,12 +102,20 @@ def gif_bytes(frames: Sequence[Image.Image], *, milliseconds: Sequence[int]) -> 
 
 def _num_lines(labels: Sequence[str], width: int) -> int:
     """Lines that the longest of these labels takes."""
-    return max((len(wrap(label, LABEL, width, MOST_LINES)) for label in labels), default=0)
+    return max((len(_lines(label, width)) for label in labels), default=0)
+
+
+def _lines(label: str, width: int) -> list[str]:
+    """A label in lines: where it has two, the end of each; else wrapped."""
+    first, _, second = label.partition("\n")
+    if not second:
+        return wrap(first, LABEL, width, MOST_LINES)
+    return [shorten(line, LABEL, width, keep_end=True) for line in (first, second)]
 
 
 def _write(sheet: Image.Image, place: tuple[int, int], label: str, width: int) -> None:
     """A label in the middle of `width`, in up to two lines."""
-    for number, line in enumerate(wrap(label, LABEL, width, MOST_LINES)):
+    for number, line in enumerate(_lines(label, width)):
         colour = INK if number == 0 else QUIET
         draw_text(
             sheet, (place[0] + width // 2, place[1] + number * line_height(LABEL)), line, LABEL, colour, anchor="m"

@@ -61,6 +61,6 @@ def neighbour_sheet(explored: Explored, *, key: str | None, num: int, distance: 
         f"examples by {name} distance of their latents, which stands below each.",
         cell_labels=(
             labels[0],
-            *(f"{label}: {apart:.2f}" for label, apart in zip(labels[1:], far.tolist(), strict=True)),
+            *(f"{label}\n{apart:.2f}" for label, apart in zip(labels[1:], far.tolist(), strict=True)),
         ),
     )

@@ -26,7 +26,7 @@ class Sheet:
     row_labels     one per row, or () for none
     column_labels  one per column, or ()
     caption        one or two sentences with numbers; says where zeros were clamped
-    cell_labels    one per cell, row by row, or ()
+    cell_labels    one per cell, row by row, or (); those of keys and numbers have two lines
     contexts       for each row the number of the example whose map, or whose pitch and loudness, the latents are
                    decoded with; () for a typical example
     is_path        whether a row is a path from its first cell to its last one, which can be animated

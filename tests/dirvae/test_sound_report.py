@@ -115,7 +115,11 @@ class Players(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
     def sounds(self) -> dict[str, tuple[np.ndarray, int]]:
-        return {attributes["aria-label"] or "": read(attributes["src"] or "") for attributes in self.audio if "src" in attributes}
+        return {
+            attributes["aria-label"] or "": read(attributes["src"] or "")
+            for attributes in self.audio
+            if "src" in attributes
+        }
 
 
 def read(uri: str) -> tuple[np.ndarray, int]:
@@ -190,7 +194,14 @@ def test_each_kind_of_latent_has_the_sections_and_the_words_that_fit(tmp_path: P
     of_latent = (
         []
         if word is None
-        else [word, f"From one {word[:-1].lower()} to another", *on_simplex, "Map of the clips", "Between two clips", "Samples from the prior"]
+        else [
+            word,
+            f"From one {word[:-1].lower()} to another",
+            *on_simplex,
+            "Map of the clips",
+            "Between two clips",
+            "Samples from the prior",
+        ]
     )
     assert headings == ["Held-out clips and their reconstructions", *of_latent, *common]
     assert ("KL, nats per second</span>" in page) == (latent is not None)
