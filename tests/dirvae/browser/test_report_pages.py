@@ -163,7 +163,9 @@ def test_the_slider_and_both_choosers_change_the_picture_by_keys_alone(
     page.locator("fieldset.to input").nth(1).focus()
     page.keyboard.press("ArrowRight")
     assert stage.get_attribute("viewBox") != before
-    first, second = (page.locator(f"fieldset.{name} input").nth(place) for name, place in (("from", last), ("to", 0)))
+    first, second = (
+        page.locator(f"fieldset.{name} input").nth(place) for name, place in (("from", last), ("to", 0))
+    )
     first.check()
     second.check()
     numbers = first.get_attribute("data-number"), second.get_attribute("data-number")
