@@ -45,9 +45,9 @@ class Amounts:
     def at(cls, sample_rate: float) -> Amounts:
         """Those of a rate: of more samples per second less is shown, and above 24,000 fewer clips and timbres."""
         if sample_rate > HIGHEST_RATE:
-            return cls(clips=2, seconds=2.4, phrase_seconds=1.1, timbres=8)
+            return cls(clips=2, seconds=2.25, phrase_seconds=1.0, timbres=8)
         part = min(1.0, 16_000 / sample_rate)
-        return cls(clips=4, seconds=2.25 * part, phrase_seconds=1.4 * part, timbres=12)
+        return cls(clips=4, seconds=2.0 * part, phrase_seconds=1.25 * part, timbres=12)
 
 
 EDGES = EdgeCounts(components=4, steps=5)
