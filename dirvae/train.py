@@ -34,7 +34,9 @@ from pipelines.storage.remote.urls import is_url, redacted
 from pipelines.terminal import escape_unencodable, print_to_nowhere
 
 if TYPE_CHECKING:
+    from dirvae.run.live_view import LiveView
     from dirvae.run.session import Outcome
+    from dirvae.training.ranks import Ranks
 
 __all__ = ["main"]
 
@@ -85,6 +87,7 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
     given = vars(parse_flags(train_parser(task), argv))
     require_packages()
     resume, is_dry = given.pop("resume", False), given.pop("dry_run", False)
+    is_live, live_port = _live_flags(given)
     settings = joined(
         file.settings(task), flag_settings({**given, **({} if shards is None else {"shards": shards})})
     )
@@ -105,9 +108,19 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
         with hold_run(run) if ranks.is_first else nullcontext():
             config = _config(run, run_type, settings, resume=resume)
             try:
-                with lost_process_told(ranks), _told_once(ranks.is_first):
+                with (
+                    lost_process_told(ranks),
+                    _told_once(ranks.is_first),
+                    _live_view(run, live_port, stop, ranks) if is_live else nullcontext() as view,
+                ):
                     return train_run(
-                        config, run, resume=resume, should_stop=stop, command=_command(argv), ranks=ranks
+                        config,
+                        run,
+                        resume=resume,
+                        should_stop=stop,
+                        command=_command(argv),
+                        watch=None if view is None else view.watch,
+                        ranks=ranks,
                     )
             except StateError as error:
                 if not is_from_python(run):
@@ -116,6 +129,31 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
                 raise ConfigError(f"{other_data(run, config.data)} {remedy}") from error
     finally:
         leave_processes()
+
+
+def _live_flags(given: dict[str, Any]) -> tuple[bool, int | None]:
+    """Take --live and --live-port from what was given. Errors come before anything is read or written."""
+    is_live, port = given.pop("live", False), given.pop("live_port", None)
+    if port is not None and not is_live:
+        raise ConfigError(f"--live-port {port}: is the port of --live, which was not given. Add --live.")
+    if is_live:
+        require_packages(extra="explore")
+    return is_live, port
+
+
+@contextmanager
+def _live_view(run: Path, port: int | None, stop: StopSignals, ranks: Ranks) -> Iterator[LiveView | None]:
+    """The live view of a run during this block, by the first process."""
+    from dirvae.run.live_view import LiveView
+
+    found: list[LiveView] = []
+    ranks.by_first(lambda: found.append(LiveView(run, port=port, is_stopped=stop)))
+    if not found:
+        yield None
+        return
+    with found[0] as view:
+        print(f"live view: {view.url}", flush=True)
+        yield view
 
 
 @contextmanager

@@ -109,6 +109,7 @@ def _style(axes: Any, has_grid: bool) -> None:
 def _inline(svg: str) -> str:
     element = svg[svg.index("<svg") :]
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
+    element = re.sub(r"<style[^>]*>.*?</style>", "", element, flags=re.DOTALL)  # it would be one for the whole page
     element = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", element, count=1)
     element = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", element, count=1)
     return element.replace(INK, "currentColor").strip()

@@ -16,9 +16,16 @@ FONT = 11
 
 
 def draw_lines_over_steps(
-    title: str, lines: Sequence[tuple[str, Sequence[float], Sequence[float], bool]], colours: Sequence[str]
+    title: str,
+    lines: Sequence[tuple[str, Sequence[float], Sequence[float], bool]],
+    colours: Sequence[str],
+    *,
+    axis: str = "step",
+    has_legend: bool = True,
 ) -> str:
     """Lines (name, steps, values, is dashed) as an `<svg>` element in the text colour of the page around it.
+
+    `axis` names what the steps are where they are something else, such as seconds.
 
     A few of the highest values, usually those of the first steps, may be outside. `title` is different for each chart
     of a page.
@@ -32,7 +39,7 @@ def draw_lines_over_steps(
         f'<clipPath id="{area}"><rect x="{LEFT}" y="{TOP - 2}" width="{WIDTH - LEFT - RIGHT + 4}" '
         f'height="{HEIGHT - TOP - BOTTOM + 4}"/></clipPath>',
         '<g fill="currentColor" stroke="none" opacity="0.8">',
-        *_labels(horizontal, vertical),
+        *_labels(horizontal, vertical, axis),
         "</g>",
         *_grid(horizontal, vertical),
         f'<g clip-path="url(#{area})" fill="none" stroke-width="1.7" stroke-linejoin="round">',
@@ -47,7 +54,7 @@ def draw_lines_over_steps(
         if len(points) < 12:
             parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.4" fill="{colour}"/>' for x, y in points]
     parts.append("</g>")
-    if len(lines) > 1:
+    if len(lines) > 1 and has_legend:
         parts += _legend([(name, is_dashed) for name, _, _, is_dashed in lines], colours)
     return "".join([*parts, "</svg>"])
 
@@ -61,7 +68,7 @@ def round_ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _labels(horizontal: tuple[float, float], vertical: tuple[float, float]) -> list[str]:
+def _labels(horizontal: tuple[float, float], vertical: tuple[float, float], axis: str) -> list[str]:
     base = HEIGHT - BOTTOM
     found = [
         f'<text x="{_across(tick, horizontal):.1f}" y="{base + 15}" text-anchor="middle">{_short(tick)}</text>'
@@ -71,7 +78,10 @@ def _labels(horizontal: tuple[float, float], vertical: tuple[float, float]) -> l
         f'<text x="{LEFT - 6}" y="{_up(tick, vertical) + 4:.1f}" text-anchor="end">{_short(tick)}</text>'
         for tick in round_ticks(*vertical)
     ]
-    return [*found, f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">step</text>']
+    return [
+        *found,
+        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">{escape(axis)}</text>',
+    ]
 
 
 def _grid(horizontal: tuple[float, float], vertical: tuple[float, float]) -> list[str]:

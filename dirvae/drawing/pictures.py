@@ -13,6 +13,11 @@ from torch import Tensor
 
 __all__ = ["data_uri", "save_sheet", "to_pixels"]
 
+LOSSLESS_PIXELS = 48**2
+MOST_BYTES = 7000
+"""Of a larger picture in a page; see `data_uri`."""
+QUALITIES = (90, 75, 50, 25)
+"""Of WebP, the first one that makes a picture small enough is taken."""
 GAP = 4
 """Pixels between the tiles of a sheet."""
 
@@ -28,12 +33,28 @@ def to_pixels(images: Tensor) -> NDArray[np.uint8]:
 
 
 def data_uri(pixels: NDArray[np.uint8], *, largest: int = 128) -> str:
-    """One image (height, width, 3) as a PNG data URI, reduced to at most `largest` pixels per side."""
+    """One image (height, width, 3) as a data URI, reduced to at most `largest` pixels per side.
+
+    It is a PNG of up to 48 × 48 pixels; a larger one is a WebP picture of up to 7,000 bytes, or so many for each
+    128 × 128 pixels, with the best quality that fits. So a page of some hundred pictures stays small.
+    """
     image = Image.fromarray(pixels)
     image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
+    if image.width * image.height <= LOSSLESS_PIXELS:
+        content = _encoded(image, "PNG", optimize=True)
+        return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+    most = MOST_BYTES * max(1.0, image.width * image.height / 128**2)
+    for quality in QUALITIES:
+        content = _encoded(image, "WEBP", quality=quality, method=2)
+        if len(content) <= most:
+            break
+    return "data:image/webp;base64," + base64.b64encode(content).decode("ascii")
+
+
+def _encoded(image: Image.Image, form: str, **options: int | bool) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
 
 
 def save_sheet(path: Path, rows: list[NDArray[np.uint8]]) -> None:

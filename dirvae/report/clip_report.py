@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from dirvae.drawing.pictures import data_uri, save_sheet
 from dirvae.evaluate.labels import Label
 from dirvae.levels import has_map
 from dirvae.metrics import psnr
+from dirvae.report.comparison import ComparedExample, Comparison, component_use
+from dirvae.report.edges import EdgeCounts, edge_section
 from dirvae.report.event_media import picture_event, posterior_events
 from dirvae.report.example_map import map_of
 from dirvae.report.gallery import Counts, Gallery, make_gallery, reconstruct
@@ -27,7 +29,9 @@ from dirvae.report.visual_page import bars_of, component_tiles, simplex_of, writ
 
 __all__ = ["ClipReport", "ClipReportContent", "Clips", "write_clip_report"]
 
-CLIPS = Counts(shown=6, samples=4, components=32, steps=5, rows=8)
+CLIPS = Counts(shown=6, samples=4, components=32, steps=5, rows=8, edges=EdgeCounts(4, 5))
+EDGE_TILE = 80
+"""Pixels per side of a frame on an edge, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,7 @@ class ClipReport:
                 [animation_uri([clip], milliseconds=pace) for clip in components],
                 [animation_uri([clip], milliseconds=pace) for clip in differences],
             ),
+            "edges": _edges(gallery, pace),
             "traversal": _films(
                 clip_pixels(gallery.traversal), pace, labels=["first clip", *_between(), "second clip"]
             ),
@@ -113,6 +118,24 @@ class ClipReport:
             is_held_out=self.held_out is not None,
             num_values=self.training.data[0].numel(),
             pictures=pictures,
+        )
+
+    @property
+    def encoded_keys(self) -> list[str]:
+        """The keys of the clips that are encoded."""
+        return self.clips.keys
+
+    def compare(self, model: AutoEncoder, numbers: Sequence[int]) -> Comparison:
+        """The clips of these numbers beside their reconstructions, and how much each component is used."""
+        x, _, decoded = reconstruct(model, self.clips.data[list(numbers)], num=len(numbers))
+        levels = psnr(decoded.clamp(0, 1), x).tolist()
+        pace = frame_milliseconds(self.clips.seconds[0])
+        moving = [
+            [animation_uri([clip], milliseconds=pace) for clip in clip_pixels(clips)] for clips in (x, decoded)
+        ]
+        return Comparison(
+            [ComparedExample(a, b, f"{level:.1f} dB") for a, b, level in zip(*moving, levels, strict=True)],
+            component_use(model, self.clips.data),
         )
 
     def events(self, model: AutoEncoder) -> list[bytes]:
@@ -167,6 +190,14 @@ def _films(clips: NDArray[np.uint8], milliseconds: int, *, labels: list[str]) ->
         {"label": label, "moving": animation_uri([clip], milliseconds=milliseconds), "strip": strip_uri(clip)}
         for label, clip in zip(labels, clips, strict=True)
     ]
+
+
+def _edges(gallery: Gallery, pace: int) -> dict[str, Any] | None:
+    clips = clip_pixels(gallery.edges.flatten(0, 1))
+    frames = shown_frames(clips.shape[1])
+    milliseconds = round(pace * clips.shape[1] / len(frames))
+    films = clips[:, frames].reshape(*gallery.edges.shape[:2], len(frames), *clips.shape[2:])
+    return edge_section(gallery.edge_numbers, films, largest=EDGE_TILE, milliseconds=milliseconds)
 
 
 def _between() -> list[str]:

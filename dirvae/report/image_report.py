@@ -14,6 +14,9 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.drawing.pictures import data_uri, save_sheet, to_pixels
 from dirvae.evaluate.labels import Label
 from dirvae.levels import has_map
+from dirvae.metrics import psnr
+from dirvae.report.comparison import ComparedExample, Comparison, component_use
+from dirvae.report.edges import edge_section
 from dirvae.report.event_media import picture_event, posterior_events
 from dirvae.report.example_map import map_of
 from dirvae.report.gallery import Gallery, make_gallery, reconstruct
@@ -22,6 +25,9 @@ from dirvae.report.page import PageFacts
 from dirvae.report.visual_page import bars_of, component_tiles, simplex_of, write_visual_page
 
 __all__ = ["ImageReport", "ReportContent", "write_report"]
+
+EDGE_TILE = 128
+"""Pixels per side of a picture on an edge, at most."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,6 @@ class ImageReport:
         if levels is not None:
             _save_levels(run / "pictures", gallery, levels)
         components = _uris(_decoded_components(gallery))
-        keys = [f"image {n + 1}" for n in range(len(self.images))] if self.keys is None else self.keys
         return {
             "training": _uris(self.training),
             "pairs": _pairs(gallery, levels),
@@ -77,9 +82,10 @@ class ImageReport:
             "samples": _uris(gallery.samples),
             "fitted_samples": None if gallery.fitted_samples is None else _uris(gallery.fitted_samples),
             "components": component_tiles(gallery, components, _uris(gallery.differences())),
+            "edges": _edges(gallery),
             "traversal": _uris(gallery.traversal),
             "simplex": simplex_of(gallery, components, self.label),
-            "map": map_of(gallery.latents, keys, self.label, are_shares=gallery.on_simplex),
+            "map": map_of(gallery.latents, self.encoded_keys, self.label, are_shares=gallery.on_simplex),
         }
 
     def write(self, run: Path, model: AutoEncoder, facts: PageFacts, pictures: Mapping[str, Any] | None) -> Path:
@@ -93,6 +99,21 @@ class ImageReport:
             is_held_out=self.held_out is not None,
             num_values=self.training[0].numel(),
             pictures=pictures,
+        )
+
+    @property
+    def encoded_keys(self) -> list[str]:
+        """The keys of the images that are encoded."""
+        return [f"image {n + 1}" for n in range(len(self.images))] if self.keys is None else list(self.keys)
+
+    def compare(self, model: AutoEncoder, numbers: Sequence[int]) -> Comparison:
+        """The images of these numbers beside their reconstructions, and how much each component is used."""
+        x, _, decoded = reconstruct(model, self.images[list(numbers)], num=len(numbers))
+        levels = psnr(decoded.clamp(0, 1), x).tolist()
+        pairs = zip(_uris(x), _uris(decoded), levels, strict=True)
+        return Comparison(
+            [ComparedExample(original, made, f"{level:.1f} dB") for original, made, level in pairs],
+            component_use(model, self.images),
         )
 
     def events(self, model: AutoEncoder) -> list[bytes]:
@@ -135,6 +156,12 @@ def _level_pictures(gallery: Gallery, levels: LevelGallery) -> dict[str, Any]:
         "ends": _uris(gallery.originals[:num]),
         "drawn": [_uris(row) for row in levels.drawn],
     }
+
+
+def _edges(gallery: Gallery) -> dict[str, Any] | None:
+    films = to_pixels(gallery.edges.flatten(0, 1))
+    tiles = films.reshape(*gallery.edges.shape[:2], 1, *films.shape[1:])
+    return edge_section(gallery.edge_numbers, tiles, largest=EDGE_TILE)
 
 
 def _decoded_components(gallery: Gallery) -> Tensor:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dirvae.drawing.curves import Panel, draw_panel
+from dirvae.report.sealed_page import seal
 from pipelines.storage.durable_files import write_durably
 
-__all__ = ["PageFacts", "write_page"]
+__all__ = ["PageFacts", "render_page", "write_page"]
 
 TEMPLATES = Path(__file__).parent
+SCRIPT = "steer.js"
 
 
 class PageFacts(Protocol):
@@ -49,21 +51,10 @@ def write_page(
     `template` is a file beside this one that extends `page.html` and shows `pictures` (None: there are
     none yet); `noun` is that of an example; `panels` are the curves of the training.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
-    environment.filters["decibels"] = _decibels
-    environment.filters["percent"] = _percent
-    environment.filters["interval"] = _interval
-    page = environment.get_template(template).render(
+    page = render_page(
+        template,
         name=run.name,
         noun=noun,
         data=facts.data,
@@ -80,6 +71,25 @@ def write_page(
     path = run / "report.html"
     write_durably(path, page)
     return path
+
+
+def render_page(template: str, **values: Any) -> str:
+    """The text of a page with its policy: a template beside this file that extends `document.html`, with values."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    environment.filters["decibels"] = _decibels
+    environment.filters["percent"] = _percent
+    environment.filters["interval"] = _interval
+    script = (TEMPLATES / SCRIPT).read_text(encoding="utf-8")
+    return seal(environment.get_template(template).render(script=script, **values), script=script)
 
 
 def _decibels(value: float | None, sign: str = "") -> str:

@@ -16,25 +16,43 @@ from dirvae.evaluate.sounds import loudness_rows
 from dirvae.explore.traversals import component_latents, farthest_pair, interpolate, seen_strength
 from dirvae.latents.latent import SimplexLatent
 from dirvae.networks.audio import AudioOutput, AudioVAE, SoundClips
+from dirvae.report.edges import EdgeCounts, edge_latents
 from dirvae.seeding import Purpose, derive_seed, seeded
 
-__all__ = ["ShownClip", "SoundGallery", "Timbre", "choose_clips", "make_sound_gallery"]
+__all__ = [
+    "HIGHEST_RATE",
+    "HIGHEST_RATE_OF_CLIPS",
+    "ShownClip",
+    "SoundGallery",
+    "Timbre",
+    "choose_clips",
+    "latent_rows",
+    "make_sound_gallery",
+    "show_clips",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Amounts:
-    """How much is shown at most, so that the page stays below about 10 MB."""
+    """How much is shown at most, so that the page stays below 5 MB."""
 
     clips: int
     seconds: float
     phrase_seconds: float
     timbres: int
 
+    @classmethod
+    def at(cls, sample_rate: float) -> Amounts:
+        """Those of a rate: of more samples per second less is shown, and above 24,000 fewer clips and timbres."""
+        if sample_rate > HIGHEST_RATE:
+            return cls(clips=2, seconds=2.25, phrase_seconds=1.0, timbres=8)
+        part = min(1.0, 16_000 / sample_rate)
+        return cls(clips=4, seconds=2.0 * part, phrase_seconds=1.25 * part, timbres=12)
 
-AMOUNTS = Amounts(clips=4, seconds=4.0, phrase_seconds=2.5, timbres=12)
-AMOUNTS_OF_HIGH_RATES = Amounts(clips=3, seconds=3.0, phrase_seconds=2.0, timbres=8)
-HIGH_RATE = 32_000
-"""Samples per second."""
+
+EDGES = EdgeCounts(components=4, steps=5)
+HIGHEST_RATE, HIGHEST_RATE_OF_CLIPS = 24_000, 48_000
+"""Samples per second in a player, at most; the second: of an original and its reconstruction."""
 STEPS, SAMPLES = 5, 4
 ROWS = 8
 """Clips that are encoded at a time."""
@@ -80,7 +98,8 @@ class SoundGallery:
     """Clips and, with a latent, what it plays with the pitch and the loudness of the one numbered `phrase`.
 
     That is the clip whose pitch moves most. The timbres in use come first. `line` are sounds between the clips numbered
-    `pair`. Both number those that are shown. `rows` are latents of control rows of all clips, (row, component), and
+    `pair`. Both number those that are shown. `edges` (pair, place, time) are the phrase between all pairs of the first
+    few timbres, without the timbres themselves. `rows` are latents of control rows of all clips, (row, component), and
     `means` those of each clip over its rows, (clip, component).
     """
 
@@ -90,6 +109,7 @@ class SoundGallery:
     line: list[Tensor]
     pair: tuple[int, int]
     samples: list[Tensor]
+    edges: Tensor | None = None
     rows: Tensor | None = None
     means: Tensor | None = None
 
@@ -118,32 +138,42 @@ def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], 
     """
     model.eval()
     device = next(model.parameters()).device
-    amounts = AMOUNTS_OF_HIGH_RATES if model.sample_rate >= HIGH_RATE else AMOUNTS
+    amounts = Amounts.at(float(model.sample_rate))
     chosen = choose_clips(clips, keys, amounts.clips)
     noise = derive_seed(seed, Purpose.PICTURES) % 2**62
-    found = [_one(clips, number, model, amounts.seconds).to(device) for number in chosen]
-    shown = [_show(model, clip, number, noise) for number, clip in zip(chosen, found, strict=True)]
+    shown = show_clips(model, clips, chosen, seed=seed)
     place = max(range(len(shown)), key=lambda number: float(shown[number].f0.max() / shown[number].f0.min()))
     if model.latent is None:
         return SoundGallery(shown, place, [], [], (0, 0), [])
-    phrase = _one(found[place], 0, model, amounts.phrase_seconds)
+    phrase = _one(clips, chosen[place], model, min(amounts.phrase_seconds, amounts.seconds)).to(device)
     means = torch.stack([clip.latent.mean(1) for clip in shown if clip.latent is not None]).to(device)
     pair = farthest_pair(means)
     line = _play(model, phrase, interpolate(means[pair[0]], means[pair[1]], STEPS), noise)
     with seeded(derive_seed(seed, Purpose.PICTURES, 1), device):
         drawn = model.latent.prior.sample(SAMPLES).to(device)
-    by_clip = _latent_rows(model, clips, device)
+    by_clip = latent_rows(model, clips)
     rows = torch.cat(by_clip)
+    timbres, ends = _timbres(model, rows, phrase, amounts.timbres, noise)
     return SoundGallery(
         clips=shown,
         phrase=place,
-        timbres=_timbres(model, rows, phrase, amounts.timbres, noise),
+        timbres=timbres,
         line=list(line.reconstruction.cpu()),
         pair=pair,
         samples=list(_play(model, phrase, drawn, noise).reconstruction.cpu()),
+        edges=_edges(model, phrase, ends[: EDGES.components], EDGES.steps, noise),
         rows=rows.cpu(),
         means=torch.stack([latents.mean(0) for latents in by_clip]).cpu(),
     )
+
+
+@torch.inference_mode()
+def show_clips(model: AudioVAE, clips: SoundClips, numbers: Sequence[int], *, seed: int) -> list[ShownClip]:
+    """The first seconds of the clips of these numbers, and what the model makes of them."""
+    device = next(model.parameters()).device
+    seconds = Amounts.at(float(model.sample_rate)).seconds
+    noise = derive_seed(seed, Purpose.PICTURES) % 2**62
+    return [_show(model, _one(clips, number, model, seconds).to(device), number, noise) for number in numbers]
 
 
 def _one(clips: SoundClips, number: int, model: AudioVAE, seconds: float) -> SoundClips:
@@ -184,8 +214,10 @@ def _show(model: AudioVAE, clip: SoundClips, number: int, seed: int) -> ShownCli
     )
 
 
-def _latent_rows(model: AudioVAE, clips: SoundClips, device: torch.device) -> list[Tensor]:
+@torch.inference_mode()
+def latent_rows(model: AudioVAE, clips: SoundClips) -> list[Tensor]:
     """Of each clip, the means of the posteriors of all rows that are not padding: (row, component)."""
+    device = next(model.parameters()).device
     found: list[Tensor] = []
     for start in range(0, len(clips), ROWS):
         part = clips[start : start + ROWS].to(device)
@@ -194,7 +226,10 @@ def _latent_rows(model: AudioVAE, clips: SoundClips, device: torch.device) -> li
     return found
 
 
-def _timbres(model: AudioVAE, rows: Tensor, phrase: SoundClips, most: int, seed: int) -> list[Timbre]:
+def _timbres(
+    model: AudioVAE, rows: Tensor, phrase: SoundClips, most: int, seed: int
+) -> tuple[list[Timbre], Tensor]:
+    """The timbres that are shown, the most used first, and the latent of each."""
     assert model.latent is not None
     used, means = model.latent.components_in_use(rows), rows.mean(0)
     rank = (used.float() * 2 + means / means.abs().max().clamp(min=1e-9)).argsort(descending=True)[:most]
@@ -204,10 +239,20 @@ def _timbres(model: AudioVAE, rows: Tensor, phrase: SoundClips, most: int, seed:
         alone = component_latents(means, seen_strength(rows), on_simplex=False)
     out = _play(model, phrase, alone[rank], seed)
     strengths = _mean_harmonics(model, out)
-    return [
+    timbres = [
         Timbre(number, float(means[number]), bool(used[number]), out.reconstruction[place].cpu(), strengths[place])
         for place, number in enumerate(rank.tolist())
     ]
+    return timbres, alone[rank]
+
+
+def _edges(model: AudioVAE, phrase: SoundClips, ends: Tensor, steps: int, seed: int) -> Tensor | None:
+    """The phrase played between the timbres: (pair, steps - 2, time) on the CPU; None for a single timbre."""
+    if len(ends) < 2:
+        return None
+    between = edge_latents(ends, steps)[:, 1:-1]
+    played = [_play(model, phrase, latents, seed).reconstruction.cpu() for latents in between]
+    return torch.stack(played)
 
 
 def _mean_harmonics(model: AudioVAE, out: AudioOutput) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dirvae.drawing.pictures import save_sheet
+from dirvae.drawing.pictures import data_uri, save_sheet
 from dirvae.drawing.players import Player, make_players
 from dirvae.drawing.simplex import draw_simplex
 from dirvae.drawing.sound_charts import OTHERS, TIMBRES, draw_harmonics, draw_lines, draw_shares
@@ -20,10 +21,21 @@ from dirvae.drawing.spectrograms import RANGE_DB, draw_spectrogram, mel_levels, 
 from dirvae.evaluate.labels import Label
 from dirvae.latents.latent import SimplexLatent
 from dirvae.networks.audio import AudioVAE, SoundClips
+from dirvae.report.comparison import ComparedExample, Comparison, mean_use
+from dirvae.report.edges import edge_section
 from dirvae.report.event_media import posterior_events, sound_event
 from dirvae.report.example_map import map_of
 from dirvae.report.page import PageFacts, write_page
-from dirvae.report.sound_gallery import ShownClip, SoundGallery, choose_clips, make_sound_gallery
+from dirvae.report.sound_gallery import (
+    HIGHEST_RATE,
+    HIGHEST_RATE_OF_CLIPS,
+    ShownClip,
+    SoundGallery,
+    choose_clips,
+    latent_rows,
+    make_sound_gallery,
+    show_clips,
+)
 from dirvae.report.sound_panels import sound_panels
 from dirvae.seeding import Purpose, derive_seed
 from dirvae.training.logging import read_metrics
@@ -32,6 +44,8 @@ __all__ = ["SoundReport", "SoundReportContent", "write_sound_report"]
 
 NUM_HEARD = 2
 """Clips for TensorBoard."""
+EDGE_TILE = 256
+"""Pixels per side of a spectrogram on an edge, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +91,7 @@ class SoundReport:
             "clips": [clip.for_page(order, are_shares=are_shares) for clip in shown],
             "phrase": self.keys[gallery.clips[gallery.phrase].number],
             "timbres": _timbre_cards(gallery, alone),
+            "edges": _edges(gallery, alone["edges"], model),
             "line": alone["line"],
             "ends": [self.keys[gallery.clips[place].number] for place in gallery.pair],
             "samples": alone["samples"],
@@ -104,6 +119,22 @@ class SoundReport:
             scale_colours=scale_colours(),
         )
 
+    @property
+    def encoded_keys(self) -> list[str]:
+        """The keys of the clips that are encoded."""
+        return list(self.keys)
+
+    @torch.inference_mode()
+    def compare(self, model: AudioVAE, numbers: Sequence[int]) -> Comparison:
+        """The clips of these numbers beside their reconstructions, and how much each component is used."""
+        model.eval()
+        shown = show_clips(model, self.clips, numbers, seed=self.seed)
+        rows = None if model.latent is None else latent_rows(model, self.clips)
+        return Comparison(
+            [_compared(clip, model) for clip in shown],
+            None if rows is None else mean_use(torch.cat(rows)),
+        )
+
     @torch.inference_mode()
     def events(self, model: AudioVAE) -> list[bytes]:
         """A few originals and reconstructions to listen to, and the posteriors' parameters, for TensorBoard."""
@@ -126,6 +157,17 @@ def write_sound_report(run: Path, model: AudioVAE, content: SoundReportContent, 
     return report.write(run, model, content, report.make_pictures(run, model))
 
 
+def _compared(clip: ShownClip, model: AudioVAE) -> ComparedExample:
+    labels = ("Original", "Reconstruction")
+    sounds = {label: clip.sounds[label] for label in labels}
+    limits = dict.fromkeys(labels, float(HIGHEST_RATE))
+    players = make_players(sounds, float(model.sample_rate), highest_rates=limits)
+    levels = mel_levels(list(sounds.values()), model.sample_rate)
+    original, made = (data_uri(spectrogram_pixels(level), largest=256) for level in levels)
+    score = f"spectral loss {clip.spectral_loss:.3g}, loudness error {clip.loudness_error_db:.1f} dB"
+    return ComparedExample(original, made, score, (players[0].uri, players[1].uri))
+
+
 class _Drawn:
     """A shown clip as players and charts; charts are SVG, which the template takes as it is."""
 
@@ -139,6 +181,8 @@ class _Drawn:
         clip, name = self.clip, f"clip {self.clip.number}"
         pitch = {"original": clip.f0, "reconstruction": clip.played_f0}
         loudness = {"original": clip.loudness, "reconstruction": clip.played_loudness}
+        whole = {"Original", "Reconstruction"}
+        limits = {label: HIGHEST_RATE_OF_CLIPS if label in whole else HIGHEST_RATE for label in clip.sounds}
         latent = None
         if clip.latent is not None:
             latent = draw_shares(f"latent of {name}", clip.latent, order, self.rate, are_shares=are_shares)
@@ -147,7 +191,7 @@ class _Drawn:
             "seconds": len(clip.sounds["Original"]) / float(self.sample_rate),
             "spectral_loss": clip.spectral_loss,
             "loudness_error_db": clip.loudness_error_db,
-            "players": make_players(clip.sounds, float(self.sample_rate)),
+            "players": make_players(clip.sounds, float(self.sample_rate), highest_rates=limits),
             "spectrograms": [
                 draw_spectrogram(f"spectrogram {place} of {name}", levels, self.sample_rate)
                 for place, levels in enumerate(self.levels)
@@ -161,15 +205,39 @@ class _Drawn:
 def _phrase_players(gallery: SoundGallery, model: AudioVAE) -> dict[str, list[Player]]:
     """Players of all sounds that play the same phrase, at one level."""
     ends = max(len(gallery.line) - 1, 1)
+    edges = [] if gallery.edges is None else list(gallery.edges.flatten(0, 1))
     labels = {
         "timbres": [f"Timbre {timbre.number}" for timbre in gallery.timbres],
         "line": [_place(step, ends) for step in range(len(gallery.line))],
         "samples": [f"Sample {number + 1}" for number in range(len(gallery.samples))],
+        "edges": [f"Edge {number}" for number in range(len(edges))],
     }
-    sounds = [*(timbre.sound for timbre in gallery.timbres), *gallery.line, *gallery.samples]
+    sounds = [*(timbre.sound for timbre in gallery.timbres), *gallery.line, *gallery.samples, *edges]
     names = [label for group in labels.values() for label in group]
-    players = iter(make_players(dict(zip(names, sounds, strict=True)), float(model.sample_rate)))
+    limits = dict.fromkeys(names, float(HIGHEST_RATE))
+    found = make_players(dict(zip(names, sounds, strict=True)), float(model.sample_rate), highest_rates=limits)
+    players = iter(found)
     return {group: [next(players) for _ in found] for group, found in labels.items()}
+
+
+def _edges(gallery: SoundGallery, players: list[Player], model: AudioVAE) -> dict[str, Any] | None:
+    """Spectrograms of the edges between timbres with the timbres at their ends, and players of what is between."""
+    if gallery.edges is None:
+        return None
+    pairs, places = gallery.edges.shape[:2]
+    num = next(num for num in range(len(gallery.timbres) + 1) if num * (num - 1) // 2 == pairs)
+    ends = [timbre.sound for timbre in gallery.timbres[:num]]
+    levels = mel_levels([*ends, *gallery.edges.flatten(0, 1)], model.sample_rate)
+    tiles = [spectrogram_pixels(level) for level in levels]
+    between = iter(tiles[num:])
+    rows = [
+        [tiles[first], *(next(between) for _ in range(places)), tiles[second]]
+        for first, second in combinations(range(num), 2)
+    ]
+    films = np.stack([np.stack(row) for row in rows])[:, :, None]
+    found = edge_section([timbre.number for timbre in gallery.timbres[:num]], films, largest=EDGE_TILE)
+    split = [players[start : start + places] for start in range(0, len(players), places)]
+    return None if found is None else {**found, "players": split}
 
 
 def _place(step: int, last: int) -> str:

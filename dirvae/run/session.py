@@ -89,13 +89,15 @@ def train_run(
     model: nn.Module | None = None,
     loss: Loss | None = None,
     command: str | None = None,
+    watch: Callable[[Trainer], None] | None = None,
     ranks: Ranks = ONE_RANK,
 ) -> Outcome:
     """Train, evaluate and report in a run folder. The errors of data, settings and checkpoints pass through.
 
     The report is written again at every checkpoint; where that fails, a warning says so. It names `command`.
-    `model` and `loss` are those of the config by default; a model that is given must be one that the config makes. With
-    several `ranks` all call it alike; the first one writes and says what there is to say.
+    `model` and `loss` are those of the config by default; a model that is given must be one that the config makes.
+    `watch` is given the trainer before the first step. With several `ranks` all call it alike; the first one writes and
+    says what there is to say.
     """
     say = print if ranks.is_first else _nothing
     config = settled(config)
@@ -126,6 +128,8 @@ def train_run(
                 page.follow(saved, lambda: _summary(saved, config, data, run))
 
         trainer.on_save = follow
+        if watch is not None:
+            watch(trainer)
         if resume and trainer.resume():
             say(f"{run}: {_continuing(trainer)}")
         else:

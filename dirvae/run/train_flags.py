@@ -15,7 +15,7 @@ from dirvae.command_line import FlagParser
 from dirvae.run.shard_sets import DEFAULT_TYPE
 from dirvae.tasks import TASKS, Task
 from dirvae.tasks.data import ON_ERROR
-from dirvae.tasks.flag_values import byte_count, none_if_empty, off_at_zero
+from dirvae.tasks.flag_values import byte_count, none_if_empty, off_at_zero, port_number
 from dirvae.tasks.task import AddFlag
 from dirvae.training.config import PRECISIONS, FitConfig
 from dirvae.training.schedule import SCHEDULES
@@ -38,7 +38,7 @@ OBJECTIVE = frozenset({"kl_weight", "kl_warmup", "kl_cycle", "free_nats"})
 RUN = frozenset(
     {
         *("out", "resume", "config", "dry_run", "device", "seed"),
-        *("save_every", "save_in_background", "log_every", "tensorboard", "label", "keep"),
+        *("save_every", "save_in_background", "log_every", "tensorboard", "label", "keep", "live", "live_port"),
     }
 )
 
@@ -251,5 +251,7 @@ def _add_run_flags(add: AddFlag, task: Task) -> None:
         type=none_if_empty,
         metavar="NAME",
     )
+    add("--live", "serve the report on this machine while it is written", action="store_true")
+    add("--live-port", "port of --live; a free one by default", type=port_number, metavar="PORT")
     add("--log-every", "updates between lines of metrics", type=int, metavar="UPDATES")
     add("--keep", "checkpoints to keep besides the best", type=int, metavar="NUM")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["byte_count", "none_if_empty", "off_at_zero", "prior_text", "size_value"]
+__all__ = ["byte_count", "none_if_empty", "off_at_zero", "port_number", "prior_text", "size_value"]
 
 
 def none_if_empty(text: str) -> str | None:
@@ -25,6 +25,14 @@ def byte_count(text: str) -> int:
 def off_at_zero(text: str) -> float | None:
     """A number, None for 0."""
     return float(text) or None
+
+
+def port_number(text: str) -> int:
+    """A port of this machine, from 1 to 65535."""
+    port = int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0
+    if not 0 < port < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
+    return port
 
 
 def size_value(text: str) -> int | tuple[int, int]:

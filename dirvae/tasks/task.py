@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dirvae.latents.latent import Posterior
+    from dirvae.report.comparison import Comparison
     from dirvae.training.feed import FeedBatch
 
 __all__ = ["AddFlag", "Report", "RunFacts", "Task"]
@@ -48,6 +49,15 @@ class Report(Protocol):
 
     def write(self, run: Path, model: Any, facts: RunFacts, pictures: Mapping[str, Any] | None) -> Path:
         """Write the page, whole or not at all, with pictures that were made before, None: with none yet; its path."""
+        ...
+
+    @property
+    def encoded_keys(self) -> list[str]:
+        """The keys of the examples that are encoded: held-out ones, or those of training."""
+        ...
+
+    def compare(self, model: Any, numbers: Sequence[int]) -> Comparison:
+        """The examples of these numbers beside their reconstructions, and how much each component is used."""
         ...
 
     def events(self, model: Any) -> list[bytes]:

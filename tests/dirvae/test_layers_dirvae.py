@@ -36,11 +36,15 @@ LAYERS = (
     ("tasks",),
     ("run",),
     ("explorer",),
-    ("train", "encode", "evaluate_command", "explore_command", "f0", "resynthesize"),
+    ("train", "encode", "evaluate_command", "explore_command", "f0", "report_command", "resynthesize"),
 )
 """Lowest first. A file may import from its own layer and from those before it."""
 
-COMMANDS = {"evaluate/__main__.py": "evaluate_command.py", "explore/__main__.py": "explore_command.py"}
+COMMANDS = {
+    "evaluate/__main__.py": "evaluate_command.py",
+    "explore/__main__.py": "explore_command.py",
+    "report/__main__.py": "report_command.py",
+}
 """Command lines in the folder of a lower layer, as `python -m` wants them: they are of the highest."""
 
 FOREIGN_WORDS = ("image", "picture", "audio", "video", "argparse", "report", "page", "run_folder")

@@ -22,6 +22,7 @@ from dirvae.losses import make_likelihood
 from dirvae.report import ReportContent, write_report
 from dirvae.report.gallery import make_gallery
 from dirvae.training.logging import MetricsFile, read_metrics
+from tests.dirvae.sealed_pages import check_sealed
 
 HOSTILE = "<script>alert('x')</script>\"&"
 
@@ -92,7 +93,7 @@ class Page(HTMLParser):
                 pass
 
     def handle_data(self, data):
-        self.text += data if self.open and self.open[-1] != "style" else ""
+        self.text += data if self.open and self.open[-1] not in ("style", "script") else ""
 
 
 @pytest.fixture
@@ -101,12 +102,8 @@ def page(tmp_path) -> Page:
     return Page(write_report(tmp_path, make_model(), make_content(), seed=0).read_text())
 
 
-def test_the_page_needs_nothing_but_itself(page):
-    for tag, attributes in page.tags:
-        assert tag not in ("script", "link", "iframe", "object")
-        for name in ("src", "href", "xlink:href", "srcset", "data"):
-            address = attributes.get(name) or "data:"
-            assert address.startswith(("data:", "#")), (tag, name, address[:60])
+def test_the_page_needs_nothing_but_itself(page, tmp_path):
+    check_sealed((tmp_path / "report.html").read_text())
 
 
 def test_every_image_has_an_alternative_text_and_decodes(page):
@@ -120,7 +117,7 @@ def test_every_image_has_an_alternative_text_and_decodes(page):
 
 def test_what_comes_from_outside_is_escaped(page, tmp_path):
     text = (tmp_path / "report.html").read_text()
-    assert "<script>" not in text
+    assert HOSTILE not in text
     assert page.text.count(HOSTILE) == 2
 
 
@@ -128,7 +125,7 @@ def test_keys_and_labels_from_outside_are_escaped(tmp_path):
     label = Label(HOSTILE, [HOSTILE, True, None] * 5, is_category=False)
     content = make_content(keys=[HOSTILE] * 15, label=label)
     text = write_report(tmp_path, make_model(), content, seed=0).read_text()
-    assert "<script>" not in text
+    check_sealed(text)
     page = " ".join(Page(text).text.split())
     assert f"Coloured by the factor {HOSTILE}" in page
     assert f"{HOSTILE} (5)" in page
@@ -144,7 +141,7 @@ def test_the_page_tells_the_numbers(page):
 def test_curves_are_inline_and_take_the_page_s_colour(tmp_path):
     write_metrics(tmp_path)
     text = write_report(tmp_path, make_model(), make_content(), seed=0).read_text()
-    svgs = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    svgs = re.findall(r"<svg[^>]*xmlns.*?</svg>", text, re.DOTALL)
     assert len(svgs) == 8, "a simplex, a map and six curves"
     for svg in svgs:
         ElementTree.fromstring(svg)

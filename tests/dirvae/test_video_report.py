@@ -29,6 +29,7 @@ from dirvae.report import ClipReportContent, Clips, write_clip_report
 from dirvae.training.feed import to_device
 from dirvae.training.logging import MetricsFile
 from tests.dirvae.moving_shapes import draw_clips
+from tests.dirvae.sealed_pages import check_sealed
 
 HOSTILE = "<script>alert('x')</script>\"&"
 
@@ -112,10 +113,11 @@ def test_pixels_of_clips_have_their_frames_in_order() -> None:
 def test_the_page_needs_nothing_but_itself_and_escapes_what_comes_from_outside(tmp_path: Path, frames: int) -> None:
     page = write(tmp_path, frames=frames)
     assert HOSTILE not in page
-    assert "<script" not in page
+    check_sealed(page)
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&#34;&amp;@3" in page
     assert page.count(' src="') == page.count(' src="data:image/')
-    assert page.count("href=") == page.count(' href="data:image/') == 6, "the corners of the simplex"
+    assert page.count("href=") == page.count(' href="data:image/') + page.count('href="#edge-sheet"')
+    assert page.count(' href="data:image/') == 6 + 1, "the corners of the simplex, and the sheet of the edges"
     assert "from 1 video." in page
     sizes = {}
     for name in ("reconstructions", "samples"):
