@@ -24,8 +24,8 @@ export function betweenView(app, run) {
   let path = null;
   let asked = 0;
 
-  const middle = new MediaView("the mixture");
-  const views = [new MediaView("the first example"), new MediaView("the second example")];
+  const middle = new MediaView("the mixture", { kind: about.kind });
+  const views = ["the first example", "the second example"].map((label) => new MediaView(label, { kind: about.kind }));
   const slider = h("input", { type: "range", min: 0, max: 64, step: 1, value: 32, id: `${lane}-place` });
   const share = h("output", { for: slider.id, class: "number" }, "50%");
   const sweep = h("button", { type: "button", class: "quiet" }, "Sweep");
