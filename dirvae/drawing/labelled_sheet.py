@@ -86,7 +86,7 @@ def with_caption(picture: Image.Image, caption: str) -> Image.Image:
 def png_bytes(picture: Image.Image) -> bytes:
     """A picture as a PNG file."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG")
     return buffer.getvalue()
 
 

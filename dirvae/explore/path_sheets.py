@@ -121,7 +121,8 @@ def archetype_sheet(explored: Explored, *, components: Sequence[int] | None, spa
         rows=-(-len(found) // COLUMNS),
         row_labels=(),
         column_labels=(),
-        caption=f"{what}{order_said}. No example needs to lie there.",
+        caption=f"{what}{order_said}. No example needs to lie there."
+        + (f" Decoded with the {explored.context_name} of a typical example." if explored.context_name else ""),
         cell_labels=tuple(" + ".join(map(str, one)) for one in found),
     )
 

@@ -64,7 +64,8 @@ def read_upload(content: bytes, name: str, config: RunConfig, model: Any) -> Enc
     except UndecodableError as error:
         raise UploadError(f"{shown}: cannot be decoded: {error}. Give another file.") from error
     except ExampleError as error:
-        raise UploadError(f"{shown}: cannot be decoded: {error.reason}. Give another file.") from error
+        reason = error.reason.partition("; a larger max_pixels")[0]  # which whoever uploads cannot raise
+        raise UploadError(f"{shown}: cannot be decoded: {reason}. Give another file.") from error
     except PipelineError as error:
         raise UploadError(f"{shown}: cannot be used as {modality.with_article}. Give another file.") from error
 

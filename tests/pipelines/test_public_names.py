@@ -41,8 +41,10 @@ PUBLIC = {
         CheckpointError ConfigError FeedBatch FitConfig NonFiniteError SaveError TrainConfig Trainer TrainingError
         TrainingWarning load_model
     """,
-    "dirvae.explore": "EXPLORATIONS Chart Exploration ExplorationError Parameter Sheet archetypes arithmetic barycentric "
-    "component_latents exemplars interpolate mask_components neighbours seen_strength traverse usage",
+    "dirvae.explore": """
+        EXPLORATIONS Chart Exploration ExplorationError Parameter Sheet archetypes arithmetic barycentric
+        component_latents exemplars interpolate mask_components neighbours seen_strength traverse usage
+    """,
     "dirvae.report": "ReportContent write_report",
 }
 """`__all__` of each public module, as it was at 6ac3390; reports have a package of their own since."""
