@@ -15,7 +15,8 @@ from PIL import Image, ImageOps
 
 from dirvae.explorer.desk import Desk
 from dirvae.explorer.exports import FORMATS, ExportError, export, formats_of
-from dirvae.explorer.fields import RefusedError, latent_of, text_of, whole_number
+from dirvae.explorer.fields import RefusedError, text_of, whole_number
+from dirvae.explorer.latents import latent_of
 from dirvae.explorer.showing import Shown, media_arrays
 from dirvae.explorer.wire import pack
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dirvae.explorer.fields import RefusedError, whole_number
-from dirvae.explorer.showing import ShownLately
+from dirvae.explorer.shown_lately import ShownLately
 from dirvae.explorer.worker import Worker
 
 if TYPE_CHECKING:

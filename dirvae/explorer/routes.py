@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -13,11 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dirvae.explorer import answers, views
 from dirvae.explorer.desk import Desk
 from dirvae.explorer.fields import RefusedError, json_fields, text_of, whole_number
-from dirvae.explorer.uploads import MOST_NAME, SECONDS, encode_upload
-from dirvae.explorer.wire import MEDIA_TYPE
 from dirvae.explorer.worker import SupersededError
 from dirvae.web import Sentence, package_files
 
@@ -42,20 +40,26 @@ SCRIPTS = (
 FILES = {f"/{name}": name for name in ("icon.svg", "style.css", *(f"{script}.js" for script in SCRIPTS))}
 """Address → file of the page; there are no others."""
 
-ANSWERS: dict[str, Callable[[Desk, dict[str, Any]], Any]] = {
-    "/api/about": answers.about,
-    "/api/component": views.component,
-    "/api/decode": answers.decode,
-    "/api/explore": views.explore,
-    "/api/export": answers.exported,
-    "/api/latent": answers.latent,
-    "/api/map": views.set_map,
-    "/api/original": answers.original,
-    "/api/path": views.path,
-    "/api/thumbnails": answers.thumbnails,
+ANSWERS = {
+    "/api/about": "answers:about",
+    "/api/component": "views:component",
+    "/api/decode": "answers:decode",
+    "/api/explore": "views:explore",
+    "/api/export": "answers:exported",
+    "/api/latent": "answers:latent",
+    "/api/map": "views:set_map",
+    "/api/original": "answers:original",
+    "/api/path": "views:path",
+    "/api/thumbnails": "answers:thumbnails",
 }
+"""Address → module and function of this package, imported when it is first asked, so that the page is there before."""
+
+MOST_NAME = 200
+UPLOAD_SECONDS = 20.0
+"""How long a file may take to be read and encoded."""
 SLOW = ("/api/export", "/api/map", "/api/thumbnails")
 WEBP = "image/webp"
+MEDIA_TYPE = "application/octet-stream"
 
 
 def application_routes(desk: Desk) -> list[Route]:
@@ -64,7 +68,7 @@ def application_routes(desk: Desk) -> list[Route]:
         *package_files("dirvae.explorer.page", {"/": "index.html", **FILES}),
         Route("/api/state", _state(desk), methods=["GET"]),
         Route("/api/upload", _upload(desk), methods=["POST"]),
-        *(Route(path, _answer(desk, path, make), methods=["POST"]) for path, make in ANSWERS.items()),
+        *(Route(path, _answer(desk, path), methods=["POST"]) for path in ANSWERS),
     ]
 
 
@@ -78,22 +82,24 @@ def _state(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
     return state
 
 
-def _answer(
-    desk: Desk, path: str, make: Callable[[Desk, dict[str, Any]], Any]
-) -> Callable[[Request], Awaitable[Response]]:
+def _answer(desk: Desk, path: str) -> Callable[[Request], Awaitable[Response]]:
     """An endpoint that checks the request, lets the worker compute, and sends what it made or a sentence."""
+    module, _, function = ANSWERS[path].partition(":")
+
+    def make(fields: dict[str, Any]) -> Any:
+        return getattr(importlib.import_module(f"dirvae.explorer.{module}"), function)(desk, fields)
 
     async def answer(request: Request) -> Response:
         try:
             fields = await json_fields(request)
             if "lane" in fields:
                 lane, sequence = text_of(fields, "lane"), whole_number(fields, "sequence", below=1 << 53)
-                future: Future[Any] = desk.worker.submit_newest(lane, sequence, lambda: make(desk, fields))
+                future: Future[Any] = desk.worker.submit_newest(lane, sequence, lambda: make(fields))
             else:
                 if not desk.runs:
                     raise RefusedError(desk.failure or "The model is not loaded yet.", 503)
                 worker = desk.pictures if path in SLOW else desk.worker
-                future = worker.submit(lambda: make(desk, fields))
+                future = worker.submit(lambda: make(fields))
             return _response(path, await asyncio.wrap_future(future))
         except SupersededError:
             return Sentence(409, "A newer request came first.", superseded=True)
@@ -123,12 +129,16 @@ def _upload(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
         if any(not one.done() for one in running):
             return Sentence(429, "Another file is still being read. Wait a moment, then upload this one again.")
         name = unquote(request.headers.get("x-file-name", ""), errors="replace")[-MOST_NAME:] or "file"
+        from dirvae.explorer.uploads import encode_upload
+
         content = await request.body()
         running[:] = [desk.reader.submit(encode_upload, desk, content, name)]
         try:
-            made = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(running[0])), SECONDS)
+            made = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(running[0])), UPLOAD_SECONDS)
         except TimeoutError:
-            return Sentence(422, f"The file was not read within {SECONDS:.0f} seconds. Upload a smaller one.")
+            return Sentence(
+                422, f"The file was not read within {UPLOAD_SECONDS:.0f} seconds. Upload a smaller one."
+            )
         except RefusedError as error:
             return Sentence(error.status, str(error))
         return Response(made, media_type=MEDIA_TYPE)

@@ -1,11 +1,9 @@
-"""Media as arrays for the page, and what was shown last, so that an export is made of the same pixels."""
+"""Media as arrays for the page."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +14,7 @@ if TYPE_CHECKING:
     from dirvae.drawing.media import Media
     from dirvae.explore.sheet import Sheet
 
-__all__ = ["Shown", "ShownLately", "joined", "media_arrays"]
-
-MOST_BYTES = 128 << 20
+__all__ = ["Shown", "joined", "media_arrays"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,32 +39,6 @@ class Shown:
         rate = Fraction(self.media.sample_rate or 1)
         sounds = np.nan_to_num(self.media.values.astype(np.float32))
         return np.stack([spectrogram_pixels(mel_levels([torch.from_numpy(one)], rate)[0]) for one in sounds])
-
-
-@dataclass(eq=False)
-class ShownLately:
-    """What was shown lately, by number, up to a number of bytes; the oldest is forgotten."""
-
-    most_bytes: int = MOST_BYTES
-    _kept: OrderedDict[int, Shown] = field(default_factory=OrderedDict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _next: int = 1
-    _num_bytes: int = 0
-
-    def keep(self, shown: Shown) -> int:
-        """Remember it; its number."""
-        with self._lock:
-            number, self._next = self._next, self._next + 1
-            self._kept[number] = shown
-            self._num_bytes += shown.num_bytes
-            while len(self._kept) > 1 and self._num_bytes > self.most_bytes:
-                self._num_bytes -= self._kept.popitem(last=False)[1].num_bytes
-            return number
-
-    def find(self, number: int) -> Shown | None:
-        """What has the number, None if it was forgotten."""
-        with self._lock:
-            return self._kept.get(number)
 
 
 def joined(parts: Sequence[Media]) -> Media:

@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 
     from dirvae.run.explored_run import Context
 
-__all__ = ["MOST_NAME", "SECONDS", "encode_upload"]
-
-SECONDS = 20.0
-"""How long a file may take to be read and encoded."""
-MOST_NAME = 200
+__all__ = ["encode_upload"]
 
 
 def encode_upload(desk: Desk, content: bytes, name: str) -> bytes:

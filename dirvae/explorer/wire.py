@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MEDIA_TYPE", "pack"]
+__all__ = ["pack"]
 
-MEDIA_TYPE = "application/octet-stream"
 DTYPES = {"uint8": "|u1", "float32": "<f4", "int32": "<i4"}
 
 

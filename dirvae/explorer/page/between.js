@@ -21,11 +21,12 @@ export function betweenView(app, run) {
   const ends = [about.typical, about.top[about.usage.order[0]]];
   if (ends[0] === ends[1]) ends[1] = (ends[0] + 1) % about.keys.length;
   let kind = "latent";
+  let contextEnd = 0;
   let path = null;
   let asked = 0;
 
-  const middle = new MediaView("the mixture");
-  const views = [new MediaView("the first example"), new MediaView("the second example")];
+  const middle = new MediaView("the mixture", { kind: about.kind });
+  const views = ["the first example", "the second example"].map((label) => new MediaView(label, { kind: about.kind }));
   const slider = h("input", { type: "range", min: 0, max: 64, step: 1, value: 32, id: `${lane}-place` });
   const share = h("output", { for: slider.id, class: "number" }, "50%");
   const sweep = h("button", { type: "button", class: "quiet" }, "Sweep");
@@ -51,7 +52,7 @@ export function betweenView(app, run) {
     slider.setAttribute("aria-valuetext", `${share.textContent} of the way`);
     slider.style.setProperty("--filled", `${(100 * place) / (num - 1)}%`);
     const latent = Array.from(path.values.subarray(place * size, (place + 1) * size));
-    newest.wish({ latent, start: { example: ends[0] } });
+    newest.wish({ latent, start: { example: ends[contextEnd] } });
   }
 
   async function refresh() {
@@ -128,6 +129,13 @@ export function betweenView(app, run) {
     kind = chosen;
     refresh();
   });
+  const { context_name: name } = about;
+  const context = name
+    ? segmented(`${name} of`, [[0, `With the ${name} of the first`], [1, "of the second"]], 0, (end) => {
+        contextEnd = end;
+        decode();
+      })
+    : null;
   const figure = (view, caption, isMain) =>
     h("figure", { class: isMain ? "is-main" : null }, view.element, h("figcaption", {}, caption));
   const element = h(
@@ -137,7 +145,7 @@ export function betweenView(app, run) {
     h(
       "div",
       { class: "card" },
-      h("div", { class: "starts" }, pickers[0].element, swap, pickers[1].element, geometry),
+      h("div", { class: "starts" }, pickers[0].element, swap, pickers[1].element, geometry, context ?? ""),
       h("div", { class: "trio" }, figure(views[0], "From"), figure(middle, "Between", true), figure(views[1], "To")),
       h("div", { class: "between-slider" }, h("label", { for: slider.id }, "Way"), slider, share, sweep),
       said,

@@ -48,10 +48,10 @@ function stopSound() {
 
 // A picture, a clip that plays, or a spectrogram with its sound. `isSmall`: no controls but a button for a sound.
 export class MediaView {
-  constructor(label, { isSmall = false } = {}) {
+  constructor(label, { isSmall = false, kind = null } = {}) {
     this.canvas = h("canvas", { role: "img", "aria-label": label, width: 64, height: 64 });
     this.cursor = h("span", { class: "play-cursor", hidden: true });
-    this.frame = h("div", { class: "media-frame" }, this.canvas, this.cursor);
+    this.frame = h("div", { class: kind === "audio" ? "media-frame is-sound" : "media-frame" }, this.canvas, this.cursor);
     this.controls = h("div", { class: "media-controls", hidden: true });
     this.element = h("div", { class: isSmall ? "media is-small" : "media" }, this.frame, this.controls);
     Object.assign(this, { label, isSmall, place: 0, started: null, current: null });

@@ -6,7 +6,7 @@ const FEW = 14;
 const FIRST = 12;
 
 export class Sliders {
-  // `model`: { size, onSimplex, least, most, usage, top }; `thumbnail(component)` → a canvas or null;
+  // `model`: { title, size, onSimplex, least, most, usage, top }; `thumbnail(component)` → a canvas or null;
   // `moved(component, value, isEnd)` is called while a slider moves and when it is let go.
   constructor(model, thumbnail, moved) {
     Object.assign(this, { model, thumbnail, moved, order: "share", showsAll: model.size <= FEW, rows: new Map() });
@@ -32,7 +32,7 @@ export class Sliders {
       this.arrange();
     });
     const head = h("div", { class: "sliders-head" }, h("h3", {}, "Components"), sort);
-    this.element = h("section", { class: "sliders", "aria-label": "Components" }, head, this.bar, this.list, this.all, this.reach ?? "");
+    this.element = h("section", { class: "sliders", "aria-label": model.title }, head, this.bar, this.list, this.all, this.reach ?? "");
     if (this.bar) for (let k = 0; k < model.size; k += 1) this.addPart(k);
     this.values = new Float64Array(model.size);
   }

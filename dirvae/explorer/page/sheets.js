@@ -52,7 +52,8 @@ const LINKS = new Set(["href", "xlink:href"]);
 // A chart as elements of this page: only shapes and text are taken over, and styles are set one by one, which the
 // policy of the page allows where it refuses style attributes.
 export function chartElement(source, label) {
-  const parsed = new DOMParser().parseFromString(source, "image/svg+xml");
+  const harmless = source.replace(/<style[\s\S]*?<\/style>/g, "").replace(/\sstyle="/g, ' data-style="');
+  const parsed = new DOMParser().parseFromString(harmless, "image/svg+xml");
   const svg = copied(parsed.documentElement);
   if (!svg) return h("p", {}, "The chart could not be read.");
   svg.setAttribute("role", "img");
@@ -65,7 +66,7 @@ function copied(node) {
   if (node.nodeType !== Node.ELEMENT_NODE || !TAGS.has(node.localName)) return null;
   const element = document.createElementNS(NAMESPACE, node.localName);
   for (const { name, value } of node.attributes) {
-    if (name === "style") element.style.cssText = value;
+    if (name === "data-style") element.style.cssText = value;
     else if (LINKS.has(name) ? value.startsWith("#") : /^[a-z][\w-]*$/i.test(name) && !name.startsWith("on")) {
       element.setAttribute(name === "xlink:href" ? "href" : name, value);
     }

@@ -4,6 +4,8 @@
 // components of each cell sum to 1. `memory` has the same shape and holds the last proportions of the components that
 // had a share, so that what went to zero comes back as it was.
 
+const SMALLEST = 1e-9;
+
 export function rememberedProportions(values) {
   return Float64Array.from(values, (value) => Math.max(value, 0));
 }
@@ -36,44 +38,37 @@ export function moveShare(values, memory, cells, cell, component, share) {
 }
 
 // Move the mean share of a component over all cells: its odds change by the same factor everywhere, so that where it
-// was strong it stays stronger. Cells where it was zero follow their memory, or get the mean where they have none.
+// was strong it stays stronger. Cells where it was all or nothing follow their memory.
 export function moveMeanShare(values, memory, cells, component, share) {
   if (cells === 1) {
     moveShare(values, memory, 1, 0, component, share);
     return;
   }
   const wanted = Math.min(1, Math.max(0, share));
-  const own = Float64Array.from({ length: cells }, (_, cell) => values[component * cells + cell]);
-  const hasSome = own.some((value) => value > 0 && value < 1);
-  if (wanted === 0 || wanted === 1 || !hasSome) {
-    const remembered = memory.subarray(component * cells, (component + 1) * cells);
-    const mean = remembered.reduce((sum, value) => sum + value, 0) / cells;
-    for (let cell = 0; cell < cells; cell += 1) {
-      const pattern = wanted > 0 && wanted < 1 && mean > 0 ? Math.min(1, (wanted * remembered[cell]) / mean) : wanted;
-      const kept = remembered[cell];
-      moveShare(values, memory, cells, cell, component, pattern);
-      memory[component * cells + cell] = kept > 0 ? kept : pattern;
-    }
+  const remembered = memory.slice(component * cells, (component + 1) * cells);
+  if (wanted === 0 || wanted === 1) {
+    for (let cell = 0; cell < cells; cell += 1) moveShare(values, memory, cells, cell, component, wanted);
+    memory.set(remembered, component * cells);
     return;
   }
-  const meanAt = (logFactor) => {
-    const factor = Math.exp(logFactor);
-    let sum = 0;
-    for (const value of own) sum += (factor * value) / (factor * value + 1 - value);
-    return sum / cells;
-  };
-  let low = -60;
-  let high = 60;
-  for (let step = 0; step < 60; step += 1) {
+  const isInside = (value) => value > 0 && value < 1;
+  const odds = Float64Array.from(remembered, (last, cell) => {
+    const own = values[component * cells + cell];
+    const base = isInside(own) ? own : isInside(last) ? last : 0.5;
+    const kept = Math.min(1 - SMALLEST, Math.max(SMALLEST, base));
+    return kept / (1 - kept);
+  });
+  const shareAt = (cell, factor) => (factor * odds[cell]) / (factor * odds[cell] + 1);
+  let [low, high] = [-60, 60];
+  for (let step = 0; step < 70; step += 1) {
     const middle = (low + high) / 2;
-    if (meanAt(middle) < wanted) low = middle;
+    let sum = 0;
+    for (let cell = 0; cell < cells; cell += 1) sum += shareAt(cell, Math.exp(middle));
+    if (sum / cells < wanted) low = middle;
     else high = middle;
   }
   const factor = Math.exp((low + high) / 2);
-  for (let cell = 0; cell < cells; cell += 1) {
-    const value = own[cell];
-    moveShare(values, memory, cells, cell, component, (factor * value) / (factor * value + 1 - value));
-  }
+  for (let cell = 0; cell < cells; cell += 1) moveShare(values, memory, cells, cell, component, shareAt(cell, factor));
 }
 
 // Off the simplex: move the mean of a component, all cells by the same amount; nothing else changes.

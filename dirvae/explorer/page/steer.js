@@ -20,8 +20,8 @@ export class Steering {
     lanes += 1;
     this.lane = `${page}-${lanes}`;
     this.cells = this.about.grid.reduce((product, length) => product * length, 1);
-    this.original = new MediaView("the original");
-    this.steered = new MediaView("the steered result");
+    this.original = new MediaView("the original", { kind: this.about.kind });
+    this.steered = new MediaView("the steered result", { kind: this.about.kind });
     this.newest = new Newest(
       (wish, sequence) => askArrays("/api/decode", { run, ...wish, lane: this.lane, sequence }),
       (answer) => this.paint(answer),
@@ -36,8 +36,8 @@ export class Steering {
   }
 
   model() {
-    const { model_size: size, on_simplex: onSimplex, least, most, usage } = this.about;
-    return { size, onSimplex, least, most, usage };
+    const { model_size: size, on_simplex: onSimplex, least, most, usage, label } = this.about;
+    return { title: `Components of ${label}`, size, onSimplex, least, most, usage };
   }
 
   componentThumbnail(component) {

@@ -1,4 +1,4 @@
-"""The application for everyone: axe-core finds nothing, the keyboard reaches everything, narrow pages do not overflow."""
+"""The application for everyone: axe-core finds nothing, the keyboard reaches all, narrow pages do not overflow."""
 
 from __future__ import annotations
 
