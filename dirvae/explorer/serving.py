@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dirvae.explore.sheet import ExplorationError
 from dirvae.explorer.desk import Desk, OpenRun
 from dirvae.explorer.routes import application_routes
 from dirvae.web import RunningServer, start
@@ -32,7 +33,8 @@ def serve_run(
     """Serve the application for one run or two until Ctrl-C, and print its address.
 
     Two `checkpoints`, each "best", "last" or a step, are two models of one run, or one of each of two runs. The data
-    is that of each run, or `source`; up to `most` examples are read. Raises `OSError` for a taken port.
+    is that of each run, or `source`; up to `most` examples are read. Raises `OSError` for a taken port and
+    `ExplorationError` for more than two models.
     """
     opens = [
         OpenRun(label, partial(_open, Path(run), checkpoint=which, source=source, most=most, device=device))
@@ -65,7 +67,9 @@ def _chosen(
     """Each run with its checkpoint and a label that tells it from the other one."""
     num = max(len(runs), len(checkpoints))
     if num > 2 or not runs or not checkpoints:
-        raise ValueError("name one run or two, and one checkpoint or two.")
+        raise ExplorationError(
+            f"{len(runs)} runs and {len(checkpoints)} checkpoints are named. Name one run or two."
+        )
     pairs = [(runs[min(k, len(runs) - 1)], checkpoints[min(k, len(checkpoints) - 1)]) for k in range(num)]
     names = [Path(run).resolve().name for run, _ in pairs]
     same = len(set(names)) < num
