@@ -12,7 +12,7 @@ never touch a finished shard, end with their parent, and leave Ctrl-C to it.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from multiprocessing.connection import wait
@@ -91,12 +91,12 @@ class ProcessEngine:
 
     def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task as it is finished; leaving the iteration early ends the workers."""
-        waiting = deque(tasks)
+        waiting = iter(tasks)
         crashes: Crashes = Counter()
         workers: list[WorkerProcess] = []
         try:
-            for _ in range(min(self.workers, len(waiting))):
-                workers.append(self._worker(waiting.popleft()))
+            while len(workers) < self.workers and (task := next(waiting, None)) is not None:
+                workers.append(self._worker(task))
             while workers:
                 for connection in wait([worker.connection for worker in workers]):
                     worker = next(worker for worker in workers if worker.connection is connection)
@@ -107,12 +107,12 @@ class ProcessEngine:
                     if isinstance(message, BaseException):
                         raise message
                     if message is None:
-                        waiting.appendleft(_task_after_crash(worker, crashes))
+                        task = _task_after_crash(worker, crashes)
                         workers.remove(worker)
-                        workers.append(self._worker(waiting.popleft()))
+                        workers.append(self._worker(task))
                         continue
-                    if waiting:
-                        worker.give(waiting.popleft())
+                    if (task := next(waiting, None)) is not None:
+                        worker.give(task)
                     else:
                         worker.dismiss()
                         workers.remove(worker)

@@ -153,7 +153,7 @@ class PackingState:
 
         Lines of the journal that are damaged are passed over: their shards are made again.
         """
-        planned = {shard.number: shard for shard in plan.shards}
+        planned = plan.numbered
         found: dict[int, ShardResult] = {}
         for line in self._whole_lines():
             result = read_journal_line(line, planned, plan.settings)

@@ -138,7 +138,7 @@ class _Job:
         """
         if self._plan is None or not self._plan.settings.attachments:
             return ()
-        attachments, files = self._plan.settings.attachments, [file.path for file in self._listing.files]
+        attachments, files = self._plan.settings.attachments, self._listing.columns.paths
         try:
             self._engine.begin(len(self._plan.stops) - len(self._results))
             earlier = earlier_of(self._base, attachments, files, {one.file.path for one in self._plan.files})
@@ -157,12 +157,12 @@ class _Job:
         if self._plan is None:
             return 0
         store = None if self._records is None else self._records.store
-        missing = [shard for shard in self._plan.shards if shard.number not in self._results]
-        total, settings = len(self._plan.files), self._plan.settings
-        counts = {shard.number: len(shard.files) for shard in missing}
+        shards, total, settings = self._plan.numbered, len(self._plan.files), self._plan.settings
+        missing = [number for number in shards if number not in self._results]
+        counts = {number: shards.num_files(number) for number in missing}
         done, noun = total - sum(counts.values()), find_modality(settings.modality).plural
         with self._state.scratch() as scratch, Progress(total, done, stream=stream, noun=noun) as progress:
-            tasks = [ShardTask(shard, self._source, scratch, settings, store) for shard in missing]
+            tasks = (ShardTask(shards[number], self._source, scratch, settings, store) for number in missing)
             for result in self._engine.run(tasks, progress.on_file):
                 self._state.publish(result, scratch)
                 self._results[result.number] = result
