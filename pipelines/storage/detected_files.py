@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -92,14 +92,15 @@ class DetectedFiles:
         codes = [code for kind, code in self._kinds.items() if kind.modality == modality]
         return np.flatnonzero(np.isin(self._codes, np.array(codes, np.int32)))
 
-    def find_sidecars(self) -> SidecarFinder:
-        """The sidecar files, each with the media file that it belongs to."""
+    def find_sidecars(self, beside: Sequence[int] = ()) -> SidecarFinder:
+        """The sidecar files, each with the media file that it belongs to; `beside` are rows of files of no format."""
         files = self._files
         return SidecarFinder(
             files.paths,
             files.sizes,
             rows=np.frombuffer(self._sidecars, np.int64),
             media=np.flatnonzero(self._codes != OTHER),
+            beside=np.array(beside, np.int64),
         )
 
     def table(self, sidecars: SidecarFinder) -> FileTable:

@@ -136,7 +136,7 @@ def list_examples(source: Path, modality: str) -> Examples:
                 failing.append(other.row)
             elif expected:
                 others[expected] += 1
-    sidecars, readable = files.find_sidecars(), files.rows_of(modality)
+    sidecars, readable = files.find_sidecars(failing), files.rows_of(modality)
     for row in failing:
         files.note(row, Detected("", media_suffix(walked.files.paths[row])))
     rows = np.concatenate([readable, np.array(failing, np.int64)])

@@ -88,10 +88,13 @@ NO_SIDECARS = SidecarColumns(_NOTHING, _NOTHING, _NOTHING, _NOTHING, ())
 class SidecarFinder:
     """The sidecar files at `rows` of the paths, for the media files at `media`; both are sorted.
 
-    `columns` has them for every row of the paths; `unused` of them belong to none.
+    `columns` has them for every row of the paths; `unused` of them belong to none. The files at `beside` have those of
+    media files of the same stem.
     """
 
-    def __init__(self, paths: Texts, sizes: Rows, *, rows: Rows, media: Rows) -> None:
+    def __init__(
+        self, paths: Texts, sizes: Rows, *, rows: Rows, media: Rows, beside: Rows = _NOTHING
+    ) -> None:
         self.columns, self.unused = NO_SIDECARS, len(rows)
         self._owner = np.zeros(0, np.int64)
         if not len(rows) or not len(media):
@@ -105,7 +108,8 @@ class SidecarFinder:
         kept = kept[np.argsort(owners[kept], kind="stable")]
         self._owner = owners[kept]
         self._first = np.full(len(paths), -1, np.int64)
-        self._first[media] = stems.first_alike(media)
+        for some in (media, beside):
+            self._first[some] = stems.first_alike(some)
         starts = np.searchsorted(self._owner, self._first, side="left")
         stops = np.searchsorted(self._owner, self._first, side="right")
         self.columns = SidecarColumns(starts, stops, codes[kept], sizes[rows[kept]], suffixes)
@@ -153,7 +157,7 @@ class _Stems:
         return -1
 
     def first_alike(self, media: Rows) -> Rows:
-        """For each of these files the first one that has its stem: (n,) int64."""
+        """For each of these files the first media file that has its stem, -1 for none: (n,) int64."""
         found = array("q")
         for start, stop in batches(len(media)):
             found.extend(self.rows_of([stem_of(path) for path in self._paths.take(media[start:stop])]))
