@@ -17,6 +17,7 @@ from ..storage.walk import Failure
 from .packing import NamesFunctions
 from .set_job import Manner, SetReport, pack_set, strict_error
 from .settings import PackOptions, PackSettings, check_options, known_settings
+from .source_place import SourceUrl, source_of
 from .survey import FoundSet, survey
 
 __all__ = ["PackReport", "make_shards"]
@@ -88,6 +89,7 @@ def make_shards(
     The same folder and settings give the same bytes, however often it was interrupted and however many
     processes took part. An interrupted run continues when called again; a complete set is left alone.
 
+    source      a folder, or a URL of s3, gs or az, of which everything below it is listed.
     out         default: the last name in `source`, below ./shards; a folder of several modalities is packed into
                 a set for each, in ./shards/image, ./shards/audio and ./shards/video, or below `out`.
     only        "image", "audio" or "video": pack that modality alone. A folder of such a name stands for it.
@@ -110,15 +112,16 @@ def make_shards(
     if append and overwrite:
         raise ValueError("append and overwrite exclude each other: keep what is there, or make it again.")
     manner = Manner(_check_workers(workers), strict, append, overwrite, sys.stderr if progress else None)
-    source, out = path_setting("source", source), None if out is None else path_setting("out", out)
+    place = source_of(source)
+    out = None if out is None else path_setting("out", out)
     try:
-        return _packed(source, out, only, options, known, manner, began)
+        return _packed(place, out, only, options, known, manner, began)
     except OSError as error:
-        raise ShardingError(f"{error.filename or source}: cannot be used ({error.strerror or error}).") from error
+        raise ShardingError(f"{error.filename or place}: cannot be used ({error.strerror or error}).") from error
 
 
 def _packed(
-    source: Path,
+    source: Path | SourceUrl,
     out: Path | None,
     only: str | None,
     options: PackOptions,
@@ -127,7 +130,7 @@ def _packed(
     began: float,
 ) -> PackReport:
     found = survey(source, out, only=only)
-    check_options([one.modality for one in found.sets], options, Path(source))
+    check_options([one.modality for one in found.sets], options, source)
     settings = {one.modality: _settings(known[one.modality], manner.workers) for one in found.sets}
     if manner.strict:
         _check_listings(found.sets)

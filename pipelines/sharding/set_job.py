@@ -27,6 +27,7 @@ from .progress_bar import Progress
 from .resume_decision import Decision, complete_manifest, decide
 from .settings import PackSettings
 from .shard_job import ShardTask
+from .source_place import SourceUrl
 from .source_reader import PackingStoppedError
 from .survey import FoundSet
 from .wording import counted, joined, printable
@@ -124,7 +125,7 @@ class _Job:
     """Carries a plan out in a folder whose lock is held."""
 
     def __init__(
-        self, source: Path, state: PackingState, listing: Listing, decision: Decision, engine: Engine
+        self, source: Path | SourceUrl, state: PackingState, listing: Listing, decision: Decision, engine: Engine
     ) -> None:
         self._source, self._state, self._listing, self._engine = source, state, listing, engine
         self._plan, self._base = decision.plan, decision.base

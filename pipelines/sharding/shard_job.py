@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from ..order.curve_rates import CurveRates, joined_rates
@@ -21,7 +22,9 @@ from .packing import example_key
 from .plan import PlannedFile, PlannedShard
 from .settings import PackSettings
 from .shard_file import ShardFile, ShardSummary, encode_example
+from .source_place import SourceUrl
 from .source_reader import PackingStoppedError, SourceReader, UnpackableError
+from .task_inputs import open_inputs
 from .wording import printable
 from .writer import shard_name
 
@@ -40,7 +43,7 @@ class ShardTask:
     """
 
     shard: PlannedShard
-    source: Path
+    source: Path | SourceUrl
     target: Path
     settings: PackSettings
     records: Path | None = None
@@ -82,6 +85,7 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
     store = None if task.records is None else open_store(task.records)
     try:
         shard = ShardFile(task.target / name)
+        inputs = open_inputs(task.source, [planned.file for planned in task.shard.files])
         try:
             for number, planned in enumerate(task.shard.files):
                 on_file(number)
@@ -90,7 +94,7 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
                     if number in task.crashed:
                         raise UnpackableError(task.crashed[number])
                     with shard.all_or_none():
-                        found, said = _add(shard, planned, task, store)
+                        found, said = _add(shard, planned, task, store, partial(inputs.reader, number))
                     rates.append(found)
                     findings.append(said)
                 except UnpackableError as error:
@@ -105,6 +109,8 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
         except BaseException:
             shard.abort()
             raise
+        finally:
+            inputs.close()
     except OSError as error:
         raise PackingStoppedError(
             f"{task.target.parent.parent / name}: cannot be written ({error.strerror or error}). Make room, and "
@@ -113,15 +119,19 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
 
 
 def _add(
-    shard: ShardFile, planned: PlannedFile, task: ShardTask, store: AnnotationStore | None
+    shard: ShardFile,
+    planned: PlannedFile,
+    task: ShardTask,
+    store: AnnotationStore | None,
+    read: Callable[[str, int], SourceReader],
 ) -> tuple[CurveRates, Findings]:
     """All examples of one file, which stay in the shard unless an exception leaves; what there is to say of them."""
     file, rates = planned.file, dict[str, tuple[Fraction, ...]]()
-    fields = {suffix.lower(): _read(task.source, f"{file.stem}.{suffix}", size) for suffix, size in file.sidecars}
+    fields = {suffix.lower(): _content(read(f"{file.stem}.{suffix}", size)) for suffix, size in file.sidecars}
     if planned.label is not None:
         fields["cls"] = b"%d" % planned.label
     said = [] if store is None else [_add_record(fields, store, file.path)]
-    with SourceReader(task.source, file.path, file.size) as reader:
+    with read(file.path, file.size) as reader:
         for made in task.settings.media.prepare(reader, file.suffix, fields):
             rates.update({name: (rate,) for name, rate in made.curve_rates.items()})
             said.append(made.findings)
@@ -161,6 +171,6 @@ def _add_record(fields: dict[str, bytes], store: AnnotationStore, path: str) -> 
     return Findings(remarks=remarks)
 
 
-def _read(source: Path, path: str, size: int) -> bytes:
-    with SourceReader(source, path, size) as file:
+def _content(reader: SourceReader) -> bytes:
+    with reader as file:
         return file.content()

@@ -10,13 +10,14 @@ any other, with files of several           all, a set for each           shards/
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ShardingError, SourceError
 from ..modality import Modality, find_modality, modalities, packed_modalities
-from ..storage.listing import Contents, Listing, list_folder, modality_folders
+from ..storage.listing import Contents, Listing
+from .source_place import SourcePlace, SourceUrl, open_place
 from .wording import counted, plurals, printable
 
 __all__ = ["FoundSet", "Survey", "survey"]
@@ -27,7 +28,7 @@ class FoundSet:
     """Files of one modality to be packed, the folder they are in, and the one for their shards."""
 
     modality: str
-    source: Path
+    source: Path | SourceUrl
     out: Path
     listing: Listing
 
@@ -42,9 +43,9 @@ class Survey:
 
 
 def survey(
-    source: str | os.PathLike[str], out: str | os.PathLike[str] | None, *, only: str | None = None
+    source: str | os.PathLike[str] | SourceUrl, out: str | os.PathLike[str] | None, *, only: str | None = None
 ) -> Survey:
-    """Find what a folder holds, by the table above; `only` names the one modality to be packed.
+    """Find what a folder, or a URL, holds, by the table above; `only` names the one modality to be packed.
 
     Raises `SourceError` for a source that cannot be read or holds nothing to pack, `ShardingError` for an `out` that
     is the source itself, `ValueError` for a modality that cannot be packed.
@@ -52,53 +53,50 @@ def survey(
     names = _names(packed_modalities())
     if only is not None and only not in names:
         raise ValueError(f"only is {only!r}; it must be one of {', '.join(names)}.")
-    folder = Path(source)
-    if not folder.is_dir():
-        problem = "a file; name the folder it is in" if folder.exists() else "no such folder"
-        raise SourceError(f"{folder}: {problem}.")
-    inside = modality_folders(folder)
+    place = open_place(source if isinstance(source, SourceUrl) else Path(source))
+    inside = place.modality_folders()
     if inside:
-        return _survey_modality_folders(folder, inside, Path("shards" if out is None else out), only)
-    return _survey_folder(folder, None if out is None else Path(out), only)
+        return _survey_modality_folders(place, inside, Path("shards" if out is None else out), only)
+    return _survey_place(place, None if out is None else Path(out), only)
 
 
-def _survey_modality_folders(folder: Path, inside: list[str], out: Path, only: str | None) -> Survey:
+def _survey_modality_folders(place: SourcePlace, inside: list[str], out: Path, only: str | None) -> Survey:
     sets, skipped, notes = [], 0, []
     for name in _names(packed_modalities()):
         if name in inside and only in (None, name):
-            target = out / name
-            contents = list_folder(folder / name, (name,), exclude=(target,))
+            target, folder = out / name, place.below(name)
+            contents = folder.contents((name,), (target,))
             skipped += contents.skipped
             if not _is_empty(contents.listings[name]):
-                sets.append(_found(name, folder / name, target, contents))
-    left = [name for name in inside if find_modality(name).packing is None and _has_files(folder / name)]
+                sets.append(_found(name, folder.source, target, contents))
+    left = [name for name in inside if find_modality(name).packing is None and place.below(name).has_files()]
     if only is None:
-        notes = [f"{folder / name} is left: {name} is not packed by this version." for name in left]
+        notes = [f"{place.below(name)} is left: {name} is not packed by this version." for name in left]
     if not sets:
         wanted = (find_modality(only),) if only else packed_modalities()
-        held = f"holds {' and '.join(left)}; {_only_packed()}." if left else _nothing(folder, wanted)
-        raise SourceError(f"{folder}: {held}")
+        held = f"holds {' and '.join(left)}; {_only_packed()}." if left else _nothing(place, inside, wanted)
+        raise SourceError(f"{place}: {held}")
     return Survey(tuple(sets), skipped, tuple(notes))
 
 
-def _survey_folder(folder: Path, out: Path | None, only: str | None) -> Survey:
-    name, packed = _last_name(folder), _names(packed_modalities())
+def _survey_place(place: SourcePlace, out: Path | None, only: str | None) -> Survey:
+    name, packed = place.name, _names(packed_modalities())
     if only is None and name in _names(modalities()) and name not in packed:
         raise SourceError(
-            f"{folder}: {name} is not packed by this version. Name a folder of {plurals(packed_modalities(), 'or')}."
+            f"{place}: {name} is not packed by this version. Name a folder of {plurals(packed_modalities(), 'or')}."
         )
     asked = only or (name if name in packed else None)
     wanted = packed_modalities() if asked is None else (find_modality(asked),)
     names = _names(wanted)
     single, several = out or Path("shards") / name, out or Path("shards")
-    _check_target(single, folder)
-    contents = list_folder(folder, names, exclude=(single, *(several / one for one in names)))
+    _check_target(single, place.source)
+    contents = place.contents(names, (single, *(several / one for one in names)))
     listings = contents.listings
     chosen = [one for one in names if listings[one].files]
     chosen = chosen or [one for one in names if listings[one].failures][:1]
     if not chosen:
-        raise SourceError(f"{folder}: {_other_media(contents, wanted) or _nothing(folder, wanted)}")
-    sets = [_found(one, folder, several / one if len(chosen) > 1 else single, contents) for one in chosen]
+        raise SourceError(f"{place}: {_other_media(contents, wanted) or _nothing(place, (), wanted)}")
+    sets = [_found(one, place.source, several / one if len(chosen) > 1 else single, contents) for one in chosen]
     skipped = contents.skipped + sum(len(listings[one].failures) for one in names if one not in chosen)
     return Survey(tuple(sets), skipped, () if asked else _left_files(contents))
 
@@ -112,7 +110,7 @@ def _left_files(contents: Contents) -> tuple[str, ...]:
     )
 
 
-def _found(modality: str, source: Path, out: Path, contents: Contents) -> FoundSet:
+def _found(modality: str, source: Path | SourceUrl, out: Path, contents: Contents) -> FoundSet:
     listing = contents.listings[modality]
     _check_target(out, source)
     if not listing.files:
@@ -126,8 +124,8 @@ def _found(modality: str, source: Path, out: Path, contents: Contents) -> FoundS
     return FoundSet(modality, source, out, listing)
 
 
-def _check_target(target: Path, folder: Path) -> None:
-    if target.exists() and target.samefile(folder):
+def _check_target(target: Path, folder: Path | SourceUrl) -> None:
+    if isinstance(folder, Path) and target.exists() and target.samefile(folder):
         raise ShardingError(f"{target}: is the folder that is read. Name another one with --out.")
 
 
@@ -135,10 +133,9 @@ def _is_empty(listing: Listing) -> bool:
     return not listing.files and not listing.failures
 
 
-def _nothing(folder: Path, wanted: Sequence[Modality]) -> str:
+def _nothing(place: SourcePlace, inside: Collection[str], wanted: Sequence[Modality]) -> str:
     nothing = f"no {plurals(wanted, 'or')} in it"
-    folders = (folder, *(folder / name for name in _names(packed_modalities())))
-    if any(next(inside.glob("*.tar"), None) for inside in folders):
+    if any(one.has_tars() for one in (place, *(place.below(name) for name in inside))):
         return f"{nothing}, but tars, which may be shards already. Iterators read them as they are."
     return f"{nothing}. Put some there, or name another folder."
 
@@ -157,14 +154,5 @@ def _only_packed() -> str:
     return f"only {plurals(packed_modalities(), 'and')} are packed by this version"
 
 
-def _last_name(folder: Path) -> str:
-    """The name of a folder as it was named: that of a link, not of what it leads to."""
-    return folder.name if folder.name not in ("", "..") else folder.resolve().name
-
-
 def _names(found: Sequence[Modality]) -> tuple[str, ...]:
     return tuple(modality.name for modality in found)
-
-
-def _has_files(folder: Path) -> bool:
-    return any(not path.name.startswith(".") for path in folder.iterdir())

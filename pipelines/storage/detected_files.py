@@ -61,7 +61,8 @@ class DetectedFiles:
             if len(media) < len(paths):
                 is_media = set(media)
                 self._sidecars.extend(start + place for place in range(len(paths)) if place not in is_media)
-            for place, head in zip(media, heads.read([paths[place] for place in media]), strict=True):
+            sizes = self._files.sizes[start:stop][np.array(media, np.int64)].tolist()
+            for place, head in zip(media, heads.read([paths[place] for place in media], sizes), strict=True):
                 found = sniff(head) if isinstance(head, bytes) else None
                 if found is None:
                     yield NotWanted(start + place, paths[place], head, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from operator import gt
@@ -48,6 +49,25 @@ class FoundFiles(Sequence[WalkedFile]):
         if isinstance(index, slice):
             return list(map(WalkedFile, self.paths[index], self.sizes[index].tolist()))
         return WalkedFile(self.paths[index], int(self.sizes[index]))
+
+    def below(self, folder: str) -> FoundFiles:
+        """The files in a folder, and in its folders, with their paths below it."""
+        start, stop = self._rows_below(folder)
+        paths = TextsWriter()
+        for first in range(start, stop, RUN_FILES):
+            some = self.paths.between(first, min(first + RUN_FILES, stop))
+            paths.add([path[len(folder) + 1 :] for path in some])
+        return FoundFiles(paths.finish(), self.sizes[start:stop])
+
+    def without(self, folder: str) -> FoundFiles:
+        """All files but those in a folder, and in its folders."""
+        start, stop = self._rows_below(folder)
+        rows = np.concatenate([np.arange(start), np.arange(stop, len(self))])
+        return self if start == stop else FoundFiles(self.paths.in_order(rows), self.sizes[rows])
+
+    def _rows_below(self, folder: str) -> tuple[int, int]:
+        behind = chr(ord("/") + 1)
+        return bisect_left(self.paths, f"{folder}/"), bisect_left(self.paths, folder + behind)
 
 
 class FoundFilesWriter:

@@ -25,8 +25,8 @@ SLOW_SECONDS = 100e-6
 class HeadReader(Protocol):
     """Reads the first bytes of files."""
 
-    def read(self, paths: Sequence[str]) -> list[bytes | str]:
-        """Of each file the bytes that tell its format, or in a few words why they cannot be read."""
+    def read(self, paths: Sequence[str], sizes: Sequence[int]) -> list[bytes | str]:
+        """Of each file, of so many bytes, the bytes that tell its format, or in a few words why they cannot be read."""
 
 
 class LocalHeads:
@@ -45,7 +45,7 @@ class LocalHeads:
         self._stack.close()
         self._threads = None
 
-    def read(self, paths: Sequence[str]) -> list[bytes | str]:
+    def read(self, paths: Sequence[str], sizes: Sequence[int]) -> list[bytes | str]:
         """Of each file its first bytes, or why they cannot be read; threads hide the latency of network disks."""
         began = time.perf_counter()
         heads = self._read_all(paths[:TRIED_FILES])

@@ -92,9 +92,7 @@ class SidecarFinder:
     media files of the same stem.
     """
 
-    def __init__(
-        self, paths: Texts, sizes: Rows, *, rows: Rows, media: Rows, beside: Rows = _NOTHING
-    ) -> None:
+    def __init__(self, paths: Texts, sizes: Rows, *, rows: Rows, media: Rows, beside: Rows = _NOTHING) -> None:
         self.columns, self.unused = NO_SIDECARS, len(rows)
         self._owner = np.zeros(0, np.int64)
         if not len(rows) or not len(media):
