@@ -92,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     names = [modality.name for modality in packed]
-    add("source", help=f"folder of {plurals(packed, 'or')}, of several of these, or of folders {', '.join(names)}")
+    what = f"folder of {plurals(packed, 'or')}, of several of these, or of folders {', '.join(names)}"
+    add("source", help=f"{what}; or the URL of one (s3, gs, az)")
     add("--out", help="where the shards go (default: the last name in SOURCE, below ./shards)")
     add("--only", choices=names, help="pack this modality alone")
     order = parser.add_mutually_exclusive_group()

@@ -142,7 +142,8 @@ class _Job:
         attachments, files = self._plan.settings.attachments, self._listing.columns.paths
         try:
             self._engine.begin(len(self._plan.stops) - len(self._results))
-            earlier = earlier_of(self._base, attachments, files, {one.file.path for one in self._plan.files})
+            new = {one.file.path for one in self._plan.files} if self._base else set[str]()
+            earlier = earlier_of(self._base, attachments, files, new)
             self._records = self._state.attach_records(attachments, files, earlier)
             if strict and self._records.faults:
                 raise annotations_error(self._records.faults)

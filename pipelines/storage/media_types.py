@@ -80,7 +80,13 @@ def head_within(name: str, head: bytes, read: Callable[[int, int], bytes], size:
 
 def _modality_to_search(suffix: str) -> Modality | None:
     """The modality whose files have this suffix, if one of its formats may begin behind other bytes."""
-    return next((one for one in modalities() if suffix in one.suffixes and one.is_searched), None)
+    return _searched_suffixes(modalities()).get(suffix)
+
+
+@lru_cache(maxsize=4)
+def _searched_suffixes(known: tuple[Modality, ...]) -> dict[str, Modality]:
+    searched = reversed([modality for modality in known if modality.is_searched])
+    return {suffix: modality for modality in searched for suffix in modality.suffixes}
 
 
 def media_suffix(name: str) -> str:
