@@ -1,8 +1,8 @@
-"""What files begin with, read in batches: one after the other while the disk answers at once, else by many threads."""
+"""What files begin with, read in batches: one after the other while the system has it at hand, else by many threads."""
 
 from __future__ import annotations
 
-import time
+import resource
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,9 +17,10 @@ __all__ = ["HeadReader", "LocalHeads"]
 
 SNIFF_THREADS = 16
 SNIFF_CHUNK = 64
-TRIED_FILES = 32
-SLOW_SECONDS = 100e-6
-"""For one file. A disk that answers sooner is read by one thread: more would only wait for each other."""
+TRIED_FILES, MOST_WAITS = 32, 8
+"""Where a thread had to wait for more of the first files, many threads wait at once; else they would only wait for each
+other."""
+OF_THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
 
 class HeadReader(Protocol):
@@ -47,12 +48,11 @@ class LocalHeads:
 
     def read(self, paths: Sequence[str], sizes: Sequence[int]) -> list[bytes | str]:
         """Of each file its first bytes, or why they cannot be read; threads hide the latency of network disks."""
-        began = time.perf_counter()
-        heads = self._read_all(paths[:TRIED_FILES])
-        tried = len(heads)
-        if time.perf_counter() - began <= SLOW_SECONDS * tried:
-            return heads + self._read_all(paths[tried:])
-        return heads + [head for chunk in self._chunks(paths[tried:]) for head in chunk]
+        before = _num_waits()
+        heads, rest = self._read_all(paths[:TRIED_FILES]), paths[TRIED_FILES:]
+        if _num_waits() - before <= MOST_WAITS:
+            return heads + self._read_all(rest)
+        return heads + [head for chunk in self._chunks(rest) for head in chunk]
 
     def _chunks(self, paths: Sequence[str]) -> Iterator[list[bytes | str]]:
         if self._threads is None:
@@ -68,3 +68,8 @@ class LocalHeads:
             return read_head(path)
         except OSError as error:
             return error.strerror or type(error).__name__
+
+
+def _num_waits() -> int:
+    """How often this thread has given up its core because it had to wait, for a disk above all."""
+    return resource.getrusage(OF_THIS_THREAD).ru_nvcsw
