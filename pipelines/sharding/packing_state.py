@@ -126,7 +126,7 @@ class PackingState:
 
         Lines of the journal that are damaged are passed over: their shards are made again.
         """
-        planned = {shard.number: shard for shard in plan.shards}
+        planned = plan.numbered
         found: dict[int, ShardResult] = {}
         there = self._place.entries()
         for line in self._place.journal():
