@@ -158,7 +158,7 @@ class Work:
 
 
 def found_work(
-    source: Path,
+    source: Path | SourceUrl,
     out: Path | str | None,
     only: str | None,
     options: PackOptions,
