@@ -31,6 +31,8 @@ from .task_inputs import open_inputs
 __all__ = ["annotated_bytes", "bytes_to_write", "file_bytes", "shard_bytes"]
 
 PLAIN_NAME_BYTES, PLAIN_BYTES = 100, 1 << 33
+LABEL_BYTES = 2 * BLOCK
+"""Of the field `cls`: a header, and a number in a block."""
 MOST_ADDED_TO_KEY = 16
 """Characters that a key of an ASCII path has more than this, at most: `~` before it, and the number of a copy."""
 
@@ -56,14 +58,14 @@ def shard_bytes(plan: Plan, missing: Sequence[int], source: Path | SourceUrl, st
 def file_bytes(files: PlannedFiles) -> NDArray[np.int64]:
     """Bytes of each file in a tar, with its fields, but without annotations and tables: (n,) int64."""
     columns = files.columns
-    found, is_odd = span_bytes(columns), np.ones(len(files), np.bool_)
-    if not files.have_classes:
-        table = columns.table
-        longest = max(map(len, (*table.suffixes, *table.sidecars.suffixes)), default=0)
-        is_ascii = all(suffix.isascii() for suffix in (*table.suffixes, *table.sidecars.suffixes))
-        is_plain = table.paths.are_ascii() & (table.paths.lengths + MOST_ADDED_TO_KEY + longest < PLAIN_NAME_BYTES)
-        is_large = bool((table.sizes >= PLAIN_BYTES).any() or (table.sidecars.sizes >= PLAIN_BYTES).any())
-        is_odd = ~is_plain[columns.rows] | is_large | (not is_ascii)
+    table, suffixes = columns.table, ("cls", *columns.table.suffixes, *columns.table.sidecars.suffixes)
+    is_plain = table.paths.are_ascii() & (
+        table.paths.lengths + MOST_ADDED_TO_KEY + max(map(len, suffixes)) < PLAIN_NAME_BYTES
+    )
+    largest = max(int(sizes.max(initial=0)) for sizes in (table.sizes, table.sidecars.sizes))
+    are_all_odd = largest >= PLAIN_BYTES or not all(map(str.isascii, suffixes))
+    is_odd = ~is_plain[columns.rows] | are_all_odd
+    found = span_bytes(columns) + LABEL_BYTES * files.are_labelled()
     odd = np.flatnonzero(is_odd)
     for start, stop in batches(len(odd)):
         places = odd[start:stop]

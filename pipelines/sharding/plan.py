@@ -64,10 +64,11 @@ class PlannedFiles(Sequence[PlannedFile]):
         """The files in columns, in this order."""
         return self._files.only(self._order)
 
-    @property
-    def have_classes(self) -> bool:
-        """Whether files may have a label."""
-        return bool(self._classes)
+    def are_labelled(self) -> NDArray[np.bool_]:
+        """(n,) bool: whether each has a label."""
+        if not self._classes:
+            return np.zeros(len(self), np.bool_)
+        return np.fromiter((class_of(path) in self._classes for path in self.columns.paths), np.bool_, len(self))
 
     def only(self, places: NDArray[np.int64]) -> PlannedFiles:
         """Those at these places, (m,) int64."""

@@ -11,6 +11,7 @@ A URL has no slash at its end. As a text, a `SourceUrl` shows no secret.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -122,7 +123,10 @@ class SourceBucket:
 
     @cached_property
     def _walked(self) -> Walk:
-        return walk_url(self._url.store()) if self._known is None else self._known
+        if self._known is not None:
+            return self._known
+        with contextlib.closing(self._url.store()) as store:
+            return walk_url(store)
 
     def modality_folders(self) -> list[str]:
         """See `SourcePlace`."""
@@ -148,7 +152,7 @@ class SourceBucket:
         for target in exclude:
             if isinstance(target, str) and target.startswith(root):
                 files = files.without(target[len(root) :].rstrip("/"))
-        with reading_heads(self._url.store()) as heads:
+        with contextlib.closing(self._url.store()) as store, reading_heads(store) as heads:
             return list_walked(Walk(files), heads, wanted)
 
     def has_files(self) -> bool:
