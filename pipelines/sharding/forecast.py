@@ -7,7 +7,6 @@ folder for temporary files, to measure the time; the tables of annotations are b
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from .shard_job import ShardResult, ShardTask
 from .shard_target import FolderTarget
 from .source_place import source_of
 from .survey import FoundSet
+from .temporary_disk import temporary_folder
 from .time_sample import SampleTimes, sample_times
 
 __all__ = ["Forecast", "SetForecast", "forecast_shards"]
@@ -129,8 +129,8 @@ def _forecast(found: FoundSet, settings: PackSettings, manner: Manner, listed: f
         decision = decide(state, found.listing, settings, manner.asked)
         if decision.plan is None:
             return _nothing(found, decision)
-        with tempfile.TemporaryDirectory(prefix="make_shards-") as scratch:
-            return _of_plan(found, state, decision, decision.plan, manner, Path(scratch), listed)
+        with temporary_folder() as scratch:
+            return _of_plan(found, state, decision, decision.plan, manner, scratch, listed)
     except PipelineError as error:
         return SetForecast(found.modality, found.out, "refused", refusal=str(error))
 

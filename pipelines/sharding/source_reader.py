@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import ShardingError
+from ..errors import ShardingError, SourceError
 from ..storage.plain_files import open_plain, system_path
 from ..storage.walk import Failure
 from .wording import printable
 
-__all__ = ["CHUNK_BYTES", "PackingStoppedError", "SourceReader", "UnpackableError", "changed_error"]
+__all__ = [
+    "CHUNK_BYTES",
+    "PackingStoppedError",
+    "SourceReader",
+    "UnpackableError",
+    "changed_error",
+    "kept_when_stopped",
+]
 
 CHUNK_BYTES = 1 << 20
 
@@ -96,3 +104,18 @@ def changed_error(path: str, size: int) -> PackingStoppedError:
         f"{printable(path)}: no longer the {size:,} bytes it had when packing began. Leave the folder "
         "alone until it is packed; if the change is to stay, pack it again with --overwrite."
     )
+
+
+@contextlib.contextmanager
+def kept_when_stopped() -> Iterator[None]:
+    """Failed requests, and a lease that was lost, as `PackingStoppedError`: the run can be continued."""
+    try:
+        yield
+    except PackingStoppedError:
+        raise
+    except ShardingError as error:
+        raise PackingStoppedError(str(error)) from error
+    except SourceError as error:
+        raise PackingStoppedError(
+            f"{error} Finished shards are kept: the same command continues from there."
+        ) from error

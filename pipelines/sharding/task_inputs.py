@@ -18,7 +18,8 @@ from ..storage.remote.retrying import AbsentError
 from ..storage.remote.urls import join
 from ..storage.source_files import SourceFile
 from .source_place import SourceUrl
-from .source_reader import PackingStoppedError, SourceReader, changed_error
+from .source_reader import SourceReader, changed_error, kept_when_stopped
+from .temporary_disk import temporary_disk_errors
 
 __all__ = ["TaskInputs", "open_inputs"]
 
@@ -95,9 +96,10 @@ class FetchedInputs:
         sizes = {file.path: file.size, **{f"{file.stem}.{suffix}": size for suffix, size in file.sidecars}}
         found: Fetched = {}
         try:
-            for path, size in sizes.items():
-                found[path] = _temporary_file()
-                self._download(path, size, found[path])
+            with temporary_disk_errors(), kept_when_stopped():
+                for path, size in sizes.items():
+                    found[path] = _temporary_file()
+                    self._download(path, size, found[path])
         except BaseException:
             _close(found)
             raise
@@ -112,11 +114,11 @@ class FetchedInputs:
             self._store.download(
                 join(self._store.root_url, path), _bounded(target, path, size), restart=restart, copied=False
             )
+            target.flush()
         except SourceError as error:
             if isinstance(error.__cause__, AbsentError):
                 raise changed_error(path, size) from error
-            raise PackingStoppedError(f"{error} Finished shards are kept; the same command continues.") from error
-        target.flush()
+            raise
 
     def _let_go(self) -> None:
         """Forget the oldest of the fetched files."""

@@ -11,11 +11,9 @@ in tasks of 1, 3, 9, 27 … files for each worker, so that few are read where ea
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +24,7 @@ from .plan import PlannedFile, PlannedFiles, PlannedShard
 from .shard_content import END_OF_ARCHIVE
 from .shard_job import ShardResult, ShardTask
 from .shard_target import FolderTarget
+from .temporary_disk import temporary_folder
 
 __all__ = ["SampleTimes", "sample_times"]
 
@@ -96,12 +95,12 @@ def sample_times(task: ShardTask, files: PlannedFiles, engine: Engine, workers: 
     clock = _Clock(lanes)
     store = None if task.records is None else open_store(task.records)
     foretold = made = 0
-    with tempfile.TemporaryDirectory(prefix="make_shards-") as scratch:
+    with temporary_folder() as scratch:
         tasks = [
             replace(
                 task,
                 shard=PlannedShard(number, chosen),
-                target=FolderTarget(Path(scratch), Path(scratch)),
+                target=FolderTarget(scratch, scratch),
                 crashed={},
             )
             for number, chosen in enumerate(_tasks_of(files, lanes))
@@ -116,7 +115,7 @@ def sample_times(task: ShardTask, files: PlannedFiles, engine: Engine, workers: 
                 packed = [planned for planned in chosen if planned.file.path not in failed]
                 foretold += sum(annotated_bytes(packed, task.source, store))
                 made += max(0, result.summary.bytes - len(END_OF_ARCHIVE))
-                shutil.rmtree(Path(scratch, result.attempt), ignore_errors=True)
+                shutil.rmtree(scratch / result.attempt, ignore_errors=True)
                 clock.check()
         except _EnoughError:
             pass
