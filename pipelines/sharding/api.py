@@ -109,7 +109,7 @@ def make_shards(
     retry_failed  of a finished set, try the files again that its manifest lists as failures, and no others; those
                 that can be packed now go into new shards. With `append` new files are added as well.
     progress    show it on standard error.
-    storage_options   obstore's settings of the bucket (`endpoint`, `region`, …), besides those of the environment.
+    storage_options   obstore's settings (`endpoint`, `region`, …) of the URLs, for `source` and `out` alike.
     engine      "processes" of this machine, or "ray": tasks on a Ray cluster that runs already.
     ray_address host:port of that cluster; None: that of RAY_ADDRESS, or one that `ray start` began on this machine.
     options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings`, `AudioSettings` and
