@@ -84,11 +84,15 @@ def _as_float32(values: torch.Tensor) -> NDArray[np.float32]:
     return found
 
 
-def key_rows(batch: Any) -> dict[str, RowArray]:
-    """Keys, valid steps where clips are padded, and which examples stand in for others where that is allowed."""
+def key_rows(batch: Any, *, are_clips: bool) -> dict[str, RowArray]:
+    """Keys, valid steps of clips, and which examples stand in for others where that is allowed.
+
+    The lengths of a batch are None where no clip in it is padded, which says nothing of the next batch.
+    """
     rows = {"key": RowArray(_texts(batch.keys))}
-    if batch.lengths is not None:
-        rows["length"] = RowArray(np.asarray(batch.lengths, np.int64))
+    if are_clips:
+        whole = np.full(len(batch.keys), batch.data.shape[2], np.int64)
+        rows["length"] = RowArray(whole if batch.lengths is None else np.asarray(batch.lengths, np.int64))
     if batch.substituted is not None:
         rows["substituted"] = RowArray(np.asarray(batch.substituted, np.bool_))
     return rows
@@ -127,6 +131,6 @@ def _as_text(value: Any) -> str:
 
 
 def _texts(values: Any) -> NDArray[Any]:
-    """Texts as UTF-8; half a surrogate pair, which has none, is written as JSON writes it: backslash, u, four digits."""
+    """Texts as UTF-8; half a surrogate pair, which has none, is written as in JSON: backslash, u, four digits."""
     encodable = [text.encode("utf-8", "backslashreplace").decode("utf-8") for text in values]
     return np.array(encodable, np.dtypes.StringDType())

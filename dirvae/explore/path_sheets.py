@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import comb
-from math import comb
 
 import torch
 from torch import Tensor
@@ -115,7 +114,7 @@ def archetype_sheet(explored: Explored, *, components: Sequence[int] | None, spa
         )
     if (num := comb(len(chosen), order)) > MOST_FACES:
         raise ExplorationError(
-            f"{len(chosen)} components span {num:,} {span}, more than the {MOST_FACES} of a sheet. Name fewer components."
+            f"{len(chosen)} components span {num:,} {span}, more than the {MOST_FACES} of a sheet. Name fewer of them."
         )
     found = faces(chosen, order)
     latents = archetypes(explored.model_size, found, explored.latents.shape[2:])

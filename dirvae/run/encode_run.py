@@ -44,6 +44,7 @@ __all__ = ["EncodeReport", "encode_run"]
 
 SHARD_BYTES = 64 << 20
 MOST_SHARD_EXAMPLES = 4096
+CLIPS = ("audio", "video")
 UNSAID = ("arrays", "source")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -124,7 +125,11 @@ class _Encoder:
                 f"{self.checkpoint.path}: its model encodes {self.task.examples} from {batch.keys[0]!r} on as numbers "
                 "that are not finite. Choose another checkpoint with --which, or train again."
             )
-        return {**found, **key_rows(batch), **field_rows(batch, self.config.fields)}
+        return {
+            **found,
+            **key_rows(batch, are_clips=self.task.name in CLIPS),
+            **field_rows(batch, self.config.fields),
+        }
 
 
 def _reading(settings: DataSettings, config: EncodeConfig) -> DataSettings:

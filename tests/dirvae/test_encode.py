@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -27,8 +27,8 @@ from dirvae.run.explored_run import open_explored_run
 from dirvae.train import main as train
 from dirvae.training.errors import ConfigError
 from pipelines import ArrayIterator, ImageIterator, make_shards
-from pipelines.samples.scenes import make_sample_data
 from pipelines.samples import make_sample_sounds
+from pipelines.samples.scenes import make_sample_data
 from tests.dirvae.moving_shapes import write_videos
 from tests.web_server import WebServer
 
@@ -247,7 +247,7 @@ def test_texts_without_utf_8_are_written_as_json_writes_them() -> None:
         lengths = substituted = None
         fields: ClassVar[dict[str, Any]] = {"json": [{"a": "\ud800"}, {}], "txt": ["x\udc80", None]}
 
-    assert key_rows(OneBatch())["key"].values.tolist() == ["a\\udcff", "ü"]
+    assert key_rows(OneBatch(), are_clips=False)["key"].values.tolist() == ["a\\udcff", "ü"]
     rows = field_rows(OneBatch(), ["json", "txt"])
     assert json.loads(rows["field_json"].values[0]) == {"a": "\ud800"}
     assert rows["field_txt"].values.tolist() == ["x\\udc80", ""]
@@ -300,12 +300,12 @@ def test_sounds_and_clips_are_encoded_as_their_models_do(
     arguments += ["--batch-size", "4", "--threads", "1", "--out", str(tmp_path / "run"), "--held-out", "0"]
     if kind == "audio":
         make_sample_sounds(tmp_path / "data", num=6)
-        make_shards(tmp_path / "data", shards, workers=0, features=("f0", "loudness"))
+        make_shards(tmp_path / "data", shards, workers=0, features=("f0", "loudness"), overwrite_features=True)
         arguments += ["--clip-seconds", "0.7", "--num-harmonics", "6", "--num-bands", "5"]
     else:
         write_videos(tmp_path / "data", 5, frames=20, size=24)
         make_shards(tmp_path / "data", shards, workers=0)
-        arguments += ["--size", "16", "--frames", "8"]
+        arguments += ["--size", "16", "--clip-frames", "8"]
     assert train(arguments) == 0
     assert encode(tmp_path / "run", tmp_path / "x.zarr", size="4", shard="4") == 0
     group = zarr.open_group(str(tmp_path / "x.zarr"), mode="r")
@@ -319,7 +319,9 @@ def test_sounds_and_clips_are_encoded_as_their_models_do(
     if kind == "video":
         np.testing.assert_allclose(run.latents.numpy(), expected, rtol=1e-4, atol=1e-6)
     else:
-        whole = group["length"][:][places] == group["length"][:].max()
+        length = group["length"][:][places]  # one batch has padded clips, another one has none
+        whole = length == length.max()
+        assert 0 < whole.sum() < len(whole)
         np.testing.assert_allclose(run.latents.numpy()[whole], expected[whole], rtol=1e-4, atol=1e-6)
 
     shutil.copytree(tmp_path / "x.zarr", tmp_path / "y.zarr")
@@ -353,3 +355,25 @@ def test_shards_behind_a_url_give_the_same_arrays(home: Path, whole: Path, tmp_p
     there, here = contents(tmp_path / "latents.zarr"), contents(whole)
     differing = {name for name in here if there[name] != here[name]}
     assert differing <= {"zarr.json", "ledger"}  # which name the source
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        "[" * 100_000,
+        '{"version": 2, "type": "image", "size": 1000000000}',
+        '{"version": 2, "steps": "9"}',
+    ],
+    ids=["a list", "cut off", "deep", "huge pictures", "a text for a number"],
+)
+def test_settings_that_cannot_be_read_are_one_sentence(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    shutil.copytree(home / "run", tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_text(text, "utf-8")
+    assert encode(tmp_path / "run", tmp_path / "x.zarr") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
