@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dirvae.command_line import (
     FlagParser,
@@ -39,16 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = vars(parse_flags(_parser(), spelled(sys.argv[1:] if argv is None else argv)))
     run, out = given.pop("run"), given.pop("out")
     try:
-        if not is_run(run):
-            return _fail(f"{run}: is not a run. Name a folder that dirvae.train wrote, such as runs/image.")
-        require_packages(also="arrays")
-        from dirvae.run.encode_run import encode_run
-
-        is_step = given["which"].isascii() and given["which"].isdecimal() and len(given["which"]) < 20
-        given["which"] = int(given["which"]) if is_step else given["which"]
-        config = EncodeConfig(source=given.pop("shards"), fields=tuple(given.pop("fields")), **given)
-        with terminate_like_interrupt():
-            report = encode_run(run, run / DEFAULT_OUT if out is None else out, config, stream=sys.stderr)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _show_warning
+            return _encode(run, out, given)
     except (TrainingError, PipelineError, MissingPackageError) as error:
         return _fail(str(error))
     except RuntimeError as error:
@@ -58,9 +54,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _fail("interrupted. Finished shards are kept; the same command continues from there.")
         return 128 + signal.SIGINT
+
+
+def _encode(run: Path, out: Path | None, given: dict[str, Any]) -> int:
+    if not is_run(run):
+        return _fail(f"{run}: is not a run. Name a folder that dirvae.train wrote, such as runs/image.")
+    require_packages(also="arrays")
+    from dirvae.run.encode_run import encode_run
+
+    is_step = given["which"].isascii() and given["which"].isdecimal() and len(given["which"]) < 20
+    given["which"] = int(given["which"]) if is_step else given["which"]
+    config = EncodeConfig(source=given.pop("shards"), fields=tuple(given.pop("fields")), **given)
+    with terminate_like_interrupt():
+        report = encode_run(run, run / DEFAULT_OUT if out is None else out, config, stream=sys.stderr)
     lines = [f"{name:<24} {' x '.join(f'{size:,}' for size in shape)}" for name, shape in report.arrays.items()]
     done = "was complete" if not report.new else f"{report.new:,} of {report.examples:,} examples encoded"
     return print_or_end("\n".join([f"{report.out}: {done}", *lines]))
+
+
+def _show_warning(message: Warning | str, *place: object, **more: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _fail(sentence: str) -> int:
@@ -98,7 +111,14 @@ def _parser() -> argparse.ArgumentParser:
         "(default: 64 MiB, at most 4096)",
     )
     add("--threads", type=int, metavar="NUM", help="threads that decode; those of the run by default")
-    add("--which", default=default.which, metavar="STEP", help="checkpoint: best (default), last, or a step")
+    add(
+        "--which",
+        "--checkpoint",
+        dest="which",
+        default=default.which,
+        metavar="STEP",
+        help="checkpoint: best (default), last, or a step",
+    )
     add(
         "--weights", choices=("ema", "raw"), help="averaged weights (default, if there are any) or the trained ones"
     )

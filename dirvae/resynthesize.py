@@ -273,7 +273,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--encoding", choices=ENCODINGS, default="16", help="of the samples: 16 bits (default), or 32-bit float")
     add("--seed", type=_seed, default=0, metavar="NUM", help="number that the noise follows from (default 0)")
-    add("--which", default="best", metavar="STEP", help="checkpoint: best (default), last, or a step")
+    add(
+        "--which",
+        "--checkpoint",
+        dest="which",
+        default="best",
+        metavar="STEP",
+        help="checkpoint: best (default), last, or a step",
+    )
     add("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or auto")
     return parser
 

@@ -18,6 +18,7 @@ from dirvae.training.errors import ConfigError
 __all__ = ["MISSING_LABEL", "RowArray", "field_rows", "key_rows", "posterior_rows"]
 
 GRID_AXES = {0: (), 1: ("time",), 2: ("row", "column"), 3: ("time", "row", "column")}
+MOST_DRAWN_BYTES = 1 << 30
 MISSING_LABEL = -1
 """What stands for a whole number that an example does not have."""
 
@@ -37,7 +38,7 @@ def posterior_rows(
 
     Level "" gives "mean" (batch, component, *grid), its parameters by their names ("concentration"), and "sample"
     (batch, draw, component, *grid); level "map" gives "map_mean" and so on. The draws of an example follow from its
-    seed alone: `seeds` (batch,).
+    seed alone: `seeds` (batch,). Raises `ConfigError` for draws that need more than 1 GiB.
     """
     rows: dict[str, RowArray] = {}
     for level, posterior in posteriors.items():
@@ -55,6 +56,12 @@ def posterior_rows(
 def _drawn_rows(
     posteriors: Mapping[str, Posterior], rows: Mapping[str, RowArray], samples: int, seeds: NDArray[np.int64]
 ) -> dict[str, RowArray]:
+    num_bytes = samples * sum(4 * posterior.mean.numel() for posterior in posteriors.values())
+    if num_bytes > MOST_DRAWN_BYTES:
+        raise ConfigError(
+            f"samples is {samples}; so many draws of a batch of {len(seeds)} need {num_bytes / 2**30:,.1f} GiB, and "
+            f"{MOST_DRAWN_BYTES >> 30} GiB is allowed. Take fewer --samples or a smaller --batch-size."
+        )
     drawn: dict[str, list[NDArray[Any]]] = {level: [] for level in posteriors}
     device = next(iter(posteriors.values())).mean.device
     with example_noise(torch.from_numpy(seeds).to(device)):
@@ -77,11 +84,15 @@ def _as_float32(values: torch.Tensor) -> NDArray[np.float32]:
     return found
 
 
-def key_rows(batch: Any) -> dict[str, RowArray]:
-    """Keys, valid steps where clips are padded, and which examples stand in for others where that is allowed."""
+def key_rows(batch: Any, *, are_clips: bool) -> dict[str, RowArray]:
+    """Keys, valid steps of clips, and which examples stand in for others where that is allowed.
+
+    The lengths of a batch are None where no clip in it is padded, which says nothing of the next batch.
+    """
     rows = {"key": RowArray(_texts(batch.keys))}
-    if batch.lengths is not None:
-        rows["length"] = RowArray(np.asarray(batch.lengths, np.int64))
+    if are_clips:
+        whole = np.full(len(batch.keys), batch.data.shape[2], np.int64)
+        rows["length"] = RowArray(whole if batch.lengths is None else np.asarray(batch.lengths, np.int64))
     if batch.substituted is not None:
         rows["substituted"] = RowArray(np.asarray(batch.substituted, np.bool_))
     return rows
@@ -120,4 +131,6 @@ def _as_text(value: Any) -> str:
 
 
 def _texts(values: Any) -> NDArray[Any]:
-    return np.array(list(values), np.dtypes.StringDType())
+    """Texts as UTF-8; half a surrogate pair, which has none, is written as in JSON: backslash, u, four digits."""
+    encodable = [text.encode("utf-8", "backslashreplace").decode("utf-8") for text in values]
+    return np.array(encodable, np.dtypes.StringDType())

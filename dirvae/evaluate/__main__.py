@@ -248,7 +248,12 @@ def _parser() -> argparse.ArgumentParser:
         help="where the data is, a path or a URL, if it has moved; where it was by default",
     )
     parser.add_argument(
-        "--which", default=default.which, metavar="STEP", help="checkpoint: best (default), last, or a step"
+        "--which",
+        "--checkpoint",
+        dest="which",
+        default=default.which,
+        metavar="STEP",
+        help="checkpoint: best (default), last, or a step",
     )
     parser.add_argument(
         "--weights",

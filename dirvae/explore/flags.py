@@ -175,6 +175,8 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--checkpoint",
+        "--which",
+        dest="checkpoint",
         type=_checkpoint,
         nargs="+",
         metavar="STEP",

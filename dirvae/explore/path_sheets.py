@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import comb
 
 import torch
 from torch import Tensor
@@ -22,6 +23,10 @@ USED_ROWS, USED_FACES, USED_MASKS = 5, 6, 8
 PAIRS_AMONG = 256
 """Examples of which the two farthest apart are taken where none are given."""
 COLUMNS = 8
+MOST_FACES = 512
+"""In one sheet: as many take seconds to decode, and more cannot be looked at."""
+MOST_FACES = 512
+"""In one sheet: so many take seconds to decode, and nobody looks at more."""
 SPANNED = {"vertices": 1, "edges": 2, "triangles": 3}
 
 
@@ -106,6 +111,10 @@ def archetype_sheet(explored: Explored, *, components: Sequence[int] | None, spa
     if len(chosen) < order:
         raise ExplorationError(
             f"{span} span {order} components, but {len(chosen)} are given. Name more components."
+        )
+    if (num := comb(len(chosen), order)) > MOST_FACES:
+        raise ExplorationError(
+            f"{len(chosen)} components span {num:,} {span}, more than the {MOST_FACES} of a sheet. Name fewer of them."
         )
     found = faces(chosen, order)
     latents = archetypes(explored.model_size, found, explored.latents.shape[2:])

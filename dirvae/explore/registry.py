@@ -41,7 +41,7 @@ class Exploration:
     needs: Literal["anything", "simplex"]
     make: str
 
-    def run(self, explored: Explored, **values: Any) -> Sheet | Chart:
+    def run(self, explored: Explored, /, **values: Any) -> Sheet | Chart:
         """The sheet or the chart. Parameters that are left out, or None, have their defaults.
 
         Raises `ExplorationError`, with the remedy in its one sentence, for unknown parameters, keys and components,

@@ -92,8 +92,9 @@ def decode(desk: Desk, fields: Fields) -> bytes:
     _, run = desk.run_of(fields)
     values = latent_of(fields, tuple(run.latents.shape[1:]), on_simplex=run.on_simplex)
     context = desk.subject(fields).context if "start" in fields else None
+    sequence = whole_number(fields, "sequence", below=1 << 53, default=0)
     media = run.decode(torch.from_numpy(values)[None], context)
-    return describe_shown(desk, Shown(media, f"{run.name}-steered"), {"sequence": fields.get("sequence")})
+    return describe_shown(desk, Shown(media, f"{run.name}-steered"), {"sequence": sequence})
 
 
 def original(desk: Desk, fields: Fields) -> bytes:

@@ -9,7 +9,6 @@ Version 1 had no type: its runs are of images.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ from dirvae.tasks.data import DataSettings
 from dirvae.training.config import FitConfig
 from dirvae.training.errors import ConfigError
 from dirvae.training.settings import SettingError, Settings, refuse_unknown
+from pipelines.storage.json_text import parse_json
+from pipelines.storage.plain_files import MOST_TEXT_BYTES, read_plain
 from pipelines.storage.remote.urls import redacted
 
 __all__ = ["RunConfig", "read_config", "write_config"]
@@ -118,14 +119,21 @@ def read_config(run: Path) -> RunConfig:
                 "model=...)."
             )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_plain(path, most=MOST_TEXT_BYTES))
+        if not isinstance(content, dict):
+            raise ValueError("they are not a JSON object")
         version = content.pop("version", None)
         run_type = content.pop("type", OLD_TYPE)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: no readable settings ({error}). Name the folder of a run.") from error
     if version not in (1, CONFIG_VERSION):
         raise ConfigError(
             f"{path}: version {version!r} of settings; this library reads versions up to {CONFIG_VERSION}. "
             "Update dirvae."
         )
-    return RunConfig.of(run_type, content)
+    try:
+        return RunConfig.of(run_type, content)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path}: {error}") from error

@@ -8,6 +8,7 @@ is drawn for an example follows from the seed and its place alone.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Generator, Iterable, Mapping
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dirvae.encoding.batch_rows import RowArray, field_rows, key_rows, posterior_rows
-from dirvae.encoding.latent_group import LatentGroup, columns_of, require_zarr
+from dirvae.encoding.latent_group import Column, LatentGroup, columns_of, require_zarr
 from dirvae.encoding.ledger import Ledger
 from dirvae.run.config import RunConfig, read_config
 from dirvae.run.encode_config import EncodeConfig
@@ -43,6 +44,9 @@ __all__ = ["EncodeReport", "encode_run"]
 
 SHARD_BYTES = 64 << 20
 MOST_SHARD_EXAMPLES = 4096
+CLIPS = ("audio", "video")
+UNSAID = ("arrays", "source")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Rows = dict[str, RowArray]
 
@@ -80,9 +84,10 @@ def encode_run(
         ):
             return _Encoding(run, out, config, encoder).carry_out(stream)
     except OSError as error:
+        remedy = "Make room" if error.errno in FULL else "Repair that"
         raise SaveError(
-            f"{error.filename or out}: cannot be written ({error.strerror or error}). Finished shards are kept: make "
-            "room, and run the same command again."
+            f"{error.filename or out}: cannot be written ({error.strerror or error}). {remedy}, and run the same "
+            "command again: finished shards are kept."
         ) from error
     finally:
         encoder.iterator.close()
@@ -120,7 +125,11 @@ class _Encoder:
                 f"{self.checkpoint.path}: its model encodes {self.task.examples} from {batch.keys[0]!r} on as numbers "
                 "that are not finite. Choose another checkpoint with --which, or train again."
             )
-        return {**found, **key_rows(batch), **field_rows(batch, self.config.fields)}
+        return {
+            **found,
+            **key_rows(batch, are_clips=self.task.name in CLIPS),
+            **field_rows(batch, self.config.fields),
+        }
 
 
 def _reading(settings: DataSettings, config: EncodeConfig) -> DataSettings:
@@ -164,7 +173,7 @@ class _Encoding:
         fitting = min(MOST_SHARD_EXAMPLES, SHARD_BYTES // max(1, row_bytes)) // size * size
         whole = -(-self._encoder.num // size) * size
         return LatentGroup(
-            self._out, columns, num=self._encoder.num, shard_rows=asked or min(whole, max(size, fitting))
+            self._out, columns, num=self._encoder.num, shard_rows=min(whole, asked or max(size, fitting))
         )
 
     def _asked(self, group: LatentGroup) -> dict[str, Any]:
@@ -233,7 +242,7 @@ class _Encoding:
                     continue
                 if waiting is not None:
                     waiting.result()
-                waiting = writer.submit(self._write, group, shard, _joined(gathered))
+                waiting = writer.submit(self._write, group, shard, _joined(gathered, group.columns))
                 progress.on_shard(shard, count)
                 gathered, shard = [], shard + 1
             if waiting is not None:
@@ -243,28 +252,25 @@ class _Encoding:
         self._ledger.add(shard, group.write(shard, rows))
 
 
-def _joined(parts: list[Rows]) -> dict[str, NDArray[Any]]:
-    """The rows of a shard. Raises `ConfigError` for a field whose shape is not that of the first batch."""
-    found = {}
-    for name, first in parts[0].items():
-        values = [one[name].values for one in parts]
-        if any(one.shape[1:] != first.values.shape[1:] or one.dtype != first.values.dtype for one in values):
+def _joined(parts: list[Rows], columns: Mapping[str, Column]) -> dict[str, NDArray[Any]]:
+    """The rows of a shard. Raises `ConfigError` for a field whose shape is not that of the first batch of the set."""
+    for part in parts:
+        found = columns_of(part)
+        if differing := [name for name, column in columns.items() if found.get(name) != column]:
             raise ConfigError(
-                f"{name.removeprefix('field_')!r} has another shape in some examples, so it cannot be a column of an "
-                "array. Leave it out of --fields."
+                f"{differing[0].removeprefix('field_')!r} has another shape or type in some examples, so it cannot "
+                "be a column of an array. Leave it out of --fields."
             )
-        found[name] = np.concatenate(values)
-    return found
+    return {name: np.concatenate([part[name].values for part in parts]) for name in columns}
 
 
 def _differences(known: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """What differs, in words. The source is left out: it may have moved, and its data hash says the rest."""
     flat, flat_known = _flat(asked), _flat(known)
+    differing = [name for name in {**flat, **flat_known} if flat.get(name) != flat_known.get(name)]
     return [
-        f"{name} was {flat_known.get(name)!r} and is {flat.get(name)!r}"
-        for name in {**flat, **flat_known}
-        if flat.get(name) != flat_known.get(name)
-        and name != "source"  # it may have moved; its data hash says the rest
-    ]
+        f"{name} was {flat_known.get(name)!r} and is {flat.get(name)!r}" for name in differing if name not in UNSAID
+    ] or ["arrays of other names or shapes"] * ("arrays" in differing)
 
 
 def _flat(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.routing import Route
 
 from dirvae.web.guard import LOOPBACK_NAMES, MAX_BODY_BYTES, guarded_app
+from dirvae.web.waiting import HeadDeadlineProtocol
 
 __all__ = ["RunningServer", "start"]
 
@@ -65,11 +66,12 @@ def start(
     app = guarded_app(routes, token=token, names=names, any_address=is_everywhere, max_body_bytes=max_body_bytes)
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=HeadDeadlineProtocol,
         ws="none",
         loop="asyncio",
         lifespan="off",
         log_config=None,
+        log_level="error",  # a client is told what it does wrong; strangers must not fill the terminal
         access_log=False,
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import warnings
 from hashlib import sha256
@@ -19,12 +21,16 @@ import torch
 
 from dirvae import load_model
 from dirvae.encode import main
-from dirvae.encoding.batch_rows import field_rows
+from dirvae.encoding.batch_rows import field_rows, key_rows
 from dirvae.encoding.latent_group import LatentGroup
+from dirvae.run.explored_run import open_explored_run
 from dirvae.train import main as train
 from dirvae.training.errors import ConfigError
 from pipelines import ArrayIterator, ImageIterator, make_shards
+from pipelines.samples import make_sample_sounds
 from pipelines.samples.scenes import make_sample_data
+from tests.dirvae.moving_shapes import write_videos
+from tests.web_server import WebServer
 
 SMALL = ["--size", "16", "--batch-size", "8", "--model-size", "4", "--device", "cpu", "--threads", "1"]
 NUM = 52
@@ -193,6 +199,8 @@ def test_what_is_there_is_not_mixed_with_anything_else(
     assert "seed was 0 and is 1" in capsys.readouterr().err
     assert encode(home / "both", out) == 1
     assert "was begun with other settings" in capsys.readouterr().err
+    assert encode(home / "run", out, "--samples", "2") == 1
+    assert "(samples was 1 and is 2)" in capsys.readouterr().err
     assert encode(home / "run", out, "--seed", "1", "--overwrite") == 0
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years")
@@ -208,8 +216,164 @@ def test_mistakes_end_in_one_sentence(home: Path, tmp_path: Path, capsys: pytest
         [str(home / "run"), "--out", str(tmp_path / "x.zarr"), "--batch-size", "8", "--shard-examples", "12"],
         [str(home / "run"), "--out", str(tmp_path / "x.zarr"), "--samples", "-1"],
         [str(home / "run"), "--out", str(tmp_path / "x.zarr"), "--which", "7"],
+        [str(home / "run"), "--out", str(tmp_path / "x.zarr"), "--checkpoint", "7"],
+        [str(home / "run"), "--out", str(tmp_path / "x.zarr"), "--samples", "1000000000"],
+        [str(home / "run"), "--out", "/proc/none/x.zarr"],
     ):
         assert main(arguments) == 1
         said = capsys.readouterr().err
         assert said.startswith("error: ")
         assert said.count("\n") == 1
+
+
+def test_a_misspelt_field_and_a_huge_shard_are_no_harm(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import zarr
+
+    assert encode(home / "run", tmp_path / "x.zarr", "--fields", "jsn", shard=str(8 * 10**11)) == 0
+    warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line.lower()]
+    assert len(warned) == 1
+    assert warned[0].startswith("warning: ")
+    assert "Did you mean 'json'?" in warned[0]
+    group = zarr.open_group(str(tmp_path / "x.zarr"), mode="r")
+    assert group["mean"].shards[0] < 2 * NUM
+    assert set(group["field_jsn"][:]) == {""}
+
+
+def test_texts_without_utf_8_are_written_as_json_writes_them() -> None:
+    class OneBatch:
+        keys: ClassVar[list[str]] = ["a\udcff", "ü"]
+        lengths = substituted = None
+        fields: ClassVar[dict[str, Any]] = {"json": [{"a": "\ud800"}, {}], "txt": ["x\udc80", None]}
+
+    assert key_rows(OneBatch(), are_clips=False)["key"].values.tolist() == ["a\\udcff", "ü"]
+    rows = field_rows(OneBatch(), ["json", "txt"])
+    assert json.loads(rows["field_json"].values[0]) == {"a": "\ud800"}
+    assert rows["field_txt"].values.tolist() == ["x\\udc80", ""]
+
+
+def test_an_array_of_another_shape_is_refused_in_whichever_shard_it_is(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A column of 3 numbers takes one number as three equal ones, if nobody looks."""
+    shutil.copytree(home / "image", tmp_path / "few")
+    for place, image in enumerate(sorted((tmp_path / "few").glob("*.jpg"))):
+        np.save(image.with_suffix(".turn.npy"), np.ones(3 if place < 32 else 1, np.float32))
+    arguments = ["--shards", str(tmp_path / "few"), "--fields", "turn.npy"]
+    assert encode(home / "run", tmp_path / "x.zarr", *arguments) == 1
+    assert "'turn_npy' has another shape or type in some examples" in capsys.readouterr().err
+
+
+def test_a_damaged_example_is_replaced_and_said_or_refused(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import zarr
+
+    shutil.copytree(home / "shards", tmp_path / "shards")
+    shard = sorted((tmp_path / "shards").glob("*.tar"))[0]
+    with tarfile.open(shard) as tar:
+        member = [one for one in tar.getmembers() if one.name.endswith(".jpg")][5]
+    with shard.open("r+b") as file:
+        file.seek(member.offset_data)
+        file.write(bytes(member.size))
+    arguments = ["--shards", str(tmp_path / "shards")]
+    assert encode(home / "run", tmp_path / "x.zarr", *arguments) == 1
+    assert Path(member.name).stem in capsys.readouterr().err
+    assert encode(home / "run", tmp_path / "y.zarr", *arguments, "--on-error", "substitute") == 0
+    group = zarr.open_group(str(tmp_path / "y.zarr"), mode="r")
+    substituted = group["substituted"][:]
+    assert substituted.tolist() == [place == 5 for place in range(NUM)]
+    assert np.isfinite(group["mean"][:]).all()
+    assert encode(home / "run", tmp_path / "y.zarr", *arguments, "--on-error", "substitute") == 0
+
+
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_sounds_and_clips_are_encoded_as_their_models_do(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The posterior of each clip by itself, and the same bytes after an end in the middle."""
+    import zarr
+
+    shards = tmp_path / "shards"
+    arguments = ["--type", kind, "--shards", str(shards), "--preset", "tiny", "--model-size", "3", "--steps", "1"]
+    arguments += ["--batch-size", "4", "--threads", "1", "--out", str(tmp_path / "run"), "--held-out", "0"]
+    if kind == "audio":
+        make_sample_sounds(tmp_path / "data", num=6)
+        make_shards(tmp_path / "data", shards, workers=0, features=("f0", "loudness"), overwrite_features=True)
+        arguments += ["--clip-seconds", "0.7", "--num-harmonics", "6", "--num-bands", "5"]
+    else:
+        write_videos(tmp_path / "data", 5, frames=20, size=24)
+        make_shards(tmp_path / "data", shards, workers=0)
+        arguments += ["--size", "16", "--clip-frames", "8"]
+    assert train(arguments) == 0
+    assert encode(tmp_path / "run", tmp_path / "x.zarr", size="4", shard="4") == 0
+    group = zarr.open_group(str(tmp_path / "x.zarr"), mode="r")
+    mean, concentration = group["mean"][:], group["concentration"][:]
+    np.testing.assert_allclose(mean, concentration / concentration.sum(1, keepdims=True), rtol=1e-5)
+
+    run = open_explored_run(tmp_path / "run")
+    assert len(run.keys) == len(mean) > 4
+    places = [group["key"][:].tolist().index(key) for key in run.keys]
+    expected = mean[places] if kind == "video" else mean[places].mean(2)
+    if kind == "video":
+        np.testing.assert_allclose(run.latents.numpy(), expected, rtol=1e-4, atol=1e-6)
+    else:
+        length = group["length"][:][places]  # one batch has padded clips, another one has none
+        whole = length == length.max()
+        assert 0 < whole.sum() < len(whole)
+        np.testing.assert_allclose(run.latents.numpy()[whole], expected[whole], rtol=1e-4, atol=1e-6)
+
+    shutil.copytree(tmp_path / "x.zarr", tmp_path / "y.zarr")
+    ledger = (tmp_path / "x.zarr.ledger.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "y.zarr.ledger.jsonl").write_text("".join(ledger[:2]), "utf-8")
+    capsys.readouterr()
+    assert encode(tmp_path / "run", tmp_path / "y.zarr", size="4", shard="4") == 0
+    assert f"{len(mean) - 4} of {len(mean)} examples encoded" in capsys.readouterr().out
+    assert contents(tmp_path / "y.zarr") == contents(tmp_path / "x.zarr")
+    assert encode(tmp_path / "run", tmp_path / "z.zarr", "--shards", str(tmp_path / "none")) == 1
+
+
+def test_shards_of_another_kind_are_one_sentence(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_sample_sounds(tmp_path / "sounds", num=2)
+    assert encode(home / "run", tmp_path / "x.zarr", "--shards", str(tmp_path / "sounds")) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "x.zarr").exists()
+
+
+def test_shards_behind_a_url_give_the_same_arrays(home: Path, whole: Path, tmp_path: Path) -> None:
+    web = WebServer({f"/set/{path.name}": path.read_bytes() for path in (home / "shards").iterdir()})
+    try:
+        arguments = ["--shards", f"{web.url}/set", "--samples", "3", "--fields", "json"]
+        assert encode(home / "run", tmp_path / "latents.zarr", *arguments) == 0
+    finally:
+        web.close()
+    there, here = contents(tmp_path / "latents.zarr"), contents(whole)
+    differing = {name for name in here if there[name] != here[name]}
+    assert differing <= {"zarr.json", "ledger"}  # which name the source
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        "[" * 100_000,
+        '{"version": 2, "type": "image", "size": 1000000000}',
+        '{"version": 2, "steps": "9"}',
+    ],
+    ids=["a list", "cut off", "deep", "huge pictures", "a text for a number"],
+)
+def test_settings_that_cannot_be_read_are_one_sentence(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    shutil.copytree(home / "run", tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_text(text, "utf-8")
+    assert encode(tmp_path / "run", tmp_path / "x.zarr") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1

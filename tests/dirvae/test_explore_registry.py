@@ -187,3 +187,11 @@ def test_the_documentation_names_every_exploration_its_flag_and_its_parameters()
     for flag, exploration in expected.items():
         assert found[flag][0] == {parameter.name for parameter in exploration.parameters}, flag
         assert found[flag][1] == exploration.summary, flag
+
+
+def test_a_sheet_has_no_more_faces_than_can_be_looked_at():
+    latents = torch.full((4, 32), 1 / 32)
+    run = Fake(("a", "b", "c", "d"), latents, None, True, "")
+    assert len(EXPLORATIONS["archetypes"].run(run, span="edges", components=tuple(range(32))).latents) == 496
+    with pytest.raises(ExplorationError, match=r"32 components span 4,960 triangles, .* Name fewer"):
+        EXPLORATIONS["archetypes"].run(run, span="triangles", components=tuple(range(32)))

@@ -217,6 +217,8 @@ WRONG = [
     {"latent": [1, 0, 0, 0, 0, 0], "start": "../../etc/passwd"},
     {"latent": [1, 0, 0, 0, 0, 0], "run": 1},
     {"latent": [1, 0, 0, 0, 0, 0], "lane": 3},
+    {"latent": [1, 0, 0, 0, 0, 0], "sequence": float("nan")},
+    {"latent": [1, 0, 0, 0, 0, 0], "sequence": {"a": [1]}},
 ]
 
 
@@ -242,6 +244,8 @@ def test_an_unknown_exploration_or_parameter_gets_a_sentence(pictures: TestClien
         {"name": "__class__"},
         {"name": "traverse", "values": {"key": "none"}},
         {"name": "traverse", "values": {"x": 1}},
+        {"name": "traverse", "values": {"self": 1}},
+        {"name": "usage", "values": {"explored": 1}},
     ):
         answer = pictures.post("/api/explore", json=fields)
         assert answer.status_code == 422

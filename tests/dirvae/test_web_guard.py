@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -176,3 +178,36 @@ def test_a_port_that_is_taken_is_an_error_at_once(server: RunningServer) -> None
     with pytest.raises(OSError, match="in use"):
         start([], port=urlsplit(server.url).port or 0)
     assert threading.active_count() == before
+
+
+def test_connections_that_never_finish_a_request_do_not_take_the_places_of_others(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """120 of them are more than the server takes; a kept connection that begins a second request is one as well."""
+    monkeypatch.setattr("dirvae.web.waiting.HEAD_SECONDS", 0.5)
+    address = urlsplit(server.url)
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", address.port), 5)) for _ in range(120)]
+        silent[0].sendall(f"GET /own HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: dirvae_80={TOKEN}\r\n\r\n".encode())
+        assert silent[0].recv(4096).startswith(b"HTTP/1.1 ")
+        for one in silent[:80]:
+            one.sendall(b"GET / HTTP/1.1\r\nHost: 127.")
+        deadline = time.monotonic() + 5
+        while (status := ask(server, "/own", Cookie=cookie(server))[0]) == 503 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert status == 200
+        for one in silent:
+            with suppress(ConnectionResetError):
+                while one.recv(4096):  # raises TimeoutError for a connection that stays open
+                    pass
+    assert "limit" not in capfd.readouterr().err  # a stranger cannot fill the terminal
+
+
+def test_an_answer_may_take_longer_than_the_head_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slow(request: Request) -> Response:
+        await asyncio.sleep(0.6)
+        return Response("done")
+
+    monkeypatch.setattr("dirvae.web.waiting.HEAD_SECONDS", 0.2)
+    with start([Route("/slow", slow)], token=TOKEN) as running:
+        assert ask(running, "/slow", Cookie=cookie(running))[:2] == (200, "done")
