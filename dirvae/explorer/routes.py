@@ -76,7 +76,8 @@ def _state(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
     async def state(request: Request) -> Response:
         desk.begin()
         labels = [one.label for one in desk.opens]
-        content = {"stage": desk.stage, "failure": desk.failure, "ready": bool(desk.runs), "labels": labels}
+        told = {"stage": desk.stage, "failure": desk.failure, "ready": bool(desk.runs), "whole": desk.is_whole}
+        content = {**told, "labels": labels}
         return Response(json.dumps(content), media_type="application/json")
 
     return state

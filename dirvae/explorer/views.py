@@ -66,7 +66,7 @@ def component(desk: Desk, fields: Fields) -> bytes:
 def set_map(desk: Desk, fields: Fields) -> bytes:
     """Where each example stands on the map: "points" (num, 2) float32 in [0, 1]."""
     number, run = desk.run_of(fields)
-    place = ("map", number)
+    place = ("map", number, len(run.keys))
     if place not in desk.remembered:
         desk.remembered[place] = coordinates(run.latents, on_simplex=run.on_simplex)
     return pack({}, {"points": desk.remembered[place]})

@@ -287,7 +287,7 @@ def test_before_the_model_is_there_the_page_and_its_state_are() -> None:
     client = client_of(desk)
     assert client.get("/").status_code == 200
     state = client.get("/api/state").json()
-    assert state == {"stage": state["stage"], "failure": None, "ready": False, "labels": ["slow"]}
+    assert state == {"stage": state["stage"], "failure": None, "ready": False, "whole": False, "labels": ["slow"]}
     assert client.post("/api/about", json={}).status_code == 503
     gate.set()
     deadline = time.monotonic() + 30
