@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     with tempfile.TemporaryDirectory() as home:
         run = options.run or _train(Path(home))
-        with _browser(options.chromium) as browser:
+        with browser_of(options.chromium) as browser:
             rounds = [_measure(run, browser, options.moves) for _ in range(options.rounds)]
     found = {name: statistics.median(asdict(one)[name] for one in rounds) for name in asdict(rounds[0])}
     load = os.getloadavg()[0]
@@ -145,7 +145,7 @@ def _measure(run: Path, browser: Any, num_moves: int) -> Round:
         for which, place in zip(random.integers(1000, size=num_moves), random.random(num_moves), strict=True)
     ]
     began = time.perf_counter()
-    with _application(run) as (process, url):
+    with application(run) as (process, url):
         with urllib.request.urlopen(url) as answer:
             answer.read(1)
             first_byte = time.perf_counter() - began
@@ -175,10 +175,10 @@ def _measure(run: Path, browser: Any, num_moves: int) -> Round:
 
 
 @contextmanager
-def _application(run: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def application(run: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process of the application and its address."""
     command = [sys.executable, "-m", "dirvae.explore", str(run)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment()) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
         assert process.stdout is not None
         try:
             words = process.stdout.readline().split()
@@ -190,11 +190,12 @@ def _application(run: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 @contextmanager
-def _browser(chromium: str) -> Iterator[Any]:
+def browser_of(chromium: str, flags: Sequence[str] = CHROMIUM_FLAGS) -> Iterator[Any]:
+    """Headless Chromium, until the block ends."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(flags))
         yield browser
         browser.close()
 
@@ -225,11 +226,12 @@ def _train(home: Path) -> Path:
         ],
     ]
     for command in steps:
-        subprocess.run(command, cwd=ROOT, env=_environment(), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, cwd=ROOT, env=environment(), check=True, stdout=subprocess.DEVNULL)
     return home / "run"
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Of a process of this library."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
 

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -295,6 +296,31 @@ def test_before_the_model_is_there_the_page_and_its_state_are() -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert client.post("/api/about", json={}).status_code == 200
+    desk.close()
+
+
+def test_the_first_examples_are_there_while_the_rest_is_read() -> None:
+    gate = threading.Event()
+    part = replace(fake_run(), latents=fake_run().latents[:10], keys=fake_run().keys[:10])
+
+    def open_slowly() -> FakeRun:
+        gate.wait(30)
+        return fake_run()
+
+    desk = Desk([OpenRun("slow", open_slowly, lambda: part)])
+    client = client_of(desk)
+    for is_whole, num in ((False, 10), (True, 40)):
+        deadline = time.monotonic() + 30
+        while not (state := client.get("/api/state").json())["ready"] or state["whole"] != is_whole:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert len(client.post("/api/about", json={}).json()["runs"][0]["keys"]) == num
+        points = unpack(client.post("/api/map", json={}).content)[1]["points"]
+        assert points.shape == (num, 2)
+        assert client.post("/api/latent", json={"start": {"example": 39}}).status_code == (200 if is_whole else 400)
+        sheet = Image.open(io.BytesIO(client.post("/api/thumbnails", json={}).content))
+        assert sheet.height == 64 * -(-num // 8)
+        gate.set()
     desk.close()
 
 

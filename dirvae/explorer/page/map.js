@@ -4,7 +4,7 @@ import { askArrays } from "./api.js";
 import { h, notify } from "./dom.js";
 import { MediaView } from "./media.js";
 
-const GAP = 6;
+const GAP = 4;
 const MOST_ZOOM = 60;
 const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -40,7 +40,7 @@ export function mapView(app, run) {
   let focused = null;
   let isWaiting = false;
 
-  const side = () => (world.clientWidth < 600 ? 44 : 60);
+  const side = () => (world.clientWidth < 600 ? 38 : 46);
   // Pixels of the world per unit, without the margin that thumbnails need.
   const scale = () => [Math.max(50, world.clientWidth - side() - 2 * GAP) * zoom, Math.max(50, world.clientHeight - side() - 2 * GAP) * zoom];
   const screen = ([x, y]) => {
