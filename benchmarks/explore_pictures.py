@@ -3,7 +3,7 @@
     python benchmarks/explore_pictures.py --images RUN --other RUN --sounds RUN [--only NAME ...] [--out docs/pictures]
 
 --images  a run of pictures with two levels, as `make demo` trains it
---other   a second run on the same pictures, for the comparison
+--other   a second run on the same pictures, with one level: for the comparison and the command line
 --sounds  a run of sounds
 Writes WebP files of at most 150 kB each. What is shown on a page is photographed in headless Chromium; the live view
 is that of a real training, which is resumed for some steps in a copy of the run.
@@ -31,6 +31,10 @@ from explore import CHROMIUM_FLAGS, application, browser_of, environment  # noqa
 
 MOST_BYTES = 150_000
 QUALITIES = (90, 84, 78, 70, 60, 50)
+EXAMPLE = "scene-000169"
+"""A ball at sunset; the keys are those of tools/make_sample_data.py."""
+ENDS = ("scene-000169", "scene-000582")
+SUM = ("scene-000169", "scene-000582", "scene-000270")
 WIDE = {"width": 1440, "height": 900}
 
 
@@ -89,7 +93,6 @@ def of_pictures(studio: Studio) -> None:
         "explore-map": ("dark", "map", _mapped),
         "explore-between": ("light", "between", lambda page: page.wait_for_timeout(2500)),
         "explore-components": ("dark", "components", lambda page: page.wait_for_timeout(2000)),
-        "explore-arithmetic": ("light", "explore", _subtracted),
     }
     if not any(map(studio.wants, shots)):
         return
@@ -111,8 +114,13 @@ def _application_shot(
 
 
 def _steered(page: Any) -> None:
-    """Three components moved, as with a mouse."""
+    """An example with two components moved."""
     page.wait_for_selector("#panel-steer .exports button")
+    if page.locator("#panel-steer .is-main .play").count() == 0:
+        page.click("#panel-steer .example-button")
+        page.fill("#chooser input[type=search]", EXAMPLE)
+        page.click("#chooser .tile")
+        page.wait_for_timeout(800)
     for place, share in ((0, 0.55), (2, 0.4)):
         page.locator("#panel-steer .slider input[type=range]").nth(place).evaluate(
             """(slider, share) => {
@@ -128,11 +136,6 @@ def _mapped(page: Any) -> None:
     page.wait_for_timeout(2500)
     page.locator("#panel-map .map-tile").nth(12).click(force=True)
     page.wait_for_timeout(1200)
-
-
-def _subtracted(page: Any) -> None:
-    page.click(".explore-choice[data-name=arithmetic]")
-    page.wait_for_timeout(2500)
 
 
 def of_sounds(studio: Studio) -> None:
@@ -152,9 +155,24 @@ def of_reports(studio: Studio) -> None:
     if studio.wants("report-edges"):
         with studio.page(address, theme="dark", viewport={"width": 1280, "height": 1000}) as page:
             page.locator(".along input").fill("4")
-            page.wait_for_timeout(300)
-            section = page.locator("section:has(> .steer), section:has(.steer)").first
-            studio.keep("report-edges", section.screenshot())
+            page.locator(".along input").blur()
+            studio.keep("report-edges", _section(page, ".steer"))
+
+
+def _section(page: Any, inside: str) -> bytes:
+    """A section of a report, with a margin around it."""
+    section = page.locator(f"section:has({inside})").first
+    section.scroll_into_view_if_needed()
+    box = section.bounding_box()
+    scrolled = page.evaluate("window.scrollY")
+    clip = {
+        "x": box["x"] - 28,
+        "y": box["y"] + scrolled - 28,
+        "width": box["width"] + 56,
+        "height": box["height"] + 56,
+    }
+    png: bytes = page.screenshot(clip=clip, full_page=True)
+    return png
 
 
 def of_comparison(studio: Studio) -> None:
@@ -165,9 +183,8 @@ def of_comparison(studio: Studio) -> None:
         out = Path(home) / "comparison.html"
         runs = [str(studio.options.images), str(studio.options.other)]
         _run("dirvae.report", *runs, "--out", str(out))
-        with studio.page(out.as_uri()) as page:
-            page.wait_for_timeout(500)
-            studio.keep("report-comparison", page.screenshot())
+        with studio.page(out.as_uri(), viewport={"width": 1100, "height": 900}) as page:
+            studio.keep("report-comparison", _section(page, "h2:text('The same')"))
 
 
 def of_live_view(studio: Studio) -> None:
@@ -193,17 +210,18 @@ def of_live_view(studio: Studio) -> None:
 
 
 def of_command_line(studio: Studio) -> None:
-    """What `python -m dirvae.explore RUN --… --out` writes."""
+    """What `python -m dirvae.explore RUN --… --out` writes, of the run with one level: all of it is in the vector."""
     shots = {
-        "explore-traverse": ["--traverse"],
-        "explore-interpolate": ["--interpolate", "--num", "9"],
-        "explore-masks": ["--mask-components"],
+        "explore-traverse": ["--traverse", EXAMPLE, "--num", "9"],
+        "explore-interpolate": ["--interpolate", *ENDS, "--num", "9"],
+        "explore-masks": ["--mask-components", EXAMPLE],
+        "explore-arithmetic": ["--arithmetic", *SUM, "--weights", "1", "1", "-1"],
     }
     with tempfile.TemporaryDirectory() as home:
         for name, flags in shots.items():
             if studio.wants(name):
                 out = Path(home) / f"{name}.png"
-                _run("dirvae.explore", str(studio.options.images), *flags, "--out", str(out))
+                _run("dirvae.explore", str(studio.options.other), *flags, "--out", str(out))
                 studio.keep(name, out.read_bytes())
 
 
@@ -215,7 +233,9 @@ def _run(module: str, *arguments: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, help="a run of pictures with two levels")
-    parser.add_argument("--other", type=Path, required=True, help="another run on the same pictures")
+    parser.add_argument(
+        "--other", type=Path, required=True, help="another run on the same pictures, with one level"
+    )
     parser.add_argument("--sounds", type=Path, required=True, help="a run of sounds")
     parser.add_argument("--only", nargs="+", help="names of the pictures that are made; left out, all")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures", help="folder")

@@ -35,9 +35,11 @@ SCRIPTS = (
         "main",
         "map",
     ),
-    *("media", "newest", "shares", "sheets", "simplex", "steer", "thumbnails", "upload"),
+    *("media", "newest", "placing", "pointers", "shares", "sheets", "simplex", "steer", "thumbnails", "upload"),
 )
-FILES = {f"/{name}": name for name in ("icon.svg", "style.css", *(f"{script}.js" for script in SCRIPTS))}
+FILES = {
+    f"/{name}": name for name in ("icon.svg", "style.css", "views.css", *(f"{script}.js" for script in SCRIPTS))
+}
 """Address → file of the page; there are no others."""
 
 ANSWERS = {

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from dirvae.explorer.answers import describe_shown
 from dirvae.explorer.desk import Desk
+from dirvae.explorer.exports import formats_of
 from dirvae.explorer.fields import RefusedError, text_of, whole_number
 from dirvae.explorer.maps import coordinates
-from dirvae.explorer.showing import Shown, joined
+from dirvae.explorer.showing import Shown, ShownChart, joined
 from dirvae.explorer.wire import pack
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ def explore(desk: Desk, fields: Fields) -> bytes:
     except ExplorationError as error:
         raise RefusedError(str(error)) from None
     if isinstance(found, Chart):
-        return pack({"caption": found.caption, "svg": found.svg}, {})
+        chart = ShownChart(found, f"{run.name}-{name}")
+        kept = {"shown": desk.shown.keep(chart), "formats": formats_of(chart)}
+        return pack({"caption": found.caption, "svg": found.svg, **kept}, {})
     return _sheet(desk, run, name, found)
 
 
