@@ -277,6 +277,23 @@ def test_the_files_of_the_page_are_all_there_and_bring_nothing_from_elsewhere(pi
     assert set(scripts) - imported == {"/main.js"}
 
 
+def test_a_chart_is_saved_as_the_drawing_that_is_shown(pictures: TestClient) -> None:
+    facts, _ = unpack(pictures.post("/api/explore", json={"name": "usage", "values": {}}).content)
+    assert facts["formats"] == ["png", "svg"]
+    saved = {
+        wanted: pictures.post("/api/export", json={"shown": facts["shown"], "format": wanted})
+        for wanted in ("svg", "png", "gif")
+    }
+    assert saved["svg"].headers["content-type"].startswith("image/svg+xml")
+    assert saved["svg"].headers["content-disposition"].endswith("fake-usage.svg")
+    drawn = facts["svg"].partition(">")[2]
+    assert saved["svg"].text.rstrip().endswith(drawn)
+    assert f"<title>{facts['caption']}</title>" in saved["svg"].text
+    assert Image.open(io.BytesIO(saved["png"].content)).width > 300
+    assert saved["gif"].status_code == 422
+    assert "there is png, svg" in saved["gif"].json()["error"]
+
+
 def test_before_the_model_is_there_the_page_and_its_state_are() -> None:
     gate = threading.Event()
 
