@@ -79,6 +79,8 @@ function open(name) {
     tab.tabIndex = isChosen ? 0 : -1;
     find(`panel-${other}`).hidden = !isChosen;
   }
+  const [tabs, chosen] = [find("tabs"), find(`tab-${name}`)];
+  tabs.scrollLeft = chosen.offsetLeft - tabs.offsetLeft - 16; // on narrow pages the tabs are a strip
   const view = app.view(name);
   for (const child of find(`panel-${name}`).children) child.hidden = child !== view.element;
   view.shown?.();

@@ -79,6 +79,8 @@ def test_a_narrow_page_does_not_scroll_sideways(pictures: str, open_page: Open) 
         page.click(f"#tab-{view}")
         page.wait_for_timeout(600)
         assert page.evaluate("document.documentElement.scrollWidth") <= 375, view
+        box = page.locator(f"#tab-{view}").bounding_box()
+        assert 0 <= box["x"] < box["x"] + box["width"] <= 375, view
 
 
 def test_the_keyboard_alone_reaches_every_control(pictures: str, open_page: Open) -> None:
