@@ -17,7 +17,16 @@ from dirvae.drawing.thumbnails import sound_picture
 from pipelines.decode.audio.wav_writing import encode_wav
 from pipelines.show_batch.style import PAPER
 
-__all__ = ["ShownSheet", "chart_png", "chart_svg", "joined_sound", "sheet_gif", "sheet_png", "sheet_wav"]
+__all__ = [
+    "ShownSheet",
+    "chart_png",
+    "chart_svg",
+    "joined_sound",
+    "milliseconds_of_frame",
+    "sheet_gif",
+    "sheet_png",
+    "sheet_wav",
+]
 
 Pixels = NDArray[np.uint8]
 
@@ -115,6 +124,12 @@ def chart_svg(svg: str, caption: str) -> bytes:
     return f"{svg[:start]}<title>{escape(caption)}</title>{svg[start:]}\n".encode()
 
 
+def milliseconds_of_frame(clip: Media) -> int:
+    """How long a frame of a clip is shown in a GIF, which programs play from 20 ms on."""
+    assert clip.frames_per_second is not None
+    return round(float(np.clip(1000 / clip.frames_per_second, 20, 500)))
+
+
 def _moving_clips(sheet: ShownSheet, cells: Sequence[Media]) -> bytes:
     labels = Labels(rows=sheet.row_labels, columns=sheet.column_labels, cells=sheet.cell_labels)
     clips = [cell.values[0] for cell in cells]
@@ -122,9 +137,7 @@ def _moving_clips(sheet: ShownSheet, cells: Sequence[Media]) -> bytes:
         draw_labelled_sheet([clip[time] for clip in clips], sheet.columns, labels, sheet.caption)
         for time in range(len(clips[0]))
     ]
-    rate = cells[0].frames_per_second
-    assert rate is not None
-    milliseconds = round(float(np.clip(1000 / rate, 20, 500)))
+    milliseconds = milliseconds_of_frame(cells[0])
     return gif_bytes(frames, milliseconds=[*[milliseconds] * (len(frames) - 1), milliseconds + REST_MILLISECONDS])
 
 

@@ -116,7 +116,7 @@ def thumbnails(desk: Desk, fields: Fields) -> bytes:
     number, run = desk.run_of(fields)
     pages = -(-len(run.keys) // THUMBNAILS_PER_PAGE)
     page = whole_number(fields, "page", below=pages, default=0)
-    place = ("thumbnails", number, page)
+    place = ("thumbnails", number, len(run.keys), page)
     if place not in desk.remembered:
         first = page * THUMBNAILS_PER_PAGE
         numbers = range(first, min(first + THUMBNAILS_PER_PAGE, len(run.keys)))

@@ -27,10 +27,15 @@ MOST_THREADS = 4
 
 @dataclass(frozen=True, eq=False)
 class OpenRun:
-    """How to open a run, and what to call it before that is done."""
+    """How to open a run, and what to call it before that is done.
+
+    `open_part` opens the same run with its first examples only, which takes less time: they are steered while `open`
+    reads the rest. None: nothing is shown until all examples are read.
+    """
 
     label: str
     open: Callable[[], Any]
+    open_part: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,7 @@ class Desk:
     `worker` decodes; what needs no model, such as thumbnails, is made by `pictures`, so that no slider waits for it.
 
     `stage` says in a few words what is being done until `runs` are there; `failure` is a sentence if they will not be.
+    `is_whole`: all examples are read; before that, `runs` may hold the first ones.
     """
 
     opens: Sequence[OpenRun]
@@ -70,6 +76,7 @@ class Desk:
     runs: tuple[Any, ...] = ()
     stage: str = "Starting"
     failure: str | None = None
+    is_whole: bool = False
     remembered: dict[Any, Any] = field(default_factory=dict)
     """Results that do not change while the application runs, by what they are of."""
 
@@ -84,7 +91,7 @@ class Desk:
             if self._begun.is_set():
                 return
             self._begun.set()
-        self.worker.submit(self._open)
+        threading.Thread(target=self._open, name="opener", daemon=True).start()
 
     def begin_within(self, seconds: float) -> None:
         """`begin` after some seconds, if it was not called before."""
@@ -145,15 +152,12 @@ class Desk:
 
         try:
             self.stage = "Loading PyTorch"
-            import torch
-
-            torch.set_num_threads(min(MOST_THREADS, torch.get_num_threads()))
-            runs = []
-            for one in self.opens:
-                self.stage = f"Reading and encoding the examples of {one.label}"
-                runs.append(one.open())
-            self.runs = tuple(runs)
-            self.stage = "Ready"
+            _limit_threads()
+            self.worker.submit(_limit_threads)
+            if all(one.open_part is not None for one in self.opens):
+                self.runs = self._opened([one.open_part for one in self.opens])
+            self.runs = self._opened([one.open for one in self.opens])
+            self.is_whole, self.stage = True, "Ready"
         except (TrainingError, PipelineError, ValueError) as error:
             self.failure = str(error)
         except OSError as error:
@@ -161,3 +165,18 @@ class Desk:
         except BaseException as error:
             self.failure = f"The run could not be opened: {type(error).__name__}. The terminal says more."
             raise
+
+    def _opened(self, opens: Sequence[Callable[[], Any] | None]) -> tuple[Any, ...]:
+        runs = []
+        for one, opened in zip(self.opens, opens, strict=True):
+            self.stage = f"Reading and encoding the examples of {one.label}"
+            assert opened is not None
+            runs.append(opened())
+        return tuple(runs)
+
+
+def _limit_threads() -> None:
+    """Of torch, for work of the calling thread."""
+    import torch
+
+    torch.set_num_threads(min(MOST_THREADS, torch.get_num_threads()))

@@ -5,24 +5,31 @@ One item is written pixel by pixel; a sheet as `python -m dirvae.explore` writes
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from PIL import Image
 
-from dirvae.explorer.showing import Shown
+from dirvae.explorer.showing import Shown, ShownChart
 from pipelines.decode.audio.wav_writing import encode_wav
+
+if TYPE_CHECKING:
+    from dirvae.explore.sheet import Chart
 
 __all__ = ["FORMATS", "ExportError", "export", "formats_of"]
 
-FORMATS = {"png": "image/png", "gif": "image/gif", "wav": "audio/wav"}
-USUAL_RATE = 10.0
+FORMATS = {"png": "image/png", "gif": "image/gif", "svg": "image/svg+xml", "wav": "audio/wav"}
 
 
 class ExportError(ValueError):
     """What is shown cannot be had in a format; its text is a sentence."""
 
 
-def formats_of(shown: Shown) -> tuple[str, ...]:
-    """The formats that exist of what is shown: PNG of all, GIF of clips and of paths of pictures, WAV of sounds."""
+def formats_of(shown: Shown | ShownChart) -> tuple[str, ...]:
+    """The formats that exist of what is shown: PNG of all, GIF of clips and of paths of pictures, WAV of sounds, SVG of
+    charts."""
+    if isinstance(shown, ShownChart):
+        return ("png", "svg")
     kind = shown.media.kind
     if kind == "audio":
         return ("png", "wav")
@@ -30,12 +37,14 @@ def formats_of(shown: Shown) -> tuple[str, ...]:
     return ("png", "gif") if kind == "video" or is_path else ("png",)
 
 
-def export(shown: Shown, wanted: str) -> bytes:
+def export(shown: Shown | ShownChart, wanted: str) -> bytes:
     """The file of what is shown. Raises `ExportError` for a format in which it does not exist."""
     if wanted not in formats_of(shown):
         raise ExportError(
             f"There is no {wanted.upper()} of what is shown; there is {', '.join(formats_of(shown))}."
         )
+    if isinstance(shown, ShownChart):
+        return _chart(shown.chart, wanted)
     if shown.sheet is None:
         return _item(shown, wanted)
     from dirvae.drawing.explored_files import sheet_gif, sheet_png, sheet_wav
@@ -44,7 +53,16 @@ def export(shown: Shown, wanted: str) -> bytes:
     return write(shown.sheet, shown.media.items())
 
 
+def _chart(chart: Chart, wanted: str) -> bytes:
+    from dirvae.drawing.explored_files import chart_png, chart_svg
+
+    if wanted == "svg":
+        return chart_svg(chart.svg, chart.caption)
+    return chart_png(chart.draw, chart.caption, inches=chart.inches)
+
+
 def _item(shown: Shown, wanted: str) -> bytes:
+    from dirvae.drawing.explored_files import milliseconds_of_frame
     from dirvae.drawing.labelled_sheet import gif_bytes, png_bytes
 
     media = shown.media
@@ -59,5 +77,4 @@ def _item(shown: Shown, wanted: str) -> bytes:
     frames = [Image.fromarray(frame) for frame in media.clips[0]]
     if wanted == "png":
         return png_bytes(frames[0])
-    milliseconds = round(float(np.clip(1000 / (media.frames_per_second or USUAL_RATE), 20, 500)))
-    return gif_bytes(frames, milliseconds=[milliseconds] * len(frames))
+    return gif_bytes(frames, milliseconds=[milliseconds_of_frame(media)] * len(frames))

@@ -35,9 +35,11 @@ SCRIPTS = (
         "main",
         "map",
     ),
-    *("media", "newest", "shares", "sheets", "simplex", "steer", "thumbnails", "upload"),
+    *("media", "newest", "placing", "pointers", "shares", "sheets", "simplex", "steer", "thumbnails", "upload"),
 )
-FILES = {f"/{name}": name for name in ("icon.svg", "style.css", *(f"{script}.js" for script in SCRIPTS))}
+FILES = {
+    f"/{name}": name for name in ("icon.svg", "style.css", "views.css", *(f"{script}.js" for script in SCRIPTS))
+}
 """Address → file of the page; there are no others."""
 
 ANSWERS = {
@@ -76,7 +78,8 @@ def _state(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
     async def state(request: Request) -> Response:
         desk.begin()
         labels = [one.label for one in desk.opens]
-        content = {"stage": desk.stage, "failure": desk.failure, "ready": bool(desk.runs), "labels": labels}
+        told = {"stage": desk.stage, "failure": desk.failure, "ready": bool(desk.runs), "whole": desk.is_whole}
+        content = {**told, "labels": labels}
         return Response(json.dumps(content), media_type="application/json")
 
     return state

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ __all__ = ["serve_run", "start_application"]
 
 BEGIN_SECONDS = 1.0
 """How long a page is waited for before the runs are opened without one."""
+FIRST_EXAMPLES = 64
+"""As many are read before the sliders stand on the page, the others behind it."""
 
 
 def serve_run(
@@ -37,9 +40,11 @@ def serve_run(
     `ExplorationError` for more than two models.
     """
     opens = [
-        OpenRun(label, partial(_open, Path(run), checkpoint=which, source=source, most=most, device=device))
+        _opening(label, partial(_open, Path(run), checkpoint=which, source=source, device=device), most)
         for run, which, label in _chosen(runs, checkpoints)
     ]
+    if len(opens) > 1:  # an example is looked up by its key in the other run, so all of both are read first
+        opens = [replace(one, open_part=None) for one in opens]
     server, desk = start_application(opens, host=host, port=port)
     print(f"Open {server.url}\nCtrl-C ends it.", flush=True)
     try:
@@ -76,6 +81,11 @@ def _chosen(
     return [
         (run, which, f"{name} ({which})" if same else name) for (run, which), name in zip(pairs, names, strict=True)
     ]
+
+
+def _opening(label: str, opened: Callable[..., Any], most: int) -> OpenRun:
+    part = partial(opened, most=FIRST_EXAMPLES) if most > FIRST_EXAMPLES else None
+    return OpenRun(label, partial(opened, most=most), part)
 
 
 def _open(run: Path, **options: Any) -> Any:

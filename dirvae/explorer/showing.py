@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from dirvae.drawing.media import Media
-    from dirvae.explore.sheet import Sheet
+    from dirvae.explore.sheet import Chart, Sheet
 
-__all__ = ["Shown", "joined", "media_arrays"]
+__all__ = ["Shown", "ShownChart", "joined", "media_arrays"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,19 @@ class Shown:
         rate = Fraction(self.media.sample_rate or 1)
         sounds = np.nan_to_num(self.media.values.astype(np.float32))
         return np.stack([spectrogram_pixels(mel_levels([torch.from_numpy(one)], rate)[0]) for one in sounds])
+
+
+@dataclass(frozen=True, eq=False)
+class ShownChart:
+    """A chart that a page shows; `name` is that of a file that holds it."""
+
+    chart: Chart
+    name: str
+
+    @property
+    def num_bytes(self) -> int:
+        """Of its drawing."""
+        return len(self.chart.svg)
 
 
 def joined(parts: Sequence[Media]) -> Media:

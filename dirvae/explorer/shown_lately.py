@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dirvae.explorer.showing import Shown
+    from dirvae.explorer.showing import Shown, ShownChart
 
 __all__ = ["MOST_BYTES", "ShownLately"]
 
@@ -20,12 +20,12 @@ class ShownLately:
     """What was shown lately, by number, up to a number of bytes; the oldest is forgotten."""
 
     most_bytes: int = MOST_BYTES
-    _kept: OrderedDict[int, Shown] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[int, Shown | ShownChart] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _next: int = 1
     _num_bytes: int = 0
 
-    def keep(self, shown: Shown) -> int:
+    def keep(self, shown: Shown | ShownChart) -> int:
         """Remember it; its number."""
         with self._lock:
             number, self._next = self._next, self._next + 1
@@ -35,7 +35,7 @@ class ShownLately:
                 self._num_bytes -= self._kept.popitem(last=False)[1].num_bytes
             return number
 
-    def find(self, number: int) -> Shown | None:
+    def find(self, number: int) -> Shown | ShownChart | None:
         """What has the number, None if it was forgotten."""
         with self._lock:
             return self._kept.get(number)

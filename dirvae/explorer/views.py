@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from dirvae.explorer.answers import describe_shown
 from dirvae.explorer.desk import Desk
+from dirvae.explorer.exports import formats_of
 from dirvae.explorer.fields import RefusedError, text_of, whole_number
 from dirvae.explorer.maps import coordinates
-from dirvae.explorer.showing import Shown, joined
+from dirvae.explorer.showing import Shown, ShownChart, joined
 from dirvae.explorer.wire import pack
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def component(desk: Desk, fields: Fields) -> bytes:
 def set_map(desk: Desk, fields: Fields) -> bytes:
     """Where each example stands on the map: "points" (num, 2) float32 in [0, 1]."""
     number, run = desk.run_of(fields)
-    place = ("map", number)
+    place = ("map", number, len(run.keys))
     if place not in desk.remembered:
         desk.remembered[place] = coordinates(run.latents, on_simplex=run.on_simplex)
     return pack({}, {"points": desk.remembered[place]})
@@ -86,7 +87,9 @@ def explore(desk: Desk, fields: Fields) -> bytes:
     except ExplorationError as error:
         raise RefusedError(str(error)) from None
     if isinstance(found, Chart):
-        return pack({"caption": found.caption, "svg": found.svg}, {})
+        chart = ShownChart(found, f"{run.name}-{name}")
+        kept = {"shown": desk.shown.keep(chart), "formats": formats_of(chart)}
+        return pack({"caption": found.caption, "svg": found.svg, **kept}, {})
     return _sheet(desk, run, name, found)
 
 

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -280,6 +281,23 @@ def test_the_files_of_the_page_are_all_there_and_bring_nothing_from_elsewhere(pi
     assert set(scripts) - imported == {"/main.js"}
 
 
+def test_a_chart_is_saved_as_the_drawing_that_is_shown(pictures: TestClient) -> None:
+    facts, _ = unpack(pictures.post("/api/explore", json={"name": "usage", "values": {}}).content)
+    assert facts["formats"] == ["png", "svg"]
+    saved = {
+        wanted: pictures.post("/api/export", json={"shown": facts["shown"], "format": wanted})
+        for wanted in ("svg", "png", "gif")
+    }
+    assert saved["svg"].headers["content-type"].startswith("image/svg+xml")
+    assert saved["svg"].headers["content-disposition"].endswith("fake-usage.svg")
+    drawn = facts["svg"].partition(">")[2]
+    assert saved["svg"].text.rstrip().endswith(drawn)
+    assert f"<title>{facts['caption']}</title>" in saved["svg"].text
+    assert Image.open(io.BytesIO(saved["png"].content)).width > 300
+    assert saved["gif"].status_code == 422
+    assert "there is png, svg" in saved["gif"].json()["error"]
+
+
 def test_before_the_model_is_there_the_page_and_its_state_are() -> None:
     gate = threading.Event()
 
@@ -291,7 +309,7 @@ def test_before_the_model_is_there_the_page_and_its_state_are() -> None:
     client = client_of(desk)
     assert client.get("/").status_code == 200
     state = client.get("/api/state").json()
-    assert state == {"stage": state["stage"], "failure": None, "ready": False, "labels": ["slow"]}
+    assert state == {"stage": state["stage"], "failure": None, "ready": False, "whole": False, "labels": ["slow"]}
     assert client.post("/api/about", json={}).status_code == 503
     gate.set()
     deadline = time.monotonic() + 30
@@ -299,6 +317,31 @@ def test_before_the_model_is_there_the_page_and_its_state_are() -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert client.post("/api/about", json={}).status_code == 200
+    desk.close()
+
+
+def test_the_first_examples_are_there_while_the_rest_is_read() -> None:
+    gate = threading.Event()
+    part = replace(fake_run(), latents=fake_run().latents[:10], keys=fake_run().keys[:10])
+
+    def open_slowly() -> FakeRun:
+        gate.wait(30)
+        return fake_run()
+
+    desk = Desk([OpenRun("slow", open_slowly, lambda: part)])
+    client = client_of(desk)
+    for is_whole, num in ((False, 10), (True, 40)):
+        deadline = time.monotonic() + 30
+        while not (state := client.get("/api/state").json())["ready"] or state["whole"] != is_whole:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert len(client.post("/api/about", json={}).json()["runs"][0]["keys"]) == num
+        points = unpack(client.post("/api/map", json={}).content)[1]["points"]
+        assert points.shape == (num, 2)
+        assert client.post("/api/latent", json={"start": {"example": 39}}).is_success == is_whole
+        sheet = Image.open(io.BytesIO(client.post("/api/thumbnails", json={}).content))
+        assert sheet.height == 64 * -(-num // 8)
+        gate.set()
     desk.close()
 
 

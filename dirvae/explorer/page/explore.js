@@ -100,9 +100,10 @@ export function exploreView(app, run) {
       const answer = await askArrays("/api/explore", { run, name: exploration.name, values });
       if (mine !== asked) return;
       const shown = answer.svg
-        ? [chartElement(answer.svg, exploration.title)]
-        : [sheetGrid(app, run, answer), h("div", { class: "exports" }, ...exportButtons(answer))];
-      result.replaceChildren(h("div", { class: "card" }, h("p", { class: "caption" }, answer.caption), ...shown));
+        ? chartElement(answer.svg, exploration.title)
+        : sheetGrid(app, run, answer);
+      const exports = h("div", { class: "exports" }, ...exportButtons(answer));
+      result.replaceChildren(h("div", { class: "card" }, h("p", { class: "caption" }, answer.caption), shown, exports));
     } catch (error) {
       if (mine === asked) result.replaceChildren(h("p", { class: "problem", role: "alert" }, error.message));
     } finally {

@@ -4,7 +4,7 @@ import { askJson, state } from "./api.js";
 import { betweenView } from "./between.js";
 import { compareView } from "./compare.js";
 import { componentsView } from "./components.js";
-import { h, segmented } from "./dom.js";
+import { h, notify, segmented } from "./dom.js";
 import { exploreView } from "./explore.js";
 import { mapView } from "./map.js";
 import { steerView } from "./steer.js";
@@ -20,6 +20,7 @@ const VIEWS = [
   ["upload", "Your own", uploadView],
   ["explore", "Explore", exploreView],
 ];
+const WHOLE_SET = ["components", "map"];
 const THEMES = ["auto", "light", "dark"];
 const find = (id) => document.getElementById(id);
 
@@ -78,6 +79,8 @@ function open(name) {
     tab.tabIndex = isChosen ? 0 : -1;
     find(`panel-${other}`).hidden = !isChosen;
   }
+  const [tabs, chosen] = [find("tabs"), find(`tab-${name}`)];
+  tabs.scrollLeft = chosen.offsetLeft - tabs.offsetLeft - 16; // on narrow pages the tabs are a strip
   const view = app.view(name);
   for (const child of find(`panel-${name}`).children) child.hidden = child !== view.element;
   view.shown?.();
@@ -135,7 +138,7 @@ async function waitForModel() {
       return fail(error.message);
     }
     if (told.failure) return fail(told.failure);
-    if (told.ready) return begin();
+    if (told.ready) return begin(told.whole);
     find("opening-stage").textContent = `${told.stage} …`;
     await new Promise((resolve) => setTimeout(resolve, WAIT_MILLISECONDS));
   }
@@ -148,7 +151,7 @@ function fail(sentence) {
   find("opening").classList.add("has-failed");
 }
 
-async function begin() {
+async function begin(isWhole) {
   try {
     app.about = (await askJson("/api/about", {})).runs;
   } catch (error) {
@@ -163,6 +166,38 @@ async function begin() {
   const wanted = location.hash.slice(1);
   open(names().some(([name]) => name === wanted) ? wanted : "steer");
   document.documentElement.dataset.ready = "true";
+  if (isWhole) document.documentElement.dataset.whole = "true";
+  else waitForRest();
+}
+
+// The first examples are there; once all are, the views that show the whole set are made again.
+async function waitForRest() {
+  try {
+    let told = await state();
+    while (!told.whole && !told.failure) {
+      await new Promise((resolve) => setTimeout(resolve, WAIT_MILLISECONDS));
+      told = await state();
+    }
+    if (told.failure) throw new Error(told.failure);
+    const { runs } = await askJson("/api/about", {});
+    runs.forEach((about, run) => Object.assign(app.about[run], about));
+  } catch (error) {
+    notify(error.message, true);
+    return;
+  }
+  app.thumbnails = app.about.map((_, run) => new Thumbnails(run));
+  const hadFocus = find(`panel-${app.current}`).contains(document.activeElement);
+  for (const [place, view] of app.views) {
+    if (!WHOLE_SET.includes(place.split(" ")[0])) continue;
+    view.element.remove();
+    app.views.delete(place);
+  }
+  describe();
+  if (WHOLE_SET.includes(app.current)) {
+    open(app.current);
+    if (hadFocus) find(`tab-${app.current}`).focus();
+  }
+  document.documentElement.dataset.whole = "true";
 }
 
 setTheme(THEMES.includes(localStorage.getItem("dirvae-theme")) ? localStorage.getItem("dirvae-theme") : "auto");

@@ -3,28 +3,12 @@
 import { askArrays } from "./api.js";
 import { h, notify } from "./dom.js";
 import { MediaView } from "./media.js";
+import { followPointers } from "./pointers.js";
+import { nearestTowards, withoutCollisions } from "./placing.js";
 
-const GAP = 6;
+const GAP = 4;
 const MOST_ZOOM = 60;
 const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-// The points that are shown at a scale: each in turn, unless it would touch one before. `points` are [x, y] in pixels.
-export function withoutCollisions(points, side) {
-  const taken = new Map();
-  const chosen = [];
-  points.forEach(([x, y], number) => {
-    const [column, row] = [Math.floor(x / side), Math.floor(y / side)];
-    for (let i = column - 1; i <= column + 1; i += 1) {
-      for (let j = row - 1; j <= row + 1; j += 1) {
-        const other = taken.get(`${i},${j}`);
-        if (other && Math.abs(other[0] - x) < side && Math.abs(other[1] - y) < side) return;
-      }
-    }
-    taken.set(`${column},${row}`, [x, y]);
-    chosen.push(number);
-  });
-  return chosen;
-}
 
 export function mapView(app, run) {
   const about = app.about[run];
@@ -40,7 +24,7 @@ export function mapView(app, run) {
   let focused = null;
   let isWaiting = false;
 
-  const side = () => (world.clientWidth < 600 ? 44 : 60);
+  const side = () => (world.clientWidth < 600 ? 38 : 46);
   // Pixels of the world per unit, without the margin that thumbnails need.
   const scale = () => [Math.max(50, world.clientWidth - side() - 2 * GAP) * zoom, Math.max(50, world.clientHeight - side() - 2 * GAP) * zoom];
   const screen = ([x, y]) => {
@@ -139,22 +123,6 @@ export function mapView(app, run) {
     arrange();
   }
 
-  // The nearest thumbnail in a direction: near, and not far to the side.
-  function neighbour([dx, dy]) {
-    const [x, y] = screen(points[focused]);
-    let best = null;
-    let least = Infinity;
-    for (const example of chosen) {
-      const [u, v] = screen(points[example]);
-      const along = (u - x) * dx + (v - y) * dy;
-      const aside = Math.abs((u - x) * dy) + Math.abs((v - y) * dx);
-      if (example === focused || along <= 1) continue;
-      const cost = along + 2.5 * aside;
-      if (cost < least) [best, least] = [example, cost];
-    }
-    return best;
-  }
-
   function focusOn(example) {
     focused = example;
     const [x, y] = screen(points[example]);
@@ -168,7 +136,8 @@ export function mapView(app, run) {
   world.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key in DIRECTIONS && focused !== null) {
-      const next = neighbour(DIRECTIONS[event.key]);
+      const places = chosen.filter((example) => example !== focused).map((example) => [example, screen(points[example])]);
+      const next = nearestTowards(DIRECTIONS[event.key], screen(points[focused]), places);
       if (next !== null) focusOn(next);
     } else if (event.key === "+" || event.key === "=") zoomBy(1.5);
     else if (event.key === "-") zoomBy(1 / 1.5);
@@ -176,49 +145,7 @@ export function mapView(app, run) {
     else return;
     event.preventDefault();
   });
-  world.addEventListener(
-    "wheel",
-    (event) => {
-      event.preventDefault();
-      const box = world.getBoundingClientRect();
-      zoomBy(Math.exp(-event.deltaY / 300), [event.clientX - box.left, event.clientY - box.top]);
-    },
-    { passive: false },
-  );
-
-  const pointers = new Map();
-  let isDragging = false;
-  world.addEventListener("pointerdown", (event) => {
-    pointers.set(event.pointerId, [event.clientX, event.clientY]);
-    isDragging = false;
-  });
-  world.addEventListener("pointermove", (event) => {
-    const last = pointers.get(event.pointerId);
-    if (!last) return;
-    const [dx, dy] = [event.clientX - last[0], event.clientY - last[1]];
-    if (!isDragging && Math.hypot(dx, dy) < 5) return;
-    if (!isDragging) world.setPointerCapture(event.pointerId);
-    isDragging = true;
-    if (pointers.size === 2) {
-      const [other] = [...pointers].filter(([id]) => id !== event.pointerId).map(([, place]) => place);
-      const apart = (place) => Math.max(20, Math.hypot(place[0] - other[0], place[1] - other[1]));
-      const box = world.getBoundingClientRect();
-      zoomBy(apart([event.clientX, event.clientY]) / apart(last), [other[0] - box.left, other[1] - box.top]);
-    } else panBy(dx, dy);
-    pointers.set(event.pointerId, [event.clientX, event.clientY]);
-  });
-  for (const end of ["pointerup", "pointercancel"]) {
-    world.addEventListener(end, (event) => pointers.delete(event.pointerId));
-  }
-  world.addEventListener(
-    "click",
-    (event) => {
-      if (!isDragging) return;
-      event.stopPropagation();
-      isDragging = false;
-    },
-    true,
-  );
+  followPointers(world, zoomBy, panBy);
   new ResizeObserver(arrange).observe(world);
 
   const button = (text, label, act) => {

@@ -23,7 +23,7 @@ from tests.dirvae.explored_fakes import FakeRun, fake_run, picture_folder
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
+    *("--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"),
 )
 SECONDS = 60
 
@@ -115,14 +115,14 @@ def twins() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small run of pictures of 64 pixels, trained here for a few steps."""
+    """A small run of pictures of 64 pixels, trained here for eight steps."""
     from dirvae.train import main
 
     home = tmp_path_factory.mktemp("trained")
     folder, run = picture_folder(home / "pictures"), home / "discs"
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    settings = ["--size", "64", "--preset", "tiny", "--model-size", "16", "--batch-size", "16", "--steps", "20"]
+    settings = ["--size", "64", "--preset", "tiny", "--model-size", "16", "--batch-size", "16", "--steps", "8"]
     assert (
         main(["--shards", str(folder), "--out", str(run), "--threads", "1", *settings, "--held-out", "0.25"]) == 0
     )

@@ -37,8 +37,20 @@ def violations(page: Any, axe: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("kind", ["pictures", "sounds", "clips"])
+heavy = pytest.mark.heavy
+
+
+@pytest.mark.parametrize(
+    ("kind", "theme"),
+    [
+        ("pictures", "light"),
+        ("pictures", "dark"),
+        ("sounds", "dark"),
+        ("clips", "light"),
+        pytest.param("sounds", "light", marks=heavy),
+        pytest.param("clips", "dark", marks=heavy),
+    ],
+)
 def test_axe_finds_nothing_on_any_view(
     axe: str, open_page: Open, kind: str, theme: str, request: pytest.FixtureRequest
 ) -> None:
@@ -54,24 +66,33 @@ def test_axe_finds_nothing_on_any_view(
     assert violations(page, axe) == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", [pytest.param("light", marks=heavy), "dark"])
 def test_axe_finds_nothing_on_two_models_side_by_side(axe: str, twins: str, open_page: Open, theme: str) -> None:
     page = open_page(twins, tab="compare", color_scheme=theme, bypass_csp=True).page
     page.wait_for_selector(".compare-pane:nth-of-type(2) .exports button")
     assert violations(page, axe) == []
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_a_narrow_page_does_not_scroll_sideways(pictures: str, open_page: Open, view: str) -> None:
-    page = open_page(pictures, tab=view, viewport={"width": 375, "height": 760}).page
-    page.wait_for_timeout(600)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+def test_a_narrow_page_does_not_scroll_sideways(pictures: str, open_page: Open) -> None:
+    page = open_page(pictures, viewport={"width": 375, "height": 760}).page
+    for view in VIEWS:
+        page.click(f"#tab-{view}")
+        page.wait_for_timeout(600)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375, view
+        box = page.locator(f"#tab-{view}").bounding_box()
+        assert 0 <= box["x"] < box["x"] + box["width"] <= 375, view
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_the_keyboard_alone_reaches_every_control(pictures: str, open_page: Open, view: str) -> None:
-    page = open_page(pictures, tab=view).page
-    page.wait_for_timeout(900)
+def test_the_keyboard_alone_reaches_every_control(pictures: str, open_page: Open) -> None:
+    page = open_page(pictures).page
+    for view in VIEWS:
+        page.click(f"#tab-{view}")
+        page.wait_for_timeout(900)
+        assert missed_by_keys(page, view) == [], view
+
+
+def missed_by_keys(page: Any, view: str) -> list[str]:
+    """The controls of a view to which Tab does not come."""
     wanted = page.evaluate(
         """view => {
           const all = document.querySelectorAll(`#panel-${view} :is(button, input, select, textarea, [tabindex="0"])`);
@@ -91,8 +112,9 @@ def test_the_keyboard_alone_reaches_every_control(pictures: str, open_page: Open
     for _ in range(wanted + 12):
         page.keyboard.press("Tab")
         page.evaluate("if (document.activeElement.dataset) document.activeElement.dataset.reached = 'yes'")
-    missed = page.eval_on_selector_all("[data-reached=no]", "all => all.map(one => one.outerHTML.slice(0, 120))")
-    assert missed == []
+    missed = "all => all.map(one => one.outerHTML.slice(0, 120))"
+    found: list[str] = page.eval_on_selector_all(f"#panel-{view} [data-reached=no]", missed)
+    return found
 
 
 def test_tabs_are_walked_with_arrows_and_the_theme_is_switched(pictures: str, open_page: Open) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 from dirvae.evaluate.labels import Label
 from dirvae.report import write_report, write_sound_report
@@ -20,28 +18,9 @@ from tests.dirvae import test_report as images
 from tests.dirvae import test_sound_report as sounds
 from tests.dirvae import test_video_report as videos
 
-playwright = pytest.importorskip("playwright.sync_api", reason="drives a browser: pip install playwright")
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"),
-)
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed: apt-get install chromium")
-
 HOSTILE = '"><img src=x onerror=alert(1)>'
 CLOSING = "</script></style></main><script>alert(2)</script>"
 NAME = HOSTILE  # of a run folder, where / cannot be
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
-        yield browser
-        browser.close()
-    torch.set_num_threads(before)
 
 
 class Watched:
