@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import PipelineError
-from ..terminal import add_import_flag, escape_unencodable, import_named_modules, print_or_end
+from ..terminal import (
+    add_import_flag,
+    escape_unencodable,
+    import_named_modules,
+    print_or_end,
+    terminate_like_interrupt,
+)
 
 __all__ = ["main"]
 
@@ -25,10 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     _refuse_what_makes_no_sense(parser, options)
     try:
-        if options.example is not None or options.position is not None:
-            code, text = _show(options)
-        else:
-            code, text = _check(options)
+        with terminate_like_interrupt():
+            shows_one = options.example is not None or options.position is not None
+            code, text = _show(options) if shows_one else _check(options)
     except (PipelineError, ValueError, ImportError) as error:
         print(f"check_shards: {error}", file=sys.stderr)
         return FAILED

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from ..errors import ShardError
-from ..sharding.classes import CLASSES_NAME, known_classes
+from ..sharding.classes import CLASSES_NAME
+from ..sharding.set_tables import table_texts
 from ..storage.label_table import LABELS_NAME
 from ..storage.manifest import MANIFEST_NAME, NAMES_NAME, Manifest
 from ..storage.remote.urls import redacted
@@ -24,12 +23,7 @@ UNFINISHED = (".part", ".tmp")
 
 def tables_of(manifest: Manifest) -> dict[str, bytes]:
     """The files beside a manifest whose content follows from it, as packing writes them: by name."""
-    found = {}
-    if classes := known_classes(manifest.settings):
-        found[CLASSES_NAME] = json.dumps(classes, ensure_ascii=False, indent=1) + "\n"
-    if manifest.labels is not None:
-        found[LABELS_NAME] = manifest.labels.text() + "\n"
-    return {name: text.encode("utf-8", "backslashreplace") for name, text in found.items()}
+    return {name: f"{text}\n".encode("utf-8", "backslashreplace") for name, text in table_texts(manifest).items()}
 
 
 def check_tables(opened: OpenedSet) -> None:

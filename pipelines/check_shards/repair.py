@@ -13,7 +13,7 @@ import numpy as np
 
 from ..decode.errors import UndecodableError
 from ..errors import PipelineError, ShardingError
-from ..sharding.packing_state import hold_folder_of_shards
+from ..sharding.folder_place import FolderPlace
 from ..sharding.source_reader import UnpackableError
 from ..storage.blob import LocalFile
 from ..storage.durable_files import write_durably
@@ -49,7 +49,7 @@ def repair_set(opened: OpenedSet, modality: str | None, shards: list[CheckedShar
         return [f"{opened.shown}: nothing was repaired, because it lies elsewhere. Repair a copy on this machine."]
     refused = []
     try:
-        with hold_folder_of_shards(Path(opened.folder)):
+        with FolderPlace(Path(opened.folder)).hold():
             refused += _repair_tables(opened)
             for one in shards:
                 refused += _repair_shard(opened, modality, one)

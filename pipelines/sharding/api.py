@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from ..child_process import usable_cores
 from ..errors import ShardingError
-from ..order.checked_numbers import flag, whole_number
-from ..storage.plain_files import path_setting
+from ..order.checked_numbers import flag
 from ..storage.walk import Failure
-from .engines import ENGINES
-from .engines.ray_cluster import connected
+from .manner import Manner, check_workers, checked_asking, connected_manner
 from .packing import NamesFunctions
 from .packing_state import PackingState
 from .places import folder_above, out_setting, place_of
-from .resume_decision import Asked
 from .retrying import check_retry
-from .set_job import Manner, SetReport, pack_set, strict_error
+from .set_job import SetReport, pack_set, strict_error
 from .settings import PackOptions, PackSettings, check_options, known_settings
+from .source_place import SourceUrl, source_of
 from .survey import FoundSet, Survey, survey
-from .wording import joined
 
-__all__ = ["PackReport", "Work", "check_workers", "checked_asking", "found_work", "make_shards"]
+__all__ = ["PackReport", "Work", "found_work", "make_shards"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +96,7 @@ def make_shards(
     The same folder and settings give the same bytes, however often it was interrupted and however many
     processes took part. An interrupted run continues when called again; a complete set is left alone.
 
+    source      a folder, or a URL of s3, gs or az, of which everything below it is listed.
     out         default: the last name in `source`, below ./shards; a folder of several modalities is packed into
                 a set for each, in ./shards/image, ./shards/audio and ./shards/video, or below `out`. A URL of s3, gs
                 or az packs into a bucket, which needs obstore.
@@ -113,7 +109,7 @@ def make_shards(
     retry_failed  of a finished set, try the files again that its manifest lists as failures, and no others; those
                 that can be packed now go into new shards. With `append` new files are added as well.
     progress    show it on standard error.
-    storage_options   obstore's settings of the bucket (`endpoint`, `region`, …), besides those of the environment.
+    storage_options   obstore's settings (`endpoint`, `region`, …) of the URLs, for `source` and `out` alike.
     engine      "processes" of this machine, or "ray": tasks on a Ray cluster that runs already.
     ray_address host:port of that cluster; None: that of RAY_ADDRESS, or one that `ray start` began on this machine.
     options     what decides the bytes of the shards: see `PackSettings`, `ImageSettings`, `AudioSettings` and
@@ -129,15 +125,15 @@ def make_shards(
     asked = checked_asking(append=append, overwrite=overwrite, retry_failed=retry_failed)
     num_workers, stream = check_workers(workers, engine, ray_address), sys.stderr if progress else None
     manner = Manner(num_workers, strict, asked, stream, storage_options or {}, engine, ray_address)
-    source, out = path_setting("source", source), None if out is None else out_setting(out)
+    place, out = source_of(source, manner.storage_options), None if out is None else out_setting(out)
     try:
-        return _packed(source, out, only, options, known, manner, began)
+        return _packed(place, out, only, options, known, manner, began)
     except OSError as error:
-        raise ShardingError(f"{error.filename or source}: cannot be used ({error.strerror or error}).") from error
+        raise ShardingError(f"{error.filename or place}: cannot be used ({error.strerror or error}).") from error
 
 
 def _packed(
-    source: Path,
+    source: Path | SourceUrl,
     out: Path | str | None,
     only: str | None,
     options: PackOptions,
@@ -146,7 +142,7 @@ def _packed(
     began: float,
 ) -> PackReport:
     work = found_work(source, out, only, options, known, manner)
-    with _connected(manner) as manner:
+    with connected_manner(manner) as manner:
         sets = [pack_set(one, work.settings[one.modality], manner) for one in work.found.sets]
     gone = [note for one in sets for note in one.notes]
     return PackReport(tuple(sets), work.found.skipped, (*work.notes, *gone), time.monotonic() - began)
@@ -162,7 +158,7 @@ class Work:
 
 
 def found_work(
-    source: Path,
+    source: Path | SourceUrl,
     out: Path | str | None,
     only: str | None,
     options: PackOptions,
@@ -171,7 +167,7 @@ def found_work(
 ) -> Work:
     """Look for what is to be packed, and check that it can be. Raises as `make_shards` does before it packs."""
     found = survey(source, out, only=only)
-    check_options([one.modality for one in found.sets], options, Path(source))
+    check_options([one.modality for one in found.sets], options, source)
     settings = {one.modality: _settings(known[one.modality], others=manner.has_others) for one in found.sets}
     if manner.strict:
         _check_listings(found.sets)
@@ -196,42 +192,6 @@ def _settings(found: PackSettings | ValueError, *, others: bool) -> PackSettings
     if others and isinstance(found.media, NamesFunctions):
         found.media.check_importable()
     return found
-
-
-def checked_asking(*, append: bool, overwrite: bool, retry_failed: bool) -> Asked:
-    """What is asked of a set that is finished. Raises `ValueError` for what excludes each other."""
-    asked = Asked(flag("append", append), flag("overwrite", overwrite), flag("retry_failed", retry_failed))
-    if asked.overwrite and asked.adds:
-        named = "append" if asked.append else "retry_failed"
-        raise ValueError(f"{named} and overwrite exclude each other: keep what is there, or make it again.")
-    return asked
-
-
-@contextlib.contextmanager
-def _connected(manner: Manner) -> Iterator[Manner]:
-    """The manner with a connection to its cluster, and with the workers that it has."""
-    if manner.engine != "ray":
-        yield manner
-        return
-    with connected(manner.ray_address) as cluster:
-        workers = manner.workers or cluster.num_cpus
-        if not workers:
-            raise ShardingError("The Ray cluster has no CPU yet. Say with --workers how many to ask it for.")
-        yield replace(manner, workers=workers, cluster=cluster)
-
-
-def check_workers(workers: int | None, engine: str, ray_address: str | None) -> int:
-    """Processes of this machine; with Ray most shards at a time, 0 for as many as the cluster has CPUs.
-
-    Raises `ValueError` or `TypeError`.
-    """
-    if engine not in ENGINES:
-        raise ValueError(f"engine is {engine!r}; it can be {joined(map(repr, ENGINES), 'or')}.")
-    if engine == "ray":
-        return 0 if workers is None else whole_number("workers", workers, least=1)
-    if ray_address is not None:
-        raise ValueError("ray_address names a cluster, on which engine='ray' packs: give both, or neither.")
-    return usable_cores() if workers is None else whole_number("workers", workers, least=0)
 
 
 def _check_listings(sets: tuple[FoundSet, ...]) -> None:

@@ -29,7 +29,8 @@ from .findings import LabelKey
 
 __all__ = ["STORE_NAME", "AttachedRecords", "attach_records", "earlier_of", "open_store"]
 
-STORE_NAME, NOTES_NAME = "records.store", "records.json"
+STORE_NAME = "records.store"
+NOTES_NAME = "records.json"
 
 
 @dataclass(frozen=True)

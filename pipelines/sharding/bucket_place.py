@@ -31,13 +31,14 @@ from ..storage.index import Index, index_name, parse_index
 from ..storage.manifest import MANIFEST_NAME, Manifest
 from ..storage.remote.bucket import Bucket, Stored
 from .attached_records import STORE_NAME
-from .bucket_target import RECORDS_NAME, BucketTarget, kept_when_stopped
+from .bucket_target import RECORDS_NAME, BucketTarget
 from .journal import journal_line, read_stored
 from .lease import Lease, hold_lease
 from .set_place import FINISHED_NAME, PLAN_NAME, WORK_NAME, Entry
 from .shard_content import ShardSummary
 from .shard_job import ShardResult
 from .shard_target import ShardTarget
+from .source_reader import kept_when_stopped
 from .temporary_disk import temporary_file, temporary_folder
 
 __all__ = ["BucketPlace"]

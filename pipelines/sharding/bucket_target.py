@@ -11,12 +11,10 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import ShardingError, SourceError
 from ..storage.frame_table import frames_bytes, frames_name
 from ..storage.index import index_bytes, index_digest, index_name
 from ..storage.remote.bucket import Bucket
@@ -24,9 +22,9 @@ from .annotations.store import AnnotationStore
 from .attached_records import open_store
 from .shard_content import ShardContent, ShardSummary
 from .shard_target import OpenShard
-from .source_reader import PackingStoppedError
+from .source_reader import kept_when_stopped
 
-__all__ = ["RECORDS_NAME", "BucketTarget", "kept_when_stopped"]
+__all__ = ["RECORDS_NAME", "BucketTarget"]
 
 
 RECORDS_NAME = "records.store"
@@ -89,18 +87,3 @@ class _ShardOfBucket(ShardContent):
         """Free the temporary file. What is in the bucket is cleared away with the run."""
         with contextlib.suppress(OSError):
             self._temporary.close()
-
-
-@contextlib.contextmanager
-def kept_when_stopped() -> Iterator[None]:
-    """Failed requests, and a lease that was lost, as `PackingStoppedError`: the run can be continued."""
-    try:
-        yield
-    except PackingStoppedError:
-        raise
-    except ShardingError as error:
-        raise PackingStoppedError(str(error)) from error
-    except SourceError as error:
-        raise PackingStoppedError(
-            f"{error} Finished shards are kept: the same command continues from there."
-        ) from error

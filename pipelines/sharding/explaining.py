@@ -11,6 +11,7 @@ from ..child_process import end_idle_children
 from ..errors import SourceError
 from ..modality import find_modality, modalities
 from ..storage.plain_files import path_setting
+from ..storage.remote.urls import is_url, redacted
 from .settings import PackOptions, PackSettings, check_options, known_settings
 from .survey import FoundSet, Survey, survey
 from .wording import plurals, printable
@@ -25,7 +26,12 @@ def explain_folder(
 
     `only` and `options` are as in `make_shards`: what is explained is what they would make. Raises as it does.
     """
-    known, folder = known_settings(options), path_setting("source", source)
+    known = known_settings(options)
+    if is_url(os.fspath(source)):
+        raise SourceError(
+            f"{redacted(os.fspath(source))}: --explain reads folders of this machine. Copy some files to it."
+        )
+    folder = path_setting("source", source)
     found = survey(folder, None, only=only)
     check_options([one.modality for one in found.sets], options, folder)
     _refuse_nothing(folder, found)
@@ -54,6 +60,7 @@ def _explained(found: FoundSet, settings: PackSettings) -> Iterator[str]:
         yield f"{found.source}: nothing is explained of its {modality.plural}."
         return
     settings.media.check(found.listing.files)
+    assert isinstance(found.source, Path), "a URL is not explained"
     yield from explain(found.source, found.listing.files, settings.media)
     for failure in found.listing.failures:
         yield f"{printable(failure.path)}: {failure.reason}"

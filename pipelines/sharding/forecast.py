@@ -7,7 +7,6 @@ folder for temporary files, to measure the time; the tables of annotations are b
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,22 +16,23 @@ from typing import Any, Literal, Unpack
 from ..child_process import end_idle_children, usable_cores
 from ..errors import PipelineError, ShardingError
 from ..order.checked_numbers import flag
-from ..storage.plain_files import path_setting
 from ..storage.walk import Failure
-from .api import check_workers, checked_asking, found_work
+from .api import found_work
 from .attached_records import attach_records, earlier_of, open_store
 from .disk_space import check_free_bytes, free_bytes
 from .engines import make_engine
 from .foretelling import bytes_to_write, shard_bytes
+from .manner import Manner, check_workers, checked_asking
 from .packing_state import PackingState
 from .places import out_setting, place_of
-from .plan import Plan, PlannedFile
+from .plan import Plan, PlannedFiles
 from .resume_decision import Decision, complete_manifest, decide
-from .set_job import Manner
 from .settings import PackOptions, PackSettings, known_settings
 from .shard_job import ShardResult, ShardTask
 from .shard_target import FolderTarget
+from .source_place import source_of
 from .survey import FoundSet
+from .temporary_disk import temporary_folder
 from .time_sample import SampleTimes, sample_times
 
 __all__ = ["Forecast", "SetForecast", "forecast_shards"]
@@ -107,13 +107,13 @@ def forecast_shards(
     asked = checked_asking(append=append, overwrite=overwrite, retry_failed=retry_failed)
     num_workers = check_workers(workers, engine, ray_address) or (usable_cores() if engine == "ray" else 0)
     manner = Manner(num_workers, flag("strict", strict), asked, None, storage_options or {}, engine, ray_address)
-    source, out = path_setting("source", source), None if out is None else out_setting(out)
+    place, out = source_of(source, manner.storage_options), None if out is None else out_setting(out)
     try:
-        work = found_work(source, out, only, options, known, manner)
+        work = found_work(place, out, only, options, known, manner)
         listed = (time.monotonic() - began) / len(work.found.sets)
         sets = tuple(_forecast(one, work.settings[one.modality], manner, listed) for one in work.found.sets)
     except OSError as error:
-        raise ShardingError(f"{error.filename or source}: cannot be used ({error.strerror or error}).") from error
+        raise ShardingError(f"{error.filename or place}: cannot be used ({error.strerror or error}).") from error
     finally:
         end_idle_children()
     return Forecast(sets, work.found.skipped, work.notes, manner.workers)
@@ -129,8 +129,8 @@ def _forecast(found: FoundSet, settings: PackSettings, manner: Manner, listed: f
         decision = decide(state, found.listing, settings, manner.asked)
         if decision.plan is None:
             return _nothing(found, decision)
-        with tempfile.TemporaryDirectory(prefix="make_shards-") as scratch:
-            return _of_plan(found, state, decision, decision.plan, manner, Path(scratch), listed)
+        with temporary_folder() as scratch:
+            return _of_plan(found, state, decision, decision.plan, manner, scratch, listed)
     except PipelineError as error:
         return SetForecast(found.modality, found.out, "refused", refusal=str(error))
 
@@ -162,9 +162,9 @@ def _of_plan(
     finished = {} if decision.begins is not None else state.finished(plan)
     records = _records(plan, decision, scratch)
     store = None if records is None else open_store(records)
-    missing = [shard for shard in plan.shards if shard.number not in finished]
-    files = [planned for shard in missing for planned in shard.files]
-    foretold = sum(shard_bytes(shard.files, found.source, store) for shard in missing)
+    missing = [number for number in plan.numbered if number not in finished]
+    files = plan.numbered.files_of(missing)
+    foretold = shard_bytes(plan, missing, found.source, store)
     task = (
         ShardTask(next(plan.shards), found.source, FolderTarget(scratch, scratch), plan.settings, records)
         if files
@@ -175,7 +175,7 @@ def _of_plan(
     new_bytes = foretold if is_exact or sample is None else round(foretold * sample.size_ratio)
     kept, kept_bytes = _kept(decision, finished)
     if is_exact and isinstance(found.out, Path):
-        check_free_bytes(found.out, bytes_to_write(plan, found.source, finished))
+        check_free_bytes(found.out, bytes_to_write(plan, finished))
     return SetForecast(
         modality=found.modality,
         out=found.out,
@@ -186,7 +186,7 @@ def _of_plan(
         shards=kept + len(missing),
         bytes=kept_bytes + new_bytes,
         is_exact=is_exact,
-        seconds=listed + _seconds(sample, files, len(missing), new_bytes, manner.workers),
+        seconds=listed + (sample.seconds(files, len(missing), new_bytes, manner.workers) if sample else 0.0),
         sample_files=0 if sample is None else sample.files,
         finished_shards=len(finished),
         free_bytes=free_bytes(found.out),
@@ -194,7 +194,7 @@ def _of_plan(
     )
 
 
-def _sample(task: ShardTask, files: list[PlannedFile], manner: Manner) -> SampleTimes:
+def _sample(task: ShardTask, files: PlannedFiles, manner: Manner) -> SampleTimes:
     """A sample packed by processes of this machine, no more than it has cores where a cluster is to pack."""
     workers = min(manner.workers, usable_cores()) if manner.engine == "ray" else manner.workers
     return sample_times(task, files, make_engine(workers), workers)
@@ -205,8 +205,8 @@ def _records(plan: Plan, decision: Decision, scratch: Path) -> Path | None:
     attachments = plan.settings.attachments
     if not attachments:
         return None
-    paths = [file.path for file in decision.listing.files]
-    earlier = earlier_of(decision.base, attachments, paths, {one.file.path for one in plan.files})
+    paths, new = decision.listing.columns.paths, set(plan.files.columns.paths) if decision.base else set[str]()
+    earlier = earlier_of(decision.base, attachments, paths, new)
     return attach_records(scratch, attachments, paths, earlier).store
 
 
@@ -220,12 +220,6 @@ def _kept(decision: Decision, finished: Mapping[int, ShardResult]) -> tuple[int,
 
 def _failures(finished: Mapping[int, ShardResult]) -> list[Failure]:
     return [failure for result in finished.values() for failure in result.failures]
-
-
-def _seconds(
-    sample: SampleTimes | None, files: list[PlannedFile], shards: int, made_bytes: int, workers: int
-) -> float:
-    return 0.0 if sample is None else sample.seconds(files, shards, made_bytes, workers)
 
 
 def _action(decision: Decision, manner: Manner) -> Action:

@@ -32,6 +32,7 @@ from .journal import read_journal_line
 from .packing import file_key
 from .plan import Plan
 from .set_place import SetPlace, is_present
+from .set_tables import table_texts
 from .shard_content import ShardSummary
 from .shard_job import ShardResult
 from .shard_target import ShardTarget
@@ -126,7 +127,7 @@ class PackingState:
 
         Lines of the journal that are damaged are passed over: their shards are made again.
         """
-        planned = {shard.number: shard for shard in plan.shards}
+        planned = plan.numbered
         found: dict[int, ShardResult] = {}
         there = self._place.entries()
         for line in self._place.journal():
@@ -181,16 +182,13 @@ class PackingState:
 
     def _write_tables(self, manifest: Manifest) -> None:
         """Copies of the manifest's classes and labels for readers; a set without any leaves such files alone."""
-        if classes := known_classes(manifest.settings):
-            self._place.write(CLASSES_NAME, [json.dumps(classes, ensure_ascii=False, indent=1)])
-        if manifest.labels is not None:
-            self._place.write(LABELS_NAME, [manifest.labels.text()])
+        for name, text in table_texts(manifest).items():
+            self._place.write(name, [text])
 
     def lacks_tables(self, manifest: Manifest) -> bool:
         """Whether the classes or labels of a finished set are not where readers look for them."""
-        has_classes, has_labels = bool(known_classes(manifest.settings)), manifest.labels is not None
-        there = self._place.entries() if has_classes or has_labels else {}
-        return (has_classes and CLASSES_NAME not in there) or (has_labels and LABELS_NAME not in there)
+        names = table_texts(manifest).keys()
+        return bool(names) and not names <= self._place.entries().keys()
 
     def strays(self) -> list[str]:
         """Names of files that are named like the shards of a modality."""

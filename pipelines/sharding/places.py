@@ -1,4 +1,4 @@
-"""Which place a set goes to: a folder of this machine, or a folder of a bucket by its URL."""
+"""Which place a set goes to: a folder of this machine, or a folder of a bucket by its URL; see `source_place`."""
 
 from __future__ import annotations
 

@@ -7,20 +7,25 @@ out to be unreadable, or is made smaller, or cut into many examples, moves no ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..order.epoch_order import permutation
 from ..order.randomness import Purpose, derive_key
-from ..storage.keys import KeyMaker
-from ..storage.listing import Listing, SourceFile
-from ..storage.tar import BLOCK, padded
+from ..storage.key_column import KeyColumn
+from ..storage.listing import Listing
+from ..storage.source_files import SourceFile, SourceFiles
+from ..storage.tar import BLOCK
+from ..storage.texts import batches
 from .classes import class_of, number_classes
 from .settings import PackSettings
 
-__all__ = ["Plan", "PlannedFile", "PlannedShard", "make_plan"]
+__all__ = ["Plan", "PlannedFile", "PlannedFiles", "PlannedShard", "PlannedShards", "make_plan", "span_bytes"]
 
 PLAN_VERSION = 1
 SMALLEST_SHARD, LARGEST_SHARD, USUAL_SHARDS = 16 << 20, 256 << 20, 16
@@ -43,6 +48,86 @@ class PlannedShard:
     files: tuple[PlannedFile, ...]
 
 
+class PlannedFiles(Sequence[PlannedFile]):
+    """Files in packing order, made where they are looked at: at place i the file, with its key, at `order[i]`."""
+
+    def __init__(
+        self, files: SourceFiles, order: NDArray[np.int64], keys: KeyColumn, classes: Mapping[str, int]
+    ) -> None:
+        self._files, self._order, self._keys, self._classes = files, order, keys, classes
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @property
+    def columns(self) -> SourceFiles:
+        """The files in columns, in this order."""
+        return self._files.only(self._order)
+
+    def are_labelled(self) -> NDArray[np.bool_]:
+        """(n,) bool: whether each has a label."""
+        if not self._classes:
+            return np.zeros(len(self), np.bool_)
+        return np.fromiter((class_of(path) in self._classes for path in self.columns.paths), np.bool_, len(self))
+
+    def only(self, places: NDArray[np.int64]) -> PlannedFiles:
+        """Those at these places, (m,) int64."""
+        return PlannedFiles(self._files, self._order[places], self._keys, self._classes)
+
+    @overload
+    def __getitem__(self, index: int) -> PlannedFile: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[PlannedFile]: ...
+    def __getitem__(self, index: int | slice) -> PlannedFile | list[PlannedFile]:
+        if isinstance(index, slice):
+            return self._made(self._order[index])
+        place = range(len(self))[index]
+        return self._made(self._order[place : place + 1])[0]
+
+    def __iter__(self) -> Iterator[PlannedFile]:
+        for start, stop in batches(len(self)):
+            yield from self[start:stop]
+
+    def _made(self, places: NDArray[np.int64]) -> list[PlannedFile]:
+        files = self._files.only(places)[:]
+        keys = self._keys.of(places.tolist(), (file.path for file in files))
+        labels = [self._classes.get(class_of(file.path) or "") for file in files]
+        return list(map(PlannedFile, keys, files, labels))
+
+
+class PlannedShards(Mapping[int, PlannedShard]):
+    """The shards of a plan by their numbers, each made where it is looked at."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._numbers = range(plan.first_shard, plan.first_shard + len(plan.stops))
+
+    def __getitem__(self, number: int) -> PlannedShard:
+        if type(number) is not int or number not in self._numbers:
+            raise KeyError(number)
+        span = self._places(number)
+        return PlannedShard(number, tuple(self._plan.files[span.start : span.stop]))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def num_files(self, number: int) -> int:
+        """How many files belong in a shard."""
+        return len(self._places(number))
+
+    def files_of(self, numbers: Sequence[int]) -> PlannedFiles:
+        """The files of some shards, in the order of these."""
+        places = [np.arange(span.start, span.stop) for span in map(self._places, numbers)]
+        return self._plan.files.only(np.concatenate([np.zeros(0, np.int64), *places]))
+
+    def _places(self, number: int) -> range:
+        place, stops = number - self._plan.first_shard, self._plan.stops
+        return range(stops[place - 1] if place else 0, stops[place])
+
+
 @dataclass(frozen=True)
 class Plan:
     """All shards to be made: files in packing order, cut after `stops`; numbered from `first_shard`.
@@ -55,17 +140,19 @@ class Plan:
     settings: PackSettings
     base: str
     first_shard: int
-    files: list[PlannedFile]
+    files: PlannedFiles
     stops: list[int]
     classes: dict[str, int] = field(default_factory=dict)
 
     @property
     def shards(self) -> Iterator[PlannedShard]:
-        """The shards in order."""
-        start = 0
-        for number, stop in enumerate(self.stops):
-            yield PlannedShard(self.first_shard + number, tuple(self.files[start:stop]))
-            start = stop
+        """The shards in order, one at a time."""
+        return iter(self.numbered.values())
+
+    @property
+    def numbered(self) -> PlannedShards:
+        """The shards by their numbers."""
+        return PlannedShards(self)
 
     def describe(self) -> dict[str, Any]:
         """What is saved before packing begins: enough to see whether a run can be continued."""
@@ -93,31 +180,41 @@ def make_plan(
     Keys are given in the order of the paths, so that no setting changes them. `classes` are those that have their
     numbers. Raises `SourceError` where there are to be classes and are none.
     """
-    packed = packed or {}
-    new = [file for file in listing.files if file.path not in packed]
+    packed, new = packed or {}, listing.columns
+    if packed:
+        new = new.where(lambda path: path not in packed)
     numbers = number_classes(listing.files, classes) if settings.classes else {}
-    keys = KeyMaker(set(packed.values()))
-    planned = [PlannedFile(keys.key(file.path), file, numbers.get(class_of(file.path) or "")) for file in new]
+    keys, order = KeyColumn.given(new.paths, packed.values()), np.arange(len(new))
     if settings.shuffle is not None:
-        key = derive_key(settings.shuffle, Purpose.PACKING, first_shard)
-        planned = [planned[index] for index in permutation(len(planned), key).tolist()]
-    spans = [_span_bytes(one.file) for one in planned]
-    limit = settings.shard_bytes or min(LARGEST_SHARD, max(SMALLEST_SHARD, sum(spans) // USUAL_SHARDS))
-    stops = _cut(spans, limit, settings.shard_examples)
+        order = permutation(len(new), derive_key(settings.shuffle, Purpose.PACKING, first_shard))
+    ends = np.cumsum(span_bytes(new)[order])
+    total = int(ends[-1]) if len(ends) else 0
+    limit = settings.shard_bytes or min(LARGEST_SHARD, max(SMALLEST_SHARD, total // USUAL_SHARDS))
+    stops = _cut(ends, limit, settings.shard_examples)
+    planned = PlannedFiles(new, order, keys, numbers)
     return Plan(listing.fingerprint, settings, base, first_shard, planned, stops, numbers)
 
 
-def _span_bytes(file: SourceFile) -> int:
-    sizes = [file.size, *(size for _, size in file.sidecars)]
-    return sum(BLOCK + padded(size) for size in sizes)
+def span_bytes(files: SourceFiles) -> NDArray[np.int64]:
+    """The bytes of each file in a tar, with those of its sidecars: (n,) int64."""
+    sidecars = files.table.sidecars
+    return _with_header(files.sizes) + sidecars.sums(files.rows, _with_header(sidecars.sizes))
 
 
-def _cut(spans: list[int], most_bytes: int, most_examples: int) -> list[int]:
-    """Where each shard stops: before it would grow beyond `most_bytes`, or when it holds `most_examples`."""
-    stops, filled, start = [], 0, 0
-    for index, span in enumerate(spans):
-        if index > start and (filled + span > most_bytes or index - start == most_examples):
-            stops.append(index)
-            filled, start = 0, index
-        filled += span
-    return [*stops, len(spans)] if spans else []
+def _with_header(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The bytes of members of a tar, with headers and padding."""
+    return BLOCK - (-sizes // BLOCK) * BLOCK
+
+
+def _cut(ends: NDArray[np.int64], most_bytes: int, most_examples: int) -> list[int]:
+    """Where each shard stops: before it would grow beyond `most_bytes`, or when it holds `most_examples`.
+
+    `ends` are the bytes of all files up to each one and with it, in their order.
+    """
+    stops, start, filled = list[int](), 0, 0
+    while start < len(ends):
+        fitting = int(np.searchsorted(ends, filled + most_bytes, side="right"))
+        start = min(max(fitting, start + 1), start + most_examples, len(ends))
+        filled = int(ends[start - 1])
+        stops.append(start)
+    return stops

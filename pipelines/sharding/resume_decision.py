@@ -17,6 +17,7 @@ no shards                               anything        begun
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,31 +25,19 @@ from typing import Any, Literal
 from ..errors import ShardingError
 from ..storage.listing import Listing
 from ..storage.manifest import Manifest
+from ..storage.source_files import SourceFiles
 from .attached_settings import ATTACHED, names_of
 from .classes import known_classes
+from .manner import Asked
 from .packing_state import PackingState
 from .plan import Plan, make_plan
 from .retrying import failed_paths, listing_to_retry, was_refused
 from .settings import PackSettings
 from .wording import counted, printable
 
-__all__ = ["Asked", "Decision", "complete_manifest", "decide"]
+__all__ = ["Decision", "complete_manifest", "decide"]
 
 AGAIN = "make all shards again with --overwrite"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a run may do to a set that is finished: see `make_shards`."""
-
-    append: bool = False
-    overwrite: bool = False
-    retry_failed: bool = False
-
-    @property
-    def adds(self) -> bool:
-        """Whether shards may be added to a finished set."""
-        return self.append or self.retry_failed
 
 
 NOTHING_ASKED = Asked()
@@ -116,8 +105,8 @@ def decide(state: PackingState, listing: Listing, settings: PackSettings, asked:
         state.check_present(manifest)
         return Decision(None, manifest, listing, clears="unfinished")
     plan = _plan_of_addition(state, manifest, listing, settings, adds=asked.adds)
-    here = {file.path for file in listing.files}
-    gone = len(state.names(manifest, cut=settings.media.cuts).keys() - here)
+    packed = state.names(manifest, cut=settings.media.cuts)
+    gone = len(packed) - len(_packed_files(listing, packed))
     if saved == _description(plan):
         return Decision(plan, manifest, listing, gone)
     _refuse_unfinished_addition(state, saved, plan)
@@ -141,7 +130,7 @@ def _is_done(manifest: Manifest, listing: Listing, settings: PackSettings, asked
     """Whether a finished set is what is asked for. Failed files that are there are tried again where that is asked."""
     if asked.retry_failed:
         failed = failed_paths(manifest)
-        if any(was_refused(file.path, failed) for file in listing.files):
+        if any(was_refused(path, failed) for path in listing.columns.paths):
             return False
     return _is_same(manifest, listing, settings)
 
@@ -162,9 +151,9 @@ def _plan_of_addition(
         _refuse_without(out, manifest, settings)
     packed = state.names(manifest, cut=settings.media.cuts)
     if not adds:
-        here = {file.path for file in listing.files}
-        new = len(here - packed.keys() - {failure["path"] for failure in manifest.failures})
-        gone = len(packed.keys() - here)
+        known = packed.keys() | failed_paths(manifest)
+        new = sum(path not in known for path in listing.columns.paths)
+        gone = len(packed) - len(_packed_files(listing, packed))
         if not new and not gone:
             raise ShardingError(
                 f"{out}: a file, or a sidecar file of one, has changed since it was packed; none is new or gone. "
@@ -208,7 +197,7 @@ def _refuse_without(out: Path | str, manifest: Manifest, settings: PackSettings)
 
 def _refuse_changed(listing: Listing, manifest: Manifest, packed: dict[str, str]) -> None:
     """Refuse to add to a set whose files or sidecars have changed; that can be seen if all are still there."""
-    old = [file for file in listing.files if file.path in packed]
+    old = _packed_files(listing, packed)
     if manifest.failures or len(old) < len(packed):
         return
     if replace(listing, files=old, failures=[]).fingerprint != manifest.listing:
@@ -216,6 +205,11 @@ def _refuse_changed(listing: Listing, manifest: Manifest, packed: dict[str, str]
             "A file that is packed already, or a sidecar file of one, has changed since. Restore what changed, or "
             f"{AGAIN}."
         )
+
+
+def _packed_files(listing: Listing, packed: Mapping[str, str]) -> SourceFiles:
+    """The files of a listing that are in shards already."""
+    return listing.columns.where(packed.__contains__)
 
 
 def _is_same(manifest: Manifest, listing: Listing, settings: PackSettings) -> bool:

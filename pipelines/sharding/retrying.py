@@ -40,7 +40,7 @@ def listing_to_retry(
     if append:
         return listing
     failed, packed = failed_paths(manifest), state.names(manifest, cut=settings.media.cuts)
-    files = [file for file in listing.files if file.path in packed or was_refused(file.path, failed)]
+    files = listing.columns.where(lambda path: path in packed or was_refused(path, failed))
     failures = [failure for failure in listing.failures if was_refused(failure.path, failed)]
     return replace(listing, files=files, failures=failures)
 

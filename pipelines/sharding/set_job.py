@@ -3,61 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from ..errors import PipelineError
 from ..modality import find_modality
-from ..order.curve_rates import joined_rates
-from ..storage.label_table import LabelTable
-from ..storage.manifest import Manifest, ShardColumns
+from ..storage.manifest import Manifest
 from ..storage.walk import Failure
 from .attached_records import AttachedRecords, earlier_of
-from .attached_settings import ATTACHED, with_part
 from .disk_space import check_free_bytes
 from .engines import Engine, RayEngine, make_engine
-from .engines.ray_cluster import RayCluster
-from .findings import Findings, joined_findings
+from .findings import joined_findings
 from .foretelling import bytes_to_write
-from .label_counting import class_labels, joined_labels
-from .packing import example_key
+from .manner import Manner
 from .packing_state import PackingState
 from .places import place_of
-from .plan import Plan, PlannedFile
 from .progress_bar import Progress
-from .resume_decision import Asked, Decision, complete_manifest, decide
+from .resume_decision import Decision, complete_manifest, decide
 from .retrying import retried_note
+from .set_contents import PackedSet
 from .settings import PackSettings
 from .shard_job import ShardTask
+from .source_place import SourceUrl
 from .source_reader import PackingStoppedError
 from .survey import FoundSet
 from .wording import counted, joined, printable
 
-__all__ = ["Manner", "SetReport", "pack_set", "strict_error"]
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How a set is made, none of which decides its bytes: see `make_shards`. `stream` shows the progress.
-
-    With `engine` "ray", `cluster` is the connection to it, which `make_shards` makes.
-    """
-
-    workers: int
-    strict: bool
-    asked: Asked
-    stream: TextIO | None
-    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    engine: str = "processes"
-    ray_address: str | None = None
-    cluster: RayCluster | None = None
-
-    @property
-    def has_others(self) -> bool:
-        """Whether other processes than this one pack."""
-        return self.engine == "ray" or self.workers > 0
+__all__ = ["SetReport", "pack_set", "strict_error"]
 
 
 @dataclass(frozen=True)
@@ -146,7 +119,7 @@ def _check_room(found: FoundSet, settings: PackSettings, state: PackingState, de
     if decision.plan is None or not settings.media.keeps_files or not isinstance(found.out, Path):
         return
     try:
-        check_free_bytes(found.out, bytes_to_write(decision.plan, found.source, state.finished(decision.plan)))
+        check_free_bytes(found.out, bytes_to_write(decision.plan, state.finished(decision.plan)))
     except PackingStoppedError:
         state.forget_if_nothing_is_finished()
         raise
@@ -155,7 +128,7 @@ def _check_room(found: FoundSet, settings: PackSettings, state: PackingState, de
 class _Job:
     """Carries a plan out in a folder whose lock is held."""
 
-    def __init__(self, source: Path, state: PackingState, decision: Decision, engine: Engine) -> None:
+    def __init__(self, source: Path | SourceUrl, state: PackingState, decision: Decision, engine: Engine) -> None:
         self._source, self._state, self._listing, self._engine = source, state, decision.listing, engine
         self._plan, self._base = decision.plan, decision.base
         self._records: AttachedRecords | None = None
@@ -168,10 +141,11 @@ class _Job:
         """
         if self._plan is None or not self._plan.settings.attachments:
             return ()
-        attachments, files = self._plan.settings.attachments, [file.path for file in self._listing.files]
+        attachments, files = self._plan.settings.attachments, self._listing.columns.paths
         try:
             self._engine.begin(len(self._plan.stops) - len(self._results))
-            earlier = earlier_of(self._base, attachments, files, {one.file.path for one in self._plan.files})
+            new = {one.file.path for one in self._plan.files} if self._base else set[str]()
+            earlier = earlier_of(self._base, attachments, files, new)
             self._records = self._state.attach_records(attachments, files, earlier)
             if strict and self._records.faults:
                 raise annotations_error(self._records.faults)
@@ -187,12 +161,12 @@ class _Job:
         if self._plan is None:
             return 0
         store = None if self._records is None else self._records.store
-        missing = [shard for shard in self._plan.shards if shard.number not in self._results]
-        total, settings = len(self._plan.files), self._plan.settings
-        counts = {shard.number: len(shard.files) for shard in missing}
+        shards, total, settings = self._plan.numbered, len(self._plan.files), self._plan.settings
+        missing = [number for number in shards if number not in self._results]
+        counts = {number: shards.num_files(number) for number in missing}
         done, noun = total - sum(counts.values()), find_modality(settings.modality).plural
         with self._state.scratch() as target, Progress(total, done, stream=stream, noun=noun) as progress:
-            tasks = (ShardTask(shard, self._source, target, settings, store) for shard in missing)
+            tasks = (ShardTask(shards[number], self._source, target, settings, store) for number in missing)
             for result in self._engine.run(tasks, progress.on_file):
                 self._state.publish(result)
                 self._results[result.number] = result
@@ -211,7 +185,8 @@ class _Job:
         findings = joined_findings(result.findings for _, result in sorted(self._results.items()))
         if strict and findings.remarks:
             raise annotations_error(tuple(remark.sentence() for remark in findings.remarks))
-        manifest = self._manifest(self._plan, failures, findings)
+        packed = PackedSet(self._plan, self._base, self._results, self._records)
+        manifest = packed.manifest(failures, findings)
         if not manifest.examples:
             self._state.wipe()
             noun = find_modality(self._plan.settings.modality).noun
@@ -220,76 +195,8 @@ class _Job:
                 f"packed: {printable(failures[0].path)} is refused: {failures[0].reason}.",
                 failures,
             )
-        self._state.finish(manifest, self._names(self._plan), kept=self._base.examples if self._base else 0)
+        self._state.finish(manifest, packed.names(), kept=self._base.examples if self._base else 0)
         return manifest
-
-    def _names(self, plan: Plan) -> Iterator[tuple[str, str]]:
-        """Key and original path of every new example, in the order of the shards."""
-        cuts = plan.settings.media.cuts
-        for planned, num in self._packed_files(plan):
-            for piece in range(num):
-                yield example_key(planned.key, piece if cuts else None), planned.file.path
-
-    def _packed_files(self, plan: Plan) -> Iterator[tuple[PlannedFile, int]]:
-        """Every file of the plan, in the order of the shards, and how many examples it became."""
-        for shard in plan.shards:
-            result = self._results[shard.number]
-            unpacked = {failure.path for failure in result.failures}
-            for number, planned in enumerate(shard.files):
-                is_packed = planned.file.path not in unpacked
-                yield planned, result.pieces[number] if plan.settings.media.cuts else int(is_packed)
-
-    def _labels(self, plan: Plan, found: Findings) -> LabelTable | None:
-        """What labels mean: categories of objects, or else sub-folders."""
-        known = None if self._base is None else self._base.labels
-        defined = () if self._records is None else self._records.labels
-        if defined or found.labels or not plan.classes:
-            return joined_labels(known, defined, found.labels)
-        counts: dict[int, int] = {}
-        for planned, num in self._packed_files(plan):
-            if planned.label is not None:
-                counts[planned.label] = counts.get(planned.label, 0) + num
-        return class_labels(known, plan.classes, counts)
-
-    def _manifest(self, plan: Plan, failures: tuple[Failure, ...], findings: Findings) -> Manifest:
-        old = self._base.shards if self._base else ShardColumns()
-        made = [result.summary for _, result in sorted(self._results.items()) if result.summary.examples]
-        columns = ShardColumns(
-            name=old.name + [summary.name for summary in made],
-            examples=old.examples + [summary.examples for summary in made],
-            bytes=old.bytes + [summary.bytes for summary in made],
-            sha256=old.sha256 + [summary.sha256 for summary in made],
-            index_hash=old.index_hash + [summary.index_hash for summary in made],
-            frames_hash=old.frames_hash + [summary.frames_hash for summary in made],
-        )
-        kept = [self._base.curve_rates] if self._base else []
-        return Manifest(
-            modality=plan.settings.modality,
-            shards=columns,
-            listing=plan.listing,
-            settings=self._settings(plan, has_part=bool(made)),
-            curve_rates=joined_rates([*kept, *(result.curve_rates for result in self._results.values())]),
-            failures=[{"path": failure.path, "reason": failure.reason} for failure in failures],
-            labels=self._labels(plan, findings),
-            remarks=self._remarks(findings),
-        )
-
-    def _settings(self, plan: Plan, *, has_part: bool) -> dict[str, Any]:
-        """Those of the manifest; annotation files and a table with which nothing was added are not among them."""
-        classes = {"classes": plan.classes} if plan.classes else {}
-        own = {**plan.settings.describe(), **classes}
-        if self._base is None:
-            return own
-        if has_part:
-            return with_part(self._base.settings, own)
-        kept = {name: value for name, value in self._base.settings.items() if name.startswith(ATTACHED)}
-        return {name: value for name, value in own.items() if name not in ATTACHED} | kept
-
-    def _remarks(self, findings: Findings) -> list[str]:
-        """What is odd about annotations: in the set that stays, in the annotation files, and in what was packed."""
-        found = [] if self._base is None else list(self._base.remarks)
-        found += () if self._records is None else (*self._records.faults, *self._records.lasting)
-        return list(dict.fromkeys([*found, *(remark.sentence() for remark in findings.remarks)]))
 
 
 def annotations_error(sentences: tuple[str, ...]) -> PackingStoppedError:

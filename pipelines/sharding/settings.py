@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from ..errors import SourceError
@@ -158,7 +157,7 @@ def _all_said(refusals: Mapping[str, str]) -> str:
     return " ".join(f"For {find_modality(name).plural}: {said}" for name, said in refusals.items())
 
 
-def check_options(modalities: Collection[str], options: Mapping[str, Any], source: Path) -> None:
+def check_options(modalities: Collection[str], options: Mapping[str, Any], source: object) -> None:
     """Raise `SourceError` for a setting that was given and that no modality to be packed reads, or each in its way."""
     asked = [name for name, value in options.items() if not _is_left_out(value)]
     for name in asked:

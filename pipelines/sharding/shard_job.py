@@ -6,14 +6,15 @@ anything wrong with the disk, or a source that changes meanwhile, stops the run.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from ..order.curve_rates import CurveRates, joined_rates
 from ..storage.json_text import encode_json, parse_json
-from ..storage.listing import SourceFile
 from ..storage.walk import Failure
 from .annotations.store import AnnotationStore
 from .findings import Findings, Remark, joined_findings
@@ -22,11 +23,13 @@ from .plan import PlannedFile, PlannedShard
 from .settings import PackSettings
 from .shard_content import ShardSummary, encode_example
 from .shard_target import OpenShard, ShardTarget, new_attempt
+from .source_place import SourceUrl
 from .source_reader import PackingStoppedError, SourceReader, UnpackableError
+from .task_inputs import open_inputs
 from .wording import printable
 from .writer import shard_name
 
-__all__ = ["ShardResult", "ShardTask", "add_record", "pack_shard", "read_sidecar"]
+__all__ = ["ShardResult", "ShardTask", "add_record", "pack_shard"]
 
 NO_OBJECT = "the .json file beside a file is not an object, so that annotations or a table cannot be added to it"
 IN_BOTH = "the .json file beside a file has a value that annotations or a table have too; its own is kept"
@@ -41,7 +44,7 @@ class ShardTask:
     """
 
     shard: PlannedShard
-    source: Path
+    source: Path | SourceUrl
     target: ShardTarget
     settings: PackSettings
     records: Path | None = None
@@ -84,31 +87,32 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
     findings: list[Findings] = []
     store = None if task.records is None else task.target.open_records(task.records)
     try:
-        shard = task.target.begin(name, attempt)
-        try:
-            for number, planned in enumerate(task.shard.files):
-                on_file(number)
-                before = shard.examples
-                try:
-                    if number in task.crashed:
-                        raise UnpackableError(task.crashed[number])
-                    with shard.all_or_none():
-                        found, said = _add(shard, planned, task, store)
-                    rates.append(found)
-                    findings.append(said)
-                except UnpackableError as error:
-                    failures.append(Failure(planned.file.path, str(error)))
-                pieces.append(shard.examples - before)
-            counts = tuple(pieces) if settings.media.cuts else ()
-            if shard.examples:
-                joined = joined_rates(rates), joined_findings(findings)
-                summary = shard.finish()
-                return ShardResult(shard_number, summary, tuple(failures), counts, *joined, attempt)
-            shard.abort()
-            return ShardResult(shard_number, ShardSummary(name, 0, 0, ""), tuple(failures), counts)
-        except BaseException:
-            shard.abort()
-            raise
+        with contextlib.closing(open_inputs(task.source, [planned.file for planned in task.shard.files])) as inputs:
+            shard = task.target.begin(name, attempt)
+            try:
+                for number, planned in enumerate(task.shard.files):
+                    on_file(number)
+                    before = shard.examples
+                    try:
+                        if number in task.crashed:
+                            raise UnpackableError(task.crashed[number])
+                        with shard.all_or_none():
+                            found, said = _add(shard, planned, task, store, partial(inputs.reader, number))
+                        rates.append(found)
+                        findings.append(said)
+                    except UnpackableError as error:
+                        failures.append(Failure(planned.file.path, str(error)))
+                    pieces.append(shard.examples - before)
+                counts = tuple(pieces) if settings.media.cuts else ()
+                if shard.examples:
+                    joined = joined_rates(rates), joined_findings(findings)
+                    summary = shard.finish()
+                    return ShardResult(shard_number, summary, tuple(failures), counts, *joined, attempt)
+                shard.abort()
+                return ShardResult(shard_number, ShardSummary(name, 0, 0, ""), tuple(failures), counts)
+            except BaseException:
+                shard.abort()
+                raise
     except OSError as error:
         written = task.target.written(name)
         raise PackingStoppedError(
@@ -118,15 +122,19 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
 
 
 def _add(
-    shard: OpenShard, planned: PlannedFile, task: ShardTask, store: AnnotationStore | None
+    shard: OpenShard,
+    planned: PlannedFile,
+    task: ShardTask,
+    store: AnnotationStore | None,
+    read: Callable[[str, int], SourceReader],
 ) -> tuple[CurveRates, Findings]:
     """All examples of one file, which stay in the shard unless an exception leaves; what there is to say of them."""
     file, rates = planned.file, dict[str, tuple[Fraction, ...]]()
-    fields = {suffix.lower(): read_sidecar(task.source, file, suffix, size) for suffix, size in file.sidecars}
+    fields = {suffix.lower(): _content(read(f"{file.stem}.{suffix}", size)) for suffix, size in file.sidecars}
     if planned.label is not None:
         fields["cls"] = b"%d" % planned.label
     said = [] if store is None else [add_record(fields, store, file.path)]
-    with SourceReader(task.source, file.path, file.size) as reader:
+    with read(file.path, file.size) as reader:
         for made in task.settings.media.prepare(reader, file.suffix, fields):
             rates.update({name: (rate,) for name, rate in made.curve_rates.items()})
             said.append(made.findings)
@@ -166,7 +174,6 @@ def add_record(fields: dict[str, bytes], store: AnnotationStore, path: str) -> F
     return Findings(remarks=remarks)
 
 
-def read_sidecar(source: Path, file: SourceFile, suffix: str, size: int) -> bytes:
-    """A file beside one of the source, of the size it was listed with. Raises as `SourceReader` does."""
-    with SourceReader(source, f"{file.stem}.{suffix}", size) as sidecar:
-        return sidecar.content()
+def _content(reader: SourceReader) -> bytes:
+    with reader as file:
+        return file.content()

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import ShardingError
+from ..errors import ShardingError, SourceError
 from ..storage.plain_files import open_plain, system_path
 from ..storage.walk import Failure
 from .wording import printable
 
-__all__ = ["CHUNK_BYTES", "PackingStoppedError", "SourceReader", "UnpackableError"]
+__all__ = [
+    "CHUNK_BYTES",
+    "PackingStoppedError",
+    "SourceReader",
+    "UnpackableError",
+    "changed_error",
+    "kept_when_stopped",
+]
 
 CHUNK_BYTES = 1 << 20
 
@@ -36,12 +44,12 @@ class SourceReader:
     """A file of `size` bytes, open for reading at any offset inside a `with`.
 
     Raises `UnpackableError` where it cannot be read, and `PackingStoppedError` where it has another size than in
-    the listing, which the shard boundaries were made from.
+    the listing, which the shard boundaries were made from. `full_path` is where it lies, if not in the folder.
     """
 
-    def __init__(self, folder: Path, path: str, size: int) -> None:
+    def __init__(self, folder: Path, path: str, size: int, *, full_path: str = "") -> None:
         self.path, self.size = path, size
-        self.full_path = system_path(folder, path)
+        self.full_path = full_path or system_path(folder, path)
         self._handle = -1
 
     def read(self, offset: int, length: int) -> bytes:
@@ -87,7 +95,27 @@ class SourceReader:
         self._handle = -1
 
     def _changed(self) -> PackingStoppedError:
-        return PackingStoppedError(
-            f"{printable(self.path)}: no longer the {self.size:,} bytes it had when packing began. Leave the folder "
-            "alone until it is packed; if the change is to stay, pack it again with --overwrite."
-        )
+        return changed_error(self.path, self.size)
+
+
+def changed_error(path: str, size: int) -> PackingStoppedError:
+    """What packing ends with where a file is not as it was listed."""
+    return PackingStoppedError(
+        f"{printable(path)}: no longer the {size:,} bytes it had when packing began. Leave the folder "
+        "alone until it is packed; if the change is to stay, pack it again with --overwrite."
+    )
+
+
+@contextlib.contextmanager
+def kept_when_stopped() -> Iterator[None]:
+    """Failed requests, and a lease that was lost, as `PackingStoppedError`: the run can be continued."""
+    try:
+        yield
+    except PackingStoppedError:
+        raise
+    except ShardingError as error:
+        raise PackingStoppedError(str(error)) from error
+    except SourceError as error:
+        raise PackingStoppedError(
+            f"{error} Finished shards are kept: the same command continues from there."
+        ) from error

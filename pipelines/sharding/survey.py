@@ -9,15 +9,15 @@ any other, with files of several           all, a set for each           shards/
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ShardingError, SourceError
 from ..modality import Modality, find_modality, modalities, packed_modalities
-from ..storage.listing import Contents, Listing, list_folder, modality_folders
-from .places import out_setting, place_below
+from ..storage.listing import Contents, Listing
+from .places import place_below
+from .source_place import SourcePlace, SourceUrl, open_place
 from .wording import counted, plurals, printable
 
 __all__ = ["FoundSet", "Survey", "survey"]
@@ -28,7 +28,7 @@ class FoundSet:
     """Files of one modality to be packed, the folder they are in, and the folder or URL for their shards."""
 
     modality: str
-    source: Path
+    source: Path | SourceUrl
     out: Path | str
     listing: Listing
 
@@ -42,8 +42,8 @@ class Survey:
     notes: tuple[str, ...]
 
 
-def survey(source: str | os.PathLike[str], out: Path | str | None, *, only: str | None = None) -> Survey:
-    """Find what a folder holds, by the table above; `only` names the one modality to be packed.
+def survey(source: Path | SourceUrl, out: Path | str | None, *, only: str | None = None) -> Survey:
+    """Find what a folder, or a URL, holds, by the table above; `only` names the one modality to be packed.
 
     `out` is a folder, or the URL of one of a bucket.
 
@@ -53,54 +53,52 @@ def survey(source: str | os.PathLike[str], out: Path | str | None, *, only: str 
     names = _names(packed_modalities())
     if only is not None and only not in names:
         raise ValueError(f"only is {only!r}; it must be one of {', '.join(names)}.")
-    folder = Path(source)
-    if not folder.is_dir():
-        problem = "a file; name the folder it is in" if folder.exists() else "no such folder"
-        raise SourceError(f"{folder}: {problem}.")
-    inside = modality_folders(folder)
+    place = open_place(source if isinstance(source, SourceUrl) else Path(source))
+    inside = place.modality_folders()
     if inside:
-        return _survey_modality_folders(folder, inside, Path("shards") if out is None else out_setting(out), only)
-    return _survey_folder(folder, None if out is None else out_setting(out), only)
+        return _survey_modality_folders(place, inside, Path("shards") if out is None else out, only)
+    return _survey_place(place, out, only)
 
 
-def _survey_modality_folders(folder: Path, inside: list[str], out: Path | str, only: str | None) -> Survey:
+def _survey_modality_folders(place: SourcePlace, inside: list[str], out: Path | str, only: str | None) -> Survey:
     sets, skipped, notes = [], 0, []
     for name in _names(packed_modalities()):
         if name in inside and only in (None, name):
-            target = place_below(out, name)
-            contents = list_folder(folder / name, (name,), exclude=_folders(target))
+            target, folder = place_below(out, name), place.below(name)
+            contents = folder.contents((name,), (target,))
             skipped += contents.skipped
             if not _is_empty(contents.listings[name]):
-                sets.append(_found(name, folder / name, target, contents))
-    left = [name for name in inside if find_modality(name).packing is None and _has_files(folder / name)]
+                sets.append(_found(name, folder.source, target, contents))
+    left = [name for name in inside if find_modality(name).packing is None and place.below(name).has_files()]
     if only is None:
-        notes = [f"{folder / name} is left: {name} is not packed by this version." for name in left]
+        notes = [f"{place.below(name)} is left: {name} is not packed by this version." for name in left]
     if not sets:
         wanted = (find_modality(only),) if only else packed_modalities()
-        held = f"holds {' and '.join(left)}; {_only_packed()}." if left else _nothing(folder, wanted)
-        raise SourceError(f"{folder}: {held}")
+        held = f"holds {' and '.join(left)}; {_only_packed()}." if left else _nothing(place, inside, wanted)
+        raise SourceError(f"{place}: {held}")
     return Survey(tuple(sets), skipped, tuple(notes))
 
 
-def _survey_folder(folder: Path, out: Path | str | None, only: str | None) -> Survey:
-    name, packed = _last_name(folder), _names(packed_modalities())
+def _survey_place(place: SourcePlace, out: Path | str | None, only: str | None) -> Survey:
+    name, packed = place.name, _names(packed_modalities())
     if only is None and name in _names(modalities()) and name not in packed:
         raise SourceError(
-            f"{folder}: {name} is not packed by this version. Name a folder of {plurals(packed_modalities(), 'or')}."
+            f"{place}: {name} is not packed by this version. Name a folder of {plurals(packed_modalities(), 'or')}."
         )
     asked = only or (name if name in packed else None)
     wanted = packed_modalities() if asked is None else (find_modality(asked),)
     names = _names(wanted)
     single, several = out or Path("shards") / name, out or Path("shards")
-    _check_target(single, folder)
-    contents = list_folder(folder, names, exclude=_folders(single, *(place_below(several, one) for one in names)))
+    _check_target(single, place.source)
+    contents = place.contents(names, (single, *(place_below(several, one) for one in names)))
     listings = contents.listings
     chosen = [one for one in names if listings[one].files]
     chosen = chosen or [one for one in names if listings[one].failures][:1]
     if not chosen:
-        raise SourceError(f"{folder}: {_other_media(contents, wanted) or _nothing(folder, wanted)}")
+        raise SourceError(f"{place}: {_other_media(contents, wanted) or _nothing(place, (), wanted)}")
     sets = [
-        _found(one, folder, place_below(several, one) if len(chosen) > 1 else single, contents) for one in chosen
+        _found(one, place.source, place_below(several, one) if len(chosen) > 1 else single, contents)
+        for one in chosen
     ]
     skipped = contents.skipped + sum(len(listings[one].failures) for one in names if one not in chosen)
     return Survey(tuple(sets), skipped, () if asked else _left_files(contents))
@@ -115,7 +113,7 @@ def _left_files(contents: Contents) -> tuple[str, ...]:
     )
 
 
-def _found(modality: str, source: Path, out: Path | str, contents: Contents) -> FoundSet:
+def _found(modality: str, source: Path | SourceUrl, out: Path | str, contents: Contents) -> FoundSet:
     listing = contents.listings[modality]
     _check_target(out, source)
     if not listing.files:
@@ -129,13 +127,12 @@ def _found(modality: str, source: Path, out: Path | str, contents: Contents) -> 
     return FoundSet(modality, source, out, listing)
 
 
-def _folders(*places: Path | str) -> tuple[Path, ...]:
-    """Those of the places that are folders of this machine, which may be in the one that is read."""
-    return tuple(place for place in places if isinstance(place, Path))
-
-
-def _check_target(target: Path | str, folder: Path) -> None:
-    if isinstance(target, Path) and target.exists() and target.samefile(folder):
+def _check_target(target: Path | str, source: Path | SourceUrl) -> None:
+    if isinstance(source, SourceUrl):
+        is_source = target == source.url
+    else:
+        is_source = isinstance(target, Path) and target.exists() and target.samefile(source)
+    if is_source:
         raise ShardingError(f"{target}: is the folder that is read. Name another one with --out.")
 
 
@@ -143,10 +140,9 @@ def _is_empty(listing: Listing) -> bool:
     return not listing.files and not listing.failures
 
 
-def _nothing(folder: Path, wanted: Sequence[Modality]) -> str:
+def _nothing(place: SourcePlace, inside: Collection[str], wanted: Sequence[Modality]) -> str:
     nothing = f"no {plurals(wanted, 'or')} in it"
-    folders = (folder, *(folder / name for name in _names(packed_modalities())))
-    if any(next(inside.glob("*.tar"), None) for inside in folders):
+    if any(one.has_tars() for one in (place, *(place.below(name) for name in inside))):
         return f"{nothing}, but tars, which may be shards already. Iterators read them as they are."
     return f"{nothing}. Put some there, or name another folder."
 
@@ -165,14 +161,5 @@ def _only_packed() -> str:
     return f"only {plurals(packed_modalities(), 'and')} are packed by this version"
 
 
-def _last_name(folder: Path) -> str:
-    """The name of a folder as it was named: that of a link, not of what it leads to."""
-    return folder.name if folder.name not in ("", "..") else folder.resolve().name
-
-
 def _names(found: Sequence[Modality]) -> tuple[str, ...]:
     return tuple(modality.name for modality in found)
-
-
-def _has_files(folder: Path) -> bool:
-    return any(not path.name.startswith(".") for path in folder.iterdir())

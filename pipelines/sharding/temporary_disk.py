@@ -16,7 +16,7 @@ from typing import IO
 
 from .source_reader import PackingStoppedError
 
-__all__ = ["process_start", "temporary_file", "temporary_folder"]
+__all__ = ["process_start", "temporary_disk_errors", "temporary_file", "temporary_folder"]
 
 PREFIX = "make_shards-"
 
@@ -24,9 +24,15 @@ PREFIX = "make_shards-"
 @contextlib.contextmanager
 def temporary_file() -> Iterator[IO[bytes]]:
     """A file without a name. Raises `PackingStoppedError` where the temporary disk is full."""
+    with temporary_disk_errors(), tempfile.TemporaryFile() as file:
+        yield file
+
+
+@contextlib.contextmanager
+def temporary_disk_errors() -> Iterator[None]:
+    """Raise `PackingStoppedError` where the temporary disk is full, or cannot be written to."""
     try:
-        with tempfile.TemporaryFile() as file:
-            yield file
+        yield
     except FileNotFoundError:
         raise
     except OSError as error:

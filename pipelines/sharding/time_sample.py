@@ -11,21 +11,20 @@ in tasks of 1, 3, 9, 27 … files for each worker, so that few are read where ea
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from .attached_records import open_store
 from .engines import Engine
-from .foretelling import example_bytes
-from .plan import PlannedFile, PlannedShard
+from .foretelling import annotated_bytes
+from .plan import PlannedFile, PlannedFiles, PlannedShard
 from .shard_content import END_OF_ARCHIVE
 from .shard_job import ShardResult, ShardTask
 from .shard_target import FolderTarget
+from .temporary_disk import temporary_folder
 
 __all__ = ["SampleTimes", "sample_times"]
 
@@ -60,11 +59,12 @@ class SampleTimes:
         """Bytes that were made for each one foretold; 1 where nothing was made."""
         return self.made_bytes / self.foretold_bytes if self.foretold_bytes else 1.0
 
-    def seconds(self, files: Sequence[PlannedFile], num_shards: int, made_bytes: float, workers: int) -> float:
+    def seconds(self, files: PlannedFiles, num_shards: int, made_bytes: float, workers: int) -> float:
         """Seconds for these files in so many shards of `made_bytes` together."""
         if not num_shards:
             return 0.0
-        one = sum(_weight(planned) for planned in files) / self.worker_bytes_per_second / num_shards
+        weight = int(files.columns.sizes.sum()) + len(files) * FILE_BYTES
+        one = weight / self.worker_bytes_per_second / num_shards
         if self.end_bytes >= LARGE_SHARD:
             one += self.end_seconds * made_bytes / num_shards / self.end_bytes
         else:
@@ -86,7 +86,7 @@ class _EnoughError(Exception):
     """The sample has been measured for long enough."""
 
 
-def sample_times(task: ShardTask, files: Sequence[PlannedFile], engine: Engine, workers: int) -> SampleTimes:
+def sample_times(task: ShardTask, files: PlannedFiles, engine: Engine, workers: int) -> SampleTimes:
     """Pack a sample of `files`. `task` is one of those that pack them, for its source, settings and annotations.
 
     Raises as packing does.
@@ -95,12 +95,12 @@ def sample_times(task: ShardTask, files: Sequence[PlannedFile], engine: Engine, 
     clock = _Clock(lanes)
     store = None if task.records is None else open_store(task.records)
     foretold = made = 0
-    with tempfile.TemporaryDirectory(prefix="make_shards-") as scratch:
+    with temporary_folder() as scratch:
         tasks = [
             replace(
                 task,
                 shard=PlannedShard(number, chosen),
-                target=FolderTarget(Path(scratch), Path(scratch)),
+                target=FolderTarget(scratch, scratch),
                 crashed={},
             )
             for number, chosen in enumerate(_tasks_of(files, lanes))
@@ -112,32 +112,28 @@ def sample_times(task: ShardTask, files: Sequence[PlannedFile], engine: Engine, 
                 clock.on_result(result)
                 chosen = tasks[result.number].shard.files
                 failed = {failure.path for failure in result.failures}
-                foretold += sum(
-                    example_bytes(planned, task.source, store)
-                    for planned in chosen
-                    if planned.file.path not in failed
-                )
+                packed = [planned for planned in chosen if planned.file.path not in failed]
+                foretold += sum(annotated_bytes(packed, task.source, store))
                 made += max(0, result.summary.bytes - len(END_OF_ARCHIVE))
-                shutil.rmtree(Path(scratch, result.attempt), ignore_errors=True)
+                shutil.rmtree(scratch / result.attempt, ignore_errors=True)
                 clock.check()
         except _EnoughError:
             pass
     return clock.times(made, foretold)
 
 
-def _tasks_of(files: Sequence[PlannedFile], lanes: int) -> Iterator[tuple[PlannedFile, ...]]:
+def _tasks_of(files: PlannedFiles, lanes: int) -> Iterator[tuple[PlannedFile, ...]]:
     """Files of a sample, in tasks that grow, as many of a size as there are workers."""
-    order = np.argsort([planned.file.size for planned in files], kind="stable")
+    order = np.argsort(files.columns.sizes, kind="stable")
     num = min(len(files), lanes * sum(TASK_SIZES))
     chosen = order[(np.arange(num) * len(files) + len(files) // 2) // max(1, num)] if num else order
-    mixed = np.random.Generator(np.random.Philox(0)).permutation(chosen).tolist()
-    waiting = iter(mixed)
+    waiting = iter(files.only(np.random.Generator(np.random.Philox(0)).permutation(chosen)))
     for size in TASK_SIZES:
         for _ in range(lanes):
             task, filled = list[PlannedFile](), 0
-            while len(task) < size and filled < MOST_TASK_BYTES and (place := next(waiting, None)) is not None:
-                task.append(files[place])
-                filled += files[place].file.size
+            while len(task) < size and filled < MOST_TASK_BYTES and (planned := next(waiting, None)) is not None:
+                task.append(planned)
+                filled += planned.file.size
             if task:
                 yield tuple(task)
 

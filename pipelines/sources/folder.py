@@ -17,7 +17,8 @@ from ..storage.index import INDEX_DTYPE, Index
 from ..storage.listing import Examples, list_examples
 from ..storage.live_cache import LiveCache
 from ..storage.plain_files import path_setting, read_plain, system_path
-from ..storage.sidecars import stem_of
+from ..storage.source_files import SourceFile
+from ..storage.texts import batches
 from .located import FilePart, LocatedExample, Member, file_member
 from .records import Probe, measure_all
 from .source import Example, Source
@@ -74,20 +75,11 @@ class FolderSource(Source):
         if not found.files:
             raise SourceError(f"{folder}: no {modality} files in it{_what_instead(found)}")
         digest = hashlib.sha256()
-        for file in found.files:
-            digest.update(f"{file.path}\0{file.size}\0".encode("utf-8", "surrogateescape"))
+        for start, stop in batches(len(found.files)):
+            facts = (f"{path}\0{size}\0" for path, size, _, _ in found.files.columns(start, stop))
+            digest.update("".join(facts).encode("utf-8", "surrogateescape"))
         self._hash = digest.hexdigest()[:32]
-        self._files = [file.path for file in found.files]
-        self._odd_keys = {  # most are the path without its suffix
-            index: key
-            for index, (file, key) in enumerate(zip(found.files, found.keys, strict=True))
-            if key != file.stem
-        }
-        self._sidecars = {
-            file.stem: {suffix.lower(): suffix for suffix, _ in file.sidecars}
-            for file in found.files
-            if file.sidecars
-        }
+        self._files, self._keys = found.files, found.keys
 
     def _path(self, relative: str) -> str:
         return system_path(self.folder, relative)
@@ -97,10 +89,7 @@ class FolderSource(Source):
 
     def keys(self) -> list[str]:
         """The key of every file: its path below the folder, without its suffix, as packing has it."""
-        return [self._key(index) for index in range(len(self))]
-
-    def _key(self, index: int) -> str:
-        return self._odd_keys.get(index) or stem_of(self._files[index])
+        return list(self._keys)
 
     def prefix_hash(self, examples: int) -> str | None:
         """The hash over all paths and sizes; None for any other number of examples than all."""
@@ -110,33 +99,32 @@ class FolderSource(Source):
         """The files at these indices, whole."""
         found = []
         for index in indices:
-            path = self._path(self._files[index])
+            file = self._files[index]
+            path = self._path(file.path)
             try:
                 media = read_plain(path)
             except OSError as error:
                 raise SourceError(
                     f"{path}: cannot be read ({error.strerror}). Restore it, or open the folder again."
                 ) from error
-            stem = stem_of(self._files[index])
-            fields = SidecarFields(self._path(stem), self._sidecars.get(stem, {}))
-            found.append(Example(int(index), self._key(int(index)), media, path, fields=fields))
+            fields = SidecarFields(self._path(file.stem), _suffixes(file))
+            found.append(Example(int(index), self._keys[index], media, path, fields=fields))
         return found
 
     def locate(self, index: int) -> LocatedExample:
         """Where a file and its sidecars lie; nothing of them is read."""
-        path = self._path(self._files[index])
-        stem = stem_of(self._files[index])
-        suffixes = self._sidecars.get(stem, {})
-        fields = {name: file_member(Path(f"{self._path(stem)}.{suffix}")) for name, suffix in suffixes.items()}
+        file = self._files[index]
+        path, stem = self._path(file.path), self._path(file.stem)
+        fields = {name: file_member(Path(f"{stem}.{suffix}")) for name, suffix in _suffixes(file).items()}
         size = self._open_files.get(index, self._open_file).size
         media = Member(partial(self._read_file, index), size, file=FilePart(path))
-        return LocatedExample(index, self._key(index), media, path, fields=fields)
+        return LocatedExample(index, self._keys[index], media, path, fields=fields)
 
     def _read_file(self, index: int, offset: int, length: int) -> bytes:
         return self._open_files.get(index, self._open_file).read(offset, length)
 
     def _open_file(self, index: int) -> LocalFile:
-        return LocalFile(self._path(self._files[index]))
+        return LocalFile(self._path(self._files[index].path))
 
     def records(self, shard: int, probe: Probe) -> Index:
         """Every file is opened once, and what is found kept in the cache until one of them changes."""
@@ -150,7 +138,7 @@ class FolderSource(Source):
     def fingerprint(self, shard: int) -> str:
         """Over the path and `stat_numbers` of every file."""
         digest = hashlib.sha256(str(self.folder.resolve()).encode("utf-8", "surrogateescape"))
-        for relative in self._files:
+        for relative in self._files.paths:
             try:
                 status = os.stat(self._path(relative))  # noqa: PTH116 (a text)
             except OSError as error:
@@ -167,6 +155,11 @@ class FolderSource(Source):
 
     def __repr__(self) -> str:
         return f"FolderSource({self.name!r}, {len(self):,} examples)"
+
+
+def _suffixes(file: SourceFile) -> dict[str, str]:
+    """The names of the fields beside a file, and the suffixes as they are written."""
+    return {suffix.lower(): suffix for suffix, _ in file.sidecars}
 
 
 def _what_instead(found: Examples) -> str:

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from .tar import NAME_BYTES, PREFIX_START, header_name
 
-__all__ = ["KeyMaker", "header_key", "split_member_name"]
+__all__ = ["KeyMaker", "header_key", "plain_key", "split_member_name"]
 
 _METADATA = re.compile(r"__[^/]*__($|/)")
 _ORDINARY = re.compile(rb"(?!__)([^\0.]*[^\0./])\.[^\0/]*(?:\0|\Z)")  # its first dot is in its base name
@@ -59,6 +59,12 @@ def _storable(path: str) -> str:
     return "".join("_" if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in text)
 
 
+def plain_key(relative_path: str) -> str:
+    """The key of a file where no other file has it already."""
+    ordinary = _ORDINARY_PATH.fullmatch(relative_path)
+    return ordinary[1] if ordinary else _base(_storable(relative_path))
+
+
 class KeyMaker:
     """Gives each file of a listing a key of its own, in the order they are asked for.
 
@@ -73,8 +79,7 @@ class KeyMaker:
 
     def key(self, relative_path: str) -> str:
         """The key of a file, from its path below the listed folder (posix separators)."""
-        ordinary = _ORDINARY_PATH.fullmatch(relative_path)
-        base = ordinary[1] if ordinary else _base(_storable(relative_path))
+        base = plain_key(relative_path)
         key, copy = base, self._next_copy.get(base, 2)
         while key in self._taken:
             key, copy = f"{base}~{copy}", copy + 1

@@ -10,59 +10,61 @@ else is counted as skipped.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
+from functools import cached_property
+from json.encoder import encode_basestring_ascii as json_text
 from pathlib import Path
-from typing import NamedTuple
+
+import numpy as np
 
 from ..errors import SourceError
 from ..modality import find_modality, modalities, packed_modalities
-from .keys import KeyMaker
-from .media_types import SIDECAR_SUFFIXES, is_media_name, media_suffix, read_head, sniff
-from .plain_files import system_path
-from .sidecars import Sidecars, stem_of
-from .walk import Failure, WalkedFile, walk
+from .detected_files import Detected, DetectedFiles, NotWanted
+from .heads import HeadReader, LocalHeads
+from .key_column import KeyColumn
+from .media_types import is_media_name, media_suffix
+from .source_files import SourceFile, SourceFiles
+from .texts import batches
+from .walk import Failure, Walk, walk
 
-__all__ = ["Contents", "Examples", "Listing", "SourceFile", "list_examples", "list_folder", "modality_folders"]
-
-SNIFF_THREADS = 16
-SNIFF_CHUNK = 512
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A media file of the listing: path below the source, bytes, suffix in the tar, sidecars as (suffix, bytes)."""
-
-    path: str
-    size: int
-    suffix: str
-    sidecars: tuple[tuple[str, int], ...] = ()
-
-    @property
-    def stem(self) -> str:
-        """The path without its last suffix: what sidecars share with it."""
-        return stem_of(self.path)
+__all__ = [
+    "Contents",
+    "Examples",
+    "Listing",
+    "SourceFile",
+    "list_examples",
+    "list_folder",
+    "list_walked",
+    "modality_folders",
+]
 
 
 @dataclass(frozen=True)
 class Listing:
     """The media files of one modality and the failures among them, sorted by path."""
 
-    files: list[SourceFile]
+    files: Sequence[SourceFile]
     failures: list[Failure]
 
-    @property
+    @cached_property
+    def columns(self) -> SourceFiles:
+        """The files in columns."""
+        return SourceFiles.of(self.files)
+
+    @cached_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits over every path and size, and over what cannot be packed; no times of change."""
         digest = hashlib.sha256()
-        for file in self.files:
-            digest.update(_line([file.path, file.size, file.suffix, *file.sidecars]))
-        for failure in self.failures:
-            digest.update(_line([failure.path, failure.reason]))
+        for start, stop in batches(len(self.files)):
+            lines = [
+                f"[{json_text(path)},{size},{json_text(suffix)}{''.join(map(_pair, sidecars))}]\n"
+                for path, size, suffix, sidecars in self.columns.columns(start, stop)
+            ]
+            digest.update("".join(lines).encode("ascii"))
+        for path, reason in self.failures:
+            digest.update(f"[{json_text(path)},{json_text(reason)}]\n".encode("ascii"))
         return digest.hexdigest()[:32]
 
 
@@ -79,8 +81,8 @@ class Contents:
 class Examples:
     """The files of one modality, sorted by path, as a folder plays them, and their keys; how many others hold."""
 
-    files: list[SourceFile]
-    keys: list[str]
+    files: SourceFiles
+    keys: Sequence[str]
     other_media: dict[str, int]
     unreadable_folders: list[Failure]
 
@@ -89,31 +91,33 @@ def list_folder(source: Path, wanted: Collection[str], *, exclude: Collection[Pa
     """Everything below a folder that is of one of the `wanted` modalities; a copy gives the same listings.
 
     Symbolic links are followed, each folder is entered once, hidden files and the folders `exclude` are passed
-    over.
+    over. Peak memory: about 150 bytes for each file, besides the paths.
     """
     walked = walk(source, modalities=wanted, exclude=exclude)
-    found, listings, others, skipped = [], {name: Listing([], []) for name in wanted}, Counter[str](), 0
-    stems = set[str]()
-    for file, head, detected in _detected(source, walked.files):
-        stems.update([stem_of(file.path)] if detected else [])
-        if detected and detected.modality in wanted:
-            found.append((file, detected))
-        elif failure := next(_failures(file, head, detected, wanted), None):
-            listings[failure[0]].failures.append(failure[1])
+    with LocalHeads(source) as heads:
+        return list_walked(walked, heads, wanted)
+
+
+def list_walked(walked: Walk, heads: HeadReader, wanted: Collection[str]) -> Contents:
+    """The listings of files that were found somewhere, whose first bytes `heads` reads: see `list_folder`."""
+    failures: dict[str, list[Failure]] = {name: [] for name in wanted}
+    others, skipped = Counter[str](), 0
+    files = DetectedFiles(walked.files)
+    for other in files.others(heads, wanted):
+        if failure := next(_failures(other, wanted), None):
+            failures[failure[0]].append(failure[1])
         else:
             skipped += 1
-            others.update([detected.modality] if detected else [])
-    sidecars = Sidecars(walked.files, stems)
-    own = {stem_of(file.path) for file, _ in found}
-    skipped += sum(len(sidecars.of(stem)) for stem in stems - own)
-    for file, detected in found:
-        listings[detected.modality].files.append(_source_file(file, detected, sidecars))
-    for name, listing in listings.items():
-        listing.files.sort(key=lambda file: file.path)
-        listing.failures.extend(walked.unreadable_folders)
-        listing.failures.extend(failure for modality, failure in walked.unusable if modality in (name, None))
-        listing.failures.sort()
-    return Contents(listings, skipped + sidecars.unused, dict(others))
+            others.update([other.detected.modality] if other.detected else [])
+    sidecars = files.find_sidecars()
+    table, chosen = files.table(sidecars), {name: files.rows_of(name) for name in wanted}
+    skipped += sidecars.num_of_others(np.concatenate([np.zeros(0, np.int64), *chosen.values()])) + sidecars.unused
+    found = {}
+    for name, own in failures.items():
+        unusable = [failure for modality, failure in walked.unusable if modality in (name, None)]
+        own = sorted([*own, *walked.unreadable_folders, *unusable])
+        found[name] = Listing(SourceFiles(table, chosen[name]), own)
+    return Contents(found, skipped, dict(others))
 
 
 def list_examples(source: Path, modality: str) -> Examples:
@@ -123,38 +127,29 @@ def list_examples(source: Path, modality: str) -> Examples:
     read; these raise the decoder's error when they are read, and get their keys last.
     """
     names = [one.name for one in modalities()]
-    walked = walk(source, modalities=())
-    found, others = list[SourceFile](), Counter[str]()
-    failing, readable, stems = list[WalkedFile](), list[tuple[WalkedFile, Detected]](), set[str]()
-    for file, head, detected in _detected(source, walked.files):
-        stems.update([stem_of(file.path)] if detected else [])
-        if detected and detected.modality == modality:
-            readable.append((file, detected))
-        elif detected:
-            others[detected.modality] += 1
-        elif expected := _expected(file, head, (modality, *names)):
+    walked, others, failing = walk(source, modalities=()), Counter[str](), list[int]()
+    files = DetectedFiles(walked.files)
+    with LocalHeads(source) as heads:
+        for other in files.others(heads, (modality,)):
+            expected = other.detected.modality if other.detected else _expected(other, (modality, *names))
             if expected == modality:
-                failing.append(file)
-            else:
+                failing.append(other.row)
+            elif expected:
                 others[expected] += 1
-    sidecars = Sidecars(walked.files, stems)
-    found = sorted((_source_file(file, detected, sidecars) for file, detected in readable), key=_path_of)
-    refused = sorted((SourceFile(*file, media_suffix(file.path)) for file in failing), key=_path_of)
-    maker = KeyMaker()
-    keys = {file.path: maker.key(file.path) for file in (*found, *refused)}
-    files = sorted([*found, *refused], key=_path_of)
+    sidecars, readable = files.find_sidecars(failing), files.rows_of(modality)
+    for row in failing:
+        files.note(row, Detected("", media_suffix(walked.files.paths[row])))
+    rows = np.concatenate([readable, np.array(failing, np.int64)])
+    table, order = files.table(sidecars), np.argsort(rows, kind="stable")
+    found, keys = SourceFiles(table, rows[order]), KeyColumn.given(SourceFiles(table, rows).paths)
     held = {name: others[name] for name in names if others[name]}
-    return Examples(files, [keys[file.path] for file in files], held, walked.unreadable_folders)
+    return Examples(found, keys.moved(found.paths, order), held, walked.unreadable_folders)
 
 
-def _path_of(file: SourceFile) -> str:
-    return file.path
-
-
-def _expected(file: WalkedFile, head: bytes | str, wanted: Collection[str]) -> str | None:
+def _expected(file: NotWanted, wanted: Collection[str]) -> str | None:
     """The modality that a file of no readable format should be of, by its content or its name."""
     for name in wanted:
-        if isinstance(head, bytes) and find_modality(name).refusal(head) is not None:
+        if isinstance(file.head, bytes) and find_modality(name).refusal(file.head) is not None:
             return name
     for name in wanted:
         if is_media_name(file.path, name) or media_suffix(file.path) in find_modality(name).refused_suffixes:
@@ -174,44 +169,9 @@ def modality_folders(folder: Path) -> list[str]:
     return names if all(name in known for name in names) and not has_media else []
 
 
-class Detected(NamedTuple):
-    """What a file was found to be: its modality, and the usual suffix of its format."""
-
-    modality: str
-    suffix: str
-
-
-def _detected(
-    source: Path, files: Sequence[WalkedFile]
-) -> Iterator[tuple[WalkedFile, bytes | str, Detected | None]]:
-    """Each file that may be media, its first bytes or why they cannot be read, and what it is by them."""
-    candidates = [file for file in files if media_suffix(file.path) not in SIDECAR_SUFFIXES]
-    for file, head in zip(candidates, _read_heads(source, candidates), strict=True):
-        found = sniff(head) if isinstance(head, bytes) else None
-        yield file, head, Detected(*found) if found else None
-
-
-def _read_heads(source: Path, files: Sequence[WalkedFile]) -> list[bytes | str]:
-    """The first bytes of each file, or why they could not be read; threads hide the latency of network disks."""
-
-    def read_chunk(start: int) -> list[bytes | str]:
-        return [_read_head(system_path(source, file.path)) for file in files[start : start + SNIFF_CHUNK]]
-
-    with ThreadPoolExecutor(SNIFF_THREADS) as threads:
-        return list(chain.from_iterable(threads.map(read_chunk, range(0, len(files), SNIFF_CHUNK))))
-
-
-def _read_head(path: str) -> bytes | str:
-    try:
-        return read_head(path)
-    except OSError as error:
-        return error.strerror or type(error).__name__
-
-
-def _failures(
-    file: WalkedFile, head: bytes | str, found: Detected | None, wanted: Collection[str]
-) -> Iterator[tuple[str, Failure]]:
+def _failures(file: NotWanted, wanted: Collection[str]) -> Iterator[tuple[str, Failure]]:
     """For each modality that a file should be of, by its name or its content, why it is not."""
+    head = file.head
     for name in wanted:
         modality = find_modality(name)
         refusal = modality.refusal(head) if isinstance(head, bytes) else None
@@ -222,16 +182,10 @@ def _failures(
         elif not head:
             refusal = "an empty file"
         elif refusal is None:
-            wrong = f" but {found.modality}" if found else ": it does not begin like one"
+            wrong = f" but {file.detected.modality}" if file.detected else ": it does not begin like one"
             refusal = f"not {modality.with_article}{wrong}"
         yield name, Failure(file.path, refusal)
 
 
-def _source_file(file: WalkedFile, detected: Detected, sidecars: Sidecars) -> SourceFile:
-    """With the file's own suffix where it fits the content (webdataset decodes by suffix), else the usual one."""
-    suffix = find_modality(detected.modality).kept_suffix(detected.suffix, media_suffix(file.path))
-    return SourceFile(file.path, file.size, suffix, sidecars.of(stem_of(file.path)))
-
-
-def _line(entry: list[object]) -> bytes:
-    return json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n"
+def _pair(sidecar: tuple[str, int]) -> str:
+    return f",[{json_text(sidecar[0])},{sidecar[1]}]"

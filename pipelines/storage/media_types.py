@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 from ..modality import HEAD_BYTES, Modality, find_modality, modalities
 from .plain_files import open_plain
 
 __all__ = [
     "SIDECAR_SUFFIXES",
+    "head_within",
     "is_media_name",
     "media_names",
     "media_suffix",
@@ -51,28 +53,40 @@ def read_head(path: str | os.PathLike[str]) -> bytes:
     handle = open_plain(path)
     try:
         head = os.read(handle, HEAD_BYTES)
-        searched = _modality_to_search(media_suffix(os.fspath(path)))
-        if searched is not None and head and sniff(head) is None:
-            return _head_within(handle, searched) or head
-        if head[:3] != b"ID3" or len(head) < ID3_HEADER_BYTES:
-            return head
-        size = sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        behind = os.pread(handle, HEAD_BYTES, ID3_HEADER_BYTES + size)
-        return behind if behind[:4] == b"fLaC" else head
+        return head_within(os.fspath(path), head, partial(_pread, handle), lambda: os.fstat(handle).st_size)
     finally:
         os.close(handle)
 
 
+def _pread(handle: int, offset: int, length: int) -> bytes:
+    return os.pread(handle, length, offset)
+
+
+def head_within(name: str, head: bytes, read: Callable[[int, int], bytes], size: Callable[[], int]) -> bytes:
+    """What tells the format of a file that begins with `head`, as `read_head` has it; `read(offset, length)` reads it.
+
+    Raises what `read` and `size` raise, which are called for few files.
+    """
+    searched = _modality_to_search(media_suffix(name))
+    if searched is not None and head and sniff(head) is None:
+        place = searched.find_beginning(read, size())
+        return head if place is None else read(place, HEAD_BYTES) or head
+    if head[:3] != b"ID3" or len(head) < ID3_HEADER_BYTES:
+        return head
+    tag_bytes = sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    behind = read(ID3_HEADER_BYTES + tag_bytes, HEAD_BYTES)
+    return behind if behind[:4] == b"fLaC" else head
+
+
 def _modality_to_search(suffix: str) -> Modality | None:
     """The modality whose files have this suffix, if one of its formats may begin behind other bytes."""
-    return next((one for one in modalities() if suffix in one.suffixes and one.is_searched), None)
+    return _searched_suffixes(modalities()).get(suffix)
 
 
-def _head_within(handle: int, modality: Modality) -> bytes:
-    """The first 32 bytes of a format of the modality within a file; empty where none is found."""
-    size = os.fstat(handle).st_size
-    place = modality.find_beginning(lambda offset, length: os.pread(handle, length, offset), size)
-    return b"" if place is None else os.pread(handle, HEAD_BYTES, place)
+@lru_cache(maxsize=4)
+def _searched_suffixes(known: tuple[Modality, ...]) -> dict[str, Modality]:
+    searched = reversed([modality for modality in known if modality.is_searched])
+    return {suffix: modality for modality in searched for suffix in modality.suffixes}
 
 
 def media_suffix(name: str) -> str:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,8 @@ def running_cluster() -> Iterator[str]:
         except subprocess.TimeoutExpired:
             head.kill()
         for process in members:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         head.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -131,11 +129,12 @@ def state_of(process: int) -> str:
 
 
 def children_of(process: int) -> list[int]:
-    """Its children."""
-    try:
-        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
+    """Those of all its threads."""
+    found: list[int] = []
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, children.read_text().split())
+    return found
 
 
 def _descendants(process: int) -> list[int]:

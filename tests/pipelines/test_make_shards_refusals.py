@@ -205,15 +205,15 @@ def test_an_error_of_the_disk_anywhere_is_one_sentence(
 def test_a_file_that_changes_while_it_is_packed_stops_the_run(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: bytes
 ) -> None:
-    from pipelines.sharding import survey
+    from pipelines.sharding import source_place
 
     def list_and_change(*args: object, **settings: object) -> object:
         contents = list_folder(*args, **settings)  # type: ignore[arg-type]
         (source / "03.png").write_bytes(now)
         return contents
 
-    list_folder = survey.list_folder
-    monkeypatch.setattr(survey, "list_folder", list_and_change)
+    list_folder = source_place.list_folder
+    monkeypatch.setattr(source_place, "list_folder", list_and_change)
     with pytest.raises(PackingStoppedError, match=r"03\.png: no longer the"):
         pack(source, tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()

@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import PipelineError, ShardingError
-from pipelines.sharding import engines, lease, make_shards, places, shard_job
+from pipelines.sharding import lease, make_shards, places, shard_job
+from pipelines.sharding.engines import serial
 from pipelines.sharding.source_reader import PackingStoppedError
 from pipelines.storage.remote import bucket_client
 from pipelines.storage.remote.remote_store import RemoteOptions
@@ -83,9 +84,9 @@ def test_a_worker_on_another_machine_gets_the_table_from_the_bucket(
     def elsewhere(task: Any, on_file: Any) -> Any:
         return original(replace(task, records=Path("/on/another/machine")), on_file)
 
-    monkeypatch.setattr(engines, "pack_shard", elsewhere)
+    monkeypatch.setattr(serial, "pack_shard", elsewhere)
     pack(source, labels=table)
-    monkeypatch.setattr(engines, "pack_shard", original)
+    monkeypatch.setattr(serial, "pack_shard", original)
     assert memory_contents(store, PREFIX) == in_folder(tmp_path, source, labels=table)
     assert list(Path(tempfile.gettempdir()).glob(f"make_shards-{os.getpid()}-*")) == []
 

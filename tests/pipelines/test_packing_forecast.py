@@ -54,6 +54,24 @@ def test_shards_and_bytes_are_exact(source: Path, tmp_path: Path, settings: dict
     assert (again.action, again.bytes, again.files) == ("nothing", made.bytes, 0)
 
 
+@pytest.mark.parametrize("classes", [False, True])
+def test_names_that_take_longer_headers_are_counted_to_the_byte(tmp_path: Path, *, classes: bool) -> None:
+    folder, content = tmp_path / "photos", picture(7)
+    names = [f"{'n' * length}.png" for length in (1, *range(70, 105, 2), 150, 200)]
+    names += [f"{'ü' * length}/{'ü' * length}.png" for length in (1, 30, 60, 100)]
+    names += [f"{'d' * length}/{'f' * 60}.png" for length in (20, 35, 41, 100, 160)]
+    names += ["a.b.png", "a_b.png", "a b/c.PNG", "__x__/y.png", "no suffix"]
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        path.with_suffix(".json").write_bytes(b"{}" * (len(name) % 3 * 300))
+    foretold, made = both(folder, tmp_path / "out", classes=classes)
+    assert (made.examples, made.failures) == (len(names), ())
+    assert foretold.is_exact
+    assert foretold.bytes == made.bytes == tar_bytes(tmp_path / "out")
+
+
 def test_files_that_are_known_not_to_be_packed_are_named(source: Path, tmp_path: Path) -> None:  # noqa: F811
     (source / "truncated.jpg").unlink()
     foretold, made = both(source, tmp_path / "out")

@@ -130,5 +130,7 @@ def test_sub_folders_are_labels_with_counts(pictures: Path, tmp_path: Path) -> N
     (tmp_path / "out" / "labels.json").write_text(
         '{"format": "dirvae-labels", "version": 1, "labels": [{"class": 5}]}'
     )
+    assert labels(tmp_path / "out").counts == (1, 2), "the manifest has them"
+    (tmp_path / "out" / "manifest.json").unlink()
     with pytest.raises(ShardError, match="not a readable table of labels"):
         labels(tmp_path / "out")

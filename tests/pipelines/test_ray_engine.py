@@ -227,7 +227,8 @@ def sent(tmp_path: Path) -> Callable[..., bytes]:
 def test_a_node_packs_in_a_child_and_tells_the_result(sent: Callable[..., bytes]) -> None:
     *numbers, last = packed(code_digest(), sent())
     assert isinstance(last, ShardResult)
-    assert (last.summary.examples, set(numbers)) == (1, {ALIVE, 0})
+    assert last.summary.examples == 1
+    assert {0} <= set(numbers) <= {ALIVE, 0}  # how long the child takes to start decides whether it is ALIVE first
 
 
 def test_a_slow_task_gives_signs_of_life(sent: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:

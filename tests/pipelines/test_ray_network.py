@@ -31,18 +31,20 @@ print(report.examples, examples)
 """
 CALL = re.compile(r"(connect|sendto|sendmsg|sendmmsg)\(\d+<(\w+):.*?(?:inet_addr\(\"|AF_INET6, \")([^\"]+)\"")
 LOOPBACK = "127.", "::1", "::ffff:127."
+CLOUD = "169.254.169.254"
+"""Of the machine's own cloud, if any: `ray start` asks there which one that is, with telemetry switched off, too."""
 
 
 def sent_outside(trace: str) -> list[str]:
-    """Calls that name an address outside of loopback, but for `connect` of a UDP socket, which sends nothing.
+    """Calls that name an address outside of loopback, but for two things of Ray's own.
 
-    Ray looks up its own address so.
+    A `connect` of a UDP socket, by which Ray looks up its own address, sends nothing; see `CLOUD` for the other.
     """
     calls = [(call, line) for line in trace.splitlines() if (call := CALL.search(line))]
     return [
         line
         for call, line in calls
-        if not call[3].startswith(LOOPBACK) and not (call[1] == "connect" and call[2].startswith("UDP"))
+        if not call[3].startswith((*LOOPBACK, CLOUD)) and not (call[1] == "connect" and call[2].startswith("UDP"))
     ]
 
 

@@ -13,9 +13,10 @@ import os
 import re
 import threading
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -45,6 +46,8 @@ LISTED_AT_ONCE = 1000
 FACTS_SECONDS = 30.0
 """How long what a store said of an object is believed."""
 MOST_FACTS = 1 << 14
+Page = list[tuple[str, int | None]]
+"""Some of the files that a listing gives: paths and bytes."""
 DAMAGED = "Copy it there or make it again."
 
 
@@ -177,24 +180,42 @@ class RemoteStore:
 
     def list(self, prefix: str = "") -> list[Listed]:
         """All files below a URL (the root where none is given), sorted by name. Raises `SourceError`."""
-        text = prefix or self.root_url
+        text, found = prefix or self.root_url, list[Listed]()
         url = split_url(text)
-        path = url.path if url.path.endswith("/") or not url.path else url.path + "/"
-        folder = Url(url.scheme, url.host, path, url.query, url.account)
         begin, mark, rest = text.partition("://")
         before = begin + mark + re.split(r"[/?#]", rest, maxsplit=1)[0]
         after = f"?{url.query}" if url.query else ""
+        for page in self._pages(text, _folder_of(url), found.clear):
+            found += (Listed(f"{before}/{there}{after}", size) for there, size in page)
+        return sorted(found)
+
+    def paths_below(self, prefix: str = "", *, restart: Callable[[], Any]) -> Iterator[Page]:
+        """The paths below a URL of all files there, and their bytes, in the order of the store, 1,000 at a time.
+
+        `restart` is called where a listing broke off and begins again. Raises `SourceError`.
+        """
+        text = prefix or self.root_url
+        folder = _folder_of(split_url(text))
+        for page in self._pages(text, folder, restart):
+            yield [(there.removeprefix(folder.path), size) for there, size in page]
+
+    def _pages(self, text: str, folder: Url, restart: Callable[[], Any]) -> Iterator[Page]:
+        """The paths in the bucket, or on the host, of all files below a folder, and their bytes."""
         retries = self._retries()
         with named(text):
             while True:
                 self.counters.add(requests=1)
                 try:
-                    found = list(self._client(text, folder).list(folder))
-                    break
+                    listing = self._client(text, folder).list(folder)
+                    page = list(islice(listing, LISTED_AT_ONCE))
+                    while page:
+                        yield page
+                        if page := list(islice(listing, LISTED_AT_ONCE)):
+                            self.counters.add(requests=1)
+                    return
                 except RequestError as error:
                     retries.after(error)
-        self.counters.add(requests=max(0, len(found) - 1) // LISTED_AT_ONCE)
-        return sorted(Listed(f"{before}/{there}{after}", size) for there, size in found)
+                    restart()
 
     def supports_ranges(self, name: str) -> bool:
         """False once the server of a URL has twice sent a whole file where a range was asked for."""
@@ -301,3 +322,9 @@ class RemoteStore:
 
     def __repr__(self) -> str:
         return f"RemoteStore({redacted(self.root_url)!r})"
+
+
+def _folder_of(url: Url) -> Url:
+    """The same place, with a slash at its end."""
+    path = url.path if url.path.endswith("/") or not url.path else url.path + "/"
+    return Url(url.scheme, url.host, path, url.query, url.account)

@@ -1,0 +1,189 @@
+"""Where the files to be packed lie: a folder of this machine, or what is below a URL of a bucket.
+
+How a place is said, of files and of shards alike (`places` has the rest):
+
+    what users give         a path, or a URL as text; obstore's settings beside it, which both URLs share
+    where files lie         `Path | SourceUrl`: the URL with those settings, since tasks carry it to their workers
+    where shards go         `Path | str`: tasks carry a `ShardTarget`, which has been made from it and the settings
+
+A URL has no slash at its end. As a text, a `SourceUrl` shows no secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import SourceError
+from ..modality import modalities, packed_modalities
+from ..storage.listing import Contents, list_folder, list_walked, modality_folders
+from ..storage.media_types import is_media_name
+from ..storage.plain_files import path_setting
+from ..storage.remote.folder_listing import reading_heads, walk_url
+from ..storage.remote.remote_store import RemoteOptions, RemoteStore
+from ..storage.remote.urls import is_url, join, redacted, split_url
+from ..storage.walk import Walk
+
+__all__ = ["SourceBucket", "SourceFolder", "SourcePlace", "SourceUrl", "open_place", "source_of"]
+
+
+@dataclass(frozen=True)
+class SourceUrl:
+    """The URL of a source and how it is reached. As a text it shows nothing that may be secret."""
+
+    url: str = field(repr=False)
+    options: RemoteOptions = field(default_factory=RemoteOptions, repr=False)
+
+    def store(self) -> RemoteStore:
+        """The files below it."""
+        return RemoteStore(self.url, self.options)
+
+    def __str__(self) -> str:
+        return redacted(self.url)
+
+
+class SourcePlace(Protocol):
+    """A place that is listed."""
+
+    source: Path | SourceUrl
+
+    @property
+    def name(self) -> str:
+        """Its last name, which the folder of its shards gets."""
+
+    def modality_folders(self) -> list[str]:
+        """The modalities it has a folder each for; empty for any other place. Raises `SourceError`."""
+
+    def below(self, name: str) -> SourcePlace:
+        """The folder of this name in it."""
+
+    def contents(self, wanted: Collection[str], exclude: Collection[Path | str]) -> Contents:
+        """Its files of these modalities, but those in the places `exclude`."""
+
+    def has_files(self) -> bool:
+        """Whether there is anything in it but hidden files."""
+
+    def has_tars(self) -> bool:
+        """Whether a tar lies right in it."""
+
+
+class SourceFolder:
+    """A folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source: Path | SourceUrl = folder
+        self._folder = folder
+
+    @property
+    def name(self) -> str:
+        """Its name as it was named: that of a link, not of what it leads to."""
+        return self._folder.name if self._folder.name not in ("", "..") else self._folder.resolve().name
+
+    def modality_folders(self) -> list[str]:
+        """See `SourcePlace`."""
+        return modality_folders(self._folder)
+
+    def below(self, name: str) -> SourceFolder:
+        """See `SourcePlace`."""
+        return SourceFolder(self._folder / name)
+
+    def contents(self, wanted: Collection[str], exclude: Collection[Path | str]) -> Contents:
+        """See `SourcePlace`."""
+        return list_folder(self._folder, wanted, exclude=[one for one in exclude if isinstance(one, Path)])
+
+    def has_files(self) -> bool:
+        """See `SourcePlace`."""
+        return any(not path.name.startswith(".") for path in self._folder.iterdir())
+
+    def has_tars(self) -> bool:
+        """See `SourcePlace`."""
+        return next(self._folder.glob("*.tar"), None) is not None
+
+    def __str__(self) -> str:
+        return str(self._folder)
+
+
+class SourceBucket:
+    """The files below a URL, which is listed once; `walked` has them where that has been done."""
+
+    def __init__(self, source: SourceUrl, walked: Walk | None = None) -> None:
+        self.source: Path | SourceUrl = source
+        self._url, self._known = source, walked
+
+    @property
+    def name(self) -> str:
+        """The last part of its path, or its bucket."""
+        url = split_url(self._url.url)
+        return url.path.rstrip("/").rpartition("/")[2] or url.host
+
+    @cached_property
+    def _walked(self) -> Walk:
+        if self._known is not None:
+            return self._known
+        with contextlib.closing(self._url.store()) as store:
+            return walk_url(store)
+
+    def modality_folders(self) -> list[str]:
+        """See `SourcePlace`."""
+        folders, known = set[str](), {one.name for one in modalities()}
+        for path in self._walked.files.paths:
+            first, slash, _ = path.partition("/")
+            if slash:
+                folders.add(first)
+            elif any(is_media_name(path, one.name) for one in packed_modalities()):
+                return []
+            if len(folders - known):
+                return []
+        return sorted(folders)
+
+    def below(self, name: str) -> SourceBucket:
+        """See `SourcePlace`."""
+        source = SourceUrl(join(self._url.url, name), self._url.options)
+        return SourceBucket(source, Walk(self._walked.files.below(name)))
+
+    def contents(self, wanted: Collection[str], exclude: Collection[Path | str]) -> Contents:
+        """See `SourcePlace`."""
+        files, root = self._walked.files, f"{self._url.url}/"
+        for target in exclude:
+            if isinstance(target, str) and target.startswith(root):
+                files = files.without(target[len(root) :].rstrip("/"))
+        with contextlib.closing(self._url.store()) as store, reading_heads(store) as heads:
+            return list_walked(Walk(files), heads, wanted)
+
+    def has_files(self) -> bool:
+        """See `SourcePlace`."""
+        return len(self._walked.files) > 0
+
+    def has_tars(self) -> bool:
+        """See `SourcePlace`."""
+        return any(path.endswith(".tar") and "/" not in path for path in self._walked.files.paths)
+
+    def __str__(self) -> str:
+        return str(self._url)
+
+
+def source_of(value: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Path | SourceUrl:
+    """What a source was named by: a folder, or a URL. Raises `SourceError` for a URL that cannot be listed."""
+    if not isinstance(value, str) or not is_url(value):
+        return path_setting("source", value)
+    if split_url(value).is_web:
+        raise SourceError(
+            f"{redacted(value)}: a server of the web lists no sizes of files, so that shards cannot be planned. Name a "
+            "bucket (s3, gs, az), or copy the files to this machine."
+        )
+    return SourceUrl(value.rstrip("/"), RemoteOptions(storage_options=storage_options or {}))
+
+
+def open_place(source: Path | SourceUrl) -> SourcePlace:
+    """The place of a source. Raises `SourceError` for a folder that is missing."""
+    if isinstance(source, SourceUrl):
+        return SourceBucket(source)
+    if not source.is_dir():
+        problem = "a file; name the folder it is in" if source.exists() else "no such folder"
+        raise SourceError(f"{source}: {problem}.")
+    return SourceFolder(source)

@@ -1,0 +1,75 @@
+"""What files begin with, read in batches: one after the other while the system has it at hand, else by many threads."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from .media_types import read_head
+from .plain_files import system_path
+
+__all__ = ["HeadReader", "LocalHeads"]
+
+SNIFF_THREADS = 16
+SNIFF_CHUNK = 64
+TRIED_FILES, MOST_WAITS = 32, 8
+"""Where a thread had to wait for more of the first files, many threads wait at once; else they would only wait for each
+other."""
+OF_THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
+
+
+class HeadReader(Protocol):
+    """Reads the first bytes of files."""
+
+    def read(self, paths: Sequence[str], sizes: Sequence[int]) -> list[bytes | str]:
+        """Of each file, of so many bytes, the bytes that tell its format, or in a few words why they cannot be read."""
+
+
+class LocalHeads:
+    """Reads the heads of files below a folder, inside a `with`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._stack = folder, ExitStack()
+        self._threads: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> LocalHeads:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        self._threads = None
+
+    def read(self, paths: Sequence[str], sizes: Sequence[int]) -> list[bytes | str]:
+        """Of each file its first bytes, or why they cannot be read; threads hide the latency of network disks."""
+        before = _num_waits()
+        heads, rest = self._read_all(paths[:TRIED_FILES]), paths[TRIED_FILES:]
+        if _num_waits() - before <= MOST_WAITS:
+            return heads + self._read_all(rest)
+        return heads + [head for chunk in self._chunks(rest) for head in chunk]
+
+    def _chunks(self, paths: Sequence[str]) -> Iterator[list[bytes | str]]:
+        if self._threads is None:
+            self._threads = self._stack.enter_context(ThreadPoolExecutor(SNIFF_THREADS))
+        chunks = (paths[start : start + SNIFF_CHUNK] for start in range(0, len(paths), SNIFF_CHUNK))
+        return self._threads.map(self._read_all, chunks)
+
+    def _read_all(self, paths: Sequence[str]) -> list[bytes | str]:
+        return [self._read_one(system_path(self._folder, path)) for path in paths]
+
+    def _read_one(self, path: str) -> bytes | str:
+        try:
+            return read_head(path)
+        except OSError as error:
+            return error.strerror or type(error).__name__
+
+
+def _num_waits() -> int:
+    """How often this thread has given up its core because it had to wait, for a disk above all."""
+    return resource.getrusage(OF_THIS_THREAD).ru_nvcsw

@@ -1,0 +1,144 @@
+"""The media files of a listing in columns, of which each is made an object where it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .sidecars import NO_SIDECARS, SidecarColumns, stem_of
+from .texts import Texts, batches
+
+__all__ = ["FileTable", "PathsOf", "SourceFile", "SourceFiles"]
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A media file of the listing: path below the source, bytes, suffix in the tar, sidecars as (suffix, bytes)."""
+
+    path: str
+    size: int
+    suffix: str
+    sidecars: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def stem(self) -> str:
+        """The path without its last suffix: what sidecars share with it."""
+        return stem_of(self.path)
+
+
+@dataclass(frozen=True)
+class FileTable:
+    """Files in columns: `paths`; `sizes` (n,) int64 in bytes; `suffixes[codes[row]]` is a file's suffix in the tar."""
+
+    paths: Texts
+    sizes: NDArray[np.int64]
+    codes: NDArray[np.int32]
+    suffixes: Sequence[str]
+    sidecars: SidecarColumns = NO_SIDECARS
+
+
+class SourceFiles(Sequence[SourceFile]):
+    """Some files of a table, in an order of their own: `rows` (n,) int64 of it."""
+
+    def __init__(self, table: FileTable, rows: Rows) -> None:
+        self.table, self.rows = table, rows
+
+    @classmethod
+    def of(cls, files: Iterable[SourceFile]) -> SourceFiles:
+        """These files, in their order."""
+        if isinstance(files, SourceFiles):
+            return files
+        files = list(files)
+        numbers: dict[str, int] = {}
+        codes = [numbers.setdefault(file.suffix, len(numbers)) for file in files]
+        sidecars = SidecarColumns.of([file.sidecars for file in files])
+        sizes = np.array([file.size for file in files], np.int64)
+        table = FileTable(
+            Texts.of(file.path for file in files), sizes, np.array(codes, np.int32), list(numbers), sidecars
+        )
+        return cls(table, np.arange(len(files)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> SourceFile: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[SourceFile]: ...
+    def __getitem__(self, index: int | slice) -> SourceFile | list[SourceFile]:
+        if isinstance(index, slice):
+            return self._made(self.rows[index])
+        place = range(len(self))[index]
+        return self._made(self.rows[place : place + 1])[0]
+
+    def __iter__(self) -> Iterator[SourceFile]:
+        for start, stop in batches(len(self)):
+            yield from self._made(self.rows[start:stop])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or len(other) != len(self):
+            return False
+        return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"SourceFiles({len(self):,} files)"
+
+    def only(self, rows: Rows | NDArray[np.bool_]) -> SourceFiles:
+        """Those at these places, (m,) int64 or a mask (n,) bool."""
+        return SourceFiles(self.table, self.rows[rows])
+
+    def where(self, is_wanted: Callable[[str], bool]) -> SourceFiles:
+        """Those whose path is wanted."""
+        return self.only(np.fromiter(map(is_wanted, self.paths), np.bool_, len(self)))
+
+    @property
+    def paths(self) -> PathsOf:
+        """The paths, made where they are looked at."""
+        return PathsOf(self.table.paths, self.rows)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(n,) int64: the bytes of each file, without its sidecars."""
+        return self.table.sizes[self.rows]
+
+    def columns(self, start: int, stop: int) -> Iterator[tuple[str, int, str, tuple[tuple[str, int], ...]]]:
+        """Path, bytes, suffix and sidecars of the files from `start` to before `stop`: of few at a time."""
+        table, rows = self.table, self.rows[start:stop]
+        suffixes = [table.suffixes[code] for code in table.codes[rows].tolist()]
+        paths, sizes = table.paths.take(rows), table.sizes[rows].tolist()
+        return zip(paths, sizes, suffixes, table.sidecars.take(rows), strict=True)
+
+    def _made(self, rows: Rows) -> list[SourceFile]:
+        found = SourceFiles(self.table, rows)
+        return [SourceFile(*file) for file in found.columns(0, len(rows))]
+
+
+class PathsOf(Sequence[str]):
+    """Some texts of many: those of `rows`, (n,) int64, in this order."""
+
+    def __init__(self, texts: Texts, rows: Rows) -> None:
+        self._texts, self._rows = texts, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return self._texts.take(self._rows[index])
+        return self._texts[int(self._rows[index])]
+
+    def __iter__(self) -> Iterator[str]:
+        for start, stop in batches(len(self)):
+            yield from self._texts.take(self._rows[start:stop])
