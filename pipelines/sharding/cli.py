@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         print_to_nowhere()
         return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return _complain("Interrupted. Finished shards are kept; the same command continues from there.", 130)
 
 
 def _run(source: str, options: dict[str, Any]) -> int:
@@ -65,8 +67,6 @@ def _run(source: str, options: dict[str, Any]) -> int:
         return _complain(str(error), 1)
     except (PipelineError, ValueError) as error:
         return _complain(str(error), 2)
-    except KeyboardInterrupt:
-        return _complain("Interrupted. Finished shards are kept; the same command continues from there.", 130)
     _print_report(report)
     sys.stdout.flush()
     return 0
@@ -91,8 +91,8 @@ def _forecast(source: str, options: dict[str, Any]) -> int:
         print(line)
     _print_failures(tuple(failure for one in forecast.sets for failure in one.failures), "")
     sys.stdout.flush()
-    refusals = [one.refusal for one in forecast.sets if one.refusal]
-    return _complain(refusals[0], 2) if refusals else 0
+    refused = next((one for one in forecast.sets if one.refusal), None)
+    return _complain(refused.refusal, 1 if refused.would_stop else 2) if refused else 0
 
 
 def _print_report(report: PackReport) -> None:

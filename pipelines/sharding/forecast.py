@@ -31,6 +31,7 @@ from .settings import PackOptions, PackSettings, known_settings
 from .shard_job import ShardResult, ShardTask
 from .shard_target import FolderTarget
 from .source_place import source_of
+from .source_reader import PackingStoppedError
 from .survey import FoundSet
 from .temporary_disk import temporary_folder
 from .time_sample import SampleTimes, sample_times
@@ -49,7 +50,8 @@ class SetForecast:
     would then have `shards` and `bytes`. `is_exact` says that the bytes are those of the run, if every file can be
     packed; else they are estimated from a sample of `sample_files`. `seconds` of the run are estimated from it,
     with the time for looking through the source. `finished_shards` are those of the run that is continued, `failures`
-    what is known not to be packable. `free_bytes` of the disk are None where they are not known.
+    what is known not to be packable. `free_bytes` of the disk are None where they are not known. `would_stop` tells a
+    refusal for a thing outside, such as a full disk, which raises `PackingStoppedError`, from one for what was asked.
     """
 
     modality: str
@@ -67,6 +69,7 @@ class SetForecast:
     free_bytes: int | None = None
     failures: tuple[Failure, ...] = ()
     refusal: str = ""
+    would_stop: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,8 @@ def _forecast(found: FoundSet, settings: PackSettings, manner: Manner, listed: f
         with temporary_folder() as scratch:
             return _of_plan(found, state, decision, decision.plan, manner, scratch, listed)
     except PipelineError as error:
-        return SetForecast(found.modality, found.out, "refused", refusal=str(error))
+        stops = isinstance(error, PackingStoppedError)
+        return SetForecast(found.modality, found.out, "refused", refusal=str(error), would_stop=stops)
 
 
 def _nothing(found: FoundSet, decision: Decision) -> SetForecast:

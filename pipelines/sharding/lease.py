@@ -116,7 +116,7 @@ class Lease:
             return
         if self._silent_seconds() < LEASE_SECONDS:
             raise ShardingError(
-                f"{self._bucket.shown}: process {printable(str(pid))} of {printable(str(host))} is packing into it. "
+                f"{self._bucket.shown}: process {printable(str(pid))} of {_shown(host)} is packing into it. "
                 f"{WAIT} A run that is gone is succeeded {LEASE_SECONDS:.0f} seconds after it was last alive."
             )
 
@@ -151,6 +151,11 @@ def _parsed(content: bytes) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
     return {}
+
+
+def _shown(host: object) -> str:
+    """The name of a host without what tells its starts apart."""
+    return printable(str(host).partition(" ")[0])
 
 
 def _host() -> str:

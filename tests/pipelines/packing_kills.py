@@ -2,7 +2,9 @@
 
 A `Place` says how a set is listed and which flags lead there; an `Engine` adds the flags of who packs. `torment` starts
 the same command again and again and, at a random moment, kills the whole process group, the parent or a worker, or
-stops one of them and lets it go on after others have done its work. It returns what was done, after asserting that
+stops one of them and lets it go on after others have done its work. Four moments of five are counted from the first
+worker process on, so that they do not all fall into the start of a program, which takes long on a busy machine. It
+returns what was done, after asserting that
 
     the final listing equals the undisturbed one: names, sizes and SHA-256, and so no temporary file is left
     no finished shard was made again: what identified it when it was first seen identifies it at the end
@@ -198,6 +200,31 @@ class Packing:
         code = self.start(out).wait()
         assert code == 0, f"packing ended with {code}"
 
+    def timed(self, out: str) -> Times:
+        """Run it to its end, and say how long it took."""
+        began = time.monotonic()
+        run = self.start(out)
+        has_workers = _await_worker(run)
+        first = time.monotonic()
+        code = run.wait()
+        assert code == 0, f"packing ended with {code}"
+        ended = time.monotonic()
+        return Times(ended - began, ended - first if has_workers else 0.0)
+
+
+class Times(NamedTuple):
+    """Seconds that an undisturbed run takes: all, and those from its first worker on (0: it has none here)."""
+
+    all: float
+    working: float
+
+    def moment(self, run: Run, moments: random.Random) -> float:
+        """How many seconds from now on to disturb a run that has just begun."""
+        if self.working and moments.random() < 0.8:
+            _await_worker(run)
+            return moments.uniform(0, self.working)
+        return moments.uniform(0.15, 0.9) * self.all
+
 
 Done = Counter[str]
 
@@ -209,9 +236,7 @@ def torment(
 
     Where a set is finished before it was disturbed often enough, the next one is begun.
     """
-    began = time.monotonic()
-    packing.finish(place.out("undisturbed"))
-    longest = time.monotonic() - began
+    times = packing.timed(place.out("undisturbed"))
     expected = _contents(place.listing("undisturbed"))
     moments, done, number = random.Random(seed), Done(), 0
     plan = ["kill"] * kills + ["stop"] * stops
@@ -219,7 +244,7 @@ def torment(
     while plan:
         name, seen = f"out{number}", dict[str, str]()
         while plan:
-            is_finished = _disturbed(packing, place, name, plan, moments, longest, done, how)
+            is_finished = _disturbed(packing, place, name, plan, moments, times, done, how)
             _check_kept(place, name, seen)
             if is_finished:
                 break
@@ -237,14 +262,14 @@ def _disturbed(
     name: str,
     plan: list[str],
     moments: random.Random,
-    longest: float,
+    times: Times,
     done: Done,
     how: Sequence[str],
 ) -> bool:
     """Start the command and disturb it once, which takes an entry off the plan; whether it finished before that."""
     run = packing.start(place.out(name))
     try:
-        if run.wait(moments.uniform(0.15, 0.9) * longest) is not None:
+        if run.wait(times.moment(run, moments)) is not None:
             return True
         if plan[-1] == "stop":
             _stop_and_go_on(packing, place.out(name), run, moments, done)
@@ -255,6 +280,13 @@ def _disturbed(
     finally:
         _kill_group(run)
         run.wait()
+
+
+def _await_worker(run: Run) -> bool:
+    """Wait until a run has a worker process, or has ended; whether it has one."""
+    while not (workers := children_of(run.pid)) and run.wait(0.02) is None:
+        pass
+    return bool(workers)
 
 
 def _kill(run: Run, what: str, moments: random.Random, done: Done) -> None:

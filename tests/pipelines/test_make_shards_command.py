@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import time
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,20 @@ def test_ctrl_c_and_sigterm_exit_130_with_one_sentence_and_no_leftovers(
     assert not list(out.rglob("*.part"))
     assert not (out / ".make_shards.lock").exists()
     assert not (out / "manifest.json").exists()
+
+
+def test_ctrl_c_while_modules_are_imported_is_told_in_one_sentence(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted(MetaPathFinder):
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "pipelines.sharding.api":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "pipelines.sharding.api", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    assert main([str(source)]) == 130
+    assert capsys.readouterr().err.startswith("make_shards: Interrupted. ")
 
 
 def test_a_terminal_shows_a_bar(source: Path, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_of_two_runs_one_is_refused_while_the_other_is_alive(tmp_path: Path, sto
     import obstore
 
     source = make_images(tmp_path / "source", 4)
-    lease = {"host": "elsewhere", "pid": 12, "start": "34", "run": "56", "refreshes": 1}
+    lease = {"host": "elsewhere boot-id pid:[78]", "pid": 12, "start": "34", "run": "56", "refreshes": 1}
     obstore.put(store, f"{PREFIX}/.make_shards/lease.json", json.dumps(lease).encode())
     with pytest.raises(ShardingError, match=r"sets/one: process 12 of elsewhere is packing into it\. Wait for it"):
         pack(source)

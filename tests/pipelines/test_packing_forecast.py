@@ -189,6 +189,8 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_packed(
     (foretold,) = forecast_shards(folder, tmp_path / "out", workers=0).sets
     assert foretold.action == "refused"
     assert "its disk has 1.0 MB free. Make room" in foretold.refusal
+    command = [str(folder), "--out", str(tmp_path / "out"), "--workers", "0"]
+    assert main([*command, "--dry-run"]) == main(command) == 1
 
 
 def test_the_report_says_what_is_exact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

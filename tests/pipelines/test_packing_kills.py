@@ -79,7 +79,7 @@ def import_what_packing_needs(folder: Path) -> None:
 
 
 def test_twenty_kills_and_two_stops_change_nothing(tmp_path: Path) -> None:
-    done = 0
+    done = workers = 0
     import_what_packing_needs(tmp_path)
     for seed, (kind, kills, stops) in enumerate((("image", 8, 1), ("audio", 7, 1), ("video", 5, 0))):
         folder = tmp_path / kind
@@ -87,7 +87,9 @@ def test_twenty_kills_and_two_stops_change_nothing(tmp_path: Path) -> None:
         packing = Packing(source_of(kind, folder / "source"), SETTINGS[kind], QUICK["processes"], run=ForkedRun)
         found = torment(packing, LocalPlace(folder), kills=kills, stops=stops, seed=seed)
         done += sum(found[how] for how in KILLS)
+        workers += found["worker"]
     assert done == 20
+    assert workers, "no moment of the work itself was met"
 
 
 @pytest.mark.heavy
@@ -101,4 +103,5 @@ def test_two_hundred_kills_and_twenty_stops_change_nothing(
     found = torment(packing, place, kills=kills // part, stops=0 if is_ray else stops // part, seed=99)
     assert sum(found[how] for how in KILLS) == kills // part
     assert is_ray or found["stopped"] >= stops // part // 2, dict(found)
+    assert is_ray or found["worker"] >= kills // part // 10, dict(found)
     print(*engine[:2], type(place).__name__, kind, dict(found))

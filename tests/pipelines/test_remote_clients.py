@@ -254,6 +254,7 @@ def test_each_client_has_a_file_system_of_its_own() -> None:
         ("s3://b/a", "AWS_ENDPOINT_URL_S3", "us:hush@host", "AWS_ENDPOINT_URL_S3 is not an address; it must begin"),
         ("az://b/a", "AZURE_STORAGE_ENDPOINT", "ftp://us:hush@host", "it must begin with http:// or https://"),
         ("gs://b/a", "GOOGLE_BASE_URL", "host", "it must begin with http:// or https://"),
+        ("s3://b/a", "AWS_ENDPOINT_URL", "", "AWS_ENDPOINT_URL is empty; unset it, or give an address"),
     ],
 )
 def test_endpoints_without_a_scheme_are_refused(

@@ -186,10 +186,14 @@ class ObstoreClient:
 
 
 def check_endpoints(scheme: str, given: Mapping[str, Any]) -> None:
-    """Raise `RequestError` for an endpoint without a scheme, which obstore does not survive."""
+    """Raise `RequestError` for an endpoint that is no http(s) address, also an empty one: obstore survives none."""
     of_caller = [(f"storage_options[{name!r}]", given.get(name)) for name in ENDPOINT_SETTINGS]
     for name, value in (*of_caller, *((name, os.environ.get(name)) for name in ENDPOINTS[scheme])):
-        if value and not str(value).lower().startswith(("http://", "https://")):
+        if value == "":
+            raise RequestError(
+                f"{name} is empty; unset it, or give an address of http:// or https://", passes=False
+            )
+        if value is not None and not str(value).lower().startswith(("http://", "https://")):
             shown = "not an address" if "@" in str(value) else repr(redacted(str(value)))
             raise RequestError(f"{name} is {shown}; it must begin with http:// or https://", passes=False)
 
