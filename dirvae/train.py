@@ -98,7 +98,7 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
         dry_run(_config(run, run_type, settings, resume=resume), run, resume=resume)
         return None
     from dirvae.run.python_run import is_from_python, other_data
-    from dirvae.run.session import train_run
+    from dirvae.run.session import Shown, train_run
     from dirvae.training.ranks import leave_processes, lost_process_told, ranks_of_environment
 
     ranks = ranks_of_environment()
@@ -118,8 +118,7 @@ def _train(argv: Sequence[str] | None, stop: StopSignals) -> Outcome | None:
                         run,
                         resume=resume,
                         should_stop=stop,
-                        command=_command(argv),
-                        watch=None if view is None else view.watch,
+                        shown=Shown(_command(argv), None if view is None else view.watch),
                         ranks=ranks,
                     )
             except StateError as error:

@@ -29,6 +29,7 @@ from dirvae.training.trainer import Evaluate, Trainer
 
 __all__ = [
     "Outcome",
+    "Shown",
     "build_model",
     "make_loss",
     "num_parameters",
@@ -80,6 +81,17 @@ def refuse_changes(run: Path, config: RunConfig) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Shown:
+    """How a run is shown while it trains: `command` is named in its report, `watch` gets the trainer at the start."""
+
+    command: str | None = None
+    watch: Callable[[Trainer], None] | None = None
+
+
+NOT_SHOWN = Shown()
+
+
 def train_run(
     config: RunConfig,
     run: Path,
@@ -88,15 +100,14 @@ def train_run(
     should_stop: Callable[[], bool] = lambda: False,
     model: nn.Module | None = None,
     loss: Loss | None = None,
-    command: str | None = None,
-    watch: Callable[[Trainer], None] | None = None,
+    shown: Shown = NOT_SHOWN,
     ranks: Ranks = ONE_RANK,
 ) -> Outcome:
     """Train, evaluate and report in a run folder. The errors of data, settings and checkpoints pass through.
 
-    The report is written again at every checkpoint; where that fails, a warning says so. It names `command`.
+    The report is written again at every checkpoint; where that fails, a warning says so.
     `model` and `loss` are those of the config by default; a model that is given must be one that the config makes.
-    `watch` is given the trainer before the first step. With several `ranks` all call it alike; the first one writes and
+    With several `ranks` all call it alike; the first one writes and
     says what there is to say.
     """
     say = print if ranks.is_first else _nothing
@@ -120,7 +131,7 @@ def train_run(
         trainer = Trainer(
             model, data.batches, loss=loss, config=config.fit, evaluate=evaluate, out=run, ranks=ranks
         )
-        page = LivePage(run, config, data, command=command)
+        page = LivePage(run, config, data, command=shown.command)
         ranks.by_first(page.check_label)
 
         def follow(saved: Trainer) -> None:
@@ -128,8 +139,8 @@ def train_run(
                 page.follow(saved, lambda: _summary(saved, config, data, run))
 
         trainer.on_save = follow
-        if watch is not None:
-            watch(trainer)
+        if shown.watch is not None:
+            shown.watch(trainer)
         if resume and trainer.resume():
             say(f"{run}: {_continuing(trainer)}")
         else:

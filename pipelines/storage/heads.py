@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,7 +19,8 @@ SNIFF_CHUNK = 64
 TRIED_FILES, MOST_WAITS = 32, 8
 """Where a thread had to wait for more of the first files, many threads wait at once; else they would only wait for each
 other."""
-OF_THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
+STATUS = Path("/proc/thread-self/status")
+WAITS = "voluntary_ctxt_switches:"
 
 
 class HeadReader(Protocol):
@@ -50,7 +50,8 @@ class LocalHeads:
         """Of each file its first bytes, or why they cannot be read; threads hide the latency of network disks."""
         before = _num_waits()
         heads, rest = self._read_all(paths[:TRIED_FILES]), paths[TRIED_FILES:]
-        if _num_waits() - before <= MOST_WAITS:
+        after = _num_waits()
+        if before is not None and after is not None and after - before <= MOST_WAITS:
             return heads + self._read_all(rest)
         return heads + [head for chunk in self._chunks(rest) for head in chunk]
 
@@ -70,6 +71,10 @@ class LocalHeads:
             return error.strerror or type(error).__name__
 
 
-def _num_waits() -> int:
-    """How often this thread has given up its core because it had to wait, for a disk above all."""
-    return resource.getrusage(OF_THIS_THREAD).ru_nvcsw
+def _num_waits() -> int | None:
+    """How often this thread has given up its core because it had to wait, for a disk above all; None if not known."""
+    try:
+        lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:  # a system without it
+        return None
+    return next((int(line.removeprefix(WAITS)) for line in lines if line.startswith(WAITS)), None)

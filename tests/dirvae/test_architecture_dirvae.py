@@ -17,7 +17,7 @@ ALLOWED = {
     *("dirvae", "pipelines", "numpy", "torch", "safetensors", "tqdm", "PIL"),
     *("jinja2", "markupsafe", "matplotlib"),  # the report's
     *("starlette", "uvicorn"),  # those of the local pages
-    "swift_f0",  # an extra, imported where it is used
+    *("swift_f0", "zarr"),  # of extras, imported where they are used
 }
 MODEL_FILES = [
     *sorted((ROOT / "latents").glob("*.py")),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dirvae.run import live_page
 from dirvae.run.config import RunConfig
-from dirvae.run.session import train_run
+from dirvae.run.session import Shown, train_run
 from dirvae.training import TrainingWarning
 from tests.dirvae.trained_runs import weights
 
@@ -52,7 +52,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def train(run: str, *, command: str | None = None, **changes: Any) -> Any:
     config = RunConfig.of("image", {**SETTINGS, **changes})
     Path(run).mkdir()
-    return train_run(config, Path(run), command=command)
+    return train_run(config, Path(run), shown=Shown(command))
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, share: float) -> list[tuple[bool, str]]:
