@@ -129,7 +129,12 @@ def contestants_for(name: str, source: Path, flags: Sequence[str], workers: int)
     """The programs to be compared; the first is ours."""
     launcher, peers = str(ROOT / "tools" / "make_shards.py"), str(ROOT / "benchmarks" / "packing_peers.py")
     ours = [sys.executable, launcher, str(source), "--only", "image", "--out", "OUT", "--workers", str(workers)]
-    tar = ["sh", "-c", 'mkdir "OUT" && tar cf "OUT/all.tar" -C "$0" . && sync "OUT/all.tar"', str(source)]
+    tar = [
+        "sh",
+        "-c",
+        'mkdir "OUT" && tar --hard-dereference -cf "OUT/all.tar" -C "$0" . && sync "OUT/all.tar"',
+        str(source),
+    ]
     found = [Contestant("make_shards", [*ours, *flags])]
     if name == "kept":
         found.append(Contestant("tar cf, sync", tar))
