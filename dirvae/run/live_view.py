@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from dirvae.training.errors import ConfigError
+from dirvae.training.logging import finite_or_none
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -153,7 +154,10 @@ class LiveView:
 
 
 def newest_line(path: Path) -> dict[str, Any]:
-    """The newest line of training in a metrics file, of which only the end is read; {} without one."""
+    """The newest line of training in a metrics file, {} without one; only the end of the file is read.
+
+    Numbers that are not finite, which other programs may have written, become None, because JSON has none.
+    """
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
@@ -163,10 +167,10 @@ def newest_line(path: Path) -> dict[str, Any]:
     for line in reversed(lines):
         try:
             found = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(found, dict) and found.get("kind") == "train":
-            return found
+            return finite_or_none(found)
     return {}
 
 

@@ -42,7 +42,7 @@ class CheckOptions:
     decode     decode every example whole
     repair     make again what follows from other files: see `repair_set`
     threads    shards that are read at a time; None: one per core, 16 at most
-    most       findings of one kind that are kept; all are counted
+    most       findings of one kind that are kept, of damaged examples 5 per shard; all are counted
     """
 
     decode: bool = False

@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="make again what follows from the tars or the manifest; no tar is touched",
     )
-    add("--json", action="store_true", help="print one JSON document, with all findings")
+    add(
+        "--json", action="store_true", help="print one JSON document: findings, their true numbers, and the summary"
+    )
     add(
         "--most",
         type=int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -76,12 +77,17 @@ class Finding:
 
 
 class Findings:
-    """A list of findings, of each kind no more than `most`; `counts` has the true number of each."""
+    """A list of findings, of each kind no more than `most`.
+
+    `counts` has the true number of each kind; `num_remarks` and `num_repaired` are true numbers over all kinds.
+    """
 
     def __init__(self, most: int = 10_000) -> None:
         self.most = most
         self.found: list[Finding] = []
         self.counts: dict[str, int] = {}
+        self.num_remarks = self.num_repaired = 0
+        self._num_kept = Counter[str]()
 
     def add(
         self,
@@ -94,20 +100,33 @@ class Findings:
         severity: Severity | None = None,
     ) -> None:
         """Add one; `severity` where it is not the usual one of its kind."""
-        self._keep(Finding(kind, file, sentence, key, offset, severity or KINDS[kind][0]))
+        finding = Finding(kind, file, sentence, key, offset, severity or KINDS[kind][0])
+        self.count(kind, 1)
+        self.num_remarks += finding.severity == "remark"
+        self._keep(finding)
+
+    def count(self, kind: str, num: int) -> None:
+        """Count `num` errors of a kind without keeping them."""
+        if num:
+            self.counts[kind] = self.counts.get(kind, 0) + num
+
+    def mark_repaired(self, finding: Finding, done: str) -> None:
+        """Replace a finding of this list by the same one with what the repair did."""
+        self.found[self.found.index(finding)] = finding.with_repair(done)
+        self.num_repaired += 1
 
     def extend(self, other: Findings) -> None:
-        """Add those of another list, which are counted even where they were not kept."""
+        """Add the findings of another list; all are counted, also those that the other list did not keep."""
+        for kind, num in other.counts.items():
+            self.count(kind, num)
+        self.num_remarks += other.num_remarks
+        self.num_repaired += other.num_repaired
         for finding in other.found:
             self._keep(finding)
-        for kind, count in other.counts.items():
-            kept = sum(finding.kind == kind for finding in other.found)
-            self.counts[kind] = self.counts.get(kind, 0) + count - kept
 
     def _keep(self, finding: Finding) -> None:
-        count = self.counts.get(finding.kind, 0)
-        self.counts[finding.kind] = count + 1
-        if count < self.most:
+        if self._num_kept[finding.kind] < self.most:
+            self._num_kept[finding.kind] += 1
             self.found.append(finding)
 
     def __contains__(self, kind: object) -> bool:

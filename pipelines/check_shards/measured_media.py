@@ -12,6 +12,7 @@ from ..decode.audio.recording import probe_recording
 from ..decode.errors import UndecodableError
 from ..decode.video.measuring_process import measure_apart
 from ..sharding.modalities.image import prepare_image
+from ..sharding.modalities.video_examples import video_record
 from ..sharding.source_reader import UnpackableError
 from ..sources.located import Member
 from ..storage.frame_table import FrameTable
@@ -43,16 +44,7 @@ def _audio(media: Member, max_pixels: int | None) -> Measured:
 
 def _video(media: Member, max_pixels: int | None) -> Measured:
     table = measure_apart(media, max_pixels=max_pixels)
-    height, width = table.size
-    record = Record(
-        frames=len(table),
-        rate_numerator=table.rate.numerator,
-        rate_denominator=table.rate.denominator,
-        width=width,
-        height=height,
-        channels=int(table.head["channels"]),
-    )
-    return Measured(record, table)
+    return Measured(video_record(table), table)
 
 
 MEASURED: dict[str, Callable[[Member, int | None], Measured]] = {"image": _image, "audio": _audio, "video": _video}

@@ -112,16 +112,15 @@ def _compare_keys(opened: OpenedSet, keys: NDArray[np.uint64], shards: Sequence[
         found = keys[line : line + due]
         if is_sound and len(found):
             wrong = np.flatnonzero(found != one.key_hashes[: len(found)])
-            for number in wrong[: max(0, SHOWN - said)].tolist():
+            for number in wrong[: SHOWN - said].tolist():
                 opened.findings.add(
                     "wrong-names",
                     shown,
                     f"Line {line + number + 1:,} has not the key of example {number:,} of {one.shard.name}. {RESTORE}",
                 )
-            said += min(len(wrong), SHOWN)
-            left = max(0, len(wrong) - SHOWN)
-            if left:
-                opened.findings.counts["wrong-names"] += left
+            num_said = min(len(wrong), SHOWN - said)
+            said += num_said
+            opened.findings.count("wrong-names", len(wrong) - num_said)
         line += due
 
 

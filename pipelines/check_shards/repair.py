@@ -68,7 +68,7 @@ def _repair_tables(opened: OpenedSet) -> list[str]:
     for finding in wrong:
         name = f"{finding.kind.partition('-')[2]}.json"
         write_durably(Path(opened.place(name)), tables[name])
-        _mark(opened.findings.found, finding, "written again from the manifest")
+        opened.findings.mark_repaired(finding, "written again from the manifest")
     return []
 
 
@@ -109,12 +109,8 @@ def _write_proved(one: CheckedShard, wrong: list[Finding], index: bytes, frames:
             continue
         write_durably(Path(name), content)
         proof = "and has the digest of the manifest" if digest else "the manifest has no digest to compare with"
-        _mark(one.findings.found, finding, f"rebuilt from the tar, {proof}")
+        one.findings.mark_repaired(finding, f"rebuilt from the tar, {proof}")
     return refused
-
-
-def _mark(findings: list[Finding], finding: Finding, done: str) -> None:
-    findings[findings.index(finding)] = finding.with_repair(done)
 
 
 def _rebuilt(opened: OpenedSet, modality: str, one: CheckedShard) -> tuple[bytes, bytes]:

@@ -39,12 +39,10 @@ class SetReport:
     @property
     def num_errors(self) -> int:
         """Errors that are still there."""
-        mended = sum(1 for finding in self.findings.found if finding.repaired)
-        remarks = sum(1 for finding in self.findings.found if finding.severity == "remark")
-        return sum(self.findings.counts.values()) - mended - remarks
+        return sum(self.findings.counts.values()) - self.findings.num_repaired - self.findings.num_remarks
 
     def to_json(self) -> dict[str, Any]:
-        """All of it."""
+        """The findings that were kept, the true number of each kind, the notes and the summary, as JSON values."""
         return {
             "folder": self.folder,
             "modality": self.modality,
@@ -66,7 +64,7 @@ class CheckReport:
 
     @property
     def findings(self) -> list[Finding]:
-        """Those of all sets."""
+        """The findings of all sets that were kept."""
         return [finding for one in self.sets for finding in one.findings.found]
 
     @property
@@ -80,7 +78,7 @@ class CheckReport:
         return not self.num_errors
 
     def to_json(self) -> dict[str, Any]:
-        """All of it."""
+        """The result of every set, as JSON values."""
         return {"sound": self.is_sound, "errors": self.num_errors, "sets": [one.to_json() for one in self.sets]}
 
 
@@ -110,10 +108,9 @@ def _set_lines(one: SetReport, most: int) -> Iterator[str]:
 
 
 def _verdict(one: SetReport) -> str:
-    remarks = sum(1 for finding in one.findings.found if finding.severity == "remark")
-    mended = sum(1 for finding in one.findings.found if finding.repaired)
+    remarks, repaired = one.findings.num_remarks, one.findings.num_repaired
     parts = [counted(one.num_errors, "error")] if one.num_errors else []
-    parts += [f"{mended:,} repaired"] if mended else []
+    parts += [f"{repaired:,} repaired"] if repaired else []
     parts += [counted(remarks, "remark")] if remarks else []
     if not one.num_errors:
         sound = "Sound" if one.manifest is not None else "Nothing wrong was found"
@@ -133,10 +130,18 @@ def _finding_lines(one: SetReport, most: int) -> Iterator[str]:
             yield from _wrapped(f"{escaped(_short(finding.file, one.folder))}: {escaped(finding.sentence)}", "    ")
             if finding.repaired:
                 yield f"      Repaired: {finding.repaired}."
-        if num > most:
-            yield f"    and {num - min(most, len(found)):,} more; --json has them."
+        if num > len(found[:most]):
+            yield f"    {_left_out(num, len(found), most)}"
     if one.findings:
         yield ""
+
+
+def _left_out(num: int, num_kept: int, most: int) -> str:
+    """How many of `num` findings are not shown, and how many of these the JSON document has."""
+    left, in_json = num - min(num_kept, most), max(0, num_kept - most)
+    if not in_json:
+        return f"and {left:,} more, which are counted only."
+    return f"and {left:,} more; --json has {'them' if in_json == left else f'{in_json:,} of them'}."
 
 
 def _short(file: str, folder: str) -> str:

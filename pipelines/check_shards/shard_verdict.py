@@ -141,10 +141,7 @@ def _add_changed(checked: CheckedShard) -> None:
             key=example.key,
             offset=example.offset,
         )
-    left = comparison.num_changed - len(comparison.changed)
-    checked.findings.counts["damaged-example"] = checked.findings.counts.get("damaged-example", 0) + left
-    if not checked.findings.counts["damaged-example"]:
-        del checked.findings.counts["damaged-example"]
+    checked.findings.count("damaged-example", comparison.num_changed - len(comparison.changed))
 
 
 def _judge_index(checked: CheckedShard, opened: OpenedSet, known: KnownDigests) -> None:

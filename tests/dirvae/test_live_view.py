@@ -164,6 +164,14 @@ def test_the_newest_line_of_training_is_read_from_the_end(tmp_path: Path, text: 
     assert newest_line(tmp_path / "metrics.jsonl") == found
 
 
+def test_numbers_that_json_has_not_do_not_stop_the_page(run: Path) -> None:
+    (run / "metrics.jsonl").write_text('{"kind": "train", "step": 6, "loss": NaN, "kl": 1e999, "psnr_db": 2.5}\n')
+    with LiveView(run) as view:
+        status, text, _ = browser(view.url)("/state")
+    assert status == 200
+    assert json.loads(text)["metrics"] == {"kind": "train", "step": 6, "loss": None, "kl": None, "psnr_db": 2.5}
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "data").mkdir()

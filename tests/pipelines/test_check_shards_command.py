@@ -63,6 +63,38 @@ def test_findings_are_grouped_and_no_more_than_asked_for_are_shown(
     assert all(len(line) <= 100 for line in text.splitlines() if str(folder) not in line)
 
 
+def test_what_is_counted_only_is_not_promised_of_the_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    index = np.load(folder / f"{TAR}.index.npy")
+    for row in index:
+        flip(folder / TAR, int(row["data_offset"] + row["data_length"] // 2))
+    assert main([str(folder), "--json"]) == 1
+    (one,) = json.loads(capsys.readouterr().out)["sets"]
+    in_json = sum(finding["kind"] == "damaged-example" for finding in one["findings"])
+    assert one["counts"]["damaged-example"] == len(index) > in_json > 2
+    main([str(folder)])
+    assert f"    and {len(index) - in_json} more, which are counted only." in capsys.readouterr().out
+    main([str(folder), "--most", "2"])
+    assert f"    and {len(index) - 2} more; --json has {in_json - 2} of them." in capsys.readouterr().out
+
+
+def test_wrong_names_are_counted_over_all_shards(folder: Path) -> None:
+    lines = [json.loads(line) for line in (folder / NAMES_NAME).read_text().splitlines()]
+    moved = [*lines[1:], lines[0]]
+    (folder / NAMES_NAME).write_text("".join(json.dumps(line) + "\n" for line in moved))
+    (one,) = check(folder).sets
+    assert one.findings.counts["wrong-names"] == len(lines)
+
+
+def test_more_remarks_and_repairs_than_are_kept_are_no_errors(folder: Path) -> None:
+    for number in range(3):
+        (folder / f"notes-{number}.txt").write_text("mine")
+    for path in folder.glob("*.index.npy"):
+        path.unlink()
+    report = check(folder, most=1, repair=True)
+    assert len(report.findings) == 2
+    assert report.is_sound
+
+
 def test_json_is_one_document_with_everything(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flip(folder / TAR, 3000)
     assert main([str(folder), "--json"]) == 1

@@ -27,7 +27,7 @@ from .video_cutting import VideoCutter
 from .video_encoding import CONTAINER, Encoding
 from .video_packets import opened
 
-__all__ = ["VideoJob", "source_member"]
+__all__ = ["VideoJob", "source_member", "video_record"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +128,11 @@ def _prepared(
     fields: Mapping[str, bytes],
     piece: int | None,
 ) -> Prepared:
-    return Prepared(chunks, suffix, _record_of(table), fields, media_bytes=size, piece=piece, table=table)
+    return Prepared(chunks, suffix, video_record(table), fields, media_bytes=size, piece=piece, table=table)
 
 
-def _record_of(table: FrameTable) -> Record:
-    """What the index says of a video."""
+def video_record(table: FrameTable) -> Record:
+    """The row of a video in an index, without its place: from its frame table."""
     height, width = table.size
     return Record(
         frames=len(table),
