@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["data_uri", "save_sheet", "to_pixels"]
+__all__ = ["data_uri", "join_tiles", "save_sheet", "to_pixels"]
 
 LOSSLESS_PIXELS = 48**2
 MOST_BYTES = 7000
-"""Of a larger picture in a page; see `data_uri`."""
+"""The largest size of a picture with more pixels; see `data_uri`."""
 QUALITIES = (90, 75, 50, 25)
-"""Of WebP, the first one that makes a picture small enough is taken."""
+"""Qualities of WebP, in order: the first that makes a picture small enough is taken."""
 GAP = 4
 """Pixels between the tiles of a sheet."""
 
@@ -35,8 +35,8 @@ def to_pixels(images: Tensor) -> NDArray[np.uint8]:
 def data_uri(pixels: NDArray[np.uint8], *, largest: int = 128) -> str:
     """One image (height, width, 3) as a data URI, reduced to at most `largest` pixels per side.
 
-    It is a PNG of up to 48 × 48 pixels; a larger one is a WebP picture of up to 7,000 bytes, or so many for each
-    128 × 128 pixels, with the best quality that fits. So a page of some hundred pictures stays small.
+    Up to 48 × 48 pixels it is a PNG. A larger image is a WebP picture of the best quality that fits into 7,000 bytes,
+    or above 128 × 128 pixels into 7,000 bytes per 128 × 128. So a page of some hundred pictures stays small.
     """
     image = Image.fromarray(pixels)
     image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
@@ -57,15 +57,19 @@ def _encoded(image: Image.Image, form: str, **options: int | bool) -> bytes:
     return buffer.getvalue()
 
 
-def save_sheet(path: Path, rows: list[NDArray[np.uint8]]) -> None:
-    """Write rows of equal tiles, each (num, height, width, 3), as one PNG on white."""
+def join_tiles(rows: list[NDArray[np.uint8]], gap: int) -> NDArray[np.uint8]:
+    """Rows of equal tiles, each (num, height, width, 3), as one picture, `gap` white pixels apart."""
     height, width = rows[0].shape[1:3]
     columns = max(len(row) for row in rows)
-    size = (len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3)
-    sheet = np.full(size, 255, np.uint8)
+    sheet = np.full((len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
     for line, row in enumerate(rows):
         for column, tile in enumerate(row):
-            top, left = line * (height + GAP), column * (width + GAP)
+            top, left = line * (height + gap), column * (width + gap)
             sheet[top : top + height, left : left + width] = tile
+    return sheet
+
+
+def save_sheet(path: Path, rows: list[NDArray[np.uint8]]) -> None:
+    """Write rows of equal tiles, each (num, height, width, 3), as one PNG on white. Raises `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(path)
+    Image.fromarray(join_tiles(rows, GAP)).save(path)

@@ -45,10 +45,10 @@ class Clips:
 
 @dataclass(frozen=True)
 class ClipReportContent:
-    """What a report shows besides the metrics of its run.
+    """The content of a report, except the metrics of its run.
 
-    `held_out` is None where nothing was held out; the mappings hold JSON values: the data, the settings, the numbers
-    at the end. `label` is that of the held-out clips, or of the training ones.
+    `held_out` is None if nothing was held out. The mappings hold JSON values: the data, the settings, the numbers at
+    the end. `label` belongs to the held-out clips, or else to the training clips.
     """
 
     training: Clips
@@ -62,7 +62,7 @@ class ClipReportContent:
 
 @dataclass(frozen=True, eq=False)
 class ClipReport:
-    """A report of clips of video, which can be written again and again; `label` gives those encoded their colours."""
+    """A report of clips of video, which can be written again and again; `label` colours the encoded clips."""
 
     training: Clips
     held_out: Clips | None
@@ -75,7 +75,7 @@ class ClipReport:
         return self.training if self.held_out is None else self.held_out
 
     def make_pictures(self, run: Path, model: AutoEncoder) -> dict[str, Any]:
-        """What the page shows besides numbers; writes `pictures/` into the run folder. Raises `OSError`."""
+        """The pictures of the page; writes `pictures/` into the run folder. Raises `OSError`."""
         clips = self.clips
         gallery = make_gallery(model, clips.data, seed=self.seed, counts=CLIPS)
         pace = frame_milliseconds(clips.seconds[0])
@@ -201,7 +201,7 @@ def _edges(gallery: Gallery, pace: int) -> dict[str, Any] | None:
 
 
 def _between() -> list[str]:
-    """What the steps between the two ends of a traversal are called."""
+    """The names of the steps between the two ends of a traversal."""
     return [f"{100 * step / (CLIPS.steps - 1):.0f} %" for step in range(1, CLIPS.steps - 1)]
 
 

@@ -1,4 +1,4 @@
-"""What is compared between runs: examples beside their reconstructions, and how much each component is used."""
+"""The comparison of runs: examples with their reconstructions, and how much each component is used."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ROWS = 8
 
 @dataclass(frozen=True)
 class ComparedExample:
-    """An example and what a run makes of it, as data URIs of pictures, and how good that is in words.
+    """An example and its reconstruction by a run, as data URIs of pictures, and the quality in words.
 
-    `sounds` are those of the two where they can be heard; the pictures are their spectrograms.
+    For sounds, the pictures are spectrograms, and `sounds` has the data URIs of the original and the reconstruction.
     """
 
     original: str
@@ -32,7 +32,7 @@ class ComparedExample:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What one run contributes: examples, and `use` (component,), see `mean_use`; None without a latent."""
+    """The part of one run: its examples, and `use` (component,) as `mean_use` returns it, None without a latent."""
 
     examples: list[ComparedExample]
     use: Tensor | None
@@ -50,7 +50,7 @@ def component_use(model: AutoEncoder, x: Tensor) -> Tensor:
 def mean_use(rows: Tensor) -> Tensor:
     """How much each component of latents (row, component) is used, the most used first: (component,) on the CPU.
 
-    Of shares this is the mean, which is a part of 1 in all; of other latents the standard deviation over the rows.
+    For shares this is the mean (all means add up to 1); for other latents it is the standard deviation over the rows.
     """
     on_simplex = is_simplex(rows)
     found = usage(rows, on_simplex=on_simplex)

@@ -31,7 +31,7 @@ BEST = {
     **dict.fromkeys(("bound", "objective", "psnr_db", "global_psnr_db", "psnr_gain_db", "motion_explained"), max),
     **dict.fromkeys(("reconstruction", "loudness_error_db", "pitch_error_semitones", "pitch_lost"), min),
 }
-"""Numbers of which one direction is better."""
+"""Name of a number → the function that chooses its best value."""
 NATS = frozenset({"bound", "objective", "reconstruction"})
 SCALES = ("size", "channels", "clip_frames", "clip_seconds", "sample_rate", "likelihood", "fixed_scale")
 """Settings that must be the same for numbers in nats, or spectral losses, to be compared."""
@@ -41,9 +41,9 @@ Curves = dict[str, tuple[list[float], list[float], list[float]]]
 
 @dataclass(frozen=True, eq=False)
 class ComparedRun:
-    """One run: its name on the page, its settings and numbers by name, its metrics, and what it contributes.
+    """One run: its name on the page, its settings and numbers by name, its metrics, and its examples.
 
-    `comparison` is None where its data could not be opened; `note` then says why.
+    `comparison` is None if its data could not be opened; `note` then gives the reason.
     """
 
     name: str
@@ -60,7 +60,7 @@ def write_comparison_page(
 ) -> Path:
     """Write the page of runs, whole or not at all; returns its path. Raises `OSError`.
 
-    `keys` are those of the examples that each comparison holds, in its order; `noun` is that of an example.
+    `keys` has the keys of the examples of each comparison, in the same order; `noun` is the word for an example.
     """
     from markupsafe import Markup
 
@@ -100,7 +100,7 @@ def seconds_of_steps(metrics: Sequence[Mapping[str, Any]], batch_size: int) -> d
 
 
 def run_curves(run: ComparedRun) -> Curves:
-    """Title → steps, seconds and values of a run's curve, at most 500 points; those without a point are left out."""
+    """Title → steps, seconds and values of a run's curve, at most 500 points; curves without a point are left out."""
     times = seconds_of_steps(run.metrics, int(run.settings.get("batch_size") or 1))
     found: Curves = {}
     for title, (kind, key) in CURVES.items():
@@ -113,7 +113,7 @@ def run_curves(run: ComparedRun) -> Curves:
 
 
 def _at(times: Mapping[int, float], step: float) -> float:
-    """The seconds at a step, on the straight line between its neighbours; of a later one those of the last."""
+    """The seconds at a step, interpolated between the neighbouring steps; after the last known step, its seconds."""
     below = max(known for known in times if known <= step)
     above = min((known for known in times if known >= step), default=below)
     share = (step - below) / (above - below) if above > below else 0.0
@@ -142,14 +142,14 @@ def _charts(runs: Sequence[ComparedRun], colours: Sequence[str]) -> list[tuple[s
 
 
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The settings whose values are not all the same, with that of each run."""
+    """The settings whose values differ, with the value of each run."""
     names = dict.fromkeys(name for one in settings for name in one)
     rows = [{"name": name, "values": [one.get(name) for one in settings]} for name in names]
     return [row for row in rows if any(value != row["values"][0] for value in row["values"][1:])]
 
 
 def _numbers(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
-    """The numbers of all runs by name, and which of them are the best; none where they cannot be compared."""
+    """The numbers of all runs by name, with the best marked; none is marked if they cannot be compared."""
     one_scale = all(run.settings.get(name) == runs[0].settings.get(name) for run in runs for name in SCALES)
     names = dict.fromkeys(name for run in runs for name, value in run.numbers.items() if _is_number(value))
     rows = []
@@ -163,7 +163,7 @@ def _numbers(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
 
 
 def _examples(runs: Sequence[ComparedRun], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each example: the original, and what each run makes of it."""
+    """A row for each example: the original, and its reconstruction by each run."""
     if not keys:
         return []
     shown = [run.comparison for run in runs if run.comparison is not None]

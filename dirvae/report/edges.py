@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -17,14 +18,14 @@ from torch import Tensor
 
 from dirvae.explore.traversals import interpolate
 
-__all__ = ["EdgeCounts", "edge_latents", "edge_section", "sheet_uri"]
+__all__ = ["EdgeCounts", "edge_latents", "edge_section", "num_ends", "sheet_uri"]
 
 MOST_SHEET_BYTES = 900_000
 QUALITIES = (88, 75, 60, 45, 30)
 PADDING = 1
 """Pixels around each tile that repeat its border, so that an enlarged tile does not show its neighbours."""
 LARGEST_SIDE = 16_383
-"""Of a WebP picture."""
+"""Pixels per side of a WebP picture, at most."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,18 @@ def edge_latents(ends: Tensor, steps: int) -> Tensor:
     return torch.stack([interpolate(ends[i], ends[j], steps) for i, j in combinations(range(len(ends)), 2)])
 
 
+def num_ends(num_pairs: int) -> int:
+    """The number of ends that have this many pairs; 0 for no pair."""
+    return (1 + math.isqrt(1 + 8 * num_pairs)) // 2 if num_pairs else 0
+
+
 def edge_section(
     numbers: Sequence[int], films: NDArray[np.uint8], *, largest: int, milliseconds: int = 0
 ) -> dict[str, Any] | None:
-    """What the page needs to be steered along edges between components of these numbers; None without an edge.
+    """The values that the page needs to show the edges between components of these numbers; None without an edge.
 
-    `films` (pair, step, frame, height, width, 3) are in the order of `edge_latents`, and become tiles of at most
-    `largest` pixels per side; several frames are shown one after the other, each for `milliseconds`.
+    `films` (pair, step, frame, height, width, 3) are in the order of `edge_latents`. They become tiles of at most
+    `largest` pixels per side. Several frames are shown one after the other, each for `milliseconds`.
     """
     if len(numbers) < 2:
         return None
@@ -72,8 +78,8 @@ def edge_section(
 def sheet_uri(tiles: NDArray[np.uint8], *, largest: int) -> tuple[str, tuple[int, int]]:
     """Tiles (row, column, height, width, 3) as one WebP data URI below 1.2 MB, and the width and height of a tile.
 
-    A tile is at most `largest` pixels per side, and has a border of one more pixel. Where the sheet would be larger,
-    its quality is lower, and then its tiles are smaller.
+    A tile is at most `largest` pixels per side, and has a border of one more pixel. If the sheet is too large, first
+    its quality is lowered, then its tiles are made smaller.
     """
     rows, columns, height, width = tiles.shape[:4]
     room = LARGEST_SIDE / max(rows * height, columns * width) - 4 * PADDING / max(height, width)

@@ -1,8 +1,7 @@
-"""What TensorBoard shows besides numbers: pictures, sounds and the distribution of a posterior's parameters."""
+"""Pictures, sounds and histograms of posteriors' parameters as events for TensorBoard."""
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Mapping
 
@@ -11,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from dirvae.drawing.labelled_sheet import png_bytes
+from dirvae.drawing.pictures import join_tiles
 from dirvae.training.event_records import histogram, message, tagged
 from pipelines.decode.audio.wav_writing import encode_wav
 
@@ -24,16 +25,9 @@ RGB = 3
 
 def picture_event(tag: str, rows: list[NDArray[np.uint8]]) -> bytes:
     """Rows of equal tiles, each (num, height, width, 3), as one picture: a value of a summary."""
-    height, width = rows[0].shape[1:3]
-    columns = max(len(row) for row in rows)
-    sheet = np.full((len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)
-    for line, row in enumerate(rows):
-        for column, tile in enumerate(row):
-            top, left = line * (height + GAP), column * (width + GAP)
-            sheet[top : top + height, left : left + width] = tile
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, "PNG")
-    return tagged(tag, 4, message({1: sheet.shape[0], 2: sheet.shape[1], 3: RGB, 4: buffer.getvalue()}))
+    sheet = join_tiles(rows, GAP)
+    content = png_bytes(Image.fromarray(sheet))
+    return tagged(tag, 4, message({1: sheet.shape[0], 2: sheet.shape[1], 3: RGB, 4: content}))
 
 
 def sound_event(tag: str, sound: Tensor, sample_rate: float) -> bytes:
@@ -46,7 +40,7 @@ def sound_event(tag: str, sound: Tensor, sample_rate: float) -> bytes:
 
 
 def posterior_events(parameters: Mapping[str, Tensor]) -> list[bytes]:
-    """Histograms of the parameters of posteriors, of any shapes; of positive ones of their decimal logarithms."""
+    """Histograms of the parameters of posteriors, of any shapes; positive ones as decimal logarithms."""
     found = []
     for name, values in parameters.items():
         numbers = values.detach().float().cpu().numpy()

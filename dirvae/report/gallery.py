@@ -1,4 +1,4 @@
-"""What shows a trained model: reconstructions, samples, components, a path from one example to another."""
+"""Examples that show a trained model: reconstructions, samples, components, a path from one example to another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dirvae.explore.traversals import component_latents, farthest_pair, interpol
 from dirvae.latents.latent import Posterior
 from dirvae.levels import has_map
 from dirvae.metrics import active_units, components_in_use, is_simplex, psnr
-from dirvae.report.edges import EdgeCounts, edge_latents
+from dirvae.report.edges import EdgeCounts, edge_latents, num_ends
 from dirvae.seeding import Purpose, derive_seed, seeded
 
 __all__ = ["IMAGES", "Component", "Counts", "Gallery", "make_gallery", "reconstruct"]
@@ -71,8 +71,7 @@ class Gallery:
     @property
     def edge_numbers(self) -> list[int]:
         """The numbers of the components that the edges connect, the strongest first."""
-        num = next(num for num in range(len(self.components) + 1) if num * (num - 1) // 2 == len(self.edges))
-        return [component.number for component in self.components[:num]]
+        return [component.number for component in self.components[: num_ends(len(self.edges))]]
 
     def differences(self) -> Tensor:
         """How each component's example differs from `center`: (component, channel, *dims), 0.5 for not at all.

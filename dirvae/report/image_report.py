@@ -32,11 +32,11 @@ EDGE_TILE = 128
 
 @dataclass(frozen=True)
 class ReportContent:
-    """What a report shows besides the metrics of its run.
+    """The content of a report, except the metrics of its run.
 
-    `training` and `held_out` are images (num, channel, height, width) in [0, 1], the latter None where nothing was
-    held out; the mappings hold JSON values: the data, the settings, the numbers at the end. `keys` and `label` are
-    those of the held-out images, or of the training ones, as in `ImageReport`.
+    `training` and `held_out` are images (num, channel, height, width) in [0, 1]; `held_out` is None if nothing was held
+    out. The mappings hold JSON values: the data, the settings, the numbers at the end. `keys` and `label` belong to the
+    held-out images, or else to the training images, as in `ImageReport`.
     """
 
     training: Tensor
@@ -53,7 +53,7 @@ class ReportContent:
 class ImageReport:
     """A report of images (num, channel, height, width) in [0, 1], which can be written again and again.
 
-    `keys` are those of the images that are encoded, None: their numbers; `label` gives each of them a colour.
+    `keys` has a key for each image that is encoded (None: its number), and `label` a colour.
     """
 
     training: Tensor
@@ -68,7 +68,7 @@ class ImageReport:
         return self.training if self.held_out is None else self.held_out
 
     def make_pictures(self, run: Path, model: AutoEncoder) -> dict[str, Any]:
-        """What the page shows besides numbers; writes `pictures/` into the run folder. Raises `OSError`."""
+        """The pictures of the page; writes `pictures/` into the run folder. Raises `OSError`."""
         gallery = make_gallery(model, self.images, seed=self.seed)
         levels = make_level_gallery(model, gallery, seed=self.seed) if has_map(model) else None
         _save_pictures(run / "pictures", gallery, self.training)

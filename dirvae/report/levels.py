@@ -1,4 +1,4 @@
-"""Pictures that tell two levels apart: the vector alone, both, one's vector with another's map, prior draws."""
+"""Pictures that show the two levels: the vector alone, both, vectors with maps of other examples, prior draws."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LevelGallery:
 
 @torch.inference_mode()
 def make_level_gallery(model: LevelledAutoEncoder, gallery: Gallery, *, seed: int) -> LevelGallery:
-    """The pictures that tell a model's levels apart, for the examples in its gallery."""
+    """The pictures that show the two levels of a model, for the examples in its gallery."""
     model.eval()
     device = next(model.parameters()).device
     x = gallery.originals.to(device)

@@ -1,4 +1,4 @@
-"""The page of a run: what the reports of all types have in common, around what one shows."""
+"""The page of a run: the parts that the reports of all types have in common."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SCRIPT = "steer.js"
 
 
 class PageFacts(Protocol):
-    """What a page says besides its pictures, as JSON values: the data, the settings, the numbers at the end.
+    """The facts on a page besides its pictures, as JSON values: the data, the settings, the numbers at the end.
 
-    `origin` says how it was made, by name: the command, the date, versions. It may be empty.
+    `origin` has the command, the date and the versions by name. It may be empty.
     """
 
     @property
@@ -48,8 +48,8 @@ def write_page(
 ) -> Path:
     """Write `report.html` into a run folder, whole or not at all; returns its path. Raises `OSError`.
 
-    `template` is a file beside this one that extends `page.html` and shows `pictures` (None: there are
-    none yet); `noun` is that of an example; `panels` are the curves of the training.
+    `template` is a file beside this one that extends `page.html` and shows `pictures` (None: there are none yet).
+    `noun` is the word for an example; `panels` are the curves of the training.
     """
     from markupsafe import Markup
 

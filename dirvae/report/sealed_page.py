@@ -1,4 +1,4 @@
-"""A page that can reach nothing: its content security policy allows data, and its own style and script by their hashes.
+"""A page that loads nothing: its content security policy allows data URIs, its own style and its own script.
 
 Attributes `style` have no hash, so each becomes a rule of the page's style sheet; nothing needs 'unsafe-inline'.
 """
@@ -12,19 +12,19 @@ import re
 __all__ = ["seal"]
 
 POLICY = '<meta http-equiv="Content-Security-Policy" content="">'
-"""Where a template wants the policy: before its style and script, which stand in one element each."""
+"""The place of the policy in a template: before its style and its script, which are one element each."""
 STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 TAG = re.compile(r"<[a-zA-Z][^<>]*>")
 ATTRIBUTE = re.compile(r' style="([^"]*)"')
-"""In a tag: text and the values of other attributes have their quotes and angle brackets escaped."""
+"""Matches only real attributes: in text and in values, quotes and angle brackets are escaped."""
 
 
 def seal(page: str, *, script: str) -> str:
     """The page with its policy in place of the empty one. `script` is the text of its only script.
 
-    Any other script, style or address on the page is one that a browser refuses. Raises `ValueError` for a template
-    without a policy, a style or the script.
+    A browser refuses any other script, style or address on the page. Raises `ValueError` for a template without a
+    policy, a style or the script.
     """
     head, policy, rest = page.partition(POLICY)
     found = STYLE.search(rest)
@@ -36,7 +36,7 @@ def seal(page: str, *, script: str) -> str:
 
 
 def _as_rules(body: str, script: str) -> tuple[str, str]:
-    """The body with a number in place of each attribute `style`, and the rules that the numbers stand for."""
+    """The body with a number instead of each attribute `style`, and the style rules of the numbers."""
     numbers: dict[str, int] = {}
 
     def numbered(attribute: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""What shows a trained `AudioVAE`: reconstructions and their parts, timbres alone, a path between clips, samples."""
+"""Sounds that show a trained `AudioVAE`: reconstructions and their parts, timbres, a path between clips, samples."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Amounts:
 
     @classmethod
     def at(cls, sample_rate: float) -> Amounts:
-        """Those of a rate: of more samples per second less is shown, and above 24,000 fewer clips and timbres."""
+        """The amounts at a rate in Hz: higher rates show shorter sounds, above 24,000 also fewer clips and timbres."""
         if sample_rate > HIGHEST_RATE:
             return cls(clips=2, seconds=2.25, phrase_seconds=1.0, timbres=8)
         part = min(1.0, 16_000 / sample_rate)
@@ -52,7 +52,7 @@ class Amounts:
 
 EDGES = EdgeCounts(components=4, steps=5)
 HIGHEST_RATE, HIGHEST_RATE_OF_CLIPS = 24_000, 48_000
-"""Samples per second in a player, at most; the second: of an original and its reconstruction."""
+"""The highest rates of players in Hz: usually, and for originals and their reconstructions."""
 STEPS, SAMPLES = 5, 4
 ROWS = 8
 """Clips that are encoded at a time."""
@@ -60,7 +60,7 @@ ROWS = 8
 
 @dataclass(frozen=True, eq=False)
 class ShownClip:
-    """A clip and what the model makes of it, without padding, on the CPU.
+    """A clip and its reconstruction, without padding, on the CPU.
 
     number            of the clip among those that were given
     sounds            (time,) by label, the original first
@@ -95,12 +95,15 @@ class Timbre:
 
 @dataclass(frozen=True, eq=False)
 class SoundGallery:
-    """Clips and, with a latent, what it plays with the pitch and the loudness of the one numbered `phrase`.
+    """Shown clips and, if the model has a latent, sounds with the pitch and loudness of one clip: the phrase.
 
-    That is the clip whose pitch moves most. The timbres in use come first. `line` are sounds between the clips numbered
-    `pair`. Both number those that are shown. `edges` (pair, place, time) are the phrase between all pairs of the first
-    few timbres, without the timbres themselves. `rows` are latents of control rows of all clips, (row, component), and
-    `means` those of each clip over its rows, (clip, component).
+    phrase   the number of that clip among `clips`: its pitch moves most
+    timbres  the phrase played by each component; components in use come first
+    line     the phrase between the clips with the two numbers `pair` among `clips`
+    samples  the phrase played with draws of the prior
+    edges    (pair, place, time): the phrase between all pairs of the first few timbres, without the timbres themselves
+    rows     latents of the control rows of all clips, (row, component)
+    means    their means over the rows of each clip, (clip, component)
     """
 
     clips: list[ShownClip]
@@ -115,7 +118,7 @@ class SoundGallery:
 
 
 def choose_clips(clips: SoundClips, keys: Sequence[str], num: int) -> list[int]:
-    """The numbers of up to `num` clips of different recordings, of each the loudest clip; then of any recordings.
+    """The numbers of up to `num` clips: first the loudest clip of each recording, then any other clips.
 
     Keys of clips of one recording are the same up to "@".
     """
@@ -169,7 +172,7 @@ def make_sound_gallery(model: AudioVAE, clips: SoundClips, keys: Sequence[str], 
 
 @torch.inference_mode()
 def show_clips(model: AudioVAE, clips: SoundClips, numbers: Sequence[int], *, seed: int) -> list[ShownClip]:
-    """The first seconds of the clips of these numbers, and what the model makes of them."""
+    """The first seconds of the clips with these numbers, and their reconstructions."""
     device = next(model.parameters()).device
     seconds = Amounts.at(float(model.sample_rate)).seconds
     noise = derive_seed(seed, Purpose.PICTURES) % 2**62
@@ -177,7 +180,7 @@ def show_clips(model: AudioVAE, clips: SoundClips, numbers: Sequence[int], *, se
 
 
 def _one(clips: SoundClips, number: int, model: AudioVAE, seconds: float) -> SoundClips:
-    """One clip without its padding, at most so long, and at least one control row."""
+    """One clip without its padding, cut to `seconds`; it keeps at least one control row."""
     length = clips.num_samples if clips.lengths is None else int(clips.lengths[number])
     length = max(1, min(length, math.ceil(seconds * model.sample_rate)))
     rows = min(clips.num_rows, model.num_rows(length))
@@ -216,7 +219,7 @@ def _show(model: AudioVAE, clip: SoundClips, number: int, seed: int) -> ShownCli
 
 @torch.inference_mode()
 def latent_rows(model: AudioVAE, clips: SoundClips) -> list[Tensor]:
-    """Of each clip, the means of the posteriors of all rows that are not padding: (row, component)."""
+    """For each clip the means of the posteriors of all rows without padding: (row, component)."""
     device = next(model.parameters()).device
     found: list[Tensor] = []
     for start in range(0, len(clips), ROWS):

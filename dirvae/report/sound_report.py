@@ -22,7 +22,7 @@ from dirvae.evaluate.labels import Label
 from dirvae.latents.latent import SimplexLatent
 from dirvae.networks.audio import AudioVAE, SoundClips
 from dirvae.report.comparison import ComparedExample, Comparison, mean_use
-from dirvae.report.edges import edge_section
+from dirvae.report.edges import edge_section, num_ends
 from dirvae.report.event_media import posterior_events, sound_event
 from dirvae.report.example_map import map_of
 from dirvae.report.page import PageFacts, write_page
@@ -50,10 +50,10 @@ EDGE_TILE = 256
 
 @dataclass(frozen=True, eq=False)
 class SoundReportContent:
-    """What a report shows besides the metrics of its run.
+    """The content of a report, except the metrics of its run.
 
-    `clips` are held-out ones, or of training where nothing was held out, with the key of each; the mappings hold JSON
-    values: the data, the settings, the numbers at the end. `label` gives each clip a colour.
+    `clips` are the held-out clips, or training clips if nothing was held out; `keys` has the key of each. The mappings
+    hold JSON values: the data, the settings, the numbers at the end. `label` gives each clip a colour.
     """
 
     clips: SoundClips
@@ -80,7 +80,7 @@ class SoundReport:
     label: Label | None = None
 
     def make_pictures(self, run: Path, model: AudioVAE) -> dict[str, Any]:
-        """What the page shows besides numbers; writes `pictures/` into the run folder. Raises `OSError`."""
+        """The sounds and charts of the page; writes `pictures/` into the run folder. Raises `OSError`."""
         gallery = make_sound_gallery(model, self.clips, self.keys, seed=self.seed)
         shown = [_Drawn(clip, model, self.keys[clip.number]) for clip in gallery.clips]
         _save_pictures(run / "pictures", gallery, [clip.levels for clip in shown], model)
@@ -177,7 +177,7 @@ class _Drawn:
         self.levels = mel_levels([clip.sounds[label] for label in ("Original", "Reconstruction")], self.sample_rate)
 
     def for_page(self, order: list[int], *, are_shares: bool) -> dict[str, Any]:
-        """What the template shows; `order` are the components that have colours."""
+        """The values that the template shows; `order` are the components that have colours."""
         clip, name = self.clip, f"clip {self.clip.number}"
         pitch = {"original": clip.f0, "reconstruction": clip.played_f0}
         loudness = {"original": clip.loudness, "reconstruction": clip.played_loudness}
@@ -221,11 +221,11 @@ def _phrase_players(gallery: SoundGallery, model: AudioVAE) -> dict[str, list[Pl
 
 
 def _edges(gallery: SoundGallery, players: list[Player], model: AudioVAE) -> dict[str, Any] | None:
-    """Spectrograms of the edges between timbres with the timbres at their ends, and players of what is between."""
+    """Spectrograms of the edges between timbres with the timbres at their ends, and players of the sounds between."""
     if gallery.edges is None:
         return None
     pairs, places = gallery.edges.shape[:2]
-    num = next(num for num in range(len(gallery.timbres) + 1) if num * (num - 1) // 2 == pairs)
+    num = num_ends(pairs)
     ends = [timbre.sound for timbre in gallery.timbres[:num]]
     levels = mel_levels([*ends, *gallery.edges.flatten(0, 1)], model.sample_rate)
     tiles = [spectrogram_pixels(level) for level in levels]
@@ -241,7 +241,7 @@ def _edges(gallery: SoundGallery, players: list[Player], model: AudioVAE) -> dic
 
 
 def _place(step: int, last: int) -> str:
-    """What a step between two clips is called."""
+    """The name of a step between two clips."""
     return {0: "First clip", last: "Second clip"}.get(step, f"{100 * step / last:.0f} %")
 
 

@@ -1,4 +1,4 @@
-"""The page of a run on images or clips of video, around the pictures of one of the two."""
+"""The page of a run on images or on clips of video."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def write_visual_page(
 ) -> Path:
     """Write `report.html` into a run folder; returns its path. Raises `OSError`.
 
-    `template` extends `visual_page.html` and shows `pictures`; `noun` is that of an example of `num_values` numbers.
+    `template` extends `visual_page.html` and shows `pictures`. `noun` is the word for an example, which has
+    `num_values` numbers.
     """
     evaluation = facts.summary.get("evaluation") or {}
     is_binary = isinstance(model.likelihood, BernoulliLikelihood)
@@ -57,10 +58,10 @@ def write_visual_page(
 
 
 def bits_per_value(bound: float | None, num_values: int, *, is_binary: bool) -> float | None:
-    """What a bound in nats on the log density of `num_values` numbers in [0, 1] is in bits per number.
+    """A bound in nats on the log density of `num_values` numbers in [0, 1], converted to bits per number.
 
-    The numbers are steps of 1/255, unless `is_binary`: there the bound is one on a probability. Spread evenly, they
-    would cost 8 bits, or 1.
+    The numbers are steps of 1/255; if `is_binary`, they are 0 or 1, and the bound is on a probability. Uniformly
+    distributed numbers would cost 8 bits, or 1 bit.
     """
     if bound is None:
         return None
@@ -69,7 +70,7 @@ def bits_per_value(bound: float | None, num_values: int, *, is_binary: bool) -> 
 
 
 def bars_of(gallery: Gallery) -> list[list[dict[str, Any]] | None]:
-    """The shares of each shown example as segments of a bar; None for a latent that is not one of shares."""
+    """The shares of each shown example as segments of a bar; None for a latent without shares."""
     num = len(gallery.originals)
     if not gallery.on_simplex:
         return [None] * num
@@ -77,9 +78,9 @@ def bars_of(gallery: Gallery) -> list[list[dict[str, Any]] | None]:
 
 
 def simplex_of(gallery: Gallery, uris: list[str] | None, label: Label | None = None) -> str | None:
-    """All examples as points between the pictures of the components; None for a latent that is not one of shares.
+    """All examples as points between the pictures of the components; None for a latent without shares.
 
-    `uris` are those of the gallery's components, in its order; `label` gives the points their colours.
+    `uris` are the pictures of the gallery's components, in the same order; `label` gives the points their colours.
     """
     if not gallery.on_simplex:
         return None
@@ -90,7 +91,7 @@ def simplex_of(gallery: Gallery, uris: list[str] | None, label: Label | None = N
 
 
 def component_tiles(gallery: Gallery, uris: list[str], differences: list[str]) -> list[dict[str, Any]]:
-    """The components of a gallery for the page, with the addresses of their pictures, and of their differences."""
+    """The components of a gallery for the page, with data URIs of their pictures and of their differences."""
     colours = dict(zip(coloured_components(gallery.latents), COMPONENT_COLOURS, strict=False))
     largest = max((abs(component.mean) for component in gallery.components), default=0.0) or 1.0
     return [

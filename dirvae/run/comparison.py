@@ -19,13 +19,17 @@ from pipelines.errors import PipelineError
 __all__ = ["write_comparison"]
 
 MOST_EXAMPLES, MOST_PICTURES = 8, 48
-"""Examples on the page, and originals and reconstructions of them in all: fewer examples of many runs."""
+"""Examples on the page, and all pictures of them together. With many runs, fewer examples are shown."""
 MOST_SOUNDS = 16
+"""All sounds of the examples together."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    """A run and the report that holds its examples; without data there is none, and the reason instead."""
+    """An opened run. If its data cannot be opened, `report` is None and `note` gives the reason.
+
+    `data_hash` identifies the data; it is None if nothing was held out.
+    """
 
     folder: Path
     name: str
@@ -39,9 +43,9 @@ class _Opened:
 def write_comparison(runs: Sequence[Path], out: Path, *, device: str = "cpu") -> Path:
     """Write a page that compares the last checkpoints of two or more runs of one type; returns its path.
 
-    Examples are shown where all runs held them out, from the same data. A run whose data cannot be opened is compared
-    without. Raises `ConfigError` for folders that are no runs or of several types, and `CheckpointError` without a
-    checkpoint.
+    The page shows examples that all runs held out, if all have the same data. A run whose data cannot be opened is
+    compared without examples. Raises `ConfigError` for a folder that is not a run and for runs of several types,
+    `CheckpointError` for a run without a checkpoint.
     """
     configs = [read_config(run) for run in runs]
     first = configs[0]
@@ -61,7 +65,7 @@ def write_comparison(runs: Sequence[Path], out: Path, *, device: str = "cpu") ->
 
 
 def _names(runs: Sequence[Path]) -> list[str]:
-    """The names of the folders; their paths where two have the same name."""
+    """The names of the folders. Folders with the same name are named by their paths."""
     names = [run.resolve().name for run in runs]
     return [str(run) if names.count(name) > 1 else name for run, name in zip(runs, names, strict=True)]
 
@@ -82,7 +86,7 @@ def _open(run: Path, name: str, config: RunConfig) -> _Opened:
 
 
 def _common_keys(opened: Sequence[_Opened]) -> list[str]:
-    """The keys of the examples that all runs with data held out, in the order of the first one."""
+    """The keys of the examples that all runs with data held out, in the order of the first run."""
     reports = [run.report for run in opened if run.report is not None]
     hashes = {run.data_hash for run in opened if run.report is not None}
     if len(reports) < 2 or len(hashes) != 1 or None in hashes:

@@ -1,7 +1,7 @@
 """`--live`: the report of a run, served on 127.0.0.1 while it trains, for reading only.
 
-The page asks what is new every two seconds. Nothing is computed for it: the server reads the files that the training
-writes anyway, and the step from the trainer, when it is asked.
+The page asks for the state every two seconds. Nothing is computed for it: for each request the server reads the step of
+the trainer and the files that the training writes anyway.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; media-src data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""The page around the report: its pictures and sounds are data."""
+"""The content security policy of the page around the report; pictures and sounds are data URIs."""
 FILES = {"/": "live.html", "/live.css": "live.css", "/live.js": "live.js", "/steer.js": "steer.js"}
 """Address → file of `dirvae.report`."""
 TAIL_BYTES = 8192
-"""Of a metrics file, enough for a few lines."""
+"""Bytes that are read at the end of a metrics file: enough for a few lines."""
 LOOKING_SECONDS = 12.0
-"""Somebody who asked so long ago still looks; a page in the background asks every 10 seconds."""
+"""A page counts as open this long after its last request; a page in the background asks every 10 seconds."""
 FAREWELL_SECONDS = 3.0
-"""How long the end waits, at most, until the page of somebody who looks has shown it."""
+"""The longest time that the end of the training waits for an open page to load the last report."""
 
 
 class Training(Protocol):
-    """What the view says of a trainer."""
+    """The facts of a trainer that the view shows."""
 
     @property
     def step(self) -> int: ...
@@ -58,8 +58,8 @@ class Training(Protocol):
 class LiveView:
     """A server of a run's report, from the beginning of a `with` block to its end.
 
-    `watch` is given the trainer once it is there. `is_stopped` says whether the training was told to stop, so that the
-    end must not wait. Raises `ConfigError` for a port that cannot be had.
+    Call `watch` with the trainer as soon as it exists. `is_stopped()` is True if the training was asked to stop: then
+    the end of the block does not wait for the page. Raises `ConfigError` for a port that cannot be used.
     """
 
     def __init__(self, run: Path, *, port: int | None = None, is_stopped: Any = lambda: False) -> None:
@@ -76,7 +76,7 @@ class LiveView:
         return self._server.url
 
     def watch(self, training: Training) -> None:
-        """Say from now on how far this training is."""
+        """Show the progress of this training from now on."""
         self._training = training
         self._phase = "training"
 
@@ -94,7 +94,7 @@ class LiveView:
         self._server.stop()
 
     def state(self) -> dict[str, Any]:
-        """What the page shows beside the report, as JSON values; `version` is None until there is a report."""
+        """The values that the page shows with the report, as JSON values; `version` is None until there is a report."""
         training = self._training
         return {
             "run": self._run.resolve().name,
@@ -145,7 +145,7 @@ class LiveView:
         return [*files, Route("/state", state, methods=["GET"]), Route("/report", report, methods=["GET"])]
 
     def _version(self) -> str | None:
-        """Another one whenever the report was written; it is replaced as a whole."""
+        """A text that changes whenever the report is written; None without a report."""
         try:
             found = (self._run / "report.html").stat()
         except OSError:
@@ -175,7 +175,7 @@ def newest_line(path: Path) -> dict[str, Any]:
 
 
 def _with_policy(route: Route) -> Route:
-    """The same route with the policy of the page around a report."""
+    """The same route; its response has the policy of the page around a report."""
     from starlette.routing import Route
 
     answer = route.endpoint

@@ -1,4 +1,4 @@
-"""Is a set of shards whole? Every file of it against every other, repair of what follows from the tars, one example."""
+"""Checking a set of shards: compare its files, repair files that can be derived, show one example."""
 
 from typing import TYPE_CHECKING
 

@@ -37,10 +37,10 @@ MOST_THREADS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions:
-    """What is done besides comparing. Raises `ValueError` or `TypeError` for what makes no sense.
+    """The options of a check. Raises `ValueError` or `TypeError` for an invalid value.
 
     decode     decode every example whole
-    repair     make again what follows from other files: see `repair_set`
+    repair     write again the files that can be derived from others: see `repair_set`
     threads    shards that are read at a time; None: one per core, 16 at most
     most       findings of one kind that are kept, of damaged examples 5 per shard; all are counted
     """
@@ -59,20 +59,20 @@ class CheckOptions:
 
     @property
     def num_threads(self) -> int:
-        """Threads that are used."""
+        """The number of threads that are used."""
         return self.threads or min(MOST_THREADS, usable_cores())
 
 
 def check_shards(
     source: str | os.PathLike[str], options: CheckOptions | None = None, *, progress: bool = False
 ) -> CheckReport:
-    """Compare every file of a set of shards with every other; nothing is changed without `repair`.
+    """Compare the files of a set of shards with each other; without `repair` nothing is changed.
 
     source      a folder of shards or of several sets, a tar, a pattern, or a URL (s3://, gs://, az://, https://)
-    progress    say on stderr how far it has come
+    progress    show a progress bar on stderr
 
-    Each tar is read once, whatever its size; what is kept is 32 bytes an example. Raises `SourceError` where there is
-    nothing to check or a place elsewhere cannot be reached, `ShardingError` where a repair cannot be written.
+    Each tar is read once; 32 bytes are kept per example. Raises `SourceError` if there is nothing to check or a URL
+    cannot be reached, `ShardingError` if a repair cannot be written.
     """
     options = options or CheckOptions()
     sets = open_sets(os.fspath(source))
@@ -108,7 +108,7 @@ def _check_set(opened: OpenedSet, options: CheckOptions, *, progress: bool) -> S
 
 
 def _size_of(opened: OpenedSet, shard: Shard) -> int:
-    """Bytes of a tar for the progress, 0 where they are not known without asking."""
+    """The size of a tar in bytes for the progress bar; 0 if it is unknown without a request."""
     if shard.num_bytes is not None or opened.is_far:
         return shard.num_bytes or 0
     return Path(shard.tar).stat().st_size if Path(shard.tar).is_file() else 0
@@ -117,7 +117,7 @@ def _size_of(opened: OpenedSet, shard: Shard) -> int:
 def _check_all(
     opened: OpenedSet, threads: Executor, stop: threading.Event, progress: Callable[[int], None]
 ) -> list[CheckedShard]:
-    """Every shard, in order, each judged in its thread."""
+    """Check every shard in a thread; the results come in the order of the shards."""
     known = KnownDigests.of(opened)
 
     def check(shard: Shard) -> CheckedShard:
@@ -148,7 +148,7 @@ def _check_the_rest(opened: OpenedSet, shards: list[CheckedShard], stop: threadi
 
 @contextmanager
 def _named_where_unreadable(opened: OpenedSet) -> Iterator[None]:
-    """A file of this machine that cannot be read is a finding; one elsewhere ends the check."""
+    """A local file that cannot be read becomes a finding; a remote file that cannot be read ends the check."""
     try:
         yield
     except SourceError as error:
@@ -159,7 +159,7 @@ def _named_where_unreadable(opened: OpenedSet) -> Iterator[None]:
 
 
 def _modality_of(opened: OpenedSet, shards: list[CheckedShard]) -> str | None:
-    """What the examples are: what the manifest says, else how the first of them begins; None for anything else."""
+    """The modality of the manifest, or else of the first example by its first bytes; None if it is unknown."""
     if opened.manifest is not None:
         return opened.manifest.modality
     for one in shards:

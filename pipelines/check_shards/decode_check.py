@@ -1,4 +1,4 @@
-"""Every example of a set decoded whole, by many threads."""
+"""Decoding every example of a set, in many threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AT_ONCE = 64
 
 
 def member_of(blob: Blob, offset: int, length: int) -> Member:
-    """A stretch of a tar as the media that it is."""
+    """A range of a tar as media: `length` bytes from `offset`."""
 
     def read(start: int, count: int) -> bytes:
         return blob.read(offset + start, max(0, min(count, length - start)))
@@ -56,7 +56,7 @@ def decode_set(
     stop: threading.Event,
     progress: Callable[[int], None],
 ) -> None:
-    """Decode every example; those that fail become findings of their shard. `progress` gets numbers of examples."""
+    """Decode every example. Each failure becomes a finding of its shard; `progress` gets numbers of examples."""
     if modality is None or not can_measure(modality):
         opened.notes.append(f"not decoded: no decoder is known for {modality or 'media of this kind'}")
         return
@@ -84,7 +84,7 @@ def decode_set(
 def _decode_some(
     opened: OpenedSet, one: CheckedShard, begin: int, decode: Callable[[Member], str], stop: threading.Event
 ) -> list[tuple[int, str, str]]:
-    """(number, key, reason) of those of some examples that fail."""
+    """(number, key, reason) of each failure among `AT_ONCE` examples from `begin`."""
     blob = opened.store.open(one.shard.tar) if one.shard.sha256 else open_tar(one.shard.tar, opened.store)
     found = []
     for number in range(begin, min(begin + AT_ONCE, one.num_examples)):

@@ -1,4 +1,4 @@
-"""One example as a file that every program opens: a picture, a wav, a film strip."""
+"""Writing one example as a common file: a picture, a wav, a film strip."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ STRIP_FRAMES = 32
 
 
 def write_example(shown: ShownExample, out: Path) -> str:
-    """The example as a file that every program opens: a picture, a wav, or a film strip. Returns what it is, in words.
+    """Write the example as a picture, a wav, or a film strip. Returns a description of the file.
 
-    Raises `ValueError` for a name that does not suit it, `ExampleError` for an example that cannot be decoded.
+    Raises `ValueError` for a wrong suffix, `SourceError` for an example that cannot be decoded.
     """
     write = {"image": _write_picture, "audio": _write_sound, "video": _write_strip}.get(shown.modality or "")
     if write is None:

@@ -1,4 +1,4 @@
-"""What can be found in a set of shards: the kinds, and one finding."""
+"""The findings of a check: their kinds, one finding, and a list of findings."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ KINDS: dict[str, tuple[Severity, str]] = {
     "unfinished-file": ("remark", "Files that were never finished"),
     "stray-file": ("remark", "Files that do not belong to the set"),
 }
-"""Every kind of finding: how grave it is, and its heading. In the order in which they are shown."""
+"""Kind of finding → severity and heading, in the order in which they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong.
+    """One fault or remark.
 
     kind      one of KINDS
-    file      the file it is about, as it may be shown
+    file      the path or URL of the file, without secrets
     sentence  what is wrong, and what to do
-    key       the example's, None where it is about a whole file
-    offset    a byte of the file, None where there is none to name
-    severity  "error", or "remark" for what harms nobody who reads the set
-    repaired  what `--repair` did about it; empty where nothing was done
+    key       the key of the example, None for a whole file
+    offset    the position in the file in bytes, None if there is none
+    severity  "error", or "remark" for something that does not disturb readers
+    repaired  what `--repair` did; empty if nothing was done
     """
 
     kind: str
@@ -68,11 +68,11 @@ class Finding:
     repaired: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """All of it by name."""
+        """All fields by name, as JSON values."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def with_repair(self, done: str) -> Finding:
-        """The same, repaired."""
+        """A copy that says what the repair did."""
         return replace(self, repaired=done)
 
 
@@ -99,7 +99,7 @@ class Findings:
         offset: int | None = None,
         severity: Severity | None = None,
     ) -> None:
-        """Add one; `severity` where it is not the usual one of its kind."""
+        """Add a finding; `severity` None means the usual severity of its kind."""
         finding = Finding(kind, file, sentence, key, offset, severity or KINDS[kind][0])
         self.count(kind, 1)
         self.num_remarks += finding.severity == "remark"

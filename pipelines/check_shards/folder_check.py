@@ -1,4 +1,4 @@
-"""The other files in the folder of a set: the tables that follow from its manifest, and what does not belong there."""
+"""The other files in the folder of a set: the tables that are derived from its manifest, and foreign files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ UNFINISHED = (".part", ".tmp")
 
 
 def tables_of(manifest: Manifest) -> dict[str, bytes]:
-    """The files beside a manifest whose content follows from it, as packing writes them: by name."""
+    """Name → content of the tables that packing derives from a manifest."""
     return {name: f"{text}\n".encode("utf-8", "backslashreplace") for name, text in table_texts(manifest).items()}
 
 
 def check_tables(opened: OpenedSet) -> None:
-    """Compare `classes.json` and `labels.json` with the manifest. Raises `SourceError` where they cannot be read."""
+    """Compare `classes.json` and `labels.json` with the manifest. Raises `SourceError` if they cannot be read."""
     assert opened.manifest is not None
     try:
         tables = tables_of(opened.manifest)

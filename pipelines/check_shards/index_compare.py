@@ -1,4 +1,4 @@
-"""An index against the examples that a walk of its tar finds, row by row, while the tar passes."""
+"""Comparing an index with the examples that a walk of its tar finds, row by row."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ COLUMNS = ("offset", "length", "data_offset", "data_length", "flags", "crc32")
 def media_candidates(members: list[WalkedMember]) -> list[WalkedMember]:
     """The members that may be the media, the likeliest first.
 
-    Packing writes it behind the fields. Elsewhere it is the first with a suffix of a media file, and
-    where there is none the largest.
+    Packing writes the media after the fields. In tars of other programs it is the first member with the suffix of a
+    media file, or else the largest member.
     """
     if len(members) == 1:
         return members
@@ -35,10 +35,10 @@ def media_candidates(members: list[WalkedMember]) -> list[WalkedMember]:
 
 
 class IndexComparison:
-    """Counts in what the rows of an index and the examples of its tar differ; `index` None compares with nothing.
+    """Counts the differences between the rows of an index and the examples of its tar; without an index, none.
 
-    misfits   examples that lie elsewhere than their row says
-    changed   examples whose bytes do not have the CRC-32 of their row: the first few of them
+    misfits      examples at another place than their row says
+    num_changed  examples whose bytes do not have the CRC-32 of their row; `changed` has the first few of them
     """
 
     def __init__(self, index: Index | None) -> None:
@@ -86,18 +86,18 @@ class IndexComparison:
         return self._rows[number - self._first]
 
     def finish(self, num_examples: int) -> None:
-        """The tar has no more examples: rows that are left belong to none."""
+        """End the comparison: rows beyond the last example are misfits."""
         if self.index is not None:
             self.misfits += max(0, len(self.index) - num_examples)
 
     @property
     def agrees(self) -> bool:
-        """Whether there is an index, and nothing in it differs."""
+        """Whether there is an index without differences."""
         return self.index is not None and not self.misfits and not self.num_changed
 
 
 def frames_fault(index: Index, rows: FrameRows, shown: str) -> str:
-    """What is wrong with the frame tables that the rows of an index name; empty where nothing is."""
+    """The first fault of the frame tables that an index names, as a part of a sentence; empty if there is none."""
     offsets: NDArray[np.int64] = np.asarray(index["table_offset"])
     due = 0
     for number in np.flatnonzero(offsets >= 0).tolist():

@@ -1,4 +1,4 @@
-"""A manifest against itself: its checksum, its sums, its chain of hashes, its columns."""
+"""Checking a manifest by itself: its checksum, its sums, its chain of hashes, its columns."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ OLD = "the manifest has no checksum of its own, as those of older versions: chan
 
 
 def read_manifest(raw: bytes, shown: str, findings: Findings, notes: list[str]) -> tuple[Manifest | None, bool]:
-    """The manifest of these bytes, and whether nothing speaks against it; `shown` is its name in findings.
+    """The manifest of these bytes, and whether it is free of faults; `shown` is its name in findings.
 
-    One of which only the sums are wrong is read in spite of that, so that the shards can be compared with it. None for
-    one that cannot be read at all.
+    A manifest with wrong sums only is returned too, so that the shards can be compared with it. The manifest is None
+    if it cannot be read at all.
     """
     checksums = manifest_checksums(raw)
     manifest: Manifest | None
@@ -47,7 +47,7 @@ def read_manifest(raw: bytes, shown: str, findings: Findings, notes: list[str]) 
 
 
 def _wrong_digest(manifest: Manifest) -> str:
-    """What is wrong with a column of digests, a sentence; empty where nothing is."""
+    """The first fault in a column of digests, as a sentence; empty if there is none."""
     columns = manifest.shards
     for name, digests, length in (
         ("SHA-256", columns.sha256, 64),
@@ -62,7 +62,7 @@ def _wrong_digest(manifest: Manifest) -> str:
 
 
 def _in_spite_of_its_sums(raw: bytes, shown: str) -> Manifest | None:
-    """The manifest with the sums that follow from its columns; None where that is not all that is wrong."""
+    """The manifest with sums computed from its columns; None if it has other faults."""
     try:
         content = parse_json(raw.decode("utf-8"))
         if not isinstance(content, dict) or content.get("format") != MANIFEST_FORMAT:

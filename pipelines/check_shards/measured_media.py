@@ -1,4 +1,4 @@
-"""What the index says of an example beside its place, found from its media again; and decoding all of it."""
+"""Measuring the media of an example again, for the row of an index; and decoding it whole."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ..storage.index import Record
 __all__ = ["Measured", "can_measure", "decode_media", "measure_media"]
 
 AT_ONCE = 1 << 18
-"""Samples of a recording that are decoded at a time, over all channels."""
+"""Samples of a recording that are decoded at a time, all channels together."""
 
 
 class Measured(NamedTuple):
-    """Of one example: what its row says of the media, and the frames of a video."""
+    """The row of one example, without its place, and the frame table of a video."""
 
     record: Record
     table: FrameTable | None = None
@@ -51,17 +51,17 @@ MEASURED: dict[str, Callable[[Member, int | None], Measured]] = {"image": _image
 
 
 def can_measure(modality: str | None) -> bool:
-    """Whether examples of a modality are measured and decoded here."""
+    """Whether examples of a modality can be measured and decoded."""
     return modality in MEASURED
 
 
 def measure_media(modality: str, media: Member, *, max_pixels: int | None = None) -> Measured:
-    """Look at the media of an example as packing does. Raises `UndecodableError`, `ImportError` or `SourceError`."""
+    """Measure the media of an example as packing does. Raises `UndecodableError`, `ImportError` or `SourceError`."""
     return MEASURED[modality](media, max_pixels)
 
 
 def decode_media(modality: str, media: Member, *, max_pixels: int | None = None) -> str:
-    """Decode all of an example, as the iterators do; why that fails, empty where it does not."""
+    """Decode the whole media of an example; returns the reason of a failure, empty if there is none."""
     decode = {"image": _decode_image, "audio": _decode_audio, "video": _decode_video}[modality]
     try:
         with warnings.catch_warnings():

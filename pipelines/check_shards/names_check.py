@@ -1,4 +1,4 @@
-"""`manifest.names.jsonl` against the tars: a line for every example, with its key, and no file twice."""
+"""Comparing `manifest.names.jsonl` with the tars: one line per example, with its key, and no file twice."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ RESTORE = "Restore the file from a copy, or make the shards again with --overwri
 
 
 class _Names:
-    """Reads the lines as their bytes pass; keeps 64 bits of every key and every path."""
+    """Reads the lines piece by piece; keeps a 64-bit hash of every key and every path."""
 
     def __init__(self, shown: str, *, cut: bool) -> None:
         self.shown, self.cut = shown, cut
         self.begin()
 
     def begin(self) -> None:
-        """Forget everything."""
+        """Start again."""
         self.findings = Findings()
         self.keys, self.paths = array("Q"), array("Q")
         self._rest, self._line = b"", 0
@@ -51,7 +51,7 @@ class _Names:
             self._rest = b""
 
     def finish(self) -> None:
-        """There are no more."""
+        """End: the last line must be complete."""
         if self._rest:
             self._say("it does not end with a line break: the file was cut off")
             self._add(self._rest)
@@ -77,7 +77,7 @@ class _Names:
 
 
 def _follows(key: str, path: str, *, cut: bool) -> bool:
-    """Whether a key is one that packing gives a file: the path without its suffix, and `~2` where it was taken."""
+    """Whether packing can give a file this key: its path without the suffix, with `~2` if another file had that key."""
     base = KeyMaker().key(path)
     of_file = file_key(key) if cut else key
     stem, mark, number = of_file.rpartition("~")
@@ -85,7 +85,7 @@ def _follows(key: str, path: str, *, cut: bool) -> bool:
 
 
 def check_names(opened: OpenedSet, shards: Sequence[CheckedShard], *, stop: threading.Event) -> None:
-    """Add to the findings of a set what is wrong with its names. Raises `SourceError` where they cannot be read."""
+    """Add the faults of the names to the findings of a set. Raises `SourceError` if the names cannot be read."""
     manifest = opened.manifest
     assert manifest is not None, "without a manifest there are no names"
     name = opened.place(NAMES_NAME)
@@ -105,7 +105,7 @@ def check_names(opened: OpenedSet, shards: Sequence[CheckedShard], *, stop: thre
 
 
 def _compare_keys(opened: OpenedSet, keys: NDArray[np.uint64], shards: Sequence[CheckedShard], shown: str) -> None:
-    """Line by line with the keys of the tars; a tar that is not the one of the manifest is passed over."""
+    """Compare line by line with the keys of the tars; tars that differ from the manifest are skipped."""
     line, said = 0, 0
     for one in shards:
         is_sound, due = _is_sound(one), _num_due(one)
@@ -125,12 +125,12 @@ def _compare_keys(opened: OpenedSet, keys: NDArray[np.uint64], shards: Sequence[
 
 
 def _is_sound(one: CheckedShard) -> bool:
-    """Whether the examples that were found are those that belong there."""
+    """Whether the examples of a shard can be compared: the tar is whole, and is the one of the manifest."""
     return one.is_there and not one.error and one.fault is None and (one.tar_is_right or not one.shard.sha256)
 
 
 def _num_due(one: CheckedShard) -> int:
-    """Examples that a shard has, or should have where it is not the one of the manifest."""
+    """The examples of a sound shard, or else their number in the manifest."""
     return one.num_examples if _is_sound(one) or one.shard.examples is None else one.shard.examples
 
 
@@ -147,14 +147,14 @@ def _find_twice(opened: OpenedSet, names: _Names, *, shown: str) -> None:
 
 
 def _twice(values: NDArray[np.uint64]) -> list[tuple[int, int]]:
-    """(place, place of the first) of the first few values that were there before."""
+    """(place, place of the first equal value) of the first few repeated values."""
     order = np.argsort(values, kind="stable")
     same = np.flatnonzero(values[order][1:] == values[order][:-1])
     return [(int(order[place + 1]), int(order[place])) for place in same[:SHOWN].tolist()]
 
 
 def check_keys(opened: OpenedSet, shards: Sequence[CheckedShard]) -> None:
-    """Add a finding for every key, up to a few, that two examples of the set have."""
+    """Add a finding for the first few keys that two examples of the set share."""
     there = [one for one in shards if one.num_examples]
     if not there:
         return
@@ -175,6 +175,6 @@ def check_keys(opened: OpenedSet, shards: Sequence[CheckedShard]) -> None:
 
 
 def _place_of(place: int, stops: NDArray[np.int64]) -> tuple[int, int]:
-    """Which shard, and which example in it."""
+    """The shard of an example, and its number in this shard."""
     shard = int(np.searchsorted(stops, place, side="right"))
     return shard, place - (int(stops[shard - 1]) if shard else 0)

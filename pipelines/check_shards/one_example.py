@@ -1,4 +1,4 @@
-"""One example, by its key or its position in an epoch: where it lies, what is in it, and itself as a file."""
+"""Finding and showing one example, by its key or by its position in an epoch."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ __all__ = ["Place", "ShownExample", "example_json", "example_lines", "find_examp
 MOST_TEXT = 1 << 20
 SHOWN_LINES = 60
 NUMBERS = re.compile(r"\[((?:\s+-?[\d.eE+-]+,?)+)\s+\]")
-"""A list of numbers, as json writes it over several lines."""
+"""Matches a list of numbers that `json` wrote over several lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Which example is meant: that of a `key`, or the one at a `position` of an epoch.
+    """The place of an example: its `key`, or its `position` in an epoch.
 
-    `seed` None means the order in which the examples are stored, as an iterator with shuffle=False has it; else that
-    of an iterator with shuffle=True and this seed. Raises `ValueError` for what makes no sense.
+    `seed` None means the stored order, as of an iterator with shuffle=False; else the order of an iterator with
+    shuffle=True and this seed. Raises `ValueError` for an invalid place.
     """
 
     key: str | None = None
@@ -61,7 +61,7 @@ class Place:
 
 @dataclass
 class ShownExample:
-    """An example that was found: its `index` in the source, where it lies, and how it was found, in words."""
+    """A found example: its `index` in the source, where it is stored, and in words how it was found."""
 
     source: ShardSource
     index: int
@@ -70,14 +70,14 @@ class ShownExample:
     modality: str | None
 
     def close(self) -> None:
-        """Let go of open files."""
+        """Close the source."""
         self.source.close()
 
 
 def find_example(data: str, place: Place, modality: str = "image") -> ShownExample:
-    """The example that is meant; it is closed by the caller.
+    """Find the example at a place; the caller closes it.
 
-    Raises `SourceError` for what holds no shards, `ValueError` for a key or position that there is not.
+    Raises `SourceError` for data without shards, `ValueError` for an unknown key or position.
     """
     source = open_source(data, modality=modality)
     if not isinstance(source, ShardSource):
@@ -92,7 +92,7 @@ def find_example(data: str, place: Place, modality: str = "image") -> ShownExamp
 
 
 def _find_key(source: ShardSource, key: str) -> int:
-    """By the names beside the manifest, which is one look; by the headers of all tars where those do not help."""
+    """The index of a key, from the names beside the manifest; if they do not help, from the headers of all tars."""
     index = _line_of(source, key)
     if index is not None and index < len(source) and source.locate(index).key == key:
         return index
@@ -103,7 +103,7 @@ def _find_key(source: ShardSource, key: str) -> int:
 
 
 def _line_of(source: ShardSource, key: str) -> int | None:
-    """The line of the names that has a key; None where there is none, or they cannot be read."""
+    """The number of the line of a key in the names; None if there is none, or the names cannot be read."""
     first = source.tars[0]
     folder = first.partition("?")[0].rpartition("/")[0] if is_url(first) else str(Path(first).parent)
     store: AnyStore = RemoteStore(folder) if is_url(folder) else LOCAL
@@ -126,7 +126,7 @@ def _find_position(source: ShardSource, place: Place) -> tuple[int, str]:
 
 
 def example_lines(shown: ShownExample) -> Iterator[str]:
-    """All that is known of an example, as text."""
+    """The facts of an example, as lines of text."""
     shard, row, number = _row_of(shown)
     offset, length = int(row["offset"]), int(row["length"])
     yield f"{escaped(shown.located.key)}"
@@ -143,7 +143,7 @@ def example_lines(shown: ShownExample) -> Iterator[str]:
 
 
 def example_json(shown: ShownExample) -> dict[str, Any]:
-    """The same as data."""
+    """The facts of an example, as JSON values."""
     shard, row, number = _row_of(shown)
     members = _members(shown, shard, int(row["offset"]), int(row["length"]))
     return {
@@ -167,7 +167,7 @@ def _row_of(shown: ShownExample) -> tuple[int, Any, int]:
 
 
 def _said(row: Any) -> list[tuple[str, str]]:
-    """What a row of the index says of the media: (name, value), what is not known left out."""
+    """The known facts of the media in a row of the index: (name, value)."""
     facts = [("frames", f"{int(row['frames']):,}")]
     if row["rate_numerator"] > 0:
         facts.append(("rate", str(Fraction(int(row["rate_numerator"]), int(row["rate_denominator"])))))
@@ -188,7 +188,7 @@ def _members(shown: ShownExample, shard: int, offset: int, length: int) -> list[
 
 
 def _value(name: str, shown: ShownExample) -> Any:
-    """A field as JSON has it; of an array its shape and type, of other bytes their number."""
+    """A field as a JSON value: for an array its shape and type, for other bytes their number."""
     member = shown.located.fields[name]
     if member.size > MOST_TEXT:
         return f"{member.size:,} bytes"

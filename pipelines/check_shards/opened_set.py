@@ -1,4 +1,4 @@
-"""From what a user names — a folder, a tar, a pattern, a URL — to the sets that are checked."""
+"""Opening the sets that a folder, a tar, a pattern or a URL names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RUN_FOLDER = ".make_shards"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A tar and what the manifest says of it: examples, bytes and digests; None or empty where it says nothing.
+    """A tar and its facts in the manifest: examples, bytes and digests; None or empty without a manifest.
 
     `tar` is its path or URL, `name` the last part of it.
     """
@@ -58,11 +58,10 @@ class Shard:
 
 @dataclass
 class OpenedSet:
-    """One set: its shards, its manifest if there is one that can be read, and what was found in opening it.
+    """One set: its shards, its manifest if it can be read, and the findings of opening it.
 
-    `is_whole` says that the set itself was named and not some of its tars: then its names, tables and folder are
-    checked too. `trusts_manifest` says that nothing speaks against the manifest; `files` are the names in its folder,
-    None where they cannot be listed.
+    `is_whole`: the set itself was named, not some of its tars; then names, tables and folder are checked too.
+    `trusts_manifest`: the manifest has no fault. `files` are the names in the folder, None if it cannot be listed.
     """
 
     folder: str
@@ -82,7 +81,7 @@ class OpenedSet:
 
     @property
     def is_far(self) -> bool:
-        """Whether it lies elsewhere."""
+        """Whether the set is remote."""
         return isinstance(self.store, RemoteStore)
 
     def place(self, name: str) -> str:
@@ -91,7 +90,7 @@ class OpenedSet:
 
 
 def open_sets(source: str) -> list[OpenedSet]:
-    """The sets that a source stands for, in order. Raises `SourceError` where there is nothing to check."""
+    """The sets of a source, in order. Raises `SourceError` if there is nothing to check."""
     if is_url(source):
         return _open_far(source)
     path = path_setting("source", source)
@@ -106,7 +105,7 @@ def open_sets(source: str) -> list[OpenedSet]:
 
 
 def _named_tars(text: str) -> list[str]:
-    """The tars that a path or a pattern stands for. Raises `SourceError` where there are none."""
+    """The tars of a path or a pattern. Raises `SourceError` if there are none."""
     tars = [text] if Path(text).exists() else matching_paths(text)
     if not tars or (tars == [text] and not Path(text).exists()):
         raise SourceError(f"{text}: no such file or folder." if tars else f"{text}: no file matches it.")
@@ -117,7 +116,7 @@ def _named_tars(text: str) -> list[str]:
 
 
 def _open_folder(folder: Path) -> OpenedSet | None:
-    """The set in a folder; None where there is none."""
+    """The set in a folder; None if there is none."""
     names = sorted(path.name for path in folder.iterdir())
     is_set = MANIFEST_NAME in names or RUN_FOLDER in names or any(_is_tar(name) for name in names)
     raw = read_small(LOCAL, below(str(folder), MANIFEST_NAME)) if is_set else None
@@ -149,7 +148,7 @@ def _open_far(url: str) -> list[OpenedSet]:
 
 
 def _listed(store: RemoteStore, folder: str) -> list[str] | None:
-    """The names of the files in a folder elsewhere; None where they cannot be listed, as on most web servers."""
+    """The names of the files in a remote folder; None if it cannot be listed, as on most web servers."""
     try:
         names = [one.name.partition("?")[0] for one in store.list(folder)]
     except SourceError:
@@ -194,7 +193,7 @@ def _shards_of(manifest: Manifest, folder: str) -> list[Shard]:
 
 
 def _open_tars(store: AnyStore, tars: list[str]) -> list[OpenedSet]:
-    """Single tars, by the folders they lie in: with what a manifest there says of them."""
+    """Single tars, grouped by folder, with the facts of a manifest there."""
     by_folder: dict[str, list[str]] = {}
     for tar in tars:
         before, slash, name = tar.partition("?")[0].rpartition("/")

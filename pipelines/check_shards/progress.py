@@ -1,4 +1,4 @@
-"""How far a check has come, in megabytes, counted by many threads."""
+"""The progress bar of a check, which many threads advance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MEGABYTE = 1_000_000
 
 
 class CheckProgress:
-    """Counts bytes of tars as they are read; silent if `stream` is None."""
+    """Counts bytes as megabytes, or examples if `noun` is not "MB"; silent if `stream` is None."""
 
     def __init__(self, total_bytes: int, *, stream: TextIO | None, noun: str = "MB") -> None:
         self._unit = MEGABYTE if noun == "MB" else 1
@@ -24,7 +24,7 @@ class CheckProgress:
         self._done = 0
 
     def add(self, num_bytes: int) -> None:
-        """So many more were read."""
+        """Count this many more bytes or examples."""
         with self._lock:
             self._done += num_bytes
             self._bar.on_file(0, self._done // self._unit)

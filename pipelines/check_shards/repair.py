@@ -1,7 +1,7 @@
-"""Files that follow from others, made again: an index and frame tables from their tar, tables from the manifest.
+"""Writing derived files again: an index and frame tables from their tar, tables from the manifest.
 
-A tar is never touched. Before anything is made from one its SHA-256 was compared with the manifest, and what was made
-must have the digest that the manifest gives: then it is, byte by byte, the file that was lost.
+A tar is never changed. It is used only if its SHA-256 is the one in the manifest. A new file is written only if it has
+the digest in the manifest: then it equals the lost file byte by byte.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ OF_TABLES = ("missing-classes", "wrong-classes", "missing-labels", "wrong-labels
 
 
 def repair_set(opened: OpenedSet, modality: str | None, shards: list[CheckedShard]) -> list[str]:
-    """Make again what can be made again; findings that are mended are marked. Returns why others are not, as sentences.
+    """Write the files again that can be derived, and mark their findings. Returns why others are not, as sentences.
 
-    Raises `ShardingError` where make_shards is at work in the folder, or it cannot be written to.
+    Raises `ShardingError` if make_shards is running in the folder, or it cannot be written to.
     """
     is_needed = any(finding.kind in (*OF_INDEX, *OF_FRAMES) for one in shards for finding in one.findings.found)
     is_needed = is_needed or any(finding.kind in OF_TABLES for finding in opened.findings.found)
@@ -95,7 +95,7 @@ def _repair_shard(opened: OpenedSet, modality: str | None, one: CheckedShard) ->
 
 
 def _write_proved(one: CheckedShard, wrong: list[Finding], index: bytes, frames: bytes) -> list[str]:
-    """Replace the files that are wrong by what was made, if it is what the manifest says."""
+    """Replace the wrong files by the new ones, if these have the digests of the manifest."""
     refused = []
     for finding in wrong:
         is_index = finding.kind in OF_INDEX

@@ -1,4 +1,4 @@
-"""What a check found, as data, and as the text that is printed."""
+"""The result of a check, as data and as the printed text."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ BYTE_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 @dataclass(frozen=True)
 class SetReport:
-    """What was found in one set, and what it holds.
+    """The findings and the summary of one set.
 
-    `notes` say what could not be checked, `refused` what could not be repaired; `modality` is None
-    where it is not known.
+    `notes` say what could not be checked, `refused` what could not be repaired. `modality` is None if it is unknown.
     """
 
     folder: str
@@ -38,7 +37,7 @@ class SetReport:
 
     @property
     def num_errors(self) -> int:
-        """Errors that are still there."""
+        """The number of errors that were not repaired."""
         return sum(self.findings.counts.values()) - self.findings.num_repaired - self.findings.num_remarks
 
     def to_json(self) -> dict[str, Any]:
@@ -57,7 +56,7 @@ class SetReport:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was found in all sets of a source."""
+    """The results of all sets of a source."""
 
     source: str
     sets: tuple[SetReport, ...]
@@ -69,12 +68,12 @@ class CheckReport:
 
     @property
     def num_errors(self) -> int:
-        """Errors that are still there."""
+        """The number of errors that were not repaired."""
         return sum(one.num_errors for one in self.sets)
 
     @property
     def is_sound(self) -> bool:
-        """Whether there is no error left; remarks do no harm."""
+        """Whether no error is left; remarks are not counted."""
         return not self.num_errors
 
     def to_json(self) -> dict[str, Any]:
@@ -187,7 +186,7 @@ def _spread(spread: Spread, shown: Any) -> str:
 
 
 def _most_common(counts: list[tuple[str, int]], total: int | None) -> str:
-    """The most frequent values, with their share of the examples, or as numbers where that is no share."""
+    """The most frequent values, with their share of the examples; if `total` is None, with their count."""
     shown = [f"{escaped(value)} {_share(num, total)}" for value, num in counts[:8]]
     left = len(counts) - len(shown)
     return ", ".join(shown) + (f", and {left:,} more" if left > 0 else "")

@@ -1,4 +1,4 @@
-"""One shard: its tar, its index and its frame table against the manifest and against each other, in one pass."""
+"""Reading one shard in one pass: its tar, its index and its frame table are compared."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["CheckedShard", "SidecarFile", "check_shard", "key_hash", "parse_fram
 
 @dataclass(frozen=True, slots=True)
 class SidecarFile:
-    """An index or a frame table as it is found: its bytes, None where there is none, and their digest."""
+    """The file of an index or a frame table: its bytes, None if it is missing, and their digest."""
 
     name: str
     content: memoryview | None
@@ -38,17 +38,19 @@ class SidecarFile:
 
     @property
     def shown(self) -> str:
-        """As it may be shown."""
+        """Its name without secrets."""
         return redacted(self.name)
 
 
 @dataclass
 class CheckedShard:
-    """What one pass over a shard gave: what a judge needs, and what the set needs of it.
+    """The results of one pass over a shard.
 
-    `key_hashes` and `offsets` are of every example of the tar: (examples,) uint64 and int64; `media` where its media
-    is: (examples, 2) int64. `sha256` is of the bytes that are there, `head_sha256` of as many as the manifest names;
-    `error` says why they cannot be read.
+    key_hashes   (examples,) uint64: hashes of the keys
+    offsets      (examples,) int64: where each example begins, in bytes
+    media        (examples, 2) int64: offset and length of each media file, in bytes
+    sha256       of all bytes of the tar; `head_sha256` of the first ones, as many as the manifest says
+    error        why the tar cannot be read; empty if it can
     """
 
     shard: Shard
@@ -71,7 +73,7 @@ class CheckedShard:
 
     @property
     def num_examples(self) -> int:
-        """Examples that the walk found."""
+        """The number of examples in the tar."""
         return len(self.offsets)
 
     @property
@@ -81,14 +83,14 @@ class CheckedShard:
 
 
 class _Pass:
-    """One pass over the bytes of a tar; begun again where the file changes meanwhile."""
+    """One pass over the bytes of a tar; it starts again if a remote file changes meanwhile."""
 
     def __init__(self, shard: Shard, index: Index | None, progress: Callable[[int], None]) -> None:
         self._shard, self._index, self._progress = shard, index, progress
         self.begin()
 
     def begin(self) -> None:
-        """Forget everything."""
+        """Start again."""
         self.sha256, self.head_sha256, self.num_bytes = hashlib.sha256(), "", 0
         self.comparison, self.summary = IndexComparison(self._index), Summary()
         self.walk = TarWalk(self._on_example)
@@ -121,9 +123,9 @@ def key_hash(key: str) -> int:
 def check_shard(
     opened: OpenedSet, shard: Shard, *, stop: threading.Event, progress: Callable[[int], None]
 ) -> CheckedShard:
-    """Read all of a shard once. Nothing is judged here: see `shard_verdict.py`.
+    """Read a whole shard once. `shard_verdict.judge_shard` makes the findings from the result.
 
-    Raises `SourceError` for a shard elsewhere that cannot be read.
+    Raises `SourceError` for a remote shard that cannot be read.
     """
     checked = CheckedShard(shard, _sidecar(opened, shard.index), SidecarFile(shard.frames, None))
     content = checked.index_file.content
@@ -164,7 +166,7 @@ def _sidecar(opened: OpenedSet, name: str) -> SidecarFile:
 
 
 def _stream(opened: OpenedSet, shard: Shard, one: _Pass, stop: threading.Event) -> bool:
-    """All bytes of the tar into a pass; of a gzipped tar without a manifest those of its unpacked copy."""
+    """Feed all bytes of the tar to a pass; a gzipped tar without a manifest is unpacked first."""
     if not shard.sha256 and shard.name.endswith((".gz", ".tgz")) and not opened.is_far:
         blob = open_tar(shard.tar)
         if not is_gzip(blob):
@@ -175,7 +177,7 @@ def _stream(opened: OpenedSet, shard: Shard, one: _Pass, stop: threading.Event) 
 
 
 def parse_frames_or_none(file: SidecarFile) -> tuple[NDArray[np.void] | None, str]:
-    """The frame tables in a file; None, and what is wrong, where they cannot be read."""
+    """The frame tables in a file; None and the reason if they cannot be read."""
     assert file.content is not None
     try:
         return parse_frames(file.content, where=file.shown), ""

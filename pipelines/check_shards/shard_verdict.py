@@ -1,4 +1,4 @@
-"""What is wrong with a shard that was read: the tar first, since it is the truth; then the index; then the frames."""
+"""The findings of a shard that was read: first of the tar, then of the index, then of the frame tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPAIR = "It can be rebuilt from the tar: --repair."
 
 @dataclass(frozen=True)
 class KnownDigests:
-    """Which shard of the manifest has a digest: of tars, indexes and frame tables."""
+    """Digest → name of the shard in the manifest: of tars, indexes and frame tables."""
 
     tars: Mapping[str, str] = field(default_factory=dict)
     indexes: Mapping[str, str] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class KnownDigests:
 
     @classmethod
     def of(cls, opened: OpenedSet) -> KnownDigests:
-        """Those of a set."""
+        """The digests of a set."""
         return cls(
             {one.sha256: one.name for one in opened.shards if one.sha256},
             {one.index_hash: one.name for one in opened.shards if one.index_hash},
@@ -38,7 +38,7 @@ class KnownDigests:
 
 
 def judge_shard(checked: CheckedShard, opened: OpenedSet, known: KnownDigests) -> None:
-    """Add to `checked.findings` what is wrong with the shard."""
+    """Add the faults of the shard to `checked.findings`."""
     if not checked.is_there:
         checked.findings.add(
             "missing-tar", checked.shard.shown, f"There is no such file, and the manifest names it. {RESTORE_TAR}"
@@ -99,7 +99,7 @@ def _agrees_without_manifest(checked: CheckedShard) -> bool:
 
 
 def _judge_tar_alone(checked: CheckedShard) -> None:
-    """A tar of which nobody knows the SHA-256."""
+    """Judge a tar without a known SHA-256."""
     if (fault := checked.fault) is not None:
         checked.findings.add(
             fault.kind,

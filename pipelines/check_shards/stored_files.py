@@ -1,4 +1,4 @@
-"""Reading the files of a set wherever they lie: small ones whole, large ones as their bytes pass."""
+"""Reading the files of a set, local or remote: small files whole, large files piece by piece."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def below(folder: str, name: str) -> str:
 
 
 def read_small(store: AnyStore, name: str) -> bytes | None:
-    """All bytes of a manifest or a table, None where there is no such file. Raises `SourceError`."""
+    """All bytes of a manifest or a table, None if there is no such file. Raises `SourceError`."""
     if isinstance(store, RemoteStore):
         return store.find_whole(name)
     try:
@@ -39,7 +39,7 @@ def read_small(store: AnyStore, name: str) -> bytes | None:
 
 
 def read_index_file(store: AnyStore, name: str) -> memoryview | None:
-    """All bytes of an index or a frame table; of a local one they are read when they are looked at."""
+    """All bytes of an index or a frame table, None if there is no such file; a local file is memory-mapped."""
     if isinstance(store, RemoteStore):
         content = store.find_whole(name)
         return None if content is None else memoryview(content)
@@ -59,10 +59,10 @@ def stream_file(
     restart: Callable[[], None],
     stop: threading.Event,
 ) -> bool:
-    """Pass all bytes of a file to `feed`, in order; False where there is no such file.
+    """Pass all bytes of a file to `feed`, in order; False if there is no such file.
 
-    `restart` is called where everything begins again, because a file elsewhere changed meanwhile. Raises `SourceError`
-    where it cannot be read, `StoppedError` once `stop` is set.
+    `restart` is called before the first byte comes again, because a remote file changed meanwhile. Raises `SourceError`
+    if the file cannot be read, `StoppedError` once `stop` is set.
     """
 
     def feed_or_stop(piece: bytes) -> None:

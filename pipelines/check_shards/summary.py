@@ -1,4 +1,4 @@
-"""What a set holds, in numbers: counted shard by shard, in bounded memory."""
+"""The statistics of a set, counted shard by shard in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .tar_walk import WalkedExample
 __all__ = ["Spread", "Summary"]
 
 STEP = math.log(1.01)
-"""Values are told apart to one percent."""
+"""The width of a bin of a spread: one percent, as a logarithm."""
 MOST_DISTINCT = 4096
-"""Sizes, rates, labels or fields that are counted one by one; what comes later is counted as other."""
+"""Distinct sizes, rates, labels or fields that are counted; later ones are counted as "other"."""
 
 
 @dataclass
 class Spread:
-    """How numbers are spread: the least, the most, and to one percent whatever lies between."""
+    """The distribution of numbers: the least, the most, and a histogram with bins of one percent."""
 
     num: int = 0
     total: float = 0.0
@@ -44,13 +44,13 @@ class Spread:
         self.bins.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
 
     def merge(self, other: Spread) -> None:
-        """Add what another one has counted."""
+        """Add the counts of another spread."""
         self.num, self.total = self.num + other.num, self.total + other.total
         self.least, self.most = min(self.least, other.least), max(self.most, other.most)
         self.bins.update(other.bins)
 
     def quantile(self, share: float) -> float:
-        """The number below which this share lies, to one percent."""
+        """The number below which this share (0 to 1) of the numbers lies, to one percent."""
         seen, wanted = 0, share * self.num
         for place in sorted(self.bins):
             seen += self.bins[place]
@@ -59,7 +59,7 @@ class Spread:
         return self.most
 
     def to_json(self) -> dict[str, float] | None:
-        """Least, quartiles, most, mean and sum; None where nothing was counted."""
+        """Least, quartiles, most, mean and sum; None if nothing was counted."""
         if not self.num:
             return None
         quartiles = {name: self.quantile(share) for name, share in (("q1", 0.25), ("median", 0.5), ("q3", 0.75))}
@@ -91,7 +91,7 @@ class Summary:
     labels: Counter[str] = field(default_factory=Counter)
 
     def add_example(self, example: WalkedExample) -> None:
-        """Count an example of a tar: its files, and its label where it has a short `cls`."""
+        """Count an example of a tar: its files, and its label if it has a short `cls`."""
         self.examples += 1
         for member in example.members:
             _count(self.fields, member.suffix)
@@ -99,7 +99,7 @@ class Summary:
                 _count(self.labels, member.content.decode("utf-8", "replace").strip())
 
     def add_index(self, index: Index, modality: str | None) -> None:
-        """Count what an index says of its examples."""
+        """Count the facts of all rows of an index."""
         self.example_bytes.add(index["length"])
         rate = index["rate_numerator"] / np.maximum(index["rate_denominator"], 1)
         timed = (rate > 0) & (index["frames"] >= 0)
@@ -115,7 +115,7 @@ class Summary:
         _count_all(self.channels, [str(value) for value in index["channels"][index["channels"] > 0].tolist()])
 
     def merge(self, other: Summary) -> None:
-        """Add what was counted of another shard."""
+        """Add the counts of another shard."""
         self.shards += other.shards
         self.tar_bytes += other.tar_bytes
         self.examples += other.examples
@@ -126,7 +126,7 @@ class Summary:
                 _count(getattr(self, name), value, num)
 
     def to_json(self, manifest: Manifest | None) -> dict[str, Any]:
-        """All of it, labels by their names where the manifest has a table of them."""
+        """All numbers as JSON values; labels by name if the manifest has a table of labels."""
         spreads = {
             name: getattr(self, name).to_json()
             for name in ("example_bytes", "width", "height", "seconds", "frames")

@@ -1,8 +1,8 @@
-"""A walk of a tar as its bytes arrive: every header read, every example located, its CRC-32 computed on the way.
+"""A walk of a tar as its bytes arrive: it reads every header, finds every example and computes its CRC-32.
 
-This reads headers by code of its own, not by that of `storage/tar.py` and `tar_index.py`, so that an index is not
-compared with itself. What is expected of a tar is the same: members of one key that lie side by side are an example.
-Only headers are kept, and the numbers of one example, whatever the size of the tar.
+The walk does not use `storage/tar.py` and `tar_index.py`, which make indexes, so that an index is not compared with
+itself. The rule for examples is the same: neighbouring members with one key are an example. Only headers and the numbers of one
+example are kept in memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["TarFault", "TarWalk", "WalkedExample", "WalkedMember"]
 BLOCK = 512
 MOST_EXTENSION = 1 << 20
 MOST_MEMBERS = 100_000
-"""Of one example: more is not a set of examples, and would be held in memory."""
+"""Files of one example, at most, because they are held in memory."""
 MOST_SIZE = 1 << 61
 KEPT_PAYLOAD = 64
 """Bytes of the longest `cls` whose value is counted."""
@@ -33,7 +33,7 @@ Steps = Generator[None, memoryview | None, None]
 
 
 class TarFault(NamedTuple):
-    """Why a walk ended before its time: a kind of finding, a byte, and what is wrong there, as a part of a sentence."""
+    """Why a walk ended early: a kind of finding, a position in bytes, and the reason as a part of a sentence."""
 
     kind: str
     offset: int
@@ -51,7 +51,7 @@ class WalkedMember(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WalkedExample:
-    """An example as it stands in the tar: its span [offset, stop) in bytes, its files, the CRC-32 of the span."""
+    """An example in a tar: its span [offset, stop) in bytes, its files, and the CRC-32 of the span."""
 
     number: int
     key: str
@@ -62,7 +62,7 @@ class WalkedExample:
 
 
 class _Fault(Exception):
-    """What ends a walk."""
+    """Raised inside a walk to end it."""
 
     def __init__(self, kind: str, offset: int, reason: str) -> None:
         self.fault = TarFault(kind, offset, reason)
@@ -78,8 +78,8 @@ class _Header(NamedTuple):
 class TarWalk:
     """Walks the bytes that `feed` gets; `on_example` gets each example as soon as its last member has passed.
 
-    After `finish`, `fault` says what is wrong with the tar itself, None for a whole one; `position` is the byte up to
-    which it was understood, `num_examples` how many examples were found.
+    After `finish`, `fault` is the fault of the tar, None if it is whole. `position` is the number of bytes that were
+    understood, `num_examples` the number of examples that were found.
     """
 
     def __init__(self, on_example: Callable[[WalkedExample], None]) -> None:
@@ -102,7 +102,7 @@ class TarWalk:
             self._go_on(memoryview(chunk))
 
     def finish(self) -> None:
-        """There are no more."""
+        """End of the tar."""
         if self._steps is not None:
             self._go_on(None)
 
@@ -194,7 +194,7 @@ class TarWalk:
         self._on_example(example)
 
     def _pass_zeros(self, mark: int) -> Steps:
-        """Behind the end mark there may be zeros, to fill a record, and nothing else."""
+        """Pass the bytes after the end mark, which must all be zeros."""
         while True:
             rest = self._chunk[self._at :]
             if left := len(bytes(rest).lstrip(b"\0")):
@@ -209,7 +209,7 @@ class TarWalk:
     def _take(
         self, num: int, what: str, name: str = "", *, keep: bool = True
     ) -> Generator[None, memoryview | None, bytes]:
-        """Pass `num` bytes, and return them if they are to be kept; `what` they are a part of."""
+        """Pass `num` bytes, and return them if `keep`; `what` and `name` say in errors what they belong to."""
         begin, kept = self.position, []
         while num:
             if self._at == len(self._chunk):
@@ -264,7 +264,7 @@ def _number(field: bytes, at: int) -> int:
 
 
 def _extension(kind: int, content: bytes, at: int) -> dict[str, str | int]:
-    """What an extended header says of the name, the size and the sparseness of the member behind it."""
+    """The facts of an extended header for the next member: its name, its size, whether it is sparse."""
     if kind == ord("L"):
         return {"path": _text(content)}
     if kind == ord("K"):
