@@ -89,7 +89,7 @@ def import_named_modules(prog: str, argv: Sequence[str] | None) -> None:
 
 @contextlib.contextmanager
 def terminate_like_interrupt() -> Iterator[None]:
-    """SIGTERM ends the program as Ctrl-C does: children are stopped, unfinished files removed, locks freed."""
+    """Within the block SIGTERM raises `KeyboardInterrupt`, so that children, files and locks are cleaned up."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

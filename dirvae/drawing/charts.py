@@ -14,19 +14,19 @@ from pipelines.show_batch.style import PAPER
 __all__ = ["COLOURS", "COMPONENT_COLOURS", "INK", "OTHERS", "chart_picture", "draw_chart", "time_axis"]
 
 INK = "#010203"
-"""Stands for the page's text colour until the SVG is written."""
+"""Placeholder for the page's text colour; replaced when the SVG is written."""
 
 COLOURS = ("#3b82c4", "#dd8a2e", "#3fa37a")
-"""Of lines, the first one's first: each has enough contrast on white and on near black."""
+"""Colours of lines, in order; each has enough contrast on white and on near black."""
 
 COMPONENT_COLOURS = (
     *("#4c8cc9", "#e09a45", "#4fae8b", "#c9615a", "#8e79c4", "#b5a642"),
     *("#5fb3c4", "#c77fb0", "#8a6d5a", "#7a9c4a", "#5a6ea8", "#d0896a"),
 )
-"""Of components, the most used one's first."""
+"""Colours of components, in the order of their use."""
 
 OTHERS = "#9aa1ab"
-"""Of all components that have no colour of their own."""
+"""The colour of all other components."""
 
 FONT: Any = {"font.size": 9, "font.family": "sans-serif"}
 DOTS_PER_INCH = 180
@@ -40,11 +40,11 @@ def draw_chart(
     place: tuple[float, float, float, float] | None = None,
     has_grid: bool = True,
 ) -> str:
-    """What `draw` draws on matplotlib axes, as an `<svg>` element; its text is text, in the font of the page around it.
+    """A chart that `draw` draws on matplotlib axes, as an `<svg>` element; text stays text, in the font of the page.
 
-    `name` is different for each chart of a page: the parts of the SVG are named after it. `place` is that of the axes
-    in the picture (left, bottom, width, height) as shares, so that those of charts side by side are level; None: as
-    large as the labels allow.
+    `name` must differ between the charts of a page, because ids in the SVG contain it. `place` is the place of the axes
+    in the picture (left, bottom, width, height) as shares, to align charts side by side; None: as large as the labels
+    allow.
     """
     import matplotlib
 
@@ -58,7 +58,7 @@ def draw_chart(
 def chart_picture(
     draw: Callable[[Any], None], *, inches: tuple[float, float] = (3.6, 2.1), has_grid: bool = True
 ) -> Image.Image:
-    """What `draw` draws on matplotlib axes, as a picture on paper of `show_batch`'s colour."""
+    """A chart that `draw` draws on matplotlib axes, as a picture on `PAPER`, the background of `show_batch`."""
     import matplotlib
 
     with matplotlib.rc_context(FONT):

@@ -1,4 +1,4 @@
-"""Colours of examples that are drawn as points, by a label or by the largest share, and the legend that names them."""
+"""Colours of examples that are drawn as points, by a label or by the largest share, and their legend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dirvae.evaluate.labels import Label
 __all__ = ["Colouring", "Entry", "by_component", "by_label"]
 
 MOST_ENTRIES = 10
-"""Values with a colour of their own."""
+"""The number of values that get their own colour."""
 YES, NO = "#d9722e", "#7f9fbf"
 SCALE = ("#3f63cc", "#8f5fc9", "#d0608f", "#ee8b55", "#efb944")
 """From low to high numbers, getting lighter; both ends are visible on white and on near black."""
@@ -31,10 +31,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Colouring:
-    """For each example its colour, its value in words (None: nothing to say), and whether it is drawn on top.
+    """For each example its colour, its value in words (None without one), and whether it is drawn on top.
 
-    `subject` says what the colours stand for. Numbers have a scale from the lowest to the highest instead of entries;
-    examples without a value have an entry in any case.
+    `subject` is the meaning of the colours. Numbers have a scale from the lowest to the highest instead of entries.
+    Examples without a value always have an entry.
     """
 
     subject: str
@@ -57,7 +57,7 @@ def by_label(label: Label) -> Colouring:
 
 
 def by_component(shares: Tensor) -> Colouring:
-    """Colours of the largest share in each row of (row, component), as in the bars; those of rare ones are grey."""
+    """Colours of the largest share in each row of (row, component), as in the bars; rare components are grey."""
     order = coloured_components(shares)
     largest = shares.argmax(1).tolist()
     colours = dict(zip(order, COMPONENT_COLOURS, strict=False))

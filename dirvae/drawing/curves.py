@@ -35,7 +35,7 @@ class Panel:
 
 
 def run_panels(metrics: Metrics, *, noun: str = "image") -> list[Panel]:
-    """The numbers of a metrics file of images or clips over time. `noun` is that of an example."""
+    """The numbers of a metrics file of images or clips over time. `noun` is the word for an example."""
     goal = "objective" if any("objective" in line for line in metrics) else "bound"
     mean = metric_curve(metrics, "held_out", f"mean_{noun}_psnr_db", f"mean {noun}", is_dashed=True)
     return filled_panels(
@@ -75,7 +75,7 @@ def run_panels(metrics: Metrics, *, noun: str = "image") -> list[Panel]:
 
 
 def speed_panels(metrics: Metrics) -> list[Panel]:
-    """How far a run's steps went, how fast it was, and how long it waited for data."""
+    """Panels of learning rate, gradient norm, speed and waiting time."""
     return [
         Panel("Learning rate", [metric_curve(metrics, "train", "learning_rate", "training")]),
         Panel("Gradient norm before clipping", [metric_curve(metrics, "train", "gradient_norm", "training")]),
@@ -96,7 +96,7 @@ def metric_curve(
 
 
 def filled_panels(*panels: Panel) -> list[Panel]:
-    """The panels without those curves, and then those panels, that have no point."""
+    """The panels without empty curves, and without panels that have no other curves."""
     filled = [Panel(panel.title, [curve for curve in panel.curves if curve.values]) for panel in panels]
     return [panel for panel in filled if panel.curves]
 

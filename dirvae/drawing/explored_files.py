@@ -1,4 +1,4 @@
-"""What was explored as a file: sheets as PNG, paths and clips as GIF, sounds as WAV, charts as PNG and SVG."""
+"""Files of explorations: sheets as PNG, paths and clips as GIF, sounds as WAV, charts as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 Pixels = NDArray[np.uint8]
 
 GAP_SECONDS = 0.15
-"""Of silence between the sounds of a row; between rows it is three times as long."""
+"""Silence between the sounds of a row; between rows it is three times as long."""
 STEP_MILLISECONDS, REST_MILLISECONDS = 120, 600
 """How long a step of a path is shown, and each of its ends."""
 SOUND_TILE = (96, 128)
@@ -42,7 +42,7 @@ FRAME = 28
 
 
 class ShownSheet(Protocol):
-    """What is drawn of a `dirvae.explore.Sheet`."""
+    """The parts of a `dirvae.explore.Sheet` that are drawn."""
 
     @property
     def rows(self) -> int: ...
@@ -98,8 +98,8 @@ def sheet_wav(sheet: ShownSheet, cells: Sequence[Media]) -> bytes:
 
 
 def joined_sound(sounds: Sequence[NDArray[np.float32]], sample_rate: int, *, columns: int) -> NDArray[np.float32]:
-    """Sounds (sample,) one after the other, (sample,): 0.15 s of silence between two, and three times as much behind
-    each row of `columns`. Where one is louder than full scale, all become quieter alike.
+    """Sounds (sample,) one after the other, (sample,), with 0.15 s of silence between two and 0.45 s after each row of
+    `columns`. If a sound is louder than full scale, all become quieter by the same factor.
     """
     gap = np.zeros(round(GAP_SECONDS * sample_rate), np.float32)
     parts: list[NDArray[np.float32]] = []
@@ -113,19 +113,19 @@ def joined_sound(sounds: Sequence[NDArray[np.float32]], sample_rate: int, *, col
 
 
 def chart_png(draw: Callable[[Any], None], caption: str, *, inches: tuple[float, float]) -> bytes:
-    """What `draw` draws on matplotlib axes, above a caption."""
+    """A chart that `draw` draws on matplotlib axes, above its caption, as a PNG file."""
     framed = ImageOps.expand(chart_picture(draw, inches=inches), border=FRAME, fill=PAPER)
     return png_bytes(with_caption(framed, caption))
 
 
 def chart_svg(svg: str, caption: str) -> bytes:
-    """An `<svg>` element as a file of its own, with its caption as a title."""
+    """An `<svg>` element as a file, with its caption as the title."""
     start = svg.index(">") + 1
     return f"{svg[:start]}<title>{escape(caption)}</title>{svg[start:]}\n".encode()
 
 
 def milliseconds_of_frame(clip: Media) -> int:
-    """How long a frame of a clip is shown in a GIF, which programs play from 20 ms on."""
+    """How long a frame of a clip is shown in a GIF: 20 to 500 ms, because programs play no shorter frames."""
     assert clip.frames_per_second is not None
     return round(float(np.clip(1000 / clip.frames_per_second, 20, 500)))
 
@@ -148,7 +148,7 @@ def _label_of(sheet: ShownSheet, row: int, column: int) -> str:
 
 
 def _still(media: Media) -> Pixels:
-    """What stands for an item on paper."""
+    """The picture of an item on a sheet: itself, the middle frame of a clip, the spectrogram of a sound."""
     if media.kind == "audio":
         assert media.sample_rate is not None
         return sound_picture(media.values[0].astype(np.float32), media.sample_rate, size=SOUND_TILE)

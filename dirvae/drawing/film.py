@@ -24,9 +24,9 @@ __all__ = [
 ]
 
 MOST_SHOWN = 8
-"""Frames of a strip."""
+"""Frames of a strip, at most."""
 GAP_SHARE = 1 / 16
-"""Of a frame's width, between frames: transparent."""
+"""The width of the transparent gap between frames, as a share of a frame's width."""
 LARGEST = 128
 """Pixels of a frame's side; larger frames are reduced."""
 PAUSE_MILLISECONDS = 500
@@ -51,7 +51,7 @@ def film_strip(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def strip_ratio(clip: NDArray[np.uint8]) -> float:
-    """How many times as wide as a frame the film strip of a clip (time, height, width, 3) is."""
+    """The width of the film strip of a clip (time, height, width, 3), divided by the width of a frame."""
     return int(film_strip(clip).shape[1]) / int(clip.shape[2])
 
 
@@ -93,5 +93,5 @@ def _joined(parts: list[NDArray[np.uint8]], *, axis: int) -> NDArray[np.uint8]:
 
 
 def _reduced(size: int, frame: tuple[int, ...]) -> int:
-    """How many pixels `size` of them become where frames (height, width) are reduced to the largest side."""
+    """A size in pixels after frames (height, width) are reduced to `LARGEST` pixels per side."""
     return max(1, round(size * min(1, LARGEST / max(frame))))

@@ -31,8 +31,8 @@ LEAST_CAPTION = 460
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """One label per row, per column and per cell, row by row; () for none. `cell_lines` is the room of those below
-    the cells, in lines; None: as many as they take, at most two.
+    """One label per row, per column and per cell, row by row; () for none. `cell_lines` is the number of lines below
+    each cell; None: as many as the labels need, at most two.
     """
 
     rows: Sequence[str] = ()
@@ -44,8 +44,8 @@ class Labels:
 def draw_labelled_sheet(tiles: Sequence[Pixels], columns: int, labels: Labels, caption: str) -> Image.Image:
     """Tiles uint8 (height, width, 3) of one shape in rows of `columns`, with their labels, above a caption.
 
-    The last row may be shorter. Labels that are too long are wrapped, then cut with "…"; those of two lines are cut at
-    the beginning of each.
+    The last row may be shorter. Labels that are too long are wrapped, then cut with "…". If a label has a line break,
+    each of its two lines is cut at the beginning.
     """
     pictures = [_scaled(tile) for tile in tiles]
     width, height = pictures[0].size
@@ -73,7 +73,7 @@ def draw_labelled_sheet(tiles: Sequence[Pixels], columns: int, labels: Labels, c
 
 
 def with_caption(picture: Image.Image, caption: str) -> Image.Image:
-    """A picture on paper with a caption below it, wider where the caption would be too narrow."""
+    """A picture on paper with a caption below; the paper is wider than a narrow picture."""
     width = max(picture.width, LEAST_CAPTION + 2 * MARGIN)
     lines = wrap(caption, CAPTION, width - 2 * MARGIN, MOST_CAPTION_LINES)
     whole = Image.new("RGB", (width, picture.height + line_height(CAPTION) * len(lines) + MARGIN // 2), PAPER)
@@ -91,7 +91,7 @@ def png_bytes(picture: Image.Image) -> bytes:
 
 
 def gif_bytes(frames: Sequence[Image.Image], *, milliseconds: Sequence[int]) -> bytes:
-    """Pictures of one size as an animated GIF that plays again and again; each is shown so long, in whole 10 ms."""
+    """Pictures of one size as an animated GIF in a loop; times are rounded to 10 ms by the format."""
     reduced = [frame.convert("P", palette=Image.Palette.ADAPTIVE, colors=256) for frame in frames]
     buffer = io.BytesIO()
     reduced[0].save(
@@ -101,12 +101,12 @@ def gif_bytes(frames: Sequence[Image.Image], *, milliseconds: Sequence[int]) -> 
 
 
 def _num_lines(labels: Sequence[str], width: int) -> int:
-    """Lines that the longest of these labels takes."""
+    """The number of lines of the longest label."""
     return max((len(_lines(label, width)) for label in labels), default=0)
 
 
 def _lines(label: str, width: int) -> list[str]:
-    """A label in lines: where it has two, the end of each; else wrapped."""
+    """A label in lines: with a line break, the end of both lines; else wrapped."""
     first, _, second = label.partition("\n")
     if not second:
         return wrap(first, LABEL, width, MOST_LINES)

@@ -1,4 +1,4 @@
-"""Line charts over steps as inline SVG, written by hand in a millisecond each, so that a page can follow a training."""
+"""Line charts over steps as inline SVG, without matplotlib: a chart takes a millisecond, for live pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["draw_lines_over_steps", "round_ticks"]
 
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 24, 36
-"""Of the area of the curves, from the edges; above it stand the names of the curves."""
+"""Margins around the curves; the names of the curves stand in the top one."""
 FONT = 11
 
 
@@ -25,10 +25,8 @@ def draw_lines_over_steps(
 ) -> str:
     """Lines (name, steps, values, is dashed) as an `<svg>` element in the text colour of the page around it.
 
-    `axis` names what the steps are where they are something else, such as seconds.
-
-    A few of the highest values, usually those of the first steps, may be outside. `title` is different for each chart
-    of a page.
+    `axis` is the name of the horizontal axis, such as "seconds". A few of the highest values, usually of the first
+    steps, may be outside. `title` must differ between the charts of a page.
     """
     horizontal = _span([step for _, steps, _, _ in lines for step in steps])
     vertical = _shown_range([value for _, _, values, _ in lines for value in values])
@@ -119,7 +117,7 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _shown_range(values: Sequence[float]) -> tuple[float, float]:
-    """Limits that show most of a curve: its highest values, usually those of the first steps, may be outside."""
+    """Limits that show most of a curve; the highest 3 % of the values may be outside."""
     ordered = sorted(values)
     low, high = ordered[0], ordered[min(len(ordered) - 1, int(0.97 * len(ordered)))]
     room = 0.06 * (high - low) or 0.5 * abs(high) or 0.5

@@ -1,4 +1,4 @@
-"""What a model's decoder made, ready to be shown: pictures, clips or sounds, on the CPU."""
+"""Decoded pictures, clips or sounds on the CPU, ready to be shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Kind = Literal["image", "video", "audio"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Media:
-    """Pictures, clips or sounds of one shape; what the kind does not have is None.
+    """Pictures, clips or sounds of one shape; fields of the other kinds are None.
 
     pictures           uint8 (num, height, width, 3) in sRGB: of "image"
     clips              uint8 (num, time, height, width, 3): of "video"
@@ -35,7 +35,7 @@ class Media:
         return len(self.values)
 
     def items(self) -> list[Media]:
-        """Each item as media of its own."""
+        """Each item as separate media."""
         return [self._item(slice(item, item + 1)) for item in range(len(self))]
 
     def _item(self, part: slice) -> Media:

@@ -1,4 +1,4 @@
-"""Sounds as text: WAV files in data URIs, and one loudness for those that are compared."""
+"""Sounds as data URIs of WAV files, with one gain for sounds that are compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Player", "lowered", "make_players", "wav_uri"]
 
 @dataclass(frozen=True)
 class Player:
-    """A sound for the page: what it is called, its address, and a note about its level, or ""."""
+    """A sound for the page: its label, its data URI, and a note about its level and rate, or ""."""
 
     label: str
     uri: str
@@ -28,9 +28,9 @@ class Player:
 def make_players(
     sounds: Mapping[str, Tensor], sample_rate: float, *, highest_rates: Mapping[str, float] | None = None
 ) -> list[Player]:
-    """Players of sounds (time,) by their labels. Where one is louder than full scale, all become quieter alike.
+    """Players of sounds (time,) by label. If a sound is louder than full scale, all become quieter by the same factor.
 
-    `highest_rates`: above how many samples per second a sound is `lowered`, by its label.
+    `highest_rates` has the highest rate in Hz of a sound by its label; above it the sound is `lowered`.
     """
     cleaned = {label: sound.detach().float().cpu().nan_to_num(0.0, 0.0, 0.0) for label, sound in sounds.items()}
     limits = {} if highest_rates is None else highest_rates
@@ -50,9 +50,9 @@ def make_players(
 
 
 def lowered(sound: Tensor, sample_rate: float, highest: float) -> tuple[Tensor, float]:
-    """A sound (time,) with the smallest whole part of its samples per second that is at most `highest`, and that rate.
+    """A sound (time,) at a rate of at most `highest` Hz, and this rate: the old one divided by a whole number.
 
-    Frequencies that the new rate cannot hold are removed; the sound is the same if its rate is low enough.
+    Frequencies above half the new rate are removed. A sound with a low enough rate is returned as it is.
     """
     factor = 1 if math.isinf(highest) else math.ceil(sample_rate / highest)
     if factor == 1 or not len(sound):
@@ -64,6 +64,6 @@ def lowered(sound: Tensor, sample_rate: float, highest: float) -> tuple[Tensor, 
 
 
 def wav_uri(sound: Tensor, sample_rate: float) -> str:
-    """A sound (time,) in [-1, 1] as a data URI of a WAV file of 16 bits, at a whole number of samples per second."""
+    """A sound (time,) in [-1, 1] as a data URI of a 16-bit WAV file; the rate in Hz is rounded."""
     content = encode_wav(sound.float().cpu().numpy()[:, None], round(sample_rate), "s16")
     return "data:audio/wav;base64," + base64.b64encode(content).decode("ascii")

@@ -1,4 +1,4 @@
-"""What a latent on the simplex looks like: the shares of one example as a bar, those of many as points in a polygon."""
+"""Pictures of latents on the simplex: shares of one example as a bar, of many examples as points in a polygon."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ TILE = 46
 
 
 def coloured_components(shares: Tensor, num: int | None = None) -> list[int]:
-    """The components of (row, component) with the largest means, which get colours of their own; the largest first."""
+    """The components of (row, component) that get their own colours: those with the largest means, in order."""
     most = min(len(COMPONENT_COLOURS) if num is None else num, shares.shape[1])
     found: list[int] = shares.mean(0).argsort(descending=True)[:most].tolist()
     return found
 
 
 def share_bars(shares: Tensor, order: Sequence[int]) -> list[list[dict[str, Any]]]:
-    """For each row of (row, component) its segments: component, share in percent, colour; the last one is all others.
+    """For each row of (row, component) its segments: component, share in percent, colour; the last is all others.
 
-    `order` are the components that have colours, in the order of these.
+    `order` has the coloured components, in the order of the colours.
     """
     bars = []
     for row in shares.double().tolist():
@@ -56,12 +56,12 @@ def draw_simplex(
     colours: Sequence[str] | None = None,
     components: Sequence[int] | None = None,
 ) -> str | None:
-    """Rows of (row, component) as points of an `<svg>` element; None where there are fewer than three components.
+    """Rows of (row, component) as points of an `<svg>` element; None for fewer than three components.
 
-    The corners are `components`, or those with the largest means, at most six; a point is the mean of the corners
-    weighted by its shares of them. What it has of other components is left out, and makes it paler. With three
-    components in all this is the simplex itself. A point has the colour of its largest share among the corners, or
-    that of `colours`, one per row. `uris` are pictures of components, by number.
+    The corners are `components`, or else those with the largest means, at most six. A point is the mean of the corners
+    weighted by its shares of them. Shares of other components only make it paler. With three components this is the
+    simplex itself. A point has the colour of its largest share among the corners, or its colour in `colours`, one per
+    row. `uris` are pictures of components, by number.
     """
     order = coloured_components(shares, MOST_CORNERS) if components is None else list(components)[:MOST_CORNERS]
     if len(order) < 3:

@@ -14,18 +14,17 @@ from dirvae.drawing.charts import COLOURS, COMPONENT_COLOURS, INK, OTHERS, draw_
 __all__ = ["OTHERS", "TIMBRES", "draw_harmonics", "draw_lines", "draw_shares"]
 
 TIMBRES = COMPONENT_COLOURS
-"""Colours of timbres, the most used one's first."""
+"""Colours of timbres, in the order of their use."""
 MAX_POINTS = 250
 LEVELS_DB = 50.0
 HARMONICS = 40
 HARMONICS_DB = 60.0
 PLACE = (0.11, 0.19, 0.86, 0.76)
-"""Of the axes in charts over time."""
+"""The place of the axes in charts over time; see `draw_chart`."""
 
 
 def draw_lines(name: str, curves: dict[str, Tensor], rate: float, *, has_log_axis: bool = False) -> str:
-    """Curves (row,) of so many rows per second over time, by name; the second one is dashed. NaN leaves a gap."""
-
+    """Curves (row,) over time, by name, at `rate` rows per second; the second one is dashed. NaN leaves a gap."""
     seconds = max(len(curve) for curve in curves.values()) / rate
 
     def draw(axes: Any) -> None:
@@ -42,7 +41,7 @@ def draw_lines(name: str, curves: dict[str, Tensor], rate: float, *, has_log_axi
 def draw_shares(name: str, latent: Tensor, order: Sequence[int], rate: float, *, are_shares: bool) -> str:
     """A latent (component, row) over time: stacked shares, or a line for each component.
 
-    `order` are the components that have colours of their own.
+    `order` has the coloured components, in the order of the colours.
     """
     seconds, values = _points(latent, rate)
     own = values[list(order)]
@@ -86,7 +85,7 @@ def _points(curves: Tensor, rate: float, row: int | slice = slice(None)) -> tupl
 
 
 def _level_axis(axes: Any, levels: NDArray[Any]) -> None:
-    """What is far below the highest level is outside."""
+    """Show the levels down to 50 dB below the highest one."""
     low, high = (float(levels.min()), float(levels.max())) if len(levels) else (-80.0, 0.0)
     low = max(low, high - LEVELS_DB)
     room = max(0.06 * (high - low), 1.0)
@@ -94,7 +93,7 @@ def _level_axis(axes: Any, levels: NDArray[Any]) -> None:
 
 
 def _log_axis(axes: Any, hz: NDArray[Any]) -> None:
-    """An octave at least, with ticks at plain numbers."""
+    """Show at least an octave, with ticks at round numbers."""
     low, high = (float(hz.min()), float(hz.max())) if len(hz) else (100.0, 200.0)
     room = max(1.06, (2 * low / high) ** 0.5)
     low, high = low / room, high * room

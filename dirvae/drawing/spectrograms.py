@@ -21,10 +21,10 @@ from dirvae.drawing.charts import draw_chart, time_axis
 __all__ = ["COLOUR_MAP", "RANGE_DB", "draw_spectrogram", "mel_levels", "scale_colours", "spectrogram_pixels"]
 
 RANGE_DB = 80.0
-"""Below the loudest point, of what is shown."""
+"""Levels are shown down to this far below the loudest point."""
 NUM_MELS = 112
 TICK_ROWS = 8
-"""Between two ticks, at least, so that their labels do not touch."""
+"""Rows between two ticks, at least, so that their labels do not touch."""
 LOWEST_HZ = 40.0
 FRAME_SECONDS = Fraction(64, 1000)
 FRAMES_PER_SECOND = 100
@@ -89,7 +89,7 @@ def _levels(sound: Tensor, sample_rate: Fraction) -> Tensor:
 
 
 def _filled_ends(levels: Tensor) -> Tensor:
-    """Frames that reach beyond an end, where a cut tone clicks, are replaced by the nearest one that does not."""
+    """Frames that reach beyond an end, where a cut tone clicks, are replaced by the nearest whole frame."""
     beyond = math.ceil(FRAME_SECONDS * FRAMES_PER_SECOND / 2)
     if levels.shape[1] <= 2 * beyond:
         return levels
@@ -97,14 +97,14 @@ def _filled_ends(levels: Tensor) -> Tensor:
 
 
 def _mel_row(hz: float, sample_rate: Fraction) -> float:
-    """Where a frequency stands on the axis whose row k is centred at k + 1/2."""
+    """The place of a frequency on an axis whose row k is centred at k + 1/2."""
     lowest, highest, mel = hz_to_mel(torch.tensor([LOWEST_HZ, float(sample_rate) / 2, hz])).tolist()
     row: float = (mel - lowest) / (highest - lowest) * (NUM_MELS + 1) - 0.5
     return row
 
 
 def _ticks(sample_rate: Fraction) -> list[tuple[int, float]]:
-    """Frequencies and where they stand, from the highest down, none too near to the one above."""
+    """Frequencies and their places, from the highest down, at least `TICK_ROWS` apart."""
     found: list[tuple[int, float]] = []
     above = float(NUM_MELS)
     for hz in reversed(TICKS_HZ):

@@ -1,4 +1,4 @@
-"""Small pictures that stand for examples: of a clip its middle frame, of a sound its spectrogram."""
+"""Small pictures of examples: the middle frame of a clip, the spectrogram of a sound."""
 
 from __future__ import annotations
 

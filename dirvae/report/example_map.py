@@ -21,7 +21,7 @@ MARGIN, LABEL = 18, 26
 """Space around the points, and for the names of the axes."""
 NAMES = ("first", "second")
 SMALLEST_SHARE = 0.01
-"""As a part of an equal share. Smaller shares count as this one, or components that are off would decide the plane."""
+"""As a part of an equal share. Smaller shares count as this one, so that unused components do not decide the plane."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ SLOW_SECONDS = 20e-3
 """Where a slot takes longer, each is a task of its own: no thread waits while another has several to do."""
 
 LONGEST_ANSWER_SECONDS = 1.5
-"""How long closing waits for a thread that waits for another machine."""
+"""The longest time that closing waits for a thread which waits for a remote read."""
 
 QUICK_CPU_SECONDS, QUICK_SECONDS = 40e-6, 200e-6
 """A slot that takes less than both, of the processor and by the clock, leaves nothing for threads to gain."""
@@ -259,4 +259,4 @@ def _stop(tasks: Tasks[J], stop: threading.Event, workers: list[threading.Thread
         while worker is not threading.current_thread() and worker.is_alive():
             worker.join(0.1)
             if monotonic() > deadline and is_asking(worker):
-                break  # it ends with the answer, or without
+                break  # the thread ends by itself after the remote read

@@ -1,8 +1,8 @@
 """A walk of a tar as its bytes arrive: it reads every header, finds every example and computes its CRC-32.
 
 The walk does not use `storage/tar.py` and `tar_index.py`, which make indexes, so that an index is not compared with
-itself. The rule for examples is the same: neighbouring members with one key are an example. Only headers and the numbers of one
-example are kept in memory.
+itself. The rule for examples is the same: neighbouring members with one key are an example. Only headers and the
+numbers of one example are kept in memory.
 """
 
 from __future__ import annotations

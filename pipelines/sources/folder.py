@@ -158,7 +158,7 @@ class FolderSource(Source):
 
 
 def _suffixes(file: SourceFile) -> dict[str, str]:
-    """The names of the fields beside a file, and the suffixes as they are written."""
+    """Name of each field beside a file (in lower case) → suffix of its file as it is written."""
     return {suffix.lower(): suffix for suffix, _ in file.sidecars}
 
 

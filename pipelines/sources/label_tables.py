@@ -54,7 +54,7 @@ def _folder_of(data: Any) -> Path:
 
 
 def _labels_in(folder: Path) -> LabelTable | None:
-    """Those of the manifest, which says what the set is at this moment; the file beside it is a copy for people."""
+    """The labels of the manifest if it has some, because `labels.json` may be newer than the set while it is packed."""
     if (manifest := Manifest.find(folder)) is not None and manifest.labels is not None:
         return manifest.labels
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -21,15 +21,15 @@ from .source import Example
 __all__ = ["OpenShard"]
 
 SMALL_BYTES = 1 << 16
-"""Media of at most so many bytes are read together with what stands before them."""
+"""Media of at most this many bytes are read together with the members before them."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenShard:
-    """A tar and its index while they are in use; `name` is what may be shown, `blob` may be an unpacked copy.
+    """An open tar and its index; `name` is its name without secrets, `blob` may be an unpacked copy.
 
-    `spans` are those of the index, of which a row is quicker to read; `frames` the tables of its videos, None
-    without.
+    `spans` are the spans of the index as an array whose rows are quick to read. `frames` has the frame tables of its
+    videos, None without videos.
     """
 
     name: str
@@ -51,7 +51,7 @@ class OpenShard:
             head = blob.read_checked(offset, length, crc32_of(self.index[row])) if ready is None else ready
             media = head[num_head : num_head + data_length]
         elif data_length <= SMALL_BYTES:
-            head = blob.read(offset, num_head + data_length)  # and the media, which is looked past
+            head = blob.read(offset, num_head + data_length)  # and the media behind it
             media = head[num_head:]
         else:
             head, media = blob.read(offset, num_head), blob.read(data_offset, data_length)

@@ -1,8 +1,8 @@
 """The size of a plain JPEG, read in a tenth of the time that Pillow takes to open one.
 
-Plain is what most JPEGs are: baseline or extended sequential, gray or of three components, segments one right behind
-the other, and nothing in them that Pillow looks into: no EXIF, no XMP, no second picture. Of any other, and of one with
-the smallest fault in its header, nothing is said here: Pillow decides.
+Most JPEGs are plain: baseline or extended sequential, gray or with three components, without gaps between segments, and
+without segments that Pillow interprets, such as EXIF, XMP or a second picture. For any other JPEG, and for any fault in
+the header, the result is None, and Pillow decides.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ __all__ = ["PlainJpeg", "read_plain_jpeg"]
 SOF0, SOF1, DHT, SOS, DQT, DRI, COM = 0xC0, 0xC1, 0xC4, 0xDA, 0xDB, 0xDD, 0xFE
 APP0, APP2, APP14 = 0xE0, 0xE2, 0xEE
 UNREAD = frozenset([DHT, DRI, COM, *range(0xE3, 0xED), 0xEF])
-"""Segments of which Pillow keeps the bytes, or not even these."""
+"""Segments that Pillow does not interpret."""
 
 
 class PlainJpeg(NamedTuple):
-    """Width and height in pixels, and components, 1 or 3. It has no orientation."""
+    """Width and height in pixels, and the number of components, 1 or 3. A plain JPEG has no orientation."""
 
     width: int
     height: int
@@ -48,7 +48,7 @@ def read_plain_jpeg(data: bytes) -> PlainJpeg | None:
 
 
 def _frame(data: bytes, start: int, size: int) -> PlainJpeg | None:
-    """What the frame header says, None where Pillow may refuse it."""
+    """The facts of the frame header; None if Pillow may refuse it."""
     if size < 6 or data[start] != 8:
         return None
     height, width = data[start + 1] << 8 | data[start + 2], data[start + 3] << 8 | data[start + 4]
@@ -59,7 +59,7 @@ def _frame(data: bytes, start: int, size: int) -> PlainJpeg | None:
 
 
 def _is_harmless(data: bytes, marker: int, start: int, size: int) -> bool:
-    """Whether Pillow reads a segment without a word, and nothing follows from it."""
+    """Whether Pillow accepts a segment, and it does not change how the picture is read."""
     if marker == DQT:  # tables of 8 bits alone
         return size % 65 == 0 and all(data[place] < 16 for place in range(start, start + size, 65))
     if marker == APP0:
