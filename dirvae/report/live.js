@@ -1,5 +1,5 @@
 "use strict";
-/* Shows a run's report and keeps it up to date: what did not change is left as it is, and so are sliders and sounds. */
+/* Shows a run's report and updates it: only nodes that differ are replaced, so that sliders and sounds go on. */
 (function () {
   const NEXT_MS = 2000, HIDDEN_MS = 10000, LOST_MS = 4000, PATIENCE_MS = 5000;
   const PHASES = {
@@ -18,7 +18,7 @@
   const isPlaying = (audio) => !audio.paused && !audio.ended;
   const keyOf = (node) => (node.querySelector && node.querySelector(":scope > h2, :scope > h1") || {}).textContent || node.nodeName;
 
-  /* Pictures change once the new one is decoded, so that there is no moment without one. */
+  /* A picture is replaced after the new one is decoded, so that the page never blinks. */
   function setPicture(node, name, uri) {
     const next = new Image();
     const set = () => { if (next.uri === node.wanted) node.setAttribute(name, uri); };
@@ -46,7 +46,7 @@
     morphChildren(before, after);
   }
 
-  /* Children are the same by their place, or by their heading where they have one. */
+  /* Old and new children are matched by place, or by heading if their order differs. */
   function morphChildren(before, after) {
     const old = [...before.children].length ? [...before.childNodes] : null;
     const fresh = [...after.childNodes];

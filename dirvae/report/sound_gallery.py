@@ -62,7 +62,7 @@ ROWS = 8
 class ShownClip:
     """A clip and its reconstruction, without padding, on the CPU.
 
-    number            of the clip among those that were given
+    number            of the clip among the given clips
     sounds            (time,) by label, the original first
     f0, loudness      (row,) Hz and dB of the original; `played_f0` is NaN where the reconstruction has no pitch
     latent            the mean of its posterior, (component, row); None without one

@@ -11,7 +11,7 @@ __all__ = ["sound_panels"]
 
 
 def sound_panels(metrics: Sequence[dict[str, Any]], *, has_latent: bool) -> list[Panel]:
-    """The numbers of a metrics file over time; those of the latent only where there is one."""
+    """The numbers of a metrics file over time; numbers of the latent only if there is one."""
 
     def both(key: str) -> list[Curve]:
         return [metric_curve(metrics, "train", key, "training"), held_out(key)]

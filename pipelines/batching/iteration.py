@@ -254,7 +254,7 @@ class BatchIterator(ABC):
             add_to_quarantine(self.quarantine, lines)
 
     def check_substitutions(self, num: int) -> None:
-        """Raise `ExampleError` where so many substitutes are more than are allowed."""
+        """Raise `ExampleError` if there are more substitutes than are allowed."""
         if num > self.max_substitutions:
             reason = f"more than max_substitutions={self.max_substitutions} examples could not be decoded"
             raise ExampleError(self.name, "…", reason, remedy="Repair the data, or allow more.")
@@ -290,7 +290,7 @@ class BatchLoop(Iterator[Batch], ABC):
 
     @abstractmethod
     def _let_go(self) -> None:
-        """Stop what is working ahead."""
+        """Stop the threads or processes that work ahead."""
 
     def _is_overtaken(self) -> bool:
         """Whether something else has moved the iterator since the last batch."""

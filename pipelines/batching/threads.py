@@ -34,10 +34,10 @@ PIECE = 8
 """Slots that a thread takes at a time, fewer where a job is too small for all threads to get that many."""
 
 QUICK_PIECE = 64
-"""Where slots are quick: so many that taking them costs nothing."""
+"""Quick slots are taken in groups of this size, so that taking them costs little."""
 
 SLOW_SECONDS = 20e-3
-"""Where a slot takes longer, each is a task of its own: no thread waits while another has several to do."""
+"""Slots that take longer are separate tasks, so that no thread waits while another has several."""
 
 LONGEST_ANSWER_SECONDS = 1.5
 """The longest time that closing waits for a thread which waits for a remote read."""
@@ -117,7 +117,7 @@ class _Slots(Generic[J]):
 
 
 class _Runs(Generic[J]):
-    """The runs that slots wait in; what is added goes to the one that is there."""
+    """The runs of slots that wait; a slot is added to the waiting run that it belongs to."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

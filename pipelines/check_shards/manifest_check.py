@@ -12,7 +12,7 @@ from .findings import Findings
 __all__ = ["read_manifest"]
 
 RESTORE = "Restore it from a copy, or make the shards again with --overwrite."
-OLD = "the manifest has no checksum of its own, as those of older versions: changed words in it cannot be found"
+OLD = "the manifest was written by an older version, without a checksum: changed words in it cannot be found"
 
 
 def read_manifest(raw: bytes, shown: str, findings: Findings, notes: list[str]) -> tuple[Manifest | None, bool]:
@@ -34,7 +34,7 @@ def read_manifest(raw: bytes, shown: str, findings: Findings, notes: list[str]) 
         findings.add("damaged-manifest", shown, f"{wrong} {RESTORE}")
         return manifest, False
     if checksums is not None and checksums[0] != checksums[1]:
-        findings.add("damaged-manifest", shown, f"Its bytes are not those of its own checksum. {RESTORE}")
+        findings.add("damaged-manifest", shown, f"Its bytes do not match its own checksum. {RESTORE}")
         return manifest, False
     if checksums is None and manifest.to_json().rpartition(',"checksum"')[0].encode(
         "utf-8", "backslashreplace"

@@ -1,4 +1,4 @@
-"""Random access to examples, wherever they lie."""
+"""Random access to local and remote examples."""
 
 from .folder import FolderSource
 from .held_out import HeldOutPart, hold_out

@@ -85,7 +85,7 @@ class ClipSource(Source):
             )
 
     def _forget_live(self) -> None:
-        me = weakref.proxy(self)  # what is open is closed with the last reference, not by the garbage collector
+        me = weakref.proxy(self)  # open tables are closed with the last reference, not by the garbage collector
         self._table = lru_cache(maxsize=KEPT_TABLES)(lambda shard: cast(ClipTable, me._make_table(shard)))
         self._located = lru_cache(maxsize=KEPT_PLACES)(self.source.locate)
         self._file_counts: NDArray[np.int64] | None = None
@@ -160,7 +160,7 @@ class ClipSource(Source):
 
     @property
     def fetch_counts(self) -> dict[str, float]:
-        """Those of the source of the recordings."""
+        """As in the source of the recordings."""
         return self.source.fetch_counts
 
     def explain(self, error: ExampleError) -> ExampleError:
@@ -197,7 +197,7 @@ class ClipSource(Source):
         )
 
     def close(self) -> None:
-        """Close the recordings and their source, and let go of tables."""
+        """Close the recordings, their source and the tables."""
         self._forget_live()
         self._probe.close()
         self.source.close()

@@ -127,7 +127,7 @@ class FolderSource(Source):
         return LocalFile(self._path(self._files[index].path))
 
     def records(self, shard: int, probe: Probe) -> Index:
-        """Every file is opened once, and what is found kept in the cache until one of them changes."""
+        """Open every file once, and keep the result in the cache until a file changes."""
         num = len(self)
 
         def measure() -> Index:
@@ -150,7 +150,7 @@ class FolderSource(Source):
         return digest.hexdigest()[:32]
 
     def close(self) -> None:
-        """Let go of open files; they are opened again when read."""
+        """Close open files; they are opened again when read."""
         self._open_files.clear()
 
     def __repr__(self) -> str:

@@ -43,13 +43,13 @@ def open_source(
 
     data        a folder of files, a folder of shards (or of one such folder a modality), a tar, a brace or glob
                 pattern (`"shards/{000..031}.tar"`), a list of tars, a zarr or NumPy array, or a source, which is
-                returned as it is. Shards may lie elsewhere: s3://bucket/set, gs://, az://, https://.
+                returned as it is. Shards may be remote: s3://bucket/set, gs://, az://, https://.
     modality    "image", "audio" or "video": which files of a plain folder are meant.
     allow_truncated   of a tar that is cut off, read the whole examples instead of refusing it.
     verify      compare every example of a shard with its checksum when it is read.
-    remote      how shards that lie elsewhere are read: the bound of the cache, whole or by ranges, and so on.
+    remote      how remote shards are read: the bound of the cache, whole or by ranges, and so on.
 
-    Raises `SourceError` where there is nothing to read, `ShardError` for a damaged tar, index or manifest.
+    Raises `SourceError` if there is nothing to read, `ShardError` for a damaged tar, index or manifest.
     """
     allow_truncated, verify = flag("allow_truncated", allow_truncated), flag("verify", verify)
     if isinstance(data, Source):

@@ -39,7 +39,7 @@ class Probe(Protocol):
         """Say in which kind of order clips are read from now on."""
 
     def close(self) -> None:
-        """Let go of what it keeps open."""
+        """Close open files."""
 
 
 def is_known(records: Index) -> NDArray[np.bool_]:

@@ -55,7 +55,7 @@ class Selection(SourceView):
         return [int(self._indices[index]) for index in indices]
 
     def records(self, shard: int, probe: Probe) -> Index:
-        """Those of the chosen examples, from all the shards they lie in."""
+        """The values of the chosen examples, from all their shards."""
         chosen, stops = np.asarray(self._indices), np.cumsum(self.source.shard_counts)
         shards = np.searchsorted(stops, chosen, side="right")
         found = np.empty(len(chosen), INDEX_DTYPE)

@@ -147,7 +147,7 @@ class ShardSource(Source):
         return found
 
     def explain(self, error: ExampleError) -> ExampleError:
-        """Says so where an example has no media file at all, only fields."""
+        """The same error, or a clearer one if the example has fields but no media file."""
         number = next((number for number, tar in enumerate(self.tars) if redacted(tar) == error.container), None)
         if number is None:
             return error
@@ -240,7 +240,7 @@ class ShardSource(Source):
         if self._ahead is not None and self._ahead.process == os.getpid():
             self._ahead.clear()
             return self._ahead
-        me = weakref.proxy(self)  # what is open is closed with the last reference
+        me = weakref.proxy(self)  # open tars are closed with the last reference
         return RangesAhead(
             lambda number, first, stop: me._read_rows(number, first, stop),
             row_bytes=far.total_bytes / len(self),
@@ -267,7 +267,7 @@ class ShardSource(Source):
 
     @property
     def fetch_counts(self) -> dict[str, float]:
-        """Requests, bytes and the like of shards that lie elsewhere."""
+        """Counts of requests and bytes of remote shards."""
         if self._far is None:
             return {}
         counts, ahead = self._far.counts, self._ahead
@@ -314,7 +314,7 @@ class ShardSource(Source):
         return parse_frames(content, where=redacted(name))
 
     def close(self) -> None:
-        """Let go of open tars and mapped indexes; they are opened again when read."""
+        """Close open tars and mapped indexes; they are opened again when read."""
         if self._ahead is not None:
             self._ahead.close()
         self._shards.clear()

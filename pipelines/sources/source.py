@@ -187,7 +187,7 @@ class Source(ABC):
         return None
 
     def close(self) -> None:  # noqa: B027 (a source without files has nothing to close)
-        """Let go of open files; the source can be read again afterwards."""
+        """Close open files; the source can be read again afterwards."""
 
 
 def joined_fingerprint(source: Source) -> str | None:

@@ -72,7 +72,7 @@ class SourceView(Source):
 
     @property
     def fetch_counts(self) -> dict[str, float]:
-        """Those of `source`."""
+        """As in `source`."""
         return self.source.fetch_counts
 
     def _origin(self) -> Source:
@@ -81,11 +81,11 @@ class SourceView(Source):
 
     @property
     def clip_spec(self) -> dict[str, Any] | None:
-        """That of `source`."""
+        """As in `source`."""
         return self.source.clip_spec
 
     def fingerprint(self, shard: int) -> str | None:
-        """That of `source`."""
+        """As in `source`."""
         return self.source.fingerprint(shard)
 
     def close(self) -> None:
