@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,12 @@ from dirvae.drawing.pictures import data_uri, save_sheet
 from dirvae.evaluate.labels import Label
 from dirvae.levels import has_map
 from dirvae.metrics import psnr
-from dirvae.report.comparison import ComparedExample, Comparison, component_use
 from dirvae.report.edges import EdgeCounts, edge_section
 from dirvae.report.event_media import picture_event, posterior_events
 from dirvae.report.example_map import map_of
 from dirvae.report.gallery import Counts, Gallery, make_gallery, reconstruct
 from dirvae.report.levels import decode_alone
-from dirvae.report.page import PageFacts
-from dirvae.report.visual_page import bars_of, component_tiles, simplex_of, write_visual_page
+from dirvae.report.visual_page import VisualReport, bars_of, component_tiles, simplex_of
 
 __all__ = ["ClipReport", "ClipReportContent", "Clips", "write_clip_report"]
 
@@ -61,8 +59,11 @@ class ClipReportContent:
 
 
 @dataclass(frozen=True, eq=False)
-class ClipReport:
+class ClipReport(VisualReport):
     """A report of clips of video, which can be written again and again; `label` colours the encoded clips."""
+
+    template = "clip_report.html"
+    noun = "clip"
 
     training: Clips
     held_out: Clips | None
@@ -107,36 +108,25 @@ class ClipReport:
             "ends": [clips.keys[number] for number in gallery.pair],
         }
 
-    def write(self, run: Path, model: AutoEncoder, facts: PageFacts, pictures: Mapping[str, Any] | None) -> Path:
-        """Write `report.html` into a run folder; returns its path. Raises `OSError`."""
-        return write_visual_page(
-            run,
-            "clip_report.html",
-            model,
-            facts,
-            noun="clip",
-            is_held_out=self.held_out is not None,
-            num_values=self.training.data[0].numel(),
-            pictures=pictures,
-        )
-
     @property
     def encoded_keys(self) -> list[str]:
         """The keys of the clips that are encoded."""
         return self.clips.keys
 
-    def compare(self, model: AutoEncoder, numbers: Sequence[int]) -> Comparison:
-        """The clips of these numbers beside their reconstructions, and how much each component is used."""
-        x, _, decoded = reconstruct(model, self.clips.data[list(numbers)], num=len(numbers))
-        levels = psnr(decoded.clamp(0, 1), x).tolist()
+    @property
+    def examples(self) -> Tensor:
+        """The clips that are encoded."""
+        return self.clips.data
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether training did not see the encoded clips."""
+        return self.held_out is not None
+
+    def uris(self, x: Tensor) -> list[str]:
+        """Clips (num, channel, time, height, width) as data URIs of animations."""
         pace = frame_milliseconds(self.clips.seconds[0])
-        moving = [
-            [animation_uri([clip], milliseconds=pace) for clip in clip_pixels(clips)] for clips in (x, decoded)
-        ]
-        return Comparison(
-            [ComparedExample(a, b, f"{level:.1f} dB") for a, b, level in zip(*moving, levels, strict=True)],
-            component_use(model, self.clips.data),
-        )
+        return [animation_uri([clip], milliseconds=pace) for clip in clip_pixels(x)]
 
     def events(self, model: AutoEncoder) -> list[bytes]:
         """Film strips of originals, each above its reconstruction, and the posteriors' parameters, for TensorBoard."""

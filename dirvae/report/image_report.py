@@ -14,15 +14,12 @@ from dirvae.autoencoder import AutoEncoder
 from dirvae.drawing.pictures import data_uri, save_sheet, to_pixels
 from dirvae.evaluate.labels import Label
 from dirvae.levels import has_map
-from dirvae.metrics import psnr
-from dirvae.report.comparison import ComparedExample, Comparison, component_use
 from dirvae.report.edges import edge_section
 from dirvae.report.event_media import picture_event, posterior_events
 from dirvae.report.example_map import map_of
 from dirvae.report.gallery import Gallery, make_gallery, reconstruct
 from dirvae.report.levels import LevelGallery, make_level_gallery
-from dirvae.report.page import PageFacts
-from dirvae.report.visual_page import bars_of, component_tiles, simplex_of, write_visual_page
+from dirvae.report.visual_page import VisualReport, bars_of, component_tiles, simplex_of
 
 __all__ = ["ImageReport", "ReportContent", "write_report"]
 
@@ -50,11 +47,14 @@ class ReportContent:
 
 
 @dataclass(frozen=True, eq=False)
-class ImageReport:
+class ImageReport(VisualReport):
     """A report of images (num, channel, height, width) in [0, 1], which can be written again and again.
 
     `keys` has a key for each image that is encoded (None: its number), and `label` a colour.
     """
+
+    template = "image_report.html"
+    noun = "image"
 
     training: Tensor
     held_out: Tensor | None
@@ -88,33 +88,24 @@ class ImageReport:
             "map": map_of(gallery.latents, self.encoded_keys, self.label, are_shares=gallery.on_simplex),
         }
 
-    def write(self, run: Path, model: AutoEncoder, facts: PageFacts, pictures: Mapping[str, Any] | None) -> Path:
-        """Write `report.html` into a run folder; returns its path. Raises `OSError`."""
-        return write_visual_page(
-            run,
-            "image_report.html",
-            model,
-            facts,
-            noun="image",
-            is_held_out=self.held_out is not None,
-            num_values=self.training[0].numel(),
-            pictures=pictures,
-        )
-
     @property
     def encoded_keys(self) -> list[str]:
         """The keys of the images that are encoded."""
         return [f"image {n + 1}" for n in range(len(self.images))] if self.keys is None else list(self.keys)
 
-    def compare(self, model: AutoEncoder, numbers: Sequence[int]) -> Comparison:
-        """The images of these numbers beside their reconstructions, and how much each component is used."""
-        x, _, decoded = reconstruct(model, self.images[list(numbers)], num=len(numbers))
-        levels = psnr(decoded.clamp(0, 1), x).tolist()
-        pairs = zip(_uris(x), _uris(decoded), levels, strict=True)
-        return Comparison(
-            [ComparedExample(original, made, f"{level:.1f} dB") for original, made, level in pairs],
-            component_use(model, self.images),
-        )
+    @property
+    def examples(self) -> Tensor:
+        """The images that are encoded."""
+        return self.images
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether training did not see the encoded images."""
+        return self.held_out is not None
+
+    def uris(self, x: Tensor) -> list[str]:
+        """Images (num, channel, height, width) as data URIs."""
+        return _uris(x)
 
     def events(self, model: AutoEncoder) -> list[bytes]:
         """Originals above their reconstructions, and the posteriors' parameters, for TensorBoard."""

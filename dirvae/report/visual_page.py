@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from torch import Tensor
 
 from dirvae.autoencoder import AutoEncoder
 from dirvae.drawing.charts import COMPONENT_COLOURS, OTHERS
@@ -16,11 +19,60 @@ from dirvae.evaluate.labels import Label
 from dirvae.latents.latent import SimplexLatent
 from dirvae.levels import has_map
 from dirvae.losses import BernoulliLikelihood
-from dirvae.report.gallery import Gallery
+from dirvae.metrics import psnr
+from dirvae.report.comparison import ComparedExample, Comparison, component_use
+from dirvae.report.gallery import Gallery, reconstruct
 from dirvae.report.page import PageFacts, write_page
 from dirvae.training.logging import read_metrics
 
-__all__ = ["bars_of", "component_tiles", "simplex_of", "write_visual_page"]
+__all__ = ["VisualReport", "bars_of", "component_tiles", "simplex_of", "write_visual_page"]
+
+
+class VisualReport(ABC):
+    """The parts that reports of images and of clips have in common: the page, and the comparison with other runs.
+
+    `template` is the file of the page, `noun` the word for an example.
+    """
+
+    template: ClassVar[str]
+    noun: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def examples(self) -> Tensor:
+        """The examples that are encoded: (num, channel, *dims) in [0, 1]."""
+
+    @property
+    @abstractmethod
+    def is_held_out(self) -> bool:
+        """Whether training did not see these examples."""
+
+    @abstractmethod
+    def uris(self, x: Tensor) -> list[str]:
+        """Examples (num, channel, *dims) as data URIs of pictures."""
+
+    def write(self, run: Path, model: AutoEncoder, facts: PageFacts, pictures: Mapping[str, Any] | None) -> Path:
+        """Write `report.html` into a run folder; returns its path. Raises `OSError`."""
+        return write_visual_page(
+            run,
+            self.template,
+            model,
+            facts,
+            noun=self.noun,
+            is_held_out=self.is_held_out,
+            num_values=self.examples[0].numel(),
+            pictures=pictures,
+        )
+
+    def compare(self, model: AutoEncoder, numbers: Sequence[int]) -> Comparison:
+        """The examples of these numbers beside their reconstructions, and how much each component is used."""
+        x, _, decoded = reconstruct(model, self.examples[list(numbers)], num=len(numbers))
+        levels = psnr(decoded.clamp(0, 1), x).tolist()
+        pairs = zip(self.uris(x), self.uris(decoded), levels, strict=True)
+        return Comparison(
+            [ComparedExample(original, made, f"{level:.1f} dB") for original, made, level in pairs],
+            component_use(model, self.examples),
+        )
 
 
 def write_visual_page(
