@@ -107,7 +107,7 @@ def _measured(options: argparse.Namespace) -> dict[str, tuple[float, float, floa
 Steps = Iterator[tuple[str, Callable[[], Any]]]
 
 
-def _plan(folder: Path, **options: Any) -> Steps:
+def _plan(folder: Path) -> Steps:
     """Survey, listing, fingerprint, keys, order and stops; then the files of all shards, one shard at a time."""
     found: list[Any] = []
     settings: PackSettings | ValueError = settings_for("image", {})
@@ -115,7 +115,7 @@ def _plan(folder: Path, **options: Any) -> Steps:
 
     def plan() -> None:
         listing = survey(folder, folder.parent / "shards").sets[0].listing
-        found.append(make_plan(listing, settings, **options))
+        found.append(make_plan(listing, settings))
 
     yield "survey and plan", plan
     yield "all shards of it", lambda: sum(len(shard.files) for shard in found[0].shards)

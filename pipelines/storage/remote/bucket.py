@@ -18,13 +18,13 @@ import contextlib
 import hashlib
 import os
 import re
-import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import IO, Any, TypeVar
 
 from ...errors import SourceError
 from .bucket_client import BucketClient, ConflictError, Stored, open_bucket_client
+from .per_process import PerProcess
 from .remote_store import RemoteOptions, RemoteStore
 from .retrying import AbsentError, RequestError, Retries, Timing, named
 from .sent_parts import SentParts, part_bytes
@@ -43,7 +43,7 @@ T = TypeVar("T")
 class Bucket:
     """The objects below a URL, by their names there. Methods raise `SourceError`, in one sentence.
 
-    It can be pickled, and used from many threads; each process makes connections of its own.
+    It can be pickled, and used from many threads. Each process connects for itself.
     """
 
     def __init__(
@@ -52,8 +52,7 @@ class Bucket:
         self.root_url, self.options = root_url.rstrip("/"), options or RemoteOptions()
         url = split_url(self.root_url)
         self._url, self._folder = url, url.path.strip("/")
-        self._timing, self._lock = timing or Timing(), threading.Lock()
-        self._client: tuple[int, BucketClient] | None = None
+        self._timing, self._client = timing or Timing(), PerProcess(self._connect)
 
     @property
     def shown(self) -> str:
@@ -66,12 +65,7 @@ class Bucket:
 
     def read(self, name: str) -> tuple[bytes, Stored] | None:
         """All bytes of an object, and what the bucket says of it; None if missing."""
-        try:
-            return self._tried(name, lambda client: client.read(self._path(name)))
-        except SourceError as error:
-            if _is_absent(error):
-                return None
-            raise
+        return self._found(name, lambda client: client.read(self._path(name)))
 
     def download(self, name: str, write: Callable[[bytes], Any]) -> int:
         """Pass all bytes of an object to `write`, in order; returns their number."""
@@ -79,23 +73,13 @@ class Bucket:
 
     def stored(self, name: str) -> Stored | None:
         """What the bucket says of an object; None if missing."""
-        try:
-            return self._tried(name, lambda client: client.stored(self._path(name)))
-        except SourceError as error:
-            if _is_absent(error):
-                return None
-            raise
+        return self._found(name, lambda client: client.stored(self._path(name)))
 
     def modified(self, name: str) -> datetime | None:
         """When an object was written last, by the clock of the bucket; None if missing or not known."""
-        try:
-            url = Url(self._url.scheme, self._url.host, self._path(name))
-            modified = self._tried(name, lambda client: client.facts(url)).modified
-        except SourceError as error:
-            if _is_absent(error):
-                return None
-            raise
-        return None if modified is None else datetime.fromisoformat(modified)
+        url = Url(self._url.scheme, self._url.host, self._path(name))
+        facts = self._found(name, lambda client: client.facts(url))
+        return None if facts is None or facts.modified is None else datetime.fromisoformat(facts.modified)
 
     def listed(self, folder: str) -> dict[str, Stored]:
         """All objects below a folder, by their names in it."""
@@ -204,22 +188,26 @@ class Bucket:
             if (signer := find_signer(self._url, self.options.storage_options)) is not None:
                 abort_unfinished(signer, self._folder, names)
 
+    def _found(self, name: str, ask: Callable[[BucketClient], T]) -> T | None:
+        """The answer of `_tried`; None for an object that is missing, in a bucket that is there."""
+        try:
+            return self._tried(name, ask)
+        except SourceError as error:
+            if isinstance(error.__cause__, AbsentError) and "bucket" not in error.__cause__.reason:
+                return None
+            raise
+
     def _tried(self, name: str, ask: Callable[[BucketClient], T], num_bytes: int = 0) -> T:
         retries = Retries(self.options.retry, self._timing, num_bytes)
         with named(self.url_of(name) if name else self.root_url):
             while True:
                 try:
-                    return ask(self._connected())
+                    return ask(self._client.get())
                 except RequestError as error:
                     retries.after(error)
 
-    def _connected(self) -> BucketClient:
-        with self._lock:
-            if self._client is None or self._client[0] != os.getpid():
-                options = self.options
-                client = open_bucket_client(self._url, options.retry, options.storage_options)
-                self._client = os.getpid(), client
-            return self._client[1]
+    def _connect(self) -> BucketClient:
+        return open_bucket_client(self._url, self.options.retry, self.options.storage_options)
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}".strip("/")
@@ -229,8 +217,3 @@ class Bucket:
 
     def __repr__(self) -> str:
         return f"Bucket({self.shown!r})"
-
-
-def _is_absent(error: SourceError) -> bool:
-    """Whether an object is missing, in a bucket that is there."""
-    return isinstance(error.__cause__, AbsentError) and "bucket" not in error.__cause__.reason
