@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..storage.index import INDEX_DTYPE
+from ..storage.row_sequence import batches
 from ..storage.source_files import SourceFile
 from ..storage.tar import BLOCK, padded
-from ..storage.texts import batches
 from .annotations.store import AnnotationStore
 from .plan import Plan, PlannedFile, PlannedFiles, span_bytes
 from .shard_content import END_OF_ARCHIVE

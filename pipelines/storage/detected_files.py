@@ -13,9 +13,9 @@ from ..modality import find_modality
 from .found_files import FoundFiles
 from .heads import HeadReader
 from .media_types import SIDECAR_SUFFIXES, media_suffix, sniff
+from .row_sequence import batches
 from .sidecars import SidecarFinder
 from .source_files import FileTable
-from .texts import batches
 
 __all__ = ["Detected", "DetectedFiles", "NotWanted"]
 
