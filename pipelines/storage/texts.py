@@ -55,7 +55,10 @@ class Texts(RowSequence[str]):
 
     def take(self, rows: Rows) -> list[str]:
         """The texts of these rows, (n,) int64, in their order."""
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
+        is_one_stretch = len(rows) == 1 or (
+            len(rows) > 1 and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all())
+        )
+        if is_one_stretch:
             return self.between(int(rows[0]), int(rows[-1]) + 1)
         blob, starts, stops = self._blob, self._offsets[rows].tolist(), (self._offsets[rows + 1] - 1).tolist()
         pairs = zip(starts, stops, strict=True)
