@@ -66,7 +66,9 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=100_000, help="small files (default: 100000)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", choices=TASKS, nargs="+", default=TASKS)
+    parser.add_argument(
+        "--only", choices=TASKS, nargs="+", default=TASKS, help="what is measured; foretold needs one of the others"
+    )
     parser.add_argument(
         "--scratch", type=Path, help="folder for sources and tars (default: one for temporary files)"
     )

@@ -49,7 +49,7 @@ class PlannedShard:
 
 
 class PlannedFiles(RowSequence[PlannedFile]):
-    """Files in packing order, made where they are looked at: at place i the file, with its key, at `order[i]`."""
+    """Files in packing order, made on access: at place i the file, with its key, at `order[i]`."""
 
     def __init__(
         self, files: SourceFiles, order: NDArray[np.int64], keys: KeyColumn, classes: Mapping[str, int]
@@ -83,7 +83,7 @@ class PlannedFiles(RowSequence[PlannedFile]):
 
 
 class PlannedShards(Mapping[int, PlannedShard]):
-    """The shards of a plan by their numbers, each made where it is looked at."""
+    """The shards of a plan by their numbers, each made on access."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

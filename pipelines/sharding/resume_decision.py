@@ -1,4 +1,4 @@
-"""What is to be done about a folder, from what is found in it: nothing, continue, add to it, begin, or refuse.
+"""What to do with the place of a set, by what is found there: nothing, continue, add to it, begin, or refuse.
 
 found                                   asked for       done
 manifest of this listing and settings   anything        nothing: complete (overwrite: made again)
@@ -59,7 +59,7 @@ class Decision:
     begins: dict[str, Any] | None = None
 
     def prepare(self, state: PackingState) -> None:
-        """Remove what is to go, and save the plan."""
+        """Remove what `clears` names, and save the plan."""
         if self.clears == "all":
             state.wipe()
         elif self.clears == "unfinished" and self.base is not None:
@@ -130,7 +130,7 @@ def _decide_first(
 
 
 def _is_done(manifest: Manifest, listing: Listing, settings: PackSettings, asked: Asked) -> bool:
-    """Whether a finished set is what is asked for. Failed files that are there are tried again where that is asked."""
+    """Whether nothing is left to do for a finished set; with `retry_failed`, failed files are left to do."""
     if asked.retry_failed:
         failed = failed_paths(manifest)
         if any(was_refused(path, failed) for path in listing.columns.paths):

@@ -38,7 +38,7 @@ LARGE_SHARD = 8 << 20
 class SampleTimes:
     """What a sample of `files` files tells: seconds, bytes per second of a worker, and the bytes that were made.
 
-    `made_bytes` are those of the examples of the sample, `foretold_bytes` those that were foretold for them.
+    `made_bytes` are the bytes of the examples of the sample, `foretold_bytes` the forecast of these bytes.
     """
 
     files: int
@@ -148,7 +148,7 @@ class _Clock:
         self._results = 0
 
     def on_file(self, number: int, file: int) -> None:
-        """As an engine says it."""
+        """An engine opens a file of a task."""
         self.tasks[number].begun.append(self._now())
         if self._results:
             self.check()
@@ -167,7 +167,7 @@ class _Clock:
             raise _EnoughError
 
     def times(self, made: int, foretold: int) -> SampleTimes:
-        """What was measured, without the first tasks, where there are others."""
+        """What was measured, without the first task of each worker if there are more."""
         first = [one for number, one in self.tasks.items() if number < self._lanes and one.finished is not None]
         later = [one for number, one in self.tasks.items() if number >= self._lanes and len(one.begun) > 1]
         seconds = sum(one.begun[-1] - one.begun[0] for one in later)

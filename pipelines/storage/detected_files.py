@@ -53,7 +53,7 @@ class DetectedFiles:
         self._sidecars = array("q")
 
     def others(self, heads: HeadReader, wanted: Collection[str]) -> Iterator[NotWanted]:
-        """Read what every file that may be media begins with; gives those that are of no modality that is wanted."""
+        """Read the first bytes of every file that may be media; gives the files that are of no wanted modality."""
         for start, stop in batches(len(self._files)):
             paths = self._files.paths.between(start, stop)
             suffixes = [media_suffix(path) for path in paths]

@@ -1,7 +1,7 @@
-"""The keys of very many files, without a set of all keys: those that are the plain key of their path take no memory.
+"""The keys of very many files, without a set of all keys: a key that is the plain key of its path takes no memory.
 
-A key can only be taken already where two paths have the same plain key, or where one ends like a copy, `~2`. These
-few are given their keys in the order of the files by a `KeyMaker`, which all the others could not have changed.
+A key can only be taken already where two paths have the same plain key, or where one ends like a copy, `~2`. A
+`KeyMaker` gives these few paths their keys in the order of the files; the other paths cannot change them.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _odd_keys(paths: Sequence[str], taken: Iterable[str]) -> dict[int, str]:
 
 
 def _repeated(hashes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The hashes that stand there more than once."""
+    """The hashes that occur more than once."""
     ordered = np.sort(hashes)
     return np.asarray(ordered[1:][ordered[1:] == ordered[:-1]])
 

@@ -1,4 +1,4 @@
-"""A sequence whose rows are made Python objects where they are looked at; iterating makes `BATCH` of them at a time."""
+"""A sequence in columns whose rows become Python objects on access; iterating makes `BATCH` of them at a time."""
 
 from __future__ import annotations
 

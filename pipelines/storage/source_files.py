@@ -1,4 +1,4 @@
-"""The media files of a listing in columns, of which each is made an object where it is looked at."""
+"""The media files of a listing in columns; a file becomes an object on access."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FileTable:
 
 
 class SourceFiles(RowSequence[SourceFile]):
-    """Some files of a table, in an order of their own: `rows` (n,) int64 of it."""
+    """Some files of a table: its rows `rows`, (n,) int64, in this order."""
 
     def __init__(self, table: FileTable, rows: Rows) -> None:
         self.table, self.rows = table, rows
@@ -91,7 +91,7 @@ class SourceFiles(RowSequence[SourceFile]):
 
     @property
     def paths(self) -> PathsOf:
-        """The paths, made where they are looked at."""
+        """The paths, made on access."""
         return PathsOf(self.table.paths, self.rows)
 
     @property

@@ -8,8 +8,8 @@
 
 An upload is checked in three ways. The SHA-256 of each part goes with it, where the store compares it (S3). The size
 that the bucket gives is compared. Its tag is compared with the MD5 of the content, or the MD5 of the MD5s of the
-parts; a tag that is neither, as where a bucket encrypts by keys of its own, is no evidence: the object is then read
-back once, and its SHA-256 compared.
+parts; a tag that is neither, as with server-side encryption by KMS, proves nothing: the object is then read back once,
+and its SHA-256 compared.
 """
 
 from __future__ import annotations
@@ -173,16 +173,16 @@ class Bucket:
         return self._tried(target, copy, size or 0)
 
     def delete(self, names: Iterable[str]) -> None:
-        """Remove objects; those that are gone already are none the worse."""
+        """Remove objects; objects that are missing already are passed over."""
         paths = [self._path(name) for name in names]
         for start in range(0, len(paths), DELETED_AT_ONCE):
             some = paths[start : start + DELETED_AT_ONCE]
             self._tried("", lambda client, some=some: client.delete(some))  # type: ignore[misc]
 
     def abort_uploads(self, names: re.Pattern[str]) -> None:
-        """Abort uploads in parts, of objects whose names match, that killed processes have left; as far as that can be.
+        """Abort uploads in parts that killed processes left, of objects whose names match; failures are passed over.
 
-        They hold no object up; a bucket may remove them by a rule of its own.
+        Such uploads block no object. A lifecycle rule of the bucket may remove them too.
         """
         with contextlib.suppress(OSError):
             if (signer := find_signer(self._url, self.options.storage_options)) is not None:
