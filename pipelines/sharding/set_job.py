@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from ..errors import PipelineError
-from ..modality import find_modality
+from ..modality import Modality, find_modality
 from ..storage.manifest import Manifest
 from ..storage.walk import Failure
 from .attached_records import AttachedRecords, earlier_of
@@ -93,15 +93,6 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
     failures = tuple(Failure(failure["path"], failure["reason"]) for failure in manifest.failures)
     if manner.strict and failures:
         raise strict_error(failures)
-    media = find_modality(found.modality)
-    new_remarks = (remark for remark in manifest.remarks if remark not in before)
-    notes = (*new_remarks, *notes, *(f"Earlier: {remark}" for remark in manifest.remarks if remark in before))
-    notes += tuple(
-        f"{name}: {joined([f'{float(rate):g}' for rate in rates], 'and')} rows per second; iterators take one rate: "
-        f"give all {media.plural} one {media.rate_setting}."
-        for name, rates in manifest.curve_rates.items()
-        if len(rates) > 1
-    )
     return SetReport(
         modality=found.modality,
         out=found.out,
@@ -111,10 +102,24 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
         new_shards=new_shards,
         was_complete=was_complete,
         failures=failures,
-        notes=notes,
+        notes=tuple(_all_notes(manifest, find_modality(found.modality), notes, before)),
         seconds=time.monotonic() - began,
         is_cut=settings.media.cuts,
     )
+
+
+def _all_notes(manifest: Manifest, media: Modality, notes: Iterable[str], before: Collection[str]) -> Iterator[str]:
+    """The notes of a run between new and earlier remarks of the manifest; then fields of which the rates differ."""
+    yield from (remark for remark in manifest.remarks if remark not in before)
+    yield from notes
+    yield from (f"Earlier: {remark}" for remark in manifest.remarks if remark in before)
+    for name, rates in manifest.curve_rates.items():
+        if len(rates) > 1:
+            numbers = joined([f"{float(rate):g}" for rate in rates], "and")
+            yield (
+                f"{name}: {numbers} rows per second; iterators take one rate: give all {media.plural} one "
+                f"{media.rate_setting}."
+            )
 
 
 def _check_room(found: FoundSet, plan: Plan | None, finished: Collection[int], state: PackingState) -> None:

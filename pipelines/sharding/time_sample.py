@@ -162,8 +162,8 @@ class _Clock:
 
     def check(self) -> None:
         """Raise `_EnoughError` when the time is over, which begins when each worker has packed a file."""
-        began = self._began if self._warm is None else self._warm
-        if self._now() - began > (BUDGET_SECONDS if self._warm is not None else 10 * BUDGET_SECONDS):
+        began, seconds = (self._began, 10 * BUDGET_SECONDS) if self._warm is None else (self._warm, BUDGET_SECONDS)
+        if self._now() - began > seconds:
             raise _EnoughError
 
     def times(self, made: int, foretold: int) -> SampleTimes:
@@ -179,10 +179,8 @@ class _Clock:
         largest = max(whole, key=lambda one: sum(planned.file.size for planned in one.files), default=None)
         end, end_bytes = 0.0, 0
         if largest is not None and largest.finished is not None:
-            end, end_bytes = (
-                largest.finished - largest.begun[-1],
-                sum(planned.file.size for planned in largest.files),
-            )
+            end = largest.finished - largest.begun[-1]
+            end_bytes = sum(planned.file.size for planned in largest.files)
         starts = [one.finished - self._began for one in first if one.finished is not None]
         files = sum(len(one.files) if one.finished else max(0, len(one.begun) - 1) for one in self.tasks.values())
         return SampleTimes(

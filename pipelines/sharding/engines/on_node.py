@@ -5,8 +5,9 @@
          ◀────── number of each file ──────────
 
 The files are read in a child process, as `ProcessEngine` has it: a crash of the reader is distinguished from a
-failure of the node, and its file is known. The child ends with Ray's process. Messages to the driver are small: a number
-now and then, at the end a result or an exception. The driver counts a task as lost when it gets nothing for a while.
+failure of the node, and its file is known. The child ends with Ray's process. Messages to the driver are small: a
+number now and then, at the end a result or an exception. The driver counts a task as lost when it gets nothing for a
+while.
 """
 
 from __future__ import annotations
