@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
         scratch = Path(folder)
-        sources = {
+        sources: dict[str, tuple[Callable[[], Path], tuple[str, ...]]] = {
             "kept": (lambda: repeated(options.photographs, scratch, "kept", options.gigabytes), ()),
             "small": (lambda: small_files(options.photographs, scratch / "small", options.files), ()),
             "resized": (
