@@ -67,7 +67,9 @@ def _told(messages: queue.SimpleQueue[Message]) -> Iterator[Message]:
         if not isinstance(message, int):
             yield message
             return
-        if message == ALIVE or time.monotonic() - last >= TELL_SECONDS:
+        if message == ALIVE:
+            yield message
+        elif time.monotonic() - last >= TELL_SECONDS:
             last = time.monotonic()
             yield message
 
