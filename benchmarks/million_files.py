@@ -3,7 +3,7 @@
     python benchmarks/million_files.py [--files 1000000] [--folders 1000] [--batches 200] [--work FOLDER]
 
 The files are pictures of 2 × 2 pixels, made in FOLDER (default: a temporary folder, removed at the end), which needs an
-inode for each. Every row is measured in a process of its own: seconds, CPU seconds (of user and system), and the peak
+inode for each. Every row is measured in a separate process: seconds, CPU seconds (of user and system), and the peak
 of its resident memory, Python and NumPy included. What the disk cache holds is not cleared: run it twice.
 """
 
@@ -57,7 +57,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--files", type=int, default=1_000_000)
     parser.add_argument("--folders", type=int, default=1_000)
     parser.add_argument("--batches", type=int, default=200, help="of 256 pictures, that are read after opening")
-    parser.add_argument("--work", help="keep the files here, and use those that are there")
+    parser.add_argument("--work", help="keep the files here, and use the files of an earlier run")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--place", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
@@ -107,7 +107,7 @@ def _measured(options: argparse.Namespace) -> dict[str, tuple[float, float, floa
 Steps = Iterator[tuple[str, Callable[[], Any]]]
 
 
-def _plan(folder: Path, **options: Any) -> Steps:
+def _plan(folder: Path) -> Steps:
     """Survey, listing, fingerprint, keys, order and stops; then the files of all shards, one shard at a time."""
     found: list[Any] = []
     settings: PackSettings | ValueError = settings_for("image", {})
@@ -115,7 +115,7 @@ def _plan(folder: Path, **options: Any) -> Steps:
 
     def plan() -> None:
         listing = survey(folder, folder.parent / "shards").sets[0].listing
-        found.append(make_plan(listing, settings, **options))
+        found.append(make_plan(listing, settings))
 
     yield "survey and plan", plan
     yield "all shards of it", lambda: sum(len(shard.files) for shard in found[0].shards)

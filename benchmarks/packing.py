@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,14 +66,16 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=100_000, help="small files (default: 100000)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", choices=TASKS, nargs="+", default=TASKS)
+    parser.add_argument(
+        "--only", choices=TASKS, nargs="+", default=TASKS, help="what is measured; foretold needs one of the others"
+    )
     parser.add_argument(
         "--scratch", type=Path, help="folder for sources and tars (default: one for temporary files)"
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
         scratch = Path(folder)
-        sources = {
+        sources: dict[str, tuple[Callable[[], Path], tuple[str, ...]]] = {
             "kept": (lambda: repeated(options.photographs, scratch, "kept", options.gigabytes), ()),
             "small": (lambda: small_files(options.photographs, scratch / "small", options.files), ()),
             "resized": (

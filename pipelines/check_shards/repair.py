@@ -15,6 +15,7 @@ from ..decode.errors import UndecodableError
 from ..errors import PipelineError, ShardingError
 from ..sharding.folder_place import FolderPlace
 from ..sharding.source_reader import UnpackableError
+from ..shown_names import escaped
 from ..storage.blob import LocalFile
 from ..storage.durable_files import write_durably
 from ..storage.frame_table import FrameRows, frames_bytes
@@ -54,7 +55,8 @@ def repair_set(opened: OpenedSet, modality: str | None, shards: list[CheckedShar
             for one in shards:
                 refused += _repair_shard(opened, modality, one)
     except OSError as error:
-        raise ShardingError(f"{opened.shown}: cannot be written to ({error.strerror}).") from error
+        replaced = escaped(error.filename2) if isinstance(error.filename2, str) else opened.shown
+        raise ShardingError(f"{replaced}: cannot be written to ({error.strerror}).") from error
     return refused
 
 

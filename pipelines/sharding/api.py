@@ -127,25 +127,13 @@ def make_shards(
     manner = Manner(num_workers, strict, asked, stream, storage_options or {}, engine, ray_address)
     place, out = source_of(source, manner.storage_options), None if out is None else out_setting(out)
     try:
-        return _packed(place, out, only, options, known, manner, began)
+        work = found_work(place, out, only, options, known, manner)
+        with connected_manner(manner) as connected:
+            sets = [pack_set(one, work.settings[one.modality], connected) for one in work.found.sets]
     except OSError as error:
         raise ShardingError(f"{error.filename or place}: cannot be used ({error.strerror or error}).") from error
-
-
-def _packed(
-    source: Path | SourceUrl,
-    out: Path | str | None,
-    only: str | None,
-    options: PackOptions,
-    known: dict[str, PackSettings | ValueError],
-    manner: Manner,
-    began: float,
-) -> PackReport:
-    work = found_work(source, out, only, options, known, manner)
-    with connected_manner(manner) as manner:
-        sets = [pack_set(one, work.settings[one.modality], manner) for one in work.found.sets]
-    gone = [note for one in sets for note in one.notes]
-    return PackReport(tuple(sets), work.found.skipped, (*work.notes, *gone), time.monotonic() - began)
+    notes = (*work.notes, *(note for one in sets for note in one.notes))
+    return PackReport(tuple(sets), work.found.skipped, notes, time.monotonic() - began)
 
 
 @dataclass(frozen=True)

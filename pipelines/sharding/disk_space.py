@@ -1,4 +1,4 @@
-"""Whether a disk has room for what is to be written."""
+"""Whether a disk has room for a set of shards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def free_bytes(folder: Path | str) -> int | None:
         usage = shutil.disk_usage(place)
     except OSError:
         return None
-    return usage.free if usage.total else None  # some network disks say nothing
+    return usage.free if usage.total else None  # some network disks give no numbers
 
 
 def check_free_bytes(folder: Path, needed: int) -> None:

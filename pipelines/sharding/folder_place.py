@@ -7,9 +7,9 @@
     OUT/.make_shards/finished.jsonl         one line per finished shard: its summary and its failures
     OUT/.make_shards/parts-PID/ATTEMPT/     shards being written, of one run
 
-Only the process that holds the folder's lock writes outside of parts-PID, so children that outlive their parent
-by a moment can do no harm. A shard is recorded, then its frame tables (of videos) are renamed into place, then its
-index, then its tar: it counts as finished if all of them are there.
+Only the process that holds the folder's lock writes outside of parts-PID, so child processes that end a
+moment after their parent can do no harm. A shard is recorded, then its frame tables (of videos) are renamed into place,
+then its index, then its tar: it counts as finished if all of them are there.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class FolderPlace:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Make the folder, lock it, and refuse links that lead what is to be written, or removed, out of it."""
+        """Make the folder, lock it, and refuse links through which files outside of it would be written or removed."""
         try:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:

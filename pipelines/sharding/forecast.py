@@ -50,8 +50,8 @@ class SetForecast:
     would then have `shards` and `bytes`. `is_exact` says that the bytes are those of the run, if every file can be
     packed; else they are estimated from a sample of `sample_files`. `seconds` of the run are estimated from it,
     with the time for looking through the source. `finished_shards` are those of the run that is continued, `failures`
-    what is known not to be packable. `free_bytes` of the disk are None where they are not known. `would_stop` tells a
-    refusal for a thing outside, such as a full disk, which raises `PackingStoppedError`, from one for what was asked.
+    what is known not to be packable. `free_bytes` of the disk are None where they are not known. `would_stop` is
+    True if the run would raise `PackingStoppedError`, as for a full disk, and not refuse the settings.
     """
 
     modality: str

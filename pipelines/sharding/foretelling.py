@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..storage.index import INDEX_DTYPE
+from ..storage.row_sequence import batches
 from ..storage.source_files import SourceFile
 from ..storage.tar import BLOCK, padded
-from ..storage.texts import batches
 from .annotations.store import AnnotationStore
 from .plan import Plan, PlannedFile, PlannedFiles, span_bytes
 from .shard_content import END_OF_ARCHIVE
@@ -83,9 +83,10 @@ def annotated_bytes(
     if store is None:
         yield from map(_example_bytes, files)
         return
-    beside = {number: own for number, planned in enumerate(files) if (own := _json_beside(planned.file))}
     beside = {
-        number: own for number, own in beside.items() if store.record_text(files[number].file.path) is not None
+        number: own
+        for number, planned in enumerate(files)
+        if (own := _json_beside(planned.file)) and store.record_text(planned.file.path) is not None
     }
     places = {number: place for place, number in enumerate(beside)}
     with contextlib.closing(open_inputs(source, list(beside.values()))) as inputs:

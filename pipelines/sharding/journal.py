@@ -1,6 +1,6 @@
 """A line of `finished.jsonl`: one shard of an unfinished run, what is in it and what was left out.
 
-Of a shard in a bucket, where each has a file of its own, the line also says what the bucket said of its files.
+In a bucket each shard has a separate record, which also has the size and tag of each of its files.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def journal_line(result: ShardResult, stored: Mapping[str, tuple[int, str]] | No
 def read_journal_line(
     line: bytes, planned: Mapping[int, PlannedShard], settings: PackSettings
 ) -> ShardResult | None:
-    """The shard that a line tells of; None for a line that is damaged, or cannot be of this plan."""
+    """The shard of a line; None for a line that is damaged or belongs to another plan."""
     try:
         record = parse_json(line)
         shard = planned[record["number"]]
@@ -58,7 +58,7 @@ def read_journal_line(
 
 
 def read_stored(line: bytes) -> dict[str, tuple[int, str]]:
-    """The size and tag of each file that a line tells of; empty where it is damaged."""
+    """The size and tag of each file in a line; empty for a damaged line."""
     try:
         stored = parse_json(line)["stored"]
         return {str(name): (int(size), str(tag)) for name, (size, tag) in stored.items()}

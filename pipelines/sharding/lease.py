@@ -1,11 +1,11 @@
-"""One run at a time in a bucket: an object that says who packs, and that its holder keeps new.
+"""One run at a time in a bucket: an object that says which process packs, and that this process keeps writing anew.
 
     SET/.make_shards/lease.json     host, pid, start of the process, a random id, number of refreshes
 
 It is created and changed by conditional writes only, so of two runs one has it. Its holder writes it anew every
 `REFRESH_SECONDS`. A run that finds the lease of another one is refused; it takes the lease over where that was a
 process of this machine that is gone, or where the lease was not refreshed for `LEASE_SECONDS`, by the clock of
-the bucket. A holder that slept so long learns of it before it writes anything that others could see.
+the bucket. A holder that was suspended for that long notices it before it writes anything that other runs could see.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Lease:
         if self._silent_seconds() < LEASE_SECONDS:
             raise ShardingError(
                 f"{self._bucket.shown}: process {printable(str(pid))} of {_shown(host)} is packing into it. "
-                f"{WAIT} A run that is gone is succeeded {LEASE_SECONDS:.0f} seconds after it was last alive."
+                f"{WAIT} If that run is gone, its lease ends {LEASE_SECONDS:.0f} seconds after it was last written."
             )
 
     def _silent_seconds(self) -> float:

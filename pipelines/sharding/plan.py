@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,9 @@ from ..order.epoch_order import permutation
 from ..order.randomness import Purpose, derive_key
 from ..storage.key_column import KeyColumn
 from ..storage.listing import Listing
+from ..storage.row_sequence import RowSequence
 from ..storage.source_files import SourceFile, SourceFiles
 from ..storage.tar import BLOCK
-from ..storage.texts import batches
 from .classes import class_of, number_classes
 from .settings import PackSettings
 
@@ -48,8 +48,8 @@ class PlannedShard:
     files: tuple[PlannedFile, ...]
 
 
-class PlannedFiles(Sequence[PlannedFile]):
-    """Files in packing order, made where they are looked at: at place i the file, with its key, at `order[i]`."""
+class PlannedFiles(RowSequence[PlannedFile]):
+    """Files in packing order, made on access: at place i the file, with its key, at `order[i]`."""
 
     def __init__(
         self, files: SourceFiles, order: NDArray[np.int64], keys: KeyColumn, classes: Mapping[str, int]
@@ -74,21 +74,8 @@ class PlannedFiles(Sequence[PlannedFile]):
         """Those at these places, (m,) int64."""
         return PlannedFiles(self._files, self._order[places], self._keys, self._classes)
 
-    @overload
-    def __getitem__(self, index: int) -> PlannedFile: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[PlannedFile]: ...
-    def __getitem__(self, index: int | slice) -> PlannedFile | list[PlannedFile]:
-        if isinstance(index, slice):
-            return self._made(self._order[index])
-        place = range(len(self))[index]
-        return self._made(self._order[place : place + 1])[0]
-
-    def __iter__(self) -> Iterator[PlannedFile]:
-        for start, stop in batches(len(self)):
-            yield from self[start:stop]
-
-    def _made(self, places: NDArray[np.int64]) -> list[PlannedFile]:
+    def _objects(self, rows: slice) -> list[PlannedFile]:
+        places = self._order[rows]
         files = self._files.only(places)[:]
         keys = self._keys.of(places.tolist(), (file.path for file in files))
         labels = [self._classes.get(class_of(file.path) or "") for file in files]
@@ -96,7 +83,7 @@ class PlannedFiles(Sequence[PlannedFile]):
 
 
 class PlannedShards(Mapping[int, PlannedShard]):
-    """The shards of a plan by their numbers, each made where it is looked at."""
+    """The shards of a plan by their numbers, each made on access."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

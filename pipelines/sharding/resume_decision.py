@@ -1,4 +1,4 @@
-"""What is to be done about a folder, from what is found in it: nothing, continue, add to it, begin, or refuse.
+"""What to do with the place of a set, by what is found there: nothing, continue, add to it, begin, or refuse.
 
 found                                   asked for       done
 manifest of this listing and settings   anything        nothing: complete (overwrite: made again)
@@ -20,7 +20,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from ..errors import ShardingError
 from ..storage.listing import Listing
@@ -59,7 +59,7 @@ class Decision:
     begins: dict[str, Any] | None = None
 
     def prepare(self, state: PackingState) -> None:
-        """Remove what is to go, and save the plan."""
+        """Remove what `clears` names, and save the plan."""
         if self.clears == "all":
             state.wipe()
         elif self.clears == "unfinished" and self.base is not None:
@@ -104,9 +104,12 @@ def decide(state: PackingState, listing: Listing, settings: PackSettings, asked:
     if _is_done(manifest, listing, settings, asked):
         state.check_present(manifest)
         return Decision(None, manifest, listing, clears="unfinished")
-    plan = _plan_of_addition(state, manifest, listing, settings, adds=asked.adds)
+    _refuse_other_settings(state.out, manifest, settings, adds=asked.adds)
     packed = state.names(manifest, cut=settings.media.cuts)
     gone = len(packed) - len(_packed_files(listing, packed))
+    if not asked.adds:
+        _refuse_other_files(state.out, manifest, listing, packed, gone)
+    plan = _plan_of_addition(state, manifest, listing, settings, packed)
     if saved == _description(plan):
         return Decision(plan, manifest, listing, gone)
     _refuse_unfinished_addition(state, saved, plan)
@@ -127,7 +130,7 @@ def _decide_first(
 
 
 def _is_done(manifest: Manifest, listing: Listing, settings: PackSettings, asked: Asked) -> bool:
-    """Whether a finished set is what is asked for. Failed files that are there are tried again where that is asked."""
+    """Whether nothing is left to do for a finished set; with `retry_failed`, failed files are left to do."""
     if asked.retry_failed:
         failed = failed_paths(manifest)
         if any(was_refused(path, failed) for path in listing.columns.paths):
@@ -135,11 +138,8 @@ def _is_done(manifest: Manifest, listing: Listing, settings: PackSettings, asked
     return _is_same(manifest, listing, settings)
 
 
-def _plan_of_addition(
-    state: PackingState, manifest: Manifest, listing: Listing, settings: PackSettings, *, adds: bool
-) -> Plan:
-    """The files that a finished set does not hold, into shards numbered after its own."""
-    out = state.out
+def _refuse_other_settings(out: Path | str, manifest: Manifest, settings: PackSettings, *, adds: bool) -> None:
+    """Refuse a finished set of another modality or other settings; files may be added with other annotations."""
     if manifest.modality != settings.modality:
         raise ShardingError(f"{out}: holds shards of {manifest.modality}. Name another folder with --out.")
     ignored = ATTACHED if adds else ()
@@ -149,20 +149,29 @@ def _plan_of_addition(
         )
     if adds:
         _refuse_without(out, manifest, settings)
-    packed = state.names(manifest, cut=settings.media.cuts)
-    if not adds:
-        known = packed.keys() | failed_paths(manifest)
-        new = sum(path not in known for path in listing.columns.paths)
-        gone = len(packed) - len(_packed_files(listing, packed))
-        if not new and not gone:
-            raise ShardingError(
-                f"{out}: a file, or a sidecar file of one, has changed since it was packed; none is new or gone. "
-                f"Restore what changed, add with --append what was refused and has been repaired, or {AGAIN}."
-            )
+
+
+def _refuse_other_files(
+    out: Path | str, manifest: Manifest, listing: Listing, packed: Mapping[str, str], gone: int
+) -> NoReturn:
+    """Refuse a finished set that was packed from other files, `gone` of which are no longer in the folder."""
+    known = packed.keys() | failed_paths(manifest)
+    new = sum(path not in known for path in listing.columns.paths)
+    if not new and not gone:
         raise ShardingError(
-            f"{out}: was packed from other files than are there now ({new:,} new, {gone:,} gone). Add the new ones "
-            f"with --append, or {AGAIN}."
+            f"{out}: a file, or a sidecar file of one, has changed since it was packed; none is new or gone. "
+            f"Restore what changed, add with --append what was refused and has been repaired, or {AGAIN}."
         )
+    raise ShardingError(
+        f"{out}: was packed from other files than are there now ({new:,} new, {gone:,} gone). Add the new ones "
+        f"with --append, or {AGAIN}."
+    )
+
+
+def _plan_of_addition(
+    state: PackingState, manifest: Manifest, listing: Listing, settings: PackSettings, packed: dict[str, str]
+) -> Plan:
+    """The files that a finished set does not hold, into shards numbered after its own; `packed` are its names."""
     state.check_present(manifest)
     if settings.media.keeps_files:
         sizes = dict(zip(packed, state.packed_bytes(manifest), strict=True))

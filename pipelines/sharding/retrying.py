@@ -26,7 +26,7 @@ def failed_paths(manifest: Manifest) -> frozenset[str]:
 
 
 def was_refused(path: str, failed: Collection[str]) -> bool:
-    """Whether a path is one of those that failed, or lies in a folder that is."""
+    """Whether a path is among the failed paths, or lies below one of them."""
     if path in failed or "." in failed:
         return True
     parts = path.split("/")

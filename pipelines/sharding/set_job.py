@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from ..errors import PipelineError
-from ..modality import find_modality
+from ..modality import Modality, find_modality
 from ..storage.manifest import Manifest
 from ..storage.walk import Failure
 from .attached_records import AttachedRecords, earlier_of
@@ -19,12 +20,13 @@ from .foretelling import bytes_to_write
 from .manner import Manner
 from .packing_state import PackingState
 from .places import place_of
+from .plan import Plan
 from .progress_bar import Progress
 from .resume_decision import Decision, complete_manifest, decide
 from .retrying import retried_note
 from .set_contents import PackedSet
 from .settings import PackSettings
-from .shard_job import ShardTask
+from .shard_job import ShardResult, ShardTask
 from .source_place import SourceUrl
 from .source_reader import PackingStoppedError
 from .survey import FoundSet
@@ -72,11 +74,12 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
                 if decision.gone:
                     gone = counted(decision.gone, f"packed {find_modality(found.modality).noun}")
                     notes = (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
-                _check_room(found, settings, state, decision)
+                finished = {} if decision.plan is None else state.finished(decision.plan)
+                _check_room(found, decision.plan, finished, state)
                 engine = (
                     RayEngine(manner.cluster, manner.workers) if manner.cluster else make_engine(manner.workers)
                 )
-                job = _Job(found.source, state, decision, engine)
+                job = _Job(found.source, state, decision, finished, engine)
                 notes += job.attach(strict=manner.strict)
                 new_shards = job.pack(manner.stream)
                 manifest = job.finish(strict=manner.strict)
@@ -90,15 +93,6 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
     failures = tuple(Failure(failure["path"], failure["reason"]) for failure in manifest.failures)
     if manner.strict and failures:
         raise strict_error(failures)
-    media = find_modality(found.modality)
-    new_remarks = (remark for remark in manifest.remarks if remark not in before)
-    notes = (*new_remarks, *notes, *(f"Earlier: {remark}" for remark in manifest.remarks if remark in before))
-    notes += tuple(
-        f"{name}: {joined([f'{float(rate):g}' for rate in rates], 'and')} rows per second; iterators take one rate: "
-        f"give all {media.plural} one {media.rate_setting}."
-        for name, rates in manifest.curve_rates.items()
-        if len(rates) > 1
-    )
     return SetReport(
         modality=found.modality,
         out=found.out,
@@ -108,18 +102,32 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
         new_shards=new_shards,
         was_complete=was_complete,
         failures=failures,
-        notes=notes,
+        notes=tuple(_all_notes(manifest, find_modality(found.modality), notes, before)),
         seconds=time.monotonic() - began,
         is_cut=settings.media.cuts,
     )
 
 
-def _check_room(found: FoundSet, settings: PackSettings, state: PackingState, decision: Decision) -> None:
+def _all_notes(manifest: Manifest, media: Modality, notes: Iterable[str], before: Collection[str]) -> Iterator[str]:
+    """The notes of a run between new and earlier remarks of the manifest; then fields of which the rates differ."""
+    yield from (remark for remark in manifest.remarks if remark not in before)
+    yield from notes
+    yield from (f"Earlier: {remark}" for remark in manifest.remarks if remark in before)
+    for name, rates in manifest.curve_rates.items():
+        if len(rates) > 1:
+            numbers = joined([f"{float(rate):g}" for rate in rates], "and")
+            yield (
+                f"{name}: {numbers} rows per second; iterators take one rate: give all {media.plural} one "
+                f"{media.rate_setting}."
+            )
+
+
+def _check_room(found: FoundSet, plan: Plan | None, finished: Collection[int], state: PackingState) -> None:
     """Raise `PackingStoppedError`, before anything is packed, where the disk has no room for files kept as they are."""
-    if decision.plan is None or not settings.media.keeps_files or not isinstance(found.out, Path):
+    if plan is None or not plan.settings.media.keeps_files or not isinstance(found.out, Path):
         return
     try:
-        check_free_bytes(found.out, bytes_to_write(decision.plan, state.finished(decision.plan)))
+        check_free_bytes(found.out, bytes_to_write(plan, finished))
     except PackingStoppedError:
         state.forget_if_nothing_is_finished()
         raise
@@ -128,11 +136,18 @@ def _check_room(found: FoundSet, settings: PackSettings, state: PackingState, de
 class _Job:
     """Carries a plan out in a folder whose lock is held."""
 
-    def __init__(self, source: Path | SourceUrl, state: PackingState, decision: Decision, engine: Engine) -> None:
+    def __init__(
+        self,
+        source: Path | SourceUrl,
+        state: PackingState,
+        decision: Decision,
+        finished: Mapping[int, ShardResult],
+        engine: Engine,
+    ) -> None:
         self._source, self._state, self._listing, self._engine = source, state, decision.listing, engine
         self._plan, self._base = decision.plan, decision.base
         self._records: AttachedRecords | None = None
-        self._results = {} if self._plan is None else state.finished(self._plan)
+        self._results = dict(finished)
 
     def attach(self, *, strict: bool) -> tuple[str, ...]:
         """Read annotations and tables, if there are any; returns sentences on what is worth knowing.

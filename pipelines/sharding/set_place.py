@@ -59,7 +59,7 @@ class SetPlace(Protocol):
         """Whether a run was begun and has not been cleared away to the last file."""
 
     def has_work(self) -> bool:
-        """Whether a run in progress keeps anything."""
+        """Whether there are files of a run in progress."""
 
     def entries(self) -> dict[str, Entry]:
         """The files of the set by name, those in sub-folders left out."""
@@ -95,7 +95,7 @@ class SetPlace(Protocol):
         """A line for each finished shard, in no order."""
 
     def confirmed(self, summary: ShardSummary, line: bytes, there: dict[str, Entry]) -> ShardSummary | None:
-        """A summary, with the digest of its index, if the files are still those that its line tells of."""
+        """The summary, with the digest of its index, if the files are still those of the line; else None."""
 
     def scratch(self) -> AbstractContextManager[ShardTarget]:
         """Where shards are written; what earlier runs left there is removed."""
@@ -107,7 +107,7 @@ class SetPlace(Protocol):
         """A folder of this machine that is kept until the run ends, or, better, until it is cleared."""
 
     def clear(self) -> None:
-        """Remove what the run in progress keeps."""
+        """Remove all files of the run in progress."""
 
 
 def is_present(summary: ShardSummary, there: dict[str, Entry]) -> bool:

@@ -1,7 +1,7 @@
 """Where a worker writes the shard it packs: a value that can be sent to it, whatever machine it is on.
 
-Every attempt at a shard writes under a name of its own, and only the process that holds the set moves what was
-written to its final name. So an attempt that was taken for dead, and goes on later, changes nothing.
+Every attempt at a shard writes under a different name, and only the process that holds the set moves the shard to its
+final name. So an attempt that was given up, and goes on later, changes nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ShardTarget(Protocol):
         """What is written while a shard is packed, for sentences on a disk that fails."""
 
     def open_records(self, path: Path) -> AnnotationStore:
-        """What annotations and tables say of the files, which the holder of the set has at a path."""
+        """The store of annotations and tables. `path` is where the process that holds the set has it."""
 
     def begin(self, name: str, attempt: str) -> OpenShard:
         """Begin a shard. Raises `OSError`; so do the methods of what it returns."""

@@ -39,7 +39,7 @@ class TaskInputs(Protocol):
         """The file `number` of the shard, or a sidecar of it; it is entered before the next one is asked for."""
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
 
 
 def open_inputs(source: Path | SourceUrl, files: Sequence[SourceFile]) -> TaskInputs:
@@ -58,7 +58,7 @@ class FolderInputs:
         return SourceReader(self._folder, path, size)
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to close."""
 
 
 class FetchedInputs:
@@ -81,7 +81,7 @@ class FetchedInputs:
         return SourceReader(Path(), path, size, full_path=_path_of(file))
 
     def _fetch_ahead(self) -> None:
-        """Begin to fetch what comes next, as far as there is room for it."""
+        """Begin to fetch the next files while there is room for them."""
         while self._next < len(self._files) and len(self._ahead) < AHEAD_FILES:
             file = self._files[self._next]
             num_bytes = file.size + sum(size for _, size in file.sidecars)
@@ -140,12 +140,12 @@ class FetchedInputs:
 
 
 def _temporary_file() -> IO[bytes]:
-    """A file for a moment: without a name where it can be opened without one, as on Linux."""
+    """A temporary file: without a name where an open file can be opened again, as on Linux."""
     return tempfile.TemporaryFile() if OPEN_FILES.is_dir() else tempfile.NamedTemporaryFile()
 
 
 def _path_of(file: IO[bytes]) -> str:
-    """What opens it, in child processes as well."""
+    """A path that opens the file, in child processes as well."""
     return str(file.name) if isinstance(file.name, str) else f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
 

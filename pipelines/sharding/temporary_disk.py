@@ -1,7 +1,7 @@
 """What a run into a bucket keeps on this machine, in the folder for temporary files (TMPDIR).
 
-Files have no name, so that the system frees them however a process ends. A folder is needed where other processes open
-what is in it; it is named after its process, and the next run removes those of processes that are gone.
+Files have no name, so that the system frees them however a process ends. A folder is used for files that other
+processes open. Its name holds the number of its process, and the next run removes folders of processes that are gone.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def temporary_disk_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder that is removed afterwards; those that killed processes have left are removed now. Raises `OSError`."""
+    """A folder that is removed afterwards. Folders of killed processes are removed first. Raises `OSError`."""
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*-*"):
         pid, start = left.name.removeprefix(PREFIX).split("-")[:2]
         with contextlib.suppress(OSError):

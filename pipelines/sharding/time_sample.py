@@ -38,7 +38,7 @@ LARGE_SHARD = 8 << 20
 class SampleTimes:
     """What a sample of `files` files tells: seconds, bytes per second of a worker, and the bytes that were made.
 
-    `made_bytes` are those of the examples of the sample, `foretold_bytes` those that were foretold for them.
+    `made_bytes` are the bytes of the examples of the sample, `foretold_bytes` the forecast of these bytes.
     """
 
     files: int
@@ -148,7 +148,7 @@ class _Clock:
         self._results = 0
 
     def on_file(self, number: int, file: int) -> None:
-        """As an engine says it."""
+        """An engine opens a file of a task."""
         self.tasks[number].begun.append(self._now())
         if self._results:
             self.check()
@@ -162,12 +162,12 @@ class _Clock:
 
     def check(self) -> None:
         """Raise `_EnoughError` when the time is over, which begins when each worker has packed a file."""
-        began = self._began if self._warm is None else self._warm
-        if self._now() - began > (BUDGET_SECONDS if self._warm is not None else 10 * BUDGET_SECONDS):
+        began, seconds = (self._began, 10 * BUDGET_SECONDS) if self._warm is None else (self._warm, BUDGET_SECONDS)
+        if self._now() - began > seconds:
             raise _EnoughError
 
     def times(self, made: int, foretold: int) -> SampleTimes:
-        """What was measured, without the first tasks, where there are others."""
+        """What was measured, without the first task of each worker if there are more."""
         first = [one for number, one in self.tasks.items() if number < self._lanes and one.finished is not None]
         later = [one for number, one in self.tasks.items() if number >= self._lanes and len(one.begun) > 1]
         seconds = sum(one.begun[-1] - one.begun[0] for one in later)
@@ -179,10 +179,8 @@ class _Clock:
         largest = max(whole, key=lambda one: sum(planned.file.size for planned in one.files), default=None)
         end, end_bytes = 0.0, 0
         if largest is not None and largest.finished is not None:
-            end, end_bytes = (
-                largest.finished - largest.begun[-1],
-                sum(planned.file.size for planned in largest.files),
-            )
+            end = largest.finished - largest.begun[-1]
+            end_bytes = sum(planned.file.size for planned in largest.files)
         starts = [one.finished - self._began for one in first if one.finished is not None]
         files = sum(len(one.files) if one.finished else max(0, len(one.begun) - 1) for one in self.tasks.values())
         return SampleTimes(

@@ -17,8 +17,8 @@ from ..storage.index import INDEX_DTYPE, Index
 from ..storage.listing import Examples, list_examples
 from ..storage.live_cache import LiveCache
 from ..storage.plain_files import path_setting, read_plain, system_path
+from ..storage.row_sequence import batches
 from ..storage.source_files import SourceFile
-from ..storage.texts import batches
 from .located import FilePart, LocatedExample, Member, file_member
 from .records import Probe, measure_all
 from .source import Example, Source

@@ -13,9 +13,9 @@ from ..modality import find_modality
 from .found_files import FoundFiles
 from .heads import HeadReader
 from .media_types import SIDECAR_SUFFIXES, media_suffix, sniff
+from .row_sequence import batches
 from .sidecars import SidecarFinder
 from .source_files import FileTable
-from .texts import batches
 
 __all__ = ["Detected", "DetectedFiles", "NotWanted"]
 
@@ -53,7 +53,7 @@ class DetectedFiles:
         self._sidecars = array("q")
 
     def others(self, heads: HeadReader, wanted: Collection[str]) -> Iterator[NotWanted]:
-        """Read what every file that may be media begins with; gives those that are of no modality that is wanted."""
+        """Read the first bytes of every file that may be media; gives the files that are of no wanted modality."""
         for start, stop in batches(len(self._files)):
             paths = self._files.paths.between(start, stop)
             suffixes = [media_suffix(path) for path in paths]

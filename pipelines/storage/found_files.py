@@ -5,14 +5,15 @@ from __future__ import annotations
 import heapq
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from operator import gt
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .row_sequence import RowSequence
 from .texts import Texts, TextsWriter
 
 __all__ = ["RUN_FILES", "FoundFiles", "FoundFilesWriter", "WalkedFile"]
@@ -32,7 +33,7 @@ class WalkedFile(NamedTuple):
     size: int
 
 
-class FoundFiles(Sequence[WalkedFile]):
+class FoundFiles(RowSequence[WalkedFile]):
     """Files sorted by path: `paths`, and `sizes` (n,) int64 in bytes."""
 
     def __init__(self, paths: Texts, sizes: NDArray[np.int64]) -> None:
@@ -41,14 +42,8 @@ class FoundFiles(Sequence[WalkedFile]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    @overload
-    def __getitem__(self, index: int) -> WalkedFile: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[WalkedFile]: ...
-    def __getitem__(self, index: int | slice) -> WalkedFile | list[WalkedFile]:
-        if isinstance(index, slice):
-            return list(map(WalkedFile, self.paths[index], self.sizes[index].tolist()))
-        return WalkedFile(self.paths[index], int(self.sizes[index]))
+    def _objects(self, rows: slice) -> list[WalkedFile]:
+        return list(map(WalkedFile, self.paths[rows], self.sizes[rows].tolist()))
 
     def below(self, folder: str) -> FoundFiles:
         """The files in a folder, and in its folders, with their paths below it."""

@@ -1,29 +1,28 @@
-"""The keys of very many files, without a set of all keys: those that are the plain key of their path take no memory.
+"""The keys of very many files, without a set of all keys: a key that is the plain key of its path takes no memory.
 
-A key can only be taken already where two paths have the same plain key, or where one ends like a copy, `~2`. These
-few are given their keys in the order of the files by a `KeyMaker`, which all the others could not have changed.
+A key can only be taken already where two paths have the same plain key, or where one ends like a copy, `~2`. A
+`KeyMaker` gives these few paths their keys in the order of the files; the other paths cannot change them.
 """
 
 from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .keys import KeyMaker, plain_key
-from .texts import BATCH, batches
+from .row_sequence import BATCH, RowSequence, batches
 
 __all__ = ["KeyColumn"]
 
 _COPY = re.compile(r"~[0-9]+\Z")
 
 
-class KeyColumn(Sequence[str]):
+class KeyColumn(RowSequence[str]):
     """The key of each of many paths: the plain one, but for those in `odd`, by their places."""
 
     def __init__(self, paths: Sequence[str], odd: Mapping[int, str]) -> None:
@@ -37,19 +36,8 @@ class KeyColumn(Sequence[str]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return self.of(range(*index.indices(len(self))), self._paths[index])
-        place = range(len(self))[index]
-        return self.of([place], [self._paths[place]])[0]
-
-    def __iter__(self) -> Iterator[str]:
-        for start, stop in batches(len(self)):
-            yield from self[start:stop]
+    def _objects(self, rows: slice) -> list[str]:
+        return self.of(range(*rows.indices(len(self))), self._paths[rows])
 
     def of(self, places: Iterable[int], paths: Iterable[str]) -> list[str]:
         """The keys at some places, whose paths are known already."""
@@ -81,7 +69,7 @@ def _odd_keys(paths: Sequence[str], taken: Iterable[str]) -> dict[int, str]:
 
 
 def _repeated(hashes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The hashes that stand there more than once."""
+    """The hashes that occur more than once."""
     ordered = np.sort(hashes)
     return np.asarray(ordered[1:][ordered[1:] == ordered[:-1]])
 

@@ -25,8 +25,8 @@ from .detected_files import Detected, DetectedFiles, NotWanted
 from .heads import HeadReader, LocalHeads
 from .key_column import KeyColumn
 from .media_types import is_media_name, media_suffix
+from .row_sequence import batches
 from .source_files import SourceFile, SourceFiles
-from .texts import batches
 from .walk import Failure, Walk, walk
 
 __all__ = [

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .media_types import media_names
-from .texts import Texts, batches
+from .row_sequence import batches
+from .texts import Texts
 
 __all__ = ["NO_SIDECARS", "SidecarColumns", "SidecarFinder", "is_field_name", "stem_of"]
 

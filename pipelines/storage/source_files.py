@@ -1,16 +1,16 @@
-"""The media files of a listing in columns, of which each is made an object where it is looked at."""
+"""The media files of a listing in columns; a file becomes an object on access."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .row_sequence import RowSequence
 from .sidecars import NO_SIDECARS, SidecarColumns, stem_of
-from .texts import Texts, batches
+from .texts import Texts
 
 __all__ = ["FileTable", "PathsOf", "SourceFile", "SourceFiles"]
 
@@ -43,8 +43,8 @@ class FileTable:
     sidecars: SidecarColumns = NO_SIDECARS
 
 
-class SourceFiles(Sequence[SourceFile]):
-    """Some files of a table, in an order of their own: `rows` (n,) int64 of it."""
+class SourceFiles(RowSequence[SourceFile]):
+    """Some files of a table: its rows `rows`, (n,) int64, in this order."""
 
     def __init__(self, table: FileTable, rows: Rows) -> None:
         self.table, self.rows = table, rows
@@ -67,19 +67,9 @@ class SourceFiles(Sequence[SourceFile]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    @overload
-    def __getitem__(self, index: int) -> SourceFile: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[SourceFile]: ...
-    def __getitem__(self, index: int | slice) -> SourceFile | list[SourceFile]:
-        if isinstance(index, slice):
-            return self._made(self.rows[index])
-        place = range(len(self))[index]
-        return self._made(self.rows[place : place + 1])[0]
-
-    def __iter__(self) -> Iterator[SourceFile]:
-        for start, stop in batches(len(self)):
-            yield from self._made(self.rows[start:stop])
+    def _objects(self, rows: slice) -> list[SourceFile]:
+        found = SourceFiles(self.table, self.rows[rows])
+        return [SourceFile(*file) for file in found.columns(0, len(found))]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or len(other) != len(self):
@@ -101,7 +91,7 @@ class SourceFiles(Sequence[SourceFile]):
 
     @property
     def paths(self) -> PathsOf:
-        """The paths, made where they are looked at."""
+        """The paths, made on access."""
         return PathsOf(self.table.paths, self.rows)
 
     @property
@@ -116,12 +106,8 @@ class SourceFiles(Sequence[SourceFile]):
         paths, sizes = table.paths.take(rows), table.sizes[rows].tolist()
         return zip(paths, sizes, suffixes, table.sidecars.take(rows), strict=True)
 
-    def _made(self, rows: Rows) -> list[SourceFile]:
-        found = SourceFiles(self.table, rows)
-        return [SourceFile(*file) for file in found.columns(0, len(rows))]
 
-
-class PathsOf(Sequence[str]):
+class PathsOf(RowSequence[str]):
     """Some texts of many: those of `rows`, (n,) int64, in this order."""
 
     def __init__(self, texts: Texts, rows: Rows) -> None:
@@ -130,15 +116,5 @@ class PathsOf(Sequence[str]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return self._texts.take(self._rows[index])
-        return self._texts[int(self._rows[index])]
-
-    def __iter__(self) -> Iterator[str]:
-        for start, stop in batches(len(self)):
-            yield from self._texts.take(self._rows[start:stop])
+    def _objects(self, rows: slice) -> list[str]:
+        return self._texts.take(self._rows[rows])

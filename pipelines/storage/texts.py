@@ -11,26 +11,18 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BATCH", "Texts", "TextsWriter", "batches"]
+from .row_sequence import BATCH, RowSequence, batches
 
-BATCH = 4096
-"""Rows that are handled as Python objects at a time."""
+__all__ = ["Texts", "TextsWriter"]
 
 Rows = NDArray[np.int64]
 
 
-def batches(num: int) -> Iterator[tuple[int, int]]:
-    """The half-open stretches of `BATCH` rows that make up range(num)."""
-    for start in range(0, num, BATCH):
-        yield start, min(start + BATCH, num)
-
-
-class Texts(Sequence[str]):
+class Texts(RowSequence[str]):
     """Texts without a null character: `blob` has them one after the other, each with one behind it.
 
     `offsets` is (n + 1,) int64: where each begins, and where the last ends.
@@ -50,20 +42,9 @@ class Texts(Sequence[str]):
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            return self.between(start, max(start, stop)) if step == 1 else self.take(np.arange(start, stop, step))
-        place = range(len(self))[index]
-        return self.encoded(place).decode("utf-8", "surrogatepass")
-
-    def encoded(self, index: int) -> bytes:
-        """The bytes of the text in this row, from 0."""
-        return bytes(self._blob[self._offsets[index] : self._offsets[index + 1] - 1])
+    def _objects(self, rows: slice) -> list[str]:
+        start, stop, step = rows.indices(len(self))
+        return self.between(start, max(start, stop)) if step == 1 else self.take(np.arange(start, stop, step))
 
     def between(self, start: int, stop: int) -> list[str]:
         """The texts of the rows from `start` to before `stop`."""
@@ -74,7 +55,10 @@ class Texts(Sequence[str]):
 
     def take(self, rows: Rows) -> list[str]:
         """The texts of these rows, (n,) int64, in their order."""
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
+        is_one_stretch = len(rows) == 1 or (
+            len(rows) > 1 and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all())
+        )
+        if is_one_stretch:
             return self.between(int(rows[0]), int(rows[-1]) + 1)
         blob, starts, stops = self._blob, self._offsets[rows].tolist(), (self._offsets[rows + 1] - 1).tolist()
         pairs = zip(starts, stops, strict=True)
@@ -92,10 +76,6 @@ class Texts(Sequence[str]):
             if not self._blob[self._offsets[start] : self._offsets[stop]].isascii():
                 found[start:stop] = [text.isascii() for text in self.between(start, stop)]
         return found
-
-    def __iter__(self) -> Iterator[str]:
-        for start, stop in batches(len(self)):
-            yield from self.between(start, stop)
 
     def encoded_between(self, start: int, stop: int) -> Iterator[bytes]:
         """The bytes of each text of the rows from `start` to before `stop`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from pipelines import make_shards
+from pipelines.errors import ShardingError
 from pipelines.samples.scenes import make_sample_data
 from pipelines.storage.index import load_index, save_index
 from pipelines.storage.manifest import MANIFEST_NAME, NAMES_NAME, ShardColumns
@@ -355,6 +357,14 @@ def test_a_rebuilt_index_with_another_digest_is_not_written(sets: Path) -> None:
     report = check(sets / "image", repair=True)
     assert "has not the digest of the manifest" in report.sets[0].refused[0]
     assert not (sets / "image" / INDEX).exists()
+
+
+def test_repair_names_the_index_in_whose_place_is_a_folder(sets: Path) -> None:
+    path = sets / "image" / INDEX
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ShardingError, match=re.escape(f"{path}: cannot be written to")):
+        check(sets / "image", repair=True)
 
 
 @pytest.mark.parametrize("column", ["offset", "length", "data_offset", "data_length", "crc32", "flags"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import queue
 import signal
 import socket
 import sys
@@ -229,6 +230,15 @@ def test_a_node_packs_in_a_child_and_tells_the_result(sent: Callable[..., bytes]
     assert isinstance(last, ShardResult)
     assert last.summary.examples == 1
     assert {0} <= set(numbers) <= {ALIVE, 0}  # how long the child takes to start decides whether it is ALIVE first
+
+
+def test_the_first_file_is_told_at_once_after_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_node, "ALIVE_SECONDS", 0.01)
+    messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    told = on_node._told(messages)
+    assert next(told) == ALIVE
+    messages.put(0)
+    assert next(told) == 0
 
 
 def test_a_slow_task_gives_signs_of_life(sent: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What every engine does: tasks go in, results come out, and the number of each file is told on the way."""
+"""What every engine does: it takes tasks, reports each file before the file is opened, and gives results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OnFile: TypeAlias = Callable[[int, int], None]
 
 
 class Engine(Protocol):
-    """Packs shards; in which order they come back is the engine's affair, what is in them is not."""
+    """Packs shards. Engines may give results in any order; the bytes of the shards are always the same."""
 
     def begin(self, num_tasks: int) -> None:
         """Get ready for so many tasks, which come later."""
@@ -26,4 +26,4 @@ class Engine(Protocol):
         """
 
     def end(self) -> None:
-        """Let go of what `begin` has made, where no task came."""
+        """Release what `begin` has made, if no task followed."""

@@ -4,9 +4,10 @@
     task ────────────────────────────────────▶  pack_shard
          ◀────── number of each file ──────────
 
-The files are read in a child process, as `ProcessEngine` has it: a reader that crashes is told from a node that fails,
-and its file is found. The child ends with Ray's process. What is sent to the driver is small: a number now and then,
-at the end a result or an exception. The driver takes a task for lost when it hears nothing for a while.
+The files are read in a child process, as `ProcessEngine` has it: a crash of the reader is distinguished from a
+failure of the node, and its file is known. The child ends with Ray's process. Messages to the driver are small: a
+number now and then, at the end a result or an exception. The driver counts a task as lost when it gets nothing for a
+while.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ __all__ = ["ALIVE", "Message", "code_digest", "package_root", "packed"]
 
 Message: TypeAlias = int | ShardResult | Exception
 ALIVE = -1
-"""Sent in place of the number of a file, where there is none to tell."""
+"""Sent in place of the number of a file, where there is no new one."""
 ALIVE_SECONDS, TELL_SECONDS = 1.0, 0.25
 
 
@@ -66,7 +67,9 @@ def _told(messages: queue.SimpleQueue[Message]) -> Iterator[Message]:
         if not isinstance(message, int):
             yield message
             return
-        if message == ALIVE or time.monotonic() - last >= TELL_SECONDS:
+        if message == ALIVE:
+            yield message
+        elif time.monotonic() - last >= TELL_SECONDS:
             last = time.monotonic()
             yield message
 

@@ -1,4 +1,4 @@
-"""A connection to a Ray cluster that runs already, on which shard tasks are begun, heard of and cancelled."""
+"""A connection to a Ray cluster that runs already: shard tasks are begun and cancelled, and their messages received."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LOST = {
 
 
 class AttemptLostError(Exception):
-    """A task ended without a result, for no fault of its own. `str()` of it is the reason."""
+    """A task ended without a result, and not because of an error in it. `str()` of it is the reason."""
 
 
 @dataclass(eq=False)
@@ -53,7 +53,7 @@ class RayAttempt:
 
 
 class RayCluster:
-    """The cluster that this process is connected to."""
+    """The Ray cluster that this process is connected to."""
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
@@ -72,7 +72,7 @@ class RayCluster:
             return RayAttempt(self._run.remote(*self._place, bytes(ForkingPickler.dumps((work, task)))))
 
     def wait(self, attempts: Sequence[RayAttempt], seconds: float) -> list[RayAttempt]:
-        """Those that have something to say, after `seconds` at most."""
+        """The attempts that have sent something, after `seconds` at most."""
         found = {attempt.messages: attempt for attempt in attempts}
         ready, _ = self._ray.wait(list(found), num_returns=1, timeout=seconds)
         if ready:
@@ -100,7 +100,7 @@ class RayCluster:
         return found
 
     def cancel(self, attempts: Sequence[RayAttempt]) -> None:
-        """End attempts, whatever they are at, and wait a moment until they have ended."""
+        """End running attempts, and wait at most `CANCEL_SECONDS` until they have ended."""
         with contextlib.suppress(self._ray.exceptions.RayError):
             for attempt in attempts:
                 self._ray.cancel(attempt.messages, force=True)

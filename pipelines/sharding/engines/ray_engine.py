@@ -1,12 +1,12 @@
 """Packing on a Ray cluster: a task per shard, begun again where it is lost.
 
     driver                     Ray's worker process, on any node
-    task ───────────────────▶  on_node: packs in a child of its own
+    task ───────────────────▶  on_node: packs in a child process
          ◀── a number ───────  every second, or more often
          ◀── result ─────────  or exception, at the end
 
-Ray itself repeats nothing. A task whose process or node is gone, or of which nothing is heard, is begun again, at most
-four times in all. Attempts may overlap: each writes under a name of its own, and one result is used.
+Ray itself repeats nothing. A task whose process or node is gone, or that sends nothing for a minute, is begun again, at
+most four times in all. Attempts may overlap: each writes under a different name, and one result is used.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ class RayEngine:
         self._work, self._silent_seconds = work, silent_seconds
 
     def begin(self, num_tasks: int) -> None:
-        """There is nothing to get ready: the cluster runs."""
+        """Nothing to prepare: the cluster runs already."""
 
     def end(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to release."""
 
     def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task as it is finished; leaving the iteration early cancels those that run."""
@@ -120,9 +120,9 @@ class RayEngine:
         return bool(running)
 
     def _given_up(self, running: dict[Any, _Attempt], passed: float) -> list[_Attempt]:
-        """Kill attempts of which nothing was heard, and return the next ones.
+        """Kill attempts that have sent nothing for too long, and return the next ones.
 
-        A round of `passed` seconds that lasted long says that this process did not listen: then all get more time.
+        After a long round (`passed` seconds) this process itself may have been stopped: then all get more time.
         """
         now = time.monotonic()
         again = []

@@ -16,10 +16,10 @@ class SerialEngine:
     """One shard after the other in this process. A native crash in a reader of media ends it."""
 
     def begin(self, num_tasks: int) -> None:
-        """There is nothing to get ready."""
+        """Nothing to prepare."""
 
     def end(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to release."""
 
     def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task, in order."""

@@ -8,8 +8,8 @@
 
 An upload is checked in three ways. The SHA-256 of each part goes with it, where the store compares it (S3). The size
 that the bucket gives is compared. Its tag is compared with the MD5 of the content, or the MD5 of the MD5s of the
-parts; a tag that is neither, as where a bucket encrypts by keys of its own, is no evidence: the object is then read
-back once, and its SHA-256 compared.
+parts; a tag that is neither, as with server-side encryption by KMS, proves nothing: the object is then read back once,
+and its SHA-256 compared.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import contextlib
 import hashlib
 import os
 import re
-import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import IO, Any, TypeVar
 
 from ...errors import SourceError
 from .bucket_client import BucketClient, ConflictError, Stored, open_bucket_client
+from .per_process import PerProcess
 from .remote_store import RemoteOptions, RemoteStore
 from .retrying import AbsentError, RequestError, Retries, Timing, named
 from .sent_parts import SentParts, part_bytes
@@ -43,7 +43,7 @@ T = TypeVar("T")
 class Bucket:
     """The objects below a URL, by their names there. Methods raise `SourceError`, in one sentence.
 
-    It can be pickled, and used from many threads; each process makes connections of its own.
+    It can be pickled, and used from many threads. Each process connects for itself.
     """
 
     def __init__(
@@ -52,8 +52,7 @@ class Bucket:
         self.root_url, self.options = root_url.rstrip("/"), options or RemoteOptions()
         url = split_url(self.root_url)
         self._url, self._folder = url, url.path.strip("/")
-        self._timing, self._lock = timing or Timing(), threading.Lock()
-        self._client: tuple[int, BucketClient] | None = None
+        self._timing, self._client = timing or Timing(), PerProcess(self._connect)
 
     @property
     def shown(self) -> str:
@@ -66,12 +65,7 @@ class Bucket:
 
     def read(self, name: str) -> tuple[bytes, Stored] | None:
         """All bytes of an object, and what the bucket says of it; None if missing."""
-        try:
-            return self._tried(name, lambda client: client.read(self._path(name)))
-        except SourceError as error:
-            if _is_absent(error):
-                return None
-            raise
+        return self._found(name, lambda client: client.read(self._path(name)))
 
     def download(self, name: str, write: Callable[[bytes], Any]) -> int:
         """Pass all bytes of an object to `write`, in order; returns their number."""
@@ -79,23 +73,13 @@ class Bucket:
 
     def stored(self, name: str) -> Stored | None:
         """What the bucket says of an object; None if missing."""
-        try:
-            return self._tried(name, lambda client: client.stored(self._path(name)))
-        except SourceError as error:
-            if _is_absent(error):
-                return None
-            raise
+        return self._found(name, lambda client: client.stored(self._path(name)))
 
     def modified(self, name: str) -> datetime | None:
         """When an object was written last, by the clock of the bucket; None if missing or not known."""
-        try:
-            url = Url(self._url.scheme, self._url.host, self._path(name))
-            modified = self._tried(name, lambda client: client.facts(url)).modified
-        except SourceError as error:
-            if _is_absent(error):
-                return None
-            raise
-        return None if modified is None else datetime.fromisoformat(modified)
+        url = Url(self._url.scheme, self._url.host, self._path(name))
+        facts = self._found(name, lambda client: client.facts(url))
+        return None if facts is None or facts.modified is None else datetime.fromisoformat(facts.modified)
 
     def listed(self, folder: str) -> dict[str, Stored]:
         """All objects below a folder, by their names in it."""
@@ -189,37 +173,41 @@ class Bucket:
         return self._tried(target, copy, size or 0)
 
     def delete(self, names: Iterable[str]) -> None:
-        """Remove objects; those that are gone already are none the worse."""
+        """Remove objects; objects that are missing already are passed over."""
         paths = [self._path(name) for name in names]
         for start in range(0, len(paths), DELETED_AT_ONCE):
             some = paths[start : start + DELETED_AT_ONCE]
             self._tried("", lambda client, some=some: client.delete(some))  # type: ignore[misc]
 
     def abort_uploads(self, names: re.Pattern[str]) -> None:
-        """Abort uploads in parts, of objects whose names match, that killed processes have left; as far as that can be.
+        """Abort uploads in parts that killed processes left, of objects whose names match; failures are passed over.
 
-        They hold no object up; a bucket may remove them by a rule of its own.
+        Such uploads block no object. A lifecycle rule of the bucket may remove them too.
         """
         with contextlib.suppress(OSError):
             if (signer := find_signer(self._url, self.options.storage_options)) is not None:
                 abort_unfinished(signer, self._folder, names)
+
+    def _found(self, name: str, ask: Callable[[BucketClient], T]) -> T | None:
+        """The answer of `_tried`; None for an object that is missing, in a bucket that is there."""
+        try:
+            return self._tried(name, ask)
+        except SourceError as error:
+            if isinstance(error.__cause__, AbsentError) and "bucket" not in error.__cause__.reason:
+                return None
+            raise
 
     def _tried(self, name: str, ask: Callable[[BucketClient], T], num_bytes: int = 0) -> T:
         retries = Retries(self.options.retry, self._timing, num_bytes)
         with named(self.url_of(name) if name else self.root_url):
             while True:
                 try:
-                    return ask(self._connected())
+                    return ask(self._client.get())
                 except RequestError as error:
                     retries.after(error)
 
-    def _connected(self) -> BucketClient:
-        with self._lock:
-            if self._client is None or self._client[0] != os.getpid():
-                options = self.options
-                client = open_bucket_client(self._url, options.retry, options.storage_options)
-                self._client = os.getpid(), client
-            return self._client[1]
+    def _connect(self) -> BucketClient:
+        return open_bucket_client(self._url, self.options.retry, self.options.storage_options)
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}".strip("/")
@@ -229,8 +217,3 @@ class Bucket:
 
     def __repr__(self) -> str:
         return f"Bucket({self.shown!r})"
-
-
-def _is_absent(error: SourceError) -> bool:
-    """Whether an object is missing, in a bucket that is there."""
-    return isinstance(error.__cause__, AbsentError) and "bucket" not in error.__cause__.reason

@@ -90,7 +90,7 @@ class BucketClient(ObstoreClient):
         self._asked(lambda: obstore.copy(self._store(num_bytes), path, target))
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Remove objects; those that are gone already are none the worse."""
+        """Remove objects; objects that are missing already are passed over."""
         import obstore
 
         store = self._store(0)

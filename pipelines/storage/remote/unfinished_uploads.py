@@ -1,9 +1,9 @@
-"""Uploads in parts that were begun in a bucket of S3 and never ended: they cost storage and are in no listing.
+"""Uploads in parts that were begun in a bucket of S3 and never completed: they cost storage and are in no listing.
 
 obstore aborts an upload that fails, and cannot list those of a process that was killed. So the two requests for that
 are made here, signed by AWS Signature Version 4 (docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-
 request.html) with the credentials of `storage_options` or of the environment, or those that boto3 finds where it is
-installed. Where none are known nothing is done; Azure and Google forget such uploads by rules of their own.
+installed. Where none are known nothing is done; Azure and Google remove such uploads themselves.
 """
 
 from __future__ import annotations
