@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dirvae.command_line import FlagParser
+from dirvae.command_line import FlagParser, checkpoint_name
 from dirvae.explore.parameters import Parameter
 from dirvae.explore.registry import EXPLORATIONS, Exploration
 from dirvae.explore.sheet import ExplorationError
@@ -30,12 +30,11 @@ VALUES: dict[str, Callable[[str], Any]] = {
     "keys": str,
     "key": str,
     "components": int,
-    "component": int,
     "count": int,
     "choice": str,
     "weights": float,
 }
-METAVARS = {"keys": "KEY", "key": "KEY", "components": "NUMBER", "component": "NUMBER", "count": "NUM"}
+METAVARS = {"keys": "KEY", "key": "KEY", "components": "NUMBER", "count": "NUM"}
 
 
 def chosen_exploration(options: argparse.Namespace) -> Exploration | None:
@@ -177,7 +176,7 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         "--which",
         dest="checkpoint",
-        type=_checkpoint,
+        type=checkpoint_name,
         nargs="+",
         metavar="STEP",
         help="best (default), last, or a step; two for the application",
@@ -198,8 +197,3 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
         help="of the application (default 127.0.0.1, this machine)",
     )
     add("--port", type=int, default=0, metavar="NUM", help="of the application (default: a free one)")
-
-
-def _checkpoint(text: str) -> str | int:
-    is_step = text.isascii() and text.isdecimal() and len(text) < 20
-    return int(text) if is_step else text

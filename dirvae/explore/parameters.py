@@ -11,15 +11,15 @@ from dirvae.explore.sheet import ExplorationError
 
 __all__ = ["Parameter", "ParameterKind"]
 
-ParameterKind = Literal["key", "keys", "component", "components", "count", "choice", "weights"]
+ParameterKind = Literal["key", "keys", "components", "count", "choice", "weights"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
     """A value that an exploration takes by name.
 
-    kind         "key": the key of an example; "keys": several of them; "component": a number from 0 on; "components":
-                 several of them; "count": a whole number; "choice": one of `choices`; "weights": finite numbers
+    kind         "key": the key of an example; "keys": several keys; "components": numbers of components, from 0 on;
+                 "count": a whole number; "choice": one of `choices`; "weights": finite numbers
     default      None where the exploration chooses, as `help` says
     help         what it is, a few words without a full stop
     choices      of the kind "choice"
@@ -79,7 +79,6 @@ class Parameter:
         wanted = {
             "key": "the key of an example",
             "keys": "keys of examples",
-            "component": "the number of a component",
             "components": "numbers of components",
             "count": "a whole number",
             "choice": f"one of {', '.join(self.choices)}",

@@ -24,9 +24,7 @@ PAIRS_AMONG = 256
 """Examples of which the two farthest apart are taken where none are given."""
 COLUMNS = 8
 MOST_FACES = 512
-"""In one sheet: as many take seconds to decode, and more cannot be looked at."""
-MOST_FACES = 512
-"""In one sheet: so many take seconds to decode, and nobody looks at more."""
+"""Faces in one sheet; more take many seconds to decode."""
 SPANNED = {"vertices": 1, "edges": 2, "triangles": 3}
 
 

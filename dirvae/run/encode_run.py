@@ -204,8 +204,9 @@ class _Encoding:
         Raises `ConfigError` for a place that holds something else.
         """
         known = self._ledger.read()
-        if self._config.overwrite and known is not None and group.path.is_dir():
-            group.remove()
+        if self._config.overwrite and known is not None:
+            if group.path.is_dir():
+                group.remove()
             known = None
         if known is None and os.path.lexists(group.path):
             raise ConfigError(

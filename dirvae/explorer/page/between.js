@@ -2,7 +2,7 @@
 
 import { askArrays } from "./api.js";
 import { ExampleButton } from "./choosing.js";
-import { h, notify, segmented } from "./dom.js";
+import { h, notify, segmented, viewHead } from "./dom.js";
 import { exportButtons } from "./exporting.js";
 import { MediaView } from "./media.js";
 import { Newest } from "./newest.js";
@@ -141,7 +141,7 @@ export function betweenView(app, run) {
   const element = h(
     "div",
     { class: "view" },
-    h("header", { class: "view-head" }, h("h2", {}, "Between"), h("p", {}, "Two examples, and everything between them.")),
+    viewHead("Between", "Two examples, and everything between them."),
     h(
       "div",
       { class: "card" },

@@ -13,6 +13,11 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
+// The head of a view: its title, and a sentence on what it shows.
+export function viewHead(title, sentence) {
+  return h("header", { class: "view-head" }, h("h2", {}, title), h("p", {}, sentence));
+}
+
 let lastId = 0;
 
 // A name for an element that a label or a description refers to.

@@ -1,7 +1,7 @@
 // The map of the set: thumbnails where the latents are, as many as fit without touching; more appear on zooming in.
 
 import { askArrays } from "./api.js";
-import { h, notify } from "./dom.js";
+import { h, notify, viewHead } from "./dom.js";
 import { MediaView } from "./media.js";
 import { followPointers } from "./pointers.js";
 import { nearestTowards, withoutCollisions } from "./placing.js";
@@ -164,12 +164,7 @@ export function mapView(app, run) {
   const element = h(
     "div",
     { class: "view" },
-    h(
-      "header",
-      { class: "view-head" },
-      h("h2", {}, "Map"),
-      h("p", {}, "Near to one another means alike in the latent space. Drag or scroll; with the keyboard arrows, + and −."),
-    ),
+    viewHead("Map", "Near to one another means alike in the latent space. Drag or scroll; with the keyboard arrows, + and −."),
     h("div", { class: "map" }, h("div", { class: "card map-card" }, world, tools), preview),
   );
 

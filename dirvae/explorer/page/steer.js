@@ -2,7 +2,7 @@
 
 import { askArrays } from "./api.js";
 import { ExampleButton, chooseExample } from "./choosing.js";
-import { h, notify } from "./dom.js";
+import { h, notify, viewHead } from "./dom.js";
 import { exportButtons } from "./exporting.js";
 import { History } from "./history.js";
 import { MediaView } from "./media.js";
@@ -194,7 +194,7 @@ export function steerView(app, run) {
   const rule = about.on_simplex
     ? "Move a component: the others keep their proportions, and all shares sum to 1."
     : "Move a component: the others stay as they are.";
-  const element = h("div", { class: "view" }, h("header", { class: "view-head" }, h("h2", {}, "Steer"), h("p", {}, rule)));
+  const element = h("div", { class: "view" }, viewHead("Steer", rule));
   element.append(steering.element);
   element.addEventListener("keydown", (event) => steering.key(event));
   steering.load({ example: about.typical });
