@@ -38,17 +38,17 @@ METAVARS = {"keys": "KEY", "key": "KEY", "components": "NUMBER", "count": "NUM"}
 
 
 def chosen_exploration(options: argparse.Namespace) -> Exploration | None:
-    """The exploration whose flag was given, if any; the parser takes one at most."""
+    """The exploration whose flag was given, or None; the parser allows one."""
     return next((found for found in EXPLORATIONS.values() if getattr(options, found.name) is not None), None)
 
 
 def given_parameters(options: argparse.Namespace) -> dict[str, Any]:
-    """The parameters that have flags of their own and were given, by name."""
+    """The values of the parameters that were given as flags, by name."""
     return {name: value for name in _flagged_parameters() if (value := getattr(options, name)) is not None}
 
 
 def values_of(options: argparse.Namespace, exploration: Exploration) -> dict[str, Any]:
-    """The parameters that were given, by name. Raises `ExplorationError` for those of other explorations."""
+    """The values of all given parameters, by name. Raises `ExplorationError` for parameters of other explorations."""
     own = {parameter.name: parameter for parameter in exploration.parameters}
     values = given_parameters(options)
     if foreign := sorted(values.keys() - own):
@@ -69,12 +69,12 @@ def values_of(options: argparse.Namespace, exploration: Exploration) -> dict[str
 
 
 def _flagged_parameters() -> dict[str, Parameter]:
-    """The parameters with flags of their own: all but those that only ever follow the flag of an exploration."""
+    """The parameters with a flag. The value of an exploration's first parameter follows its own flag instead."""
     return {one.name: one for found in EXPLORATIONS.values() for one in found.parameters[1:]}
 
 
 def _value_of_flag(exploration: Exploration) -> Parameter | None:
-    """The parameter whose value follows the flag of an exploration, if it takes any."""
+    """The parameter whose value follows the flag of an exploration; None if it has no parameters."""
     return exploration.parameters[0] if exploration.parameters else None
 
 
@@ -146,12 +146,12 @@ def _summary(exploration: Exploration) -> str:
 
 
 def _one_of(to_value: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-    """A type for flags whose value may be left out: the value in a list."""
+    """An argparse type that puts the value in a list, for flags whose value may be left out."""
     return lambda text: [to_value(text)]
 
 
 def _help_of(name: str) -> str:
-    """The help of a parameter; of one that means different things to several explorations, all of them."""
+    """The help of a parameter; if explorations use it differently, all of its meanings."""
     meanings: dict[str, list[str]] = {}
     for found in EXPLORATIONS.values():
         for parameter in found.parameters:

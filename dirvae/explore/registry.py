@@ -1,4 +1,4 @@
-"""The table of explorations: library, command line, application and documentation are made of it.
+"""The table of explorations, which library, command line, application and documentation share.
 
 >>> from dirvae.explore import EXPLORATIONS
 >>> sheet = EXPLORATIONS["interpolate"].run(explored, keys=("scene-3", "scene-8"), kind="aitchison")  # doctest: +SKIP
@@ -28,9 +28,9 @@ class Exploration:
     name        as in flags and addresses, with underscores
     title       a few words for a heading
     summary     one sentence
-    parameters  what it takes by name; the first one is the value of its flag, for those that take any
+    parameters  taken by name; the first one is the value of the exploration's flag
     needs       "simplex": latents must be shares; "anything"
-    make        "module:function" in this package, imported when it is used, so that the table does not load torch:
+    make        "module:function" in this package, imported when used, so that the table does not load torch:
                 (explored, **all parameters) → `Sheet` or `Chart`
     """
 
@@ -42,10 +42,10 @@ class Exploration:
     make: str
 
     def run(self, explored: Explored, /, **values: Any) -> Sheet | Chart:
-        """The sheet or the chart. Parameters that are left out, or None, have their defaults.
+        """Make the sheet or the chart. Parameters that are left out or None have their defaults.
 
-        Raises `ExplorationError`, with the remedy in its one sentence, for unknown parameters, keys and components,
-        values out of range, and a latent that it cannot be made of.
+        Raises `ExplorationError` for unknown parameters, keys and components, for values out of range, and for a latent
+        that does not fit.
         """
         known = {parameter.name for parameter in self.parameters}
         if unknown := sorted(values.keys() - known):
