@@ -1,4 +1,4 @@
-// The components: how much each is used, what it looks or sounds like alone, and the examples with most of it.
+// The components: the use of each one, its decoded archetype, and the examples with most of it.
 
 import { askArrays } from "./api.js";
 import { componentColour, h, notify, viewHead } from "./dom.js";

@@ -1,4 +1,4 @@
-// Every function of the table of explorations, by a form that is made from its parameters.
+// All explorations of the table, each with a form made from its parameters.
 
 import { askArrays } from "./api.js";
 import { chooseExample } from "./choosing.js";

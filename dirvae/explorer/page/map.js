@@ -1,4 +1,4 @@
-// The map of the set: thumbnails where the latents are, as many as fit without touching; more appear on zooming in.
+// The map of the set: thumbnails at the places of the latents, without overlaps; zooming in shows more of them.
 
 import { askArrays } from "./api.js";
 import { h, notify, viewHead } from "./dom.js";
@@ -25,7 +25,7 @@ export function mapView(app, run) {
   let isWaiting = false;
 
   const side = () => (world.clientWidth < 600 ? 38 : 46);
-  // Pixels of the world per unit, without the margin that thumbnails need.
+  // Pixels per unit of the map, without the margin for thumbnails.
   const scale = () => [Math.max(50, world.clientWidth - side() - 2 * GAP) * zoom, Math.max(50, world.clientHeight - side() - 2 * GAP) * zoom];
   const screen = ([x, y]) => {
     const [across, down] = scale();

@@ -1,4 +1,4 @@
-// A file of one's own: encoded, shown beside its reconstruction, then steerable.
+// Uploads: a file is encoded and shown beside its reconstruction, and can then be steered.
 
 import { askArrays, upload } from "./api.js";
 import { h, viewHead } from "./dom.js";
