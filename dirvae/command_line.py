@@ -88,9 +88,10 @@ def exit_code_of(
     Of `errors`, missing packages, full device memory and errors of the operating system one sentence is printed. Other
     errors pass through. `interrupted` is the sentence after Ctrl-C, "" for none.
     """
+    known: tuple[type[Exception], ...] = (MissingPackageError, *errors)
     try:
         return command()
-    except (*errors, MissingPackageError) as error:
+    except known as error:
         return fail(str(error))
     except RuntimeError as error:
         if not is_out_of_memory(error):

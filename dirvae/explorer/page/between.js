@@ -11,7 +11,7 @@ import { sheetGrid } from "./sheets.js";
 const SWEEP_SECONDS = 4;
 const GEOMETRIES = {
   latent: "A straight line in the latent space.",
-  concentration: "A straight line in the concentrations of the posteriors, normalised: the sharper end pulls longer.",
+  concentration: "A straight line in the concentrations of the posteriors, normalised: the path stays near the sharper end for longer.",
   aitchison: "The geodesic of Aitchison's geometry: a straight line in log-ratios.",
 };
 

@@ -120,7 +120,7 @@ export function exploreView(app, run) {
   const element = h(
     "div",
     { class: "view" },
-    viewHead("Explore", "Sheets and charts of the latent space; fields that are empty choose for themselves."),
+    viewHead("Explore", "Sheets and charts of the latent space. Empty fields have defaults."),
     choices,
     h("div", { class: "explore" }, form, result),
   );

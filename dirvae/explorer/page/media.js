@@ -46,7 +46,7 @@ function stopSound() {
   playing = null;
 }
 
-// A picture, a clip that plays, or a spectrogram with its sound. `isSmall`: a play button of sounds is the only control.
+// A picture, a clip that plays, or a spectrogram with its sound. `isSmall`: the only control is a play button.
 export class MediaView {
   constructor(label, { isSmall = false, kind = null } = {}) {
     this.canvas = h("canvas", { role: "img", "aria-label": label, width: 64, height: 64 });
