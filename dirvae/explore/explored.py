@@ -9,7 +9,6 @@ from typing import Protocol
 from torch import Tensor
 
 from dirvae.explore.component_use import by_use, usage
-from dirvae.explore.distances import typical_example
 from dirvae.explore.sheet import ExplorationError
 from pipelines.shown_names import shown_name
 
@@ -35,6 +34,7 @@ class Explored(Protocol):
     concentrations  of the same shape: those of Dirichlet posteriors; None for others
     on_simplex      whether latents are shares that sum to 1 along axis 1
     context_name    what an example gives a decoder besides its latent: "map", "pitch and loudness", or "" for nothing
+    typical         number of the example that stands for the set
     """
 
     @property
@@ -51,6 +51,8 @@ class Explored(Protocol):
     def model_size(self) -> int: ...
     @property
     def context_name(self) -> str: ...
+    @property
+    def typical(self) -> int: ...
 
 
 def find_key(explored: Explored, key: str) -> int:
@@ -83,7 +85,7 @@ def chosen_components(explored: Explored, given: Sequence[int] | None, most: int
 
 def typical_number(explored: Explored, key: str | None) -> int:
     """The number of the example with this key; if the key is None, of the most typical example."""
-    return typical_example(explored.latents) if key is None else find_key(explored, key)
+    return explored.typical if key is None else find_key(explored, key)
 
 
 def with_context(explored: Explored, number: int) -> str:
