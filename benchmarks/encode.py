@@ -1,9 +1,9 @@
-"""What the writing of arrays costs: `python -m dirvae.encode` against a plain loop of decoding, encoding and drawing.
+"""The cost of writing arrays: `python -m dirvae.encode` against a plain loop of decoding, encoding and drawing.
 
     python benchmarks/encode.py RUN [--rounds 3]
 
-prints the CPU seconds of both, in turns in one process, and their ratio: 1 is a free encoding. The run is of images,
-and is read by one thread.
+measures both in turns in one process, and prints their CPU seconds and the ratio of their throughputs: 1 means that
+writing costs nothing. The run must be of images; one thread reads them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def cpu_seconds(work: Callable[[Path], None], run: Path) -> float:
 
 @torch.inference_mode()
 def plain_loop(run: Path) -> None:
-    """Decode, encode, and draw once, and keep nothing."""
+    """Decode, encode and draw once for each example; keep nothing."""
     data, model = read_config(run).data, load_model(run)
     images = ImageIterator(data.source, size=data.size, batch_size=32, shuffle=False, threads=1, tail="keep")
     for batch in images:

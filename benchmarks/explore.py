@@ -1,17 +1,17 @@
-"""How quick the application of `python -m dirvae.explore` is, in headless Chromium.
+"""The speed of the application of `python -m dirvae.explore`, in headless Chromium.
 
     python benchmarks/explore.py [RUN] [--moves 200] [--rounds 3] [--json FILE] [--chromium PATH]
 
 first byte   from the start of the process until the first byte of its page has arrived
-page         ... until the page is loaded, while the model is not
-usable       ... until the sliders stand on it and the first picture of the model is painted
+page         ... until the page is loaded, before the model is
+usable       ... until the sliders are shown and the first picture of the model is painted
 a move       from the input event of a slider until the frame with the new picture was painted: random sliders and
              places, one move after the other
 burst        100 moves within 1 second: from the last one until its picture is painted
 
-Each round starts a process of its own. Without a RUN, 300 sample scenes are made and a run of 64 pixels, preset tiny,
-is trained for 60 steps in a temporary folder: speed does not depend on what was learned. CPU seconds are those of the
-process until it is usable; on a busy machine they say more than the clock. Exits with 1 where a limit is exceeded.
+Each round starts a new process. Without a RUN, 300 sample scenes are made and a run of 64 pixels, preset tiny,
+is trained for 60 steps in a temporary folder: speed does not depend on the weights. CPU seconds are those of the
+process until it is usable; on a busy machine they are more reliable than the clock. Exits with 1 above a limit.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LIMITS = {
     "move_p95_ms": 150.0,
     "burst_ms": 200.0,
 }
-"""What is asked of each figure, at most."""
+"""Upper limit of each figure."""
 
 PREPARE = """() => {
   const sliders = [...document.querySelectorAll("#panel-steer .slider input[type=range]")];
@@ -100,7 +100,7 @@ BURST = """async () => {
 
 @dataclass(frozen=True)
 class Round:
-    """What one process was measured to do."""
+    """The figures of one process."""
 
     first_byte_s: float
     page_s: float
@@ -231,7 +231,7 @@ def _train(home: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Of a process of this library."""
+    """The environment variables of a process that imports this checkout."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
 

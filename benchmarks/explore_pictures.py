@@ -5,8 +5,8 @@
 --images  a run of pictures with two levels, as `make demo` trains it
 --other   a second run on the same pictures, with one level: for the comparison and the command line
 --sounds  a run of sounds
-Writes WebP files of at most 150 kB each. What is shown on a page is photographed in headless Chromium; the live view
-is that of a real training, which is resumed for some steps in a copy of the run.
+Writes WebP files of at most 150 kB each. Pages are photographed in headless Chromium. The live view shows a real
+training, which is resumed for some steps in a copy of the run.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Studio:
         context.close()
 
     def keep(self, name: str, png: bytes, *, widest: int = 1440) -> None:
-        """Write a picture as WebP, as good as fits into the bytes."""
+        """Write a picture as WebP, with the best quality that fits into `MOST_BYTES`."""
         picture = Image.open(io.BytesIO(png)).convert("RGB")
         if picture.width > widest:
             picture = picture.resize(
@@ -146,7 +146,7 @@ def of_sounds(studio: Studio) -> None:
 
 
 def of_reports(studio: Studio) -> None:
-    """The report, and the part of it that is steered."""
+    """The report, and its part that can be steered."""
     address = (studio.options.images / "report.html").resolve().as_uri()
     if studio.wants("report-light"):
         with studio.page(address) as page:
@@ -188,7 +188,7 @@ def of_comparison(studio: Studio) -> None:
 
 
 def of_live_view(studio: Studio) -> None:
-    """A training that is looked at."""
+    """The live page of a training."""
     if not studio.wants("live-view"):
         return
     with tempfile.TemporaryDirectory() as home:
@@ -210,7 +210,7 @@ def of_live_view(studio: Studio) -> None:
 
 
 def of_command_line(studio: Studio) -> None:
-    """What `python -m dirvae.explore RUN --… --out` writes, of the run with one level: all of it is in the vector."""
+    """Files of `python -m dirvae.explore RUN --… --out`, from the run with one level."""
     shots = {
         "explore-traverse": ["--traverse", EXAMPLE, "--num", "9"],
         "explore-interpolate": ["--interpolate", *ENDS, "--num", "9"],

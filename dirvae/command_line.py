@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import NoReturn
 
 from dirvae.nearest import nearest_name
 
-__all__ = ["FlagParser", "MissingPackageError", "is_out_of_memory", "parse_flags", "require_packages", "spelled"]
+__all__ = [
+    "FlagParser",
+    "MissingPackageError",
+    "checkpoint_name",
+    "exit_code_of",
+    "fail",
+    "is_out_of_memory",
+    "parse_flags",
+    "require_packages",
+    "spelled",
+]
 
 EXTRAS = {
     "explore": ("torch", "safetensors", "jinja2", "matplotlib", "starlette", "uvicorn"),
@@ -57,6 +68,47 @@ def spelled(argv: Sequence[str]) -> list[str]:
         name.replace("_", "-") + equals + value if name.startswith("--") else name + equals + value
         for name, equals, value in names
     ]
+
+
+def checkpoint_name(text: str) -> str | int:
+    """The value of --which: digits are the step of a checkpoint, anything else is a name such as "best"."""
+    is_step = text.isascii() and text.isdecimal() and len(text) < 20
+    return int(text) if is_step else text
+
+
+def exit_code_of(
+    command: Callable[[], int],
+    errors: tuple[type[Exception], ...],
+    *,
+    memory_remedy: str = "Use --device cpu.",
+    interrupted: str = "",
+) -> int:
+    """Run a command and return its exit code; 1 after an error that the user can put right, 130 after Ctrl-C.
+
+    Of `errors`, missing packages, full device memory and errors of the operating system one sentence is printed. Other
+    errors pass through. `interrupted` is the sentence after Ctrl-C, "" for none.
+    """
+    known: tuple[type[Exception], ...] = (MissingPackageError, *errors)
+    try:
+        return command()
+    except known as error:
+        return fail(str(error))
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return fail(f"the device's memory is full. {memory_remedy}")
+    except OSError as error:
+        return fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
+    except KeyboardInterrupt:
+        if interrupted:
+            fail(interrupted)
+        return 128 + signal.SIGINT
+
+
+def fail(sentence: str) -> int:
+    """Print an error of one sentence to stderr; the exit code 1."""
+    print(f"error: {sentence}", file=sys.stderr)
+    return 1
 
 
 def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:

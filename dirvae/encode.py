@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,8 +11,9 @@ from typing import Any
 
 from dirvae.command_line import (
     FlagParser,
-    MissingPackageError,
-    is_out_of_memory,
+    checkpoint_name,
+    exit_code_of,
+    fail,
     parse_flags,
     require_packages,
     spelled,
@@ -40,30 +40,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     escape_unencodable()
     given = vars(parse_flags(_parser(), spelled(sys.argv[1:] if argv is None else argv)))
     run, out = given.pop("run"), given.pop("out")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = _show_warning
-            return _encode(run, out, given)
-    except (TrainingError, PipelineError, MissingPackageError) as error:
-        return _fail(str(error))
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        return _fail("the device's memory is full. Use --device cpu, or a smaller --batch-size.")
-    except KeyboardInterrupt:
-        _fail("interrupted. Finished shards are kept; the same command continues from there.")
-        return 128 + signal.SIGINT
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = _show_warning
+        return exit_code_of(
+            lambda: _encode(run, out, given),
+            (TrainingError, PipelineError),
+            memory_remedy="Use --device cpu, or a smaller --batch-size.",
+            interrupted="interrupted. Finished shards are kept; the same command continues from there.",
+        )
 
 
 def _encode(run: Path, out: Path | None, given: dict[str, Any]) -> int:
     if not is_run(run):
-        return _fail(f"{run}: is not a run. Name a folder that dirvae.train wrote, such as runs/image.")
+        return fail(f"{run}: is not a run. Name a folder that dirvae.train wrote, such as runs/image.")
     require_packages(also="arrays")
     from dirvae.run.encode_run import encode_run
 
-    is_step = given["which"].isascii() and given["which"].isdecimal() and len(given["which"]) < 20
-    given["which"] = int(given["which"]) if is_step else given["which"]
     config = EncodeConfig(source=given.pop("shards"), fields=tuple(given.pop("fields")), **given)
     with terminate_like_interrupt():
         report = encode_run(run, run / DEFAULT_OUT if out is None else out, config, stream=sys.stderr)
@@ -74,11 +67,6 @@ def _encode(run: Path, out: Path | None, given: dict[str, Any]) -> int:
 
 def _show_warning(message: Warning | str, *place: object, **more: object) -> None:
     print(f"warning: {message}", file=sys.stderr)
-
-
-def _fail(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
-    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "--which",
         "--checkpoint",
         dest="which",
+        type=checkpoint_name,
         default=default.which,
         metavar="STEP",
         help="checkpoint: best (default), last, or a step",

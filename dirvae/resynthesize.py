@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from dirvae.command_line import MissingPackageError, is_out_of_memory, parse_flags, require_packages, spelled
+from dirvae.command_line import (
+    MissingPackageError,
+    checkpoint_name,
+    is_out_of_memory,
+    parse_flags,
+    require_packages,
+    spelled,
+)
 from dirvae.run.folder import is_run
 from dirvae.training.errors import TrainingError
 from pipelines.errors import PipelineError
@@ -127,9 +134,7 @@ def _load(options: argparse.Namespace) -> AudioVAE:
     from dirvae.networks.audio import AudioVAE
     from dirvae.run.loading import load_model
 
-    is_step = options.which.isascii() and options.which.isdecimal() and len(options.which) < 20
-    which = int(options.which) if is_step else options.which
-    model = load_model(options.run, device=options.device, which=which)
+    model = load_model(options.run, device=options.device, which=options.which)
     if not isinstance(model, AudioVAE):
         raise UsageError(
             f"{options.run}: is not a run of --type audio, but of a {type(model).__name__}. Name another."
@@ -277,6 +282,7 @@ def _parser() -> argparse.ArgumentParser:
         "--which",
         "--checkpoint",
         dest="which",
+        type=checkpoint_name,
         default="best",
         metavar="STEP",
         help="checkpoint: best (default), last, or a step",

@@ -20,7 +20,7 @@ __all__ = ["MISSING_LABEL", "RowArray", "field_rows", "key_rows", "posterior_row
 GRID_AXES = {0: (), 1: ("time",), 2: ("row", "column"), 3: ("time", "row", "column")}
 MOST_DRAWN_BYTES = 1 << 30
 MISSING_LABEL = -1
-"""What stands for a whole number that an example does not have."""
+"""Written where an example has no whole number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ def _drawn_rows(
     num_bytes = samples * sum(4 * posterior.mean.numel() for posterior in posteriors.values())
     if num_bytes > MOST_DRAWN_BYTES:
         raise ConfigError(
-            f"samples is {samples}; so many draws of a batch of {len(seeds)} need {num_bytes / 2**30:,.1f} GiB, and "
+            f"samples is {samples}; the draws of a batch of {len(seeds)} need {num_bytes / 2**30:,.1f} GiB, and "
             f"{MOST_DRAWN_BYTES >> 30} GiB is allowed. Take fewer --samples or a smaller --batch-size."
         )
     drawn: dict[str, list[NDArray[Any]]] = {level: [] for level in posteriors}
@@ -85,9 +85,9 @@ def _as_float32(values: torch.Tensor) -> NDArray[np.float32]:
 
 
 def key_rows(batch: Any, *, are_clips: bool) -> dict[str, RowArray]:
-    """Keys, valid steps of clips, and which examples stand in for others where that is allowed.
+    """Keys, valid steps of clips, and, if substitution is allowed, which examples are substitutes.
 
-    The lengths of a batch are None where no clip in it is padded, which says nothing of the next batch.
+    The lengths of a batch are None if none of its clips is padded; other batches may still have lengths.
     """
     rows = {"key": RowArray(_texts(batch.keys))}
     if are_clips:
@@ -131,6 +131,6 @@ def _as_text(value: Any) -> str:
 
 
 def _texts(values: Any) -> NDArray[Any]:
-    """Texts as UTF-8; half a surrogate pair, which has none, is written as in JSON: backslash, u, four digits."""
+    """Texts for UTF-8. A lone surrogate has no UTF-8 and is written as in JSON: backslash, u, four digits."""
     encodable = [text.encode("utf-8", "backslashreplace").decode("utf-8") for text in values]
     return np.array(encodable, np.dtypes.StringDType())

@@ -1,6 +1,6 @@
 """A zarr v3 group of arrays with one row per example, written shard by shard by one writer.
 
-zarr reads, changes and writes a whole shard for a part of one, and two writers of a shard lose what the other wrote.
+To change a part of a shard, zarr reads and rewrites all of it, and two writers of one shard overwrite each other.
 So every write here is a whole shard of every array.
 """
 
@@ -78,7 +78,7 @@ class LatentGroup:
         return range(shard * self.shard_rows, min(self.num, (shard + 1) * self.shard_rows))
 
     def create(self, attributes: Mapping[str, Any]) -> None:
-        """Make the group, empty; one that is there is replaced. `attributes`: JSON values that say what it is."""
+        """Make an empty group; an existing one is replaced. `attributes`: JSON values that describe it."""
         group = require_zarr().create_group(
             str(self.path),
             overwrite=True,
@@ -86,7 +86,7 @@ class LatentGroup:
             attributes={"format": FORMAT, "format_version": FORMAT_VERSION, **attributes},
         )
         chunk = min(MOST_CHUNK_ROWS, self.shard_rows)
-        while self.shard_rows % chunk:  # a shard is of whole chunks
+        while self.shard_rows % chunk:  # a shard holds whole chunks
             chunk -= 1
         for name, column in self.columns.items():
             group.create_array(
@@ -101,11 +101,11 @@ class LatentGroup:
             )
 
     def holds(self, shard: int, crc32: Mapping[str, str]) -> bool:
-        """Whether the files of a shard are there, as `write` said."""
+        """Whether all files of a shard exist; `crc32` is the result of `write`."""
         return all(path.is_file() for name, path in self._files(shard).items() if crc32.get(name))
 
     def has_same_columns(self) -> bool:
-        """Whether the group that is there has these arrays, of these shapes."""
+        """Whether the group on the disk has these arrays with these shapes."""
         try:
             return all(
                 array.shape == (self.num, *self.columns[name].shape)
@@ -118,8 +118,8 @@ class LatentGroup:
     def write(self, shard: int, rows: Mapping[str, NDArray[Any]]) -> dict[str, str]:
         """Write all rows of a shard, and wait until they are on the disk. Raises `OSError`.
 
-        Returns the CRC-32 of the values of each array in hex; empty where zarr keeps no file, because all of them are
-        the fill value.
+        Returns the CRC-32 of the values of each array in hex; empty if zarr wrote no file because
+        all values are the fill value.
         """
         span = self.rows_of(shard)
         for name, array in self._opened().items():
@@ -133,15 +133,17 @@ class LatentGroup:
         return crc32
 
     def remove_partial_files(self) -> None:
-        """Remove what zarr had not renamed when the process was killed."""
+        """Remove the temporary files that zarr left when the process was killed."""
         for path in self.path.rglob("*.partial"):
             path.unlink()
 
     def finish(self) -> None:
-        """Say in the group that it is complete, with the metadata of all arrays in one place for quick opening."""
+        """Mark the group as complete, and gather the metadata of all arrays in one file, so that it opens quickly."""
         package = require_zarr()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that other implementations may not read the second copy
+            warnings.simplefilter(
+                "ignore"
+            )  # zarr warns that other implementations may ignore the gathered metadata
             package.open_group(str(self.path), mode="r+").attrs["complete"] = True
             package.consolidate_metadata(str(self.path))
         fsync_path(self.path / "zarr.json")
@@ -169,7 +171,7 @@ class LatentGroup:
 
 
 def _fill_value(dtype: str) -> Any:
-    """What rows hold that are not written yet."""
+    """The value of rows that are not written yet."""
     if dtype == "string":
         return ""
     kind = np.dtype(dtype).kind

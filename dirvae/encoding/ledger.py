@@ -1,9 +1,9 @@
 """The ledger beside a zarr group: what the group is made from, and which of its shards are finished.
 
     latents.zarr                     the group
-    latents.zarr.ledger.jsonl        line 1: what was asked for; then a line for each finished shard, in order; the end
+    latents.zarr.ledger.jsonl        line 1: the settings; then one line per finished shard, in order; the last line
 
-A line is written after what it names is on the disk. So that is whole, whenever the process was killed.
+A line is written after the shard that it names is on the disk, so a shard in the ledger is whole even after a kill.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ END = {"complete": True}
 
 @dataclass(frozen=True)
 class LedgerContent:
-    """What was asked for, the checksums of the finished shards by array, and whether the group is complete."""
+    """The settings, the checksums of the finished shards by array, and whether the group is complete."""
 
     asked: dict[str, Any]
     shards: list[dict[str, str]]
@@ -41,9 +41,9 @@ class Ledger:
         self.path = out.with_name(out.name + ".ledger.jsonl")
 
     def read(self) -> LedgerContent | None:
-        """What the ledger says; None if there is none. What comes after a line that is not whole is passed over.
+        """The content of the ledger; None if there is no ledger. Reading ends at the first incomplete line.
 
-        Raises `ConfigError` for a file that is no ledger.
+        Raises `ConfigError` if the file is not a ledger of this version.
         """
         try:
             lines = read_plain(self.path, most=MOST_TEXT_BYTES).splitlines(keepends=True)
@@ -63,16 +63,16 @@ class Ledger:
         return LedgerContent(head["asked"], shards, False)
 
     def begin(self, asked: dict[str, Any], shards: list[dict[str, str]]) -> None:
-        """Write the ledger anew, with the shards that are finished already."""
+        """Write a new ledger with the settings and the shards that are finished already."""
         lines = [{"version": LEDGER_VERSION, "asked": asked}, *map(_entry, range(len(shards)), shards)]
         write_durably(self.path, "".join(map(_line, lines)))
 
     def add(self, shard: int, crc32: dict[str, str]) -> None:
-        """Say that a shard is on the disk."""
+        """Append the line of a finished shard: its number and its checksums."""
         self._append(_entry(shard, crc32))
 
     def end(self) -> None:
-        """Say that the group is complete."""
+        """Append the last line: the group is complete."""
         self._append(END)
 
     def _append(self, content: dict[str, Any]) -> None:

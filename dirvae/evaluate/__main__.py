@@ -10,8 +10,9 @@ from typing import Any
 
 from dirvae.command_line import (
     FlagParser,
-    MissingPackageError,
-    is_out_of_memory,
+    checkpoint_name,
+    exit_code_of,
+    fail,
     parse_flags,
     require_packages,
     spelled,
@@ -40,31 +41,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     escape_unencodable()
     given = vars(parse_flags(_parser(), spelled(sys.argv[1:] if argv is None else argv)))
     run = given.pop("run")
-    try:
-        if not is_run(run):
-            return _fail(f"{run}: is not a run. Name a folder that dirvae.train wrote, such as runs/image.")
-        require_packages()
-        from dirvae.run.evaluation import evaluate_run
+    return exit_code_of(lambda: _evaluate(run, given), (TrainingError, PipelineError))
 
-        given["circular"] = tuple(given["circular"])
-        given["which"] = _which(given["which"])
-        content = evaluate_run(run, EvaluateConfig(**given))
-    except (TrainingError, PipelineError, MissingPackageError) as error:
-        return _fail(str(error))
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        return _fail("the device's memory is full. Use --device cpu.")
-    except OSError as error:
-        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
-    except KeyboardInterrupt:
-        return 130
+
+def _evaluate(run: Path, given: dict[str, Any]) -> int:
+    if not is_run(run):
+        return fail(f"{run}: is not a run. Name a folder that dirvae.train wrote, such as runs/image.")
+    require_packages()
+    from dirvae.run.evaluation import evaluate_run
+
+    given["circular"] = tuple(given["circular"])
+    content = evaluate_run(run, EvaluateConfig(**given))
     return print_or_end("\n".join([*_table(content), f"written: {run / evaluation_name(content)}"]))
-
-
-def _which(text: str) -> str | int:
-    is_step = text.isascii() and text.isdecimal() and len(text) < 20
-    return int(text) if is_step else text
 
 
 def _width(text: str) -> float | None:
@@ -204,11 +192,6 @@ def _line(name: str, value: str) -> str:
     return f"{name:<31} {value}"
 
 
-def _fail(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
-    return 1
-
-
 def _parser() -> argparse.ArgumentParser:
     default = EvaluateConfig()
     parser = FlagParser(prog="python -m dirvae.evaluate", description="Measure the model of a run.")
@@ -251,6 +234,7 @@ def _parser() -> argparse.ArgumentParser:
         "--which",
         "--checkpoint",
         dest="which",
+        type=checkpoint_name,
         default=default.which,
         metavar="STEP",
         help="checkpoint: best (default), last, or a step",

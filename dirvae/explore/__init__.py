@@ -1,6 +1,6 @@
-"""Looking at a latent space: paths, archetypes, masks, arithmetic, exemplars, neighbours and use of components.
+"""Exploring a latent space: paths, archetypes, masks, arithmetic, exemplars, neighbours and use of components.
 
-Pure functions over tensors, and `EXPLORATIONS`, the table by which a run is explored; `python -m dirvae.explore RUN`.
+Pure functions over tensors, and `EXPLORATIONS`, the table of all explorations of a run; `python -m dirvae.explore RUN`.
 """
 
 from typing import TYPE_CHECKING

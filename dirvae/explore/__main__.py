@@ -12,13 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dirvae.command_line import (
-    MissingPackageError,
-    is_out_of_memory,
-    parse_flags,
-    require_packages,
-    spelled,
-)
+from dirvae.command_line import exit_code_of, parse_flags, require_packages, spelled
 from dirvae.explore.flags import (
     chosen_exploration,
     flag_of,
@@ -50,18 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_flags(make_parser(), spelled(sys.argv[1:] if argv is None else argv))
     if options.list:
         return print_or_end("\n".join(listed()))
-    try:
-        return _explore(options)
-    except (ExplorationError, TrainingError, PipelineError, MissingPackageError) as error:
-        return _fail(str(error))
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        return _fail("the device's memory is full. Use --device cpu.")
-    except OSError as error:
-        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
-    except KeyboardInterrupt:
-        return 130
+    return exit_code_of(lambda: _explore(options), (ExplorationError, TrainingError, PipelineError))
 
 
 def _explore(options: argparse.Namespace) -> int:
@@ -157,11 +140,6 @@ def _chart_file(chart: Chart, out: Path) -> bytes:
 def _other_suffix(out: Path, what: str, known: dict[str, str]) -> str:
     offered = ", ".join(f"{suffix} ({meaning})" for suffix, meaning in known.items())
     return f"{out}: {what} is not written as {out.suffix}. Give it a name that ends with {offered}."
-
-
-def _fail(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

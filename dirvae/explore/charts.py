@@ -1,4 +1,4 @@
-"""Explorations that are numbers of all examples: the use of each component, and a map between a few of them."""
+"""Explorations as charts of all examples: the use of each component, and a map between some components."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a set of latents uses each component, and where it lies between a few of them."""
+"""How much a set of latents uses each component, and where it lies between some of the components."""
 
 from __future__ import annotations
 

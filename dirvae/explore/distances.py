@@ -1,4 +1,4 @@
-"""Which examples are near to a latent, have most of a component, or are typical."""
+"""Examples that are nearest to a latent, have most of a component, or are typical."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def neighbours(
 ) -> tuple[Tensor, Tensor]:
     """The numbers of the `num` nearest of (many, model_size, *grid) to a latent, nearest first, and their distances.
 
-    (num,) int64 and (num,); fewer where there are fewer. `without` is an example that does not count: the one itself.
-    Of equal distances the lower number comes first.
+    (num,) int64 and (num,); fewer if there are not enough examples. `without`: the number of an example to leave out,
+    such as that of the latent. Of equal distances the lower number comes first.
     """
     found = distances_to(latents, latent, distance=distance)
     if without is not None:

@@ -1,4 +1,4 @@
-"""Explorations that show examples of the run: those with most of a component, and those that are near to one."""
+"""Explorations that show examples of the run: exemplars of components, and nearest neighbours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.shown_names import shown_name
 __all__ = ["exemplar_sheet", "neighbour_sheet"]
 
 USED_ROWS = 5
-"""Components that are shown where none are given."""
+"""Components that are shown by default."""
 
 
 def exemplar_sheet(explored: Explored, *, components: Sequence[int] | None, num: int) -> Sheet:
@@ -41,7 +41,7 @@ def exemplar_sheet(explored: Explored, *, components: Sequence[int] | None, num:
 
 
 def neighbour_sheet(explored: Explored, *, key: str | None, num: int, distance: Distance) -> Sheet:
-    """An example and those that are nearest to it."""
+    """An example and its nearest neighbours."""
     if distance == "aitchison" and not explored.on_simplex:
         raise ExplorationError(
             f"Aitchison's distance needs shares, but the latents of {explored.name} are not on the simplex. Take "

@@ -1,4 +1,4 @@
-"""What an exploration needs of a run: its keys and latents; and how its values are found there, or refused."""
+"""The part of a run that explorations read: keys and latents; and functions that find examples and components."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Protocol
 from torch import Tensor
 
 from dirvae.explore.component_use import by_use, usage
-from dirvae.explore.distances import typical_example
 from dirvae.explore.sheet import ExplorationError
 from pipelines.shown_names import shown_name
 
@@ -24,7 +23,7 @@ __all__ = [
 ]
 
 MOST_SHOWN = 3
-"""Keys that an error offers."""
+"""Keys that an error suggests."""
 
 
 class Explored(Protocol):
@@ -35,6 +34,7 @@ class Explored(Protocol):
     concentrations  of the same shape: those of Dirichlet posteriors; None for others
     on_simplex      whether latents are shares that sum to 1 along axis 1
     context_name    what an example gives a decoder besides its latent: "map", "pitch and loudness", or "" for nothing
+    typical         number of the example that stands for the set
     """
 
     @property
@@ -51,6 +51,8 @@ class Explored(Protocol):
     def model_size(self) -> int: ...
     @property
     def context_name(self) -> str: ...
+    @property
+    def typical(self) -> int: ...
 
 
 def find_key(explored: Explored, key: str) -> int:
@@ -66,7 +68,7 @@ def find_key(explored: Explored, key: str) -> int:
 
 
 def find_component(explored: Explored, component: int) -> int:
-    """The component itself. Raises `ExplorationError` if there is none of this number."""
+    """The same number, checked. Raises `ExplorationError` if the run has no such component."""
     if not 0 <= component < explored.model_size:
         raise ExplorationError(
             f"there is no component {component}; {explored.name} has 0 to {explored.model_size - 1}."
@@ -75,24 +77,24 @@ def find_component(explored: Explored, component: int) -> int:
 
 
 def chosen_components(explored: Explored, given: Sequence[int] | None, most: int) -> list[int]:
-    """The components that were given, once each; or the `most` of them that are used most."""
+    """The given components without repetitions; if None are given, the `most` components that are used most."""
     if given is not None:
         return list(dict.fromkeys(find_component(explored, one) for one in given))
     return by_use(usage(explored.latents, on_simplex=explored.on_simplex))[:most]
 
 
 def typical_number(explored: Explored, key: str | None) -> int:
-    """The number of the example with a key; without one that of the most typical example."""
-    return typical_example(explored.latents) if key is None else find_key(explored, key)
+    """The number of the example with this key; if the key is None, of the most typical example."""
+    return explored.typical if key is None else find_key(explored, key)
 
 
 def with_context(explored: Explored, number: int) -> str:
-    """A sentence on whose map, or pitch and loudness, latents are decoded with; "" where there is none."""
+    """A sentence that names the example whose map, or pitch and loudness, is used for decoding; "" if none is used."""
     if not explored.context_name:
         return ""
     return f" Decoded with the {explored.context_name} of {shown_name(explored.keys[number])}."
 
 
 def vectors(latents: Tensor) -> Tensor:
-    """Latents (num, model_size, *grid) as means over their cells: (num, model_size)."""
+    """The mean of latents (num, model_size, *grid) over the grid cells: (num, model_size)."""
     return latents.flatten(2).mean(2) if latents.ndim > 2 else latents

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dirvae.command_line import FlagParser
+from dirvae.command_line import FlagParser, checkpoint_name
 from dirvae.explore.parameters import Parameter
 from dirvae.explore.registry import EXPLORATIONS, Exploration
 from dirvae.explore.sheet import ExplorationError
@@ -30,26 +30,25 @@ VALUES: dict[str, Callable[[str], Any]] = {
     "keys": str,
     "key": str,
     "components": int,
-    "component": int,
     "count": int,
     "choice": str,
     "weights": float,
 }
-METAVARS = {"keys": "KEY", "key": "KEY", "components": "NUMBER", "component": "NUMBER", "count": "NUM"}
+METAVARS = {"keys": "KEY", "key": "KEY", "components": "NUMBER", "count": "NUM"}
 
 
 def chosen_exploration(options: argparse.Namespace) -> Exploration | None:
-    """The exploration whose flag was given, if any; the parser takes one at most."""
+    """The exploration whose flag was given, or None; the parser allows one."""
     return next((found for found in EXPLORATIONS.values() if getattr(options, found.name) is not None), None)
 
 
 def given_parameters(options: argparse.Namespace) -> dict[str, Any]:
-    """The parameters that have flags of their own and were given, by name."""
+    """The values of the parameters that were given as flags, by name."""
     return {name: value for name in _flagged_parameters() if (value := getattr(options, name)) is not None}
 
 
 def values_of(options: argparse.Namespace, exploration: Exploration) -> dict[str, Any]:
-    """The parameters that were given, by name. Raises `ExplorationError` for those of other explorations."""
+    """The values of all given parameters, by name. Raises `ExplorationError` for parameters of other explorations."""
     own = {parameter.name: parameter for parameter in exploration.parameters}
     values = given_parameters(options)
     if foreign := sorted(values.keys() - own):
@@ -70,12 +69,12 @@ def values_of(options: argparse.Namespace, exploration: Exploration) -> dict[str
 
 
 def _flagged_parameters() -> dict[str, Parameter]:
-    """The parameters with flags of their own: all but those that only ever follow the flag of an exploration."""
+    """The parameters with a flag. The value of an exploration's first parameter follows its own flag instead."""
     return {one.name: one for found in EXPLORATIONS.values() for one in found.parameters[1:]}
 
 
 def _value_of_flag(exploration: Exploration) -> Parameter | None:
-    """The parameter whose value follows the flag of an exploration, if it takes any."""
+    """The parameter whose value follows the flag of an exploration; None if it has no parameters."""
     return exploration.parameters[0] if exploration.parameters else None
 
 
@@ -147,12 +146,12 @@ def _summary(exploration: Exploration) -> str:
 
 
 def _one_of(to_value: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-    """A type for flags whose value may be left out: the value in a list."""
+    """An argparse type that puts the value in a list, for flags whose value may be left out."""
     return lambda text: [to_value(text)]
 
 
 def _help_of(name: str) -> str:
-    """The help of a parameter; of one that means different things to several explorations, all of them."""
+    """The help of a parameter; if explorations use it differently, all of its meanings."""
     meanings: dict[str, list[str]] = {}
     for found in EXPLORATIONS.values():
         for parameter in found.parameters:
@@ -177,7 +176,7 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         "--which",
         dest="checkpoint",
-        type=_checkpoint,
+        type=checkpoint_name,
         nargs="+",
         metavar="STEP",
         help="best (default), last, or a step; two for the application",
@@ -198,8 +197,3 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
         help="of the application (default 127.0.0.1, this machine)",
     )
     add("--port", type=int, default=0, metavar="NUM", help="of the application (default: a free one)")
-
-
-def _checkpoint(text: str) -> str | int:
-    is_step = text.isascii() and text.isdecimal() and len(text) < 20
-    return int(text) if is_step else text

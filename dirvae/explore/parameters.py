@@ -1,4 +1,4 @@
-"""The parameters of explorations: what kinds there are, and how their values are checked."""
+"""The parameters of explorations: their kinds, and checks of their values."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from dirvae.explore.sheet import ExplorationError
 
 __all__ = ["Parameter", "ParameterKind"]
 
-ParameterKind = Literal["key", "keys", "component", "components", "count", "choice", "weights"]
+ParameterKind = Literal["key", "keys", "components", "count", "choice", "weights"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
     """A value that an exploration takes by name.
 
-    kind         "key": the key of an example; "keys": several of them; "component": a number from 0 on; "components":
-                 several of them; "count": a whole number; "choice": one of `choices`; "weights": finite numbers
-    default      None where the exploration chooses, as `help` says
-    help         what it is, a few words without a full stop
-    choices      of the kind "choice"
-    least, most  of a count; of lists how long they are. None: any
+    kind         "key": the key of an example; "keys": several keys; "components": numbers of components, from 0 on;
+                 "count": a whole number; "choice": one of `choices`; "weights": finite numbers
+    default      None if the exploration chooses, as `help` says
+    help         a few words without a full stop
+    choices      allowed values of the kind "choice"
+    least, most  limits of a count, or of the length of a list. None: no limit
     """
 
     name: str
@@ -36,11 +36,11 @@ class Parameter:
 
     @property
     def is_list(self) -> bool:
-        """Whether its value is a sequence."""
+        """Whether the value is a sequence."""
         return self.kind in ("keys", "components", "weights")
 
     def checked(self, value: Any) -> Any:
-        """The value, lists as tuples. Raises `ExplorationError` for one that does not fit; None is the default."""
+        """The value, lists as tuples; the default for None. Raises `ExplorationError` for a value that does not fit."""
         if value is None:
             return self.default
         if self.is_list:
@@ -79,7 +79,6 @@ class Parameter:
         wanted = {
             "key": "the key of an example",
             "keys": "keys of examples",
-            "component": "the number of a component",
             "components": "numbers of components",
             "count": "a whole number",
             "choice": f"one of {', '.join(self.choices)}",

@@ -1,4 +1,4 @@
-"""Explorations that decode latents which no example has: paths, archetypes, masks, sums and differences."""
+"""Explorations that decode new latents: paths, archetypes, masks, sums and differences."""
 
 from __future__ import annotations
 
@@ -19,19 +19,17 @@ from pipelines.shown_names import shown_name
 __all__ = ["archetype_sheet", "arithmetic_sheet", "interpolation_sheet", "mask_sheet", "traversal_sheet"]
 
 USED_ROWS, USED_FACES, USED_MASKS = 5, 6, 8
-"""Components that are shown where none are given."""
+"""Components that are shown by default."""
 PAIRS_AMONG = 256
-"""Examples of which the two farthest apart are taken where none are given."""
+"""Examples among which the two that are farthest apart are found by default."""
 COLUMNS = 8
 MOST_FACES = 512
-"""In one sheet: as many take seconds to decode, and more cannot be looked at."""
-MOST_FACES = 512
-"""In one sheet: so many take seconds to decode, and nobody looks at more."""
+"""Faces in one sheet; more take many seconds to decode."""
 SPANNED = {"vertices": 1, "edges": 2, "triangles": 3}
 
 
 def traversal_sheet(explored: Explored, *, key: str | None, components: Sequence[int] | None, num: int) -> Sheet:
-    """A row for each component: from none of it to as much as was seen; the rest of the example stays in proportion."""
+    """A row for each component, from 0 to the share that was seen; the other components stay in proportion."""
     number = typical_number(explored, key)
     chosen = chosen_components(explored, components, USED_ROWS)
     strength, weakness = seen_strength(explored.latents), seen_strength(explored.latents, quantile=0.05)
@@ -196,7 +194,7 @@ def arithmetic_sheet(explored: Explored, *, keys: Sequence[str] | None, weights:
 
 
 def _summed(explored: Explored) -> tuple[Tensor, str, float | None]:
-    """What is added, what it is called, and what is the least of it."""
+    """The values to add, their name, and the smallest value allowed in the result."""
     if explored.concentrations is not None:
         return explored.concentrations, "concentrations", SMALLEST_CONCENTRATION
     if explored.on_simplex:

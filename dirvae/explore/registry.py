@@ -1,4 +1,4 @@
-"""The table of explorations: library, command line, application and documentation are made of it.
+"""The table of explorations, which library, command line, application and documentation share.
 
 >>> from dirvae.explore import EXPLORATIONS
 >>> sheet = EXPLORATIONS["interpolate"].run(explored, keys=("scene-3", "scene-8"), kind="aitchison")  # doctest: +SKIP
@@ -28,9 +28,9 @@ class Exploration:
     name        as in flags and addresses, with underscores
     title       a few words for a heading
     summary     one sentence
-    parameters  what it takes by name; the first one is the value of its flag, for those that take any
+    parameters  taken by name; the first one is the value of the exploration's flag
     needs       "simplex": latents must be shares; "anything"
-    make        "module:function" in this package, imported when it is used, so that the table does not load torch:
+    make        "module:function" in this package, imported when used, so that the table does not load torch:
                 (explored, **all parameters) → `Sheet` or `Chart`
     """
 
@@ -42,10 +42,10 @@ class Exploration:
     make: str
 
     def run(self, explored: Explored, /, **values: Any) -> Sheet | Chart:
-        """The sheet or the chart. Parameters that are left out, or None, have their defaults.
+        """Make the sheet or the chart. Parameters that are left out or None have their defaults.
 
-        Raises `ExplorationError`, with the remedy in its one sentence, for unknown parameters, keys and components,
-        values out of range, and a latent that it cannot be made of.
+        Raises `ExplorationError` for unknown parameters, keys and components, for values out of range, and for a latent
+        that does not fit.
         """
         known = {parameter.name for parameter in self.parameters}
         if unknown := sorted(values.keys() - known):
@@ -81,6 +81,14 @@ def _components(default: str, *, least: int = 1, most: int | None = None) -> Par
     )
 
 
+def _keys(help: str, *, most: int) -> Parameter:
+    return Parameter(name="keys", kind="keys", default=None, help=help, least=2, most=most)
+
+
+def _choice(name: str, choices: tuple[str, ...], default: str, help: str) -> Parameter:
+    return Parameter(name=name, kind="choice", default=default, help=help, choices=choices)
+
+
 def _num(default: int, what: str, *, least: int, most: int) -> Parameter:
     return Parameter(name="num", kind="count", default=default, help=what, least=least, most=most)
 
@@ -105,20 +113,12 @@ EXPLORATIONS: dict[str, Exploration] = {
             title="Interpolate between two examples",
             summary="A path from one example to another, in one of three geometries.",
             parameters=(
-                Parameter(
-                    name="keys",
-                    kind="keys",
-                    default=None,
-                    help="keys of the two examples; two that are far apart by default",
-                    least=2,
-                    most=2,
-                ),
-                Parameter(
-                    name="kind",
-                    kind="choice",
-                    default="latent",
-                    help="straight in the latents, straight in the Dirichlet concentrations, or Aitchison's geodesic",
-                    choices=PATHS,
+                _keys("keys of the two examples; two that are far apart by default", most=2),
+                _choice(
+                    "kind",
+                    PATHS,
+                    "latent",
+                    "straight in the latents, straight in the Dirichlet concentrations, or Aitchison's geodesic",
                 ),
                 _num(9, "steps of the path, its ends included", least=2, most=64),
             ),
@@ -131,12 +131,11 @@ EXPLORATIONS: dict[str, Exploration] = {
             summary="Each component alone, and equal mixtures of two or three.",
             parameters=(
                 _components("all of them, or the 6 most used for edges and triangles", most=64),
-                Parameter(
-                    name="span",
-                    kind="choice",
-                    default="vertices",
-                    help="each component alone, or the middles of edges or of triangles between them",
-                    choices=("vertices", "edges", "triangles"),
+                _choice(
+                    "span",
+                    ("vertices", "edges", "triangles"),
+                    "vertices",
+                    "each component alone, or the middles of edges or of triangles between them",
                 ),
             ),
             needs="simplex",
@@ -155,14 +154,7 @@ EXPLORATIONS: dict[str, Exploration] = {
             title="Add and subtract examples",
             summary="A sum or difference of examples, in their concentrations where they have them: a + b - c.",
             parameters=(
-                Parameter(
-                    name="keys",
-                    kind="keys",
-                    default=None,
-                    help="keys of the examples; three that are far apart or typical by default",
-                    least=2,
-                    most=8,
-                ),
+                _keys("keys of the examples; three that are far apart or typical by default", most=8),
                 Parameter(
                     name="weights",
                     kind="weights",
@@ -193,12 +185,11 @@ EXPLORATIONS: dict[str, Exploration] = {
             parameters=(
                 _key(),
                 _num(7, "neighbours", least=1, most=255),
-                Parameter(
-                    name="distance",
-                    kind="choice",
-                    default="euclidean",
-                    help="Aitchison's distance of log-ratios, the sum of absolute differences, or Euclid's",
-                    choices=DISTANCES,
+                _choice(
+                    "distance",
+                    DISTANCES,
+                    "euclidean",
+                    "Aitchison's distance of log-ratios, the sum of absolute differences, or Euclid's",
                 ),
             ),
             needs="anything",

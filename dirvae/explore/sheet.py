@@ -13,23 +13,23 @@ __all__ = ["Chart", "ExplorationError", "Sheet"]
 
 
 class ExplorationError(ValueError):
-    """An exploration that cannot be made of this run; its text is one sentence with the remedy."""
+    """An exploration that is not possible for this run; the text is one sentence with the remedy."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """Cells in rows, which are either latents to be decoded or examples to be shown; the last row may be shorter.
+    """Cells in rows: latents to decode, or examples to show. The last row may be shorter.
 
     latents        (num_cells, model_size, *grid) float32, row by row; None where the cells are examples
     examples       (num_cells,) int64: numbers of examples of the run, row by row; None where the cells are latents
     rows           number of rows, at least 1
     row_labels     one per row, or () for none
     column_labels  one per column, or ()
-    caption        one or two sentences with numbers; says where zeros were clamped
+    caption        one or two sentences with numbers; they say if zeros were clamped
     cell_labels    one per cell, row by row, or (); those of keys and numbers have two lines
-    contexts       for each row the number of the example whose map, or whose pitch and loudness, the latents are
-                   decoded with; () for a typical example
-    is_path        whether a row is a path from its first cell to its last one, which can be animated
+    contexts       for each row the number of the example whose map, or whose pitch and loudness, is used to decode
+                   the latents; () for a typical example
+    is_path        whether each row is a path from its first cell to its last cell, which can be animated
     """
 
     latents: Tensor | None
@@ -51,7 +51,7 @@ class Sheet:
 
     @property
     def columns(self) -> int:
-        """Cells of a row: cell i is in row i // columns."""
+        """Cells in a row: cell i is in row i // columns."""
         return -(-self.num_cells // self.rows)
 
 

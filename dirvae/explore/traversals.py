@@ -24,10 +24,10 @@ __all__ = [
 def interpolate(start: Tensor, end: Tensor, num: int, *, kind: PathKind = "latent") -> Tensor:
     """`num` ≥ 2 latents from `start` to `end`, both included, at equal steps of t: (num, model_size, *grid).
 
-    "latent"         (1 - t) · start + t · end. The simplex is convex, so every latent between two of its points lies
+    "latent"         (1 - t) · start + t · end. The simplex is convex, so the path between two of its points stays
                      on it
     "concentration"  the ends are concentrations, > 0: their straight line, normalised to means of the Dirichlets. The
-                     sharper end pulls longer
+                     path stays near the sharper end for longer
     "aitchison"      the ends are shares: the normalised weighted geometric mean, see `aitchison_line`
 
     Symmetric: from `end` to `start` the path is the same, backwards.
@@ -65,8 +65,8 @@ def with_component(latent: Tensor, component: int, values: Tensor, *, on_simplex
 def traverse(latent: Tensor, component: int, num: int, *, least: float, most: float, on_simplex: bool) -> Tensor:
     """`num` ≥ 2 latents in which a component goes from `least` to `most` in equal steps: (num, model_size, *grid).
 
-    See `with_component` for what the others do. Zero comes back: the path from 0 on is the same whatever value the
-    component has in `latent` below 1.
+    The other components change as in `with_component`. The path does not depend on the value that the component has in
+    `latent`, if that is below 1 on the simplex.
     """
     if num < 2:
         raise ValueError(f"num is {num}; a path has at least its 2 ends.")

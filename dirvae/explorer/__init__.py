@@ -1,4 +1,4 @@
-"""The application: a local page on which the latents of a run are seen, heard and steered."""
+"""The application: a local page that shows and plays the latents of a run, and lets the user steer them."""
 
 from dirvae.explorer.serving import serve_run, start_application
 

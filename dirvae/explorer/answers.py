@@ -1,4 +1,4 @@
-"""What the page asks for and is given: each function takes the desk and the fields of a request.
+"""Answers to the requests of the page: each function takes the desk and the fields of a request.
 
 They run on the worker's thread. Latents are flat lists of numbers in requests and float32 arrays in answers.
 """
@@ -29,7 +29,7 @@ THUMBNAIL_COLUMNS = 8
 
 
 def about(desk: Desk, fields: Fields) -> dict[str, Any]:
-    """All that the page needs to know of the runs to draw its controls."""
+    """Facts about the runs from which the page draws its controls."""
     return {"runs": [_describe(desk, number) for number in range(len(desk.opens))]}
 
 
@@ -86,7 +86,7 @@ def latent(desk: Desk, fields: Fields) -> bytes:
 
 
 def decode(desk: Desk, fields: Fields) -> bytes:
-    """What the model makes of a latent, decoded with the context of `start`; `sequence` comes back with it."""
+    """A latent decoded by the model with the context of `start`; `sequence` is returned unchanged."""
     import torch
 
     _, run = desk.run_of(fields)
@@ -98,14 +98,14 @@ def decode(desk: Desk, fields: Fields) -> bytes:
 
 
 def original(desk: Desk, fields: Fields) -> bytes:
-    """An example, or an uploaded file, as the model is given it."""
+    """An example or an uploaded file, as the encoder receives it."""
     _, run = desk.run_of(fields)
     subject = desk.subject(fields)
     return describe_shown(desk, Shown(subject.original(), f"{run.name}-original"), {"label": subject.label})
 
 
 def describe_shown(desk: Desk, shown: Shown, facts: Mapping[str, Any]) -> bytes:
-    """Media for the page, with the number under which an export finds them."""
+    """Media for the page, with the number that an export request names."""
     media_facts, arrays = media_arrays(shown)
     kept = {"shown": desk.shown.keep(shown), "formats": formats_of(shown), "kind": shown.media.kind}
     return pack({**facts, **kept, **media_facts}, arrays)

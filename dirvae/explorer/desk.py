@@ -1,4 +1,4 @@
-"""What an application has open: its runs, which a thread opens while the page is already there, and uploaded files."""
+"""The state of the application: its runs, which a thread opens after the page is shown, and uploaded files."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = ["Desk", "OpenRun", "Subject", "Uploaded"]
 
 MOST_UPLOADS = 16
 MOST_THREADS = 4
-"""Of torch: networks of this size are not quicker with more."""
+"""Threads of torch; more do not make networks of this size faster."""
 
 
 @dataclass(frozen=True, eq=False)
 class OpenRun:
-    """How to open a run, and what to call it before that is done.
+    """How to open a run, and its label until then.
 
-    `open_part` opens the same run with its first examples only, which takes less time: they are steered while `open`
-    reads the rest. None: nothing is shown until all examples are read.
+    `open_part` opens the same run with its first examples only, which takes less time: the page can use them while
+    `open` reads all examples. None: nothing is shown until all examples are read.
     """
 
     label: str
@@ -40,8 +40,8 @@ class OpenRun:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What is steered: a latent (model_size, *grid), its concentrations or None, the context that it is decoded with,
-    what it is called, and its original, made when it is asked for."""
+    """An example or an upload: its latent (model_size, *grid), its concentrations or None, the context for decoding,
+    its label, and a function that returns the original."""
 
     latent: Tensor
     concentration: Tensor | None
@@ -52,7 +52,7 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class Uploaded:
-    """A file of the user, as each run encodes it, by the run's number."""
+    """A file of the user, encoded by each run; `by_run` has the numbers of the runs as keys."""
 
     name: str
     by_run: Mapping[int, Subject]
@@ -60,12 +60,12 @@ class Uploaded:
 
 @dataclass(eq=False)
 class Desk:
-    """The runs, what computes with them, what was shown and what was uploaded.
+    """The runs, the threads that compute with them, the media shown last, and the uploads.
 
-    `worker` decodes; what needs no model, such as thumbnails, is made by `pictures`, so that no slider waits for it.
+    `worker` decodes. `pictures` makes thumbnails, maps and exports, so that sliders do not wait for them.
 
-    `stage` says in a few words what is being done until `runs` are there; `failure` is a sentence if they will not be.
-    `is_whole`: all examples are read; before that, `runs` may hold the first ones.
+    `stage` names in a few words the current step of opening the runs; `failure` is a sentence if opening failed.
+    `is_whole`: all examples are read; before that, `runs` may hold the first examples only.
     """
 
     opens: Sequence[OpenRun]
@@ -78,7 +78,7 @@ class Desk:
     failure: str | None = None
     is_whole: bool = False
     remembered: dict[Any, Any] = field(default_factory=dict)
-    """Results that do not change while the application runs, by what they are of."""
+    """Cached results that do not change while the application runs, such as thumbnails."""
 
     _uploads: OrderedDict[int, Uploaded] = field(default_factory=OrderedDict)
     _next_upload: int = 1
@@ -86,7 +86,7 @@ class Desk:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self) -> None:
-        """Start to open the runs, once: called when the page has been sent, because importing torch blocks all else."""
+        """Start to open the runs, once; called after the page is sent, because importing torch blocks the server."""
         with self._lock:
             if self._begun.is_set():
                 return
@@ -94,12 +94,12 @@ class Desk:
         threading.Thread(target=self._open, name="opener", daemon=True).start()
 
     def begin_within(self, seconds: float) -> None:
-        """`begin` after some seconds, if it was not called before."""
+        """Call `begin` after this many seconds, unless it was called before."""
         self._begun.wait(seconds)
         self.begin()
 
     def run(self, number: int) -> Any:
-        """An open run. Raises `RefusedError` before they are."""
+        """An open run. Raises `RefusedError` until the runs are open."""
         if not self.runs:
             raise RefusedError(self.failure or "The model is not loaded yet.", 503)
         return self.runs[number]
@@ -110,7 +110,7 @@ class Desk:
         return number, self.run(number)
 
     def add_upload(self, uploaded: Uploaded) -> int:
-        """Keep an uploaded file, and forget the oldest; its number."""
+        """Keep an uploaded file and return its number; of more than 16 the oldest is dropped."""
         with self._lock:
             number, self._next_upload = self._next_upload, self._next_upload + 1
             self._uploads[number] = uploaded
@@ -119,7 +119,7 @@ class Desk:
             return number
 
     def subject(self, fields: Mapping[str, Any], name: str = "start") -> Subject:
-        """What a field of a request names: `{"example": number}` or `{"upload": number}`."""
+        """The example or upload that a field of a request names: `{"example": number}` or `{"upload": number}`."""
         number, run = self.run_of(fields)
         start = fields.get(name)
         if not isinstance(start, dict) or len(start) != 1:
@@ -176,7 +176,7 @@ class Desk:
 
 
 def _limit_threads() -> None:
-    """Of torch, for work of the calling thread."""
+    """Limit the threads that torch uses for work of the calling thread."""
     import torch
 
     torch.set_num_threads(min(MOST_THREADS, torch.get_num_threads()))

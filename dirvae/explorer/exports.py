@@ -1,6 +1,6 @@
-"""Files of what a page shows: the same pixels and samples as PNG, GIF and WAV, and charts as SVG.
+"""Files of the media that a page shows: the same pixels and samples as PNG, GIF and WAV, and charts as SVG.
 
-One item is written pixel by pixel; a sheet as `python -m dirvae.explore` writes it, with its labels and its caption.
+One item is written pixel by pixel. A sheet is written with labels and caption, as `python -m dirvae.explore` does.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ FORMATS = {"png": "image/png", "gif": "image/gif", "svg": "image/svg+xml", "wav"
 
 
 class ExportError(ValueError):
-    """What is shown cannot be had in a format; its text is a sentence."""
+    """The shown media has no file of this format; the text is a sentence."""
 
 
 def formats_of(shown: Shown | ShownChart) -> tuple[str, ...]:
-    """The formats that exist of what is shown: PNG of all, GIF of clips and of paths of pictures, WAV of sounds, SVG of
+    """The formats of the shown media: PNG for all, GIF for clips and paths of pictures, WAV for sounds, SVG for
     charts."""
     if isinstance(shown, ShownChart):
         return ("png", "svg")
@@ -38,7 +38,7 @@ def formats_of(shown: Shown | ShownChart) -> tuple[str, ...]:
 
 
 def export(shown: Shown | ShownChart, wanted: str) -> bytes:
-    """The file of what is shown. Raises `ExportError` for a format in which it does not exist."""
+    """The content of the file. Raises `ExportError` for a format that is not one of `formats_of`."""
     if wanted not in formats_of(shown):
         raise ExportError(
             f"There is no {wanted.upper()} of what is shown; there is {', '.join(formats_of(shown))}."

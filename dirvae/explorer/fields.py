@@ -1,4 +1,4 @@
-"""The fields of a request: JSON values that are checked before anything is computed with them."""
+"""The fields of a request: JSON values, checked before they are used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["RefusedError", "json_fields", "text_of", "whole_number"]
 
 
 class RefusedError(Exception):
-    """A request that is not answered; its text is a sentence for the page, `status` that of HTTP."""
+    """A refused request; the text is a sentence for the page, `status` the HTTP status."""
 
     def __init__(self, sentence: str, status: int = 422) -> None:
         super().__init__(sentence)
@@ -20,7 +20,7 @@ class RefusedError(Exception):
 
 
 async def json_fields(request: Request) -> dict[str, Any]:
-    """The object that a request holds. Raises `RefusedError` for anything but a JSON object, said to be one."""
+    """The JSON object of a request. Raises `RefusedError` for another content type or other content."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise RefusedError("The request must be of the type application/json.", 415)
     try:
@@ -33,7 +33,7 @@ async def json_fields(request: Request) -> dict[str, Any]:
 
 
 def whole_number(fields: Mapping[str, Any], name: str, *, below: int, default: int | None = None) -> int:
-    """A number from 0 up to, but without, `below`."""
+    """A whole number, 0 or more and less than `below`."""
     value = fields.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < below:
         raise RefusedError(f"{name} must be a whole number from 0 to {below - 1}.")
@@ -41,7 +41,7 @@ def whole_number(fields: Mapping[str, Any], name: str, *, below: int, default: i
 
 
 def text_of(fields: Mapping[str, Any], name: str, *, most: int = 200) -> str:
-    """A text of at most that many characters."""
+    """A text of at most `most` characters."""
     value = fields.get(name)
     if not isinstance(value, str) or len(value) > most:
         raise RefusedError(f"{name} must be a text of at most {most} characters.")

@@ -1,4 +1,4 @@
-"""Where the examples of a set stand on a map: near to one another if their latents are."""
+"""Places of the examples of a set on a map: examples with similar latents are near each other."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["coordinates"]
 def coordinates(latents: Tensor, *, on_simplex: bool) -> NDArray[np.float32]:
     """Points (num, 2) in [0, 1] of latents (num, model_size, *grid): their two principal components.
 
-    Shares are compared by their square roots (Hellinger's distance), in which small ones count too. Each axis is
-    spread by ranks halfway, so that a few examples far out do not press all others together.
+    Shares are compared by their square roots (Hellinger's distance), so that small shares count too. Each coordinate is
+    the mean of the scaled value and its rank, so that a few outliers do not push all other points together.
     """
     flat = latents.flatten(1).double().numpy()
     values = np.sqrt(flat.clip(0)) if on_simplex else flat
@@ -32,7 +32,7 @@ def coordinates(latents: Tensor, *, on_simplex: bool) -> NDArray[np.float32]:
 
 
 def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Half the place between the least and the largest, half the rank: in [0, 1]."""
+    """The mean of the position between the smallest and the largest value and the rank, both in [0, 1]."""
     least, most = values.min(), values.max()
     place = (values - least) / (most - least) if most > least else np.full_like(values, 0.5)
     ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable") / max(1, len(values) - 1)

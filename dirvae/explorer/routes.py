@@ -54,7 +54,7 @@ ANSWERS = {
     "/api/path": "views:path",
     "/api/thumbnails": "answers:thumbnails",
 }
-"""Address → module and function of this package, imported when it is first asked, so that the page is there before."""
+"""Address → module and function of this package, imported at the first request, so that the page is there first."""
 
 MOST_NAME = 200
 UPLOAD_SECONDS = 20.0
@@ -78,15 +78,15 @@ def _state(desk: Desk) -> Callable[[Request], Awaitable[Response]]:
     async def state(request: Request) -> Response:
         desk.begin()
         labels = [one.label for one in desk.opens]
-        told = {"stage": desk.stage, "failure": desk.failure, "ready": bool(desk.runs), "whole": desk.is_whole}
-        content = {**told, "labels": labels}
+        facts = {"stage": desk.stage, "failure": desk.failure, "ready": bool(desk.runs), "whole": desk.is_whole}
+        content = {**facts, "labels": labels}
         return Response(json.dumps(content), media_type="application/json")
 
     return state
 
 
 def _answer(desk: Desk, path: str) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint that checks the request, lets the worker compute, and sends what it made or a sentence."""
+    """An endpoint that checks a request, computes on a worker, and sends the result or an error of one sentence."""
     module, _, function = ANSWERS[path].partition(":")
 
     def make(fields: dict[str, Any]) -> Any:

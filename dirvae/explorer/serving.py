@@ -1,4 +1,4 @@
-"""Starting the application: the page is there at once, the runs are opened behind it."""
+"""Starting the application: the page is served at once, and a thread opens the runs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from dirvae.web import RunningServer, start
 __all__ = ["serve_run", "start_application"]
 
 BEGIN_SECONDS = 1.0
-"""How long a page is waited for before the runs are opened without one."""
+"""How long to wait for a first request before the runs are opened without one."""
 FIRST_EXAMPLES = 64
-"""As many are read before the sliders stand on the page, the others behind it."""
+"""Examples that are read before the page shows sliders; the others are read afterwards."""
 
 
 def serve_run(
@@ -35,15 +35,15 @@ def serve_run(
 ) -> None:
     """Serve the application for one run or two until Ctrl-C, and print its address.
 
-    Two `checkpoints`, each "best", "last" or a step, are two models of one run, or one of each of two runs. The data
-    is that of each run, or `source`; up to `most` examples are read. Raises `OSError` for a taken port and
-    `ExplorationError` for more than two models.
+    Each of `checkpoints` is "best", "last" or a step. Two of them are two models of one run, or one model of each of
+    two runs. The data is that of each run, or `source`; up to `most` examples are read. Raises `OSError` for a taken
+    port and `ExplorationError` for more than two models.
     """
     opens = [
         _opening(label, partial(_open, Path(run), checkpoint=which, source=source, device=device), most)
         for run, which, label in _chosen(runs, checkpoints)
     ]
-    if len(opens) > 1:  # an example is looked up by its key in the other run, so all of both are read first
+    if len(opens) > 1:  # each key is looked up in the other run, so both are read completely first
         opens = [replace(one, open_part=None) for one in opens]
     server, desk = start_application(opens, host=host, port=port)
     print(f"Open {server.url}\nCtrl-C ends it.", flush=True)
@@ -59,7 +59,7 @@ def serve_run(
 def start_application(
     opens: Sequence[OpenRun], *, host: str = "127.0.0.1", port: int = 0, token: str | None = None
 ) -> tuple[RunningServer, Desk]:
-    """A running application; stop the server and close the desk in the end. Runs open once a page asks for them."""
+    """Start an application. The caller stops the server and closes the desk. Runs open when the page asks for them."""
     desk = Desk(opens)
     server = start(application_routes(desk), host=host, port=port, token=token)
     threading.Thread(target=desk.begin_within, args=(BEGIN_SECONDS,), name="opening", daemon=True).start()
@@ -69,7 +69,7 @@ def start_application(
 def _chosen(
     runs: Sequence[str | os.PathLike[str]], checkpoints: Sequence[str | int]
 ) -> list[tuple[str | os.PathLike[str], str | int, str]]:
-    """Each run with its checkpoint and a label that tells it from the other one."""
+    """Each run with its checkpoint and a label; the labels differ."""
     num = max(len(runs), len(checkpoints))
     if num > 2 or not runs or not checkpoints:
         raise ExplorationError(

@@ -19,7 +19,7 @@ __all__ = ["Shown", "ShownChart", "joined", "media_arrays"]
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What a page shows: one item of media, or all cells of a sheet; `name` is that of a file that holds it."""
+    """Media that the page shows: one item, or all cells of a sheet. `name`: of an exported file, without its suffix."""
 
     media: Media
     name: str
@@ -27,11 +27,11 @@ class Shown:
 
     @property
     def num_bytes(self) -> int:
-        """Of the arrays."""
+        """Bytes of the arrays."""
         return int(self.media.values.nbytes)
 
     def spectrograms(self) -> NDArray[np.uint8]:
-        """Of sounds: (num, mel, frame, 3), levels below the loudest point of each sound."""
+        """Spectrograms of sounds: (num, mel, frame, 3), levels relative to the loudest point of each sound."""
         import torch
 
         from dirvae.drawing.spectrograms import mel_levels, spectrogram_pixels
@@ -43,19 +43,19 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class ShownChart:
-    """A chart that a page shows; `name` is that of a file that holds it."""
+    """A chart that the page shows. `name`: of an exported file, without its suffix."""
 
     chart: Chart
     name: str
 
     @property
     def num_bytes(self) -> int:
-        """Of its drawing."""
+        """Bytes of the drawing."""
         return len(self.chart.svg)
 
 
 def joined(parts: Sequence[Media]) -> Media:
-    """Media of one kind as one, in this order; shorter sounds and clips end with silence or black."""
+    """Media of one kind, joined in this order; shorter sounds and clips are padded with silence or black frames."""
     first = parts[0]
     return replace(
         first,

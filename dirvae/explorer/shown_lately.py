@@ -1,4 +1,4 @@
-"""What was shown last, so that an export is made of the same pixels."""
+"""The media shown last, so that an export has the same pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_BYTES = 128 << 20
 
 @dataclass(eq=False)
 class ShownLately:
-    """What was shown lately, by number, up to a number of bytes; the oldest is forgotten."""
+    """The media and charts shown last, by number, up to `most_bytes`; the oldest are dropped."""
 
     most_bytes: int = MOST_BYTES
     _kept: OrderedDict[int, Shown | ShownChart] = field(default_factory=OrderedDict)
@@ -26,7 +26,7 @@ class ShownLately:
     _num_bytes: int = 0
 
     def keep(self, shown: Shown | ShownChart) -> int:
-        """Remember it; its number."""
+        """Keep media or a chart; returns its number."""
         with self._lock:
             number, self._next = self._next, self._next + 1
             self._kept[number] = shown
@@ -36,6 +36,6 @@ class ShownLately:
             return number
 
     def find(self, number: int) -> Shown | ShownChart | None:
-        """What has the number, None if it was forgotten."""
+        """The media or chart with this number; None if it was dropped."""
         with self._lock:
             return self._kept.get(number)

@@ -1,4 +1,4 @@
-"""A file of the user's own: encoded by every run that it fits, in a bounded time."""
+"""Uploaded files: each is encoded by every run that can read it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["encode_upload"]
 
 
 def encode_upload(desk: Desk, content: bytes, name: str) -> bytes:
-    """Encode a file by all runs of its kind; answers with its number and, as the first of them is given it, itself.
+    """Encode a file with all runs of its kind; the answer has its number, and its media as one of these runs read it.
 
     Raises `RefusedError` with one sentence for a file that no run can read.
     """

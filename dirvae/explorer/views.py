@@ -1,4 +1,4 @@
-"""Answers that are made of the whole set: paths, components, the map and every function of the table."""
+"""Answers about the whole set: paths, components, the map and every exploration of the table."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def component(desk: Desk, fields: Fields) -> bytes:
 
 
 def set_map(desk: Desk, fields: Fields) -> bytes:
-    """Where each example stands on the map: "points" (num, 2) float32 in [0, 1]."""
+    """The place of each example on the map: "points" (num, 2) float32 in [0, 1]."""
     number, run = desk.run_of(fields)
     place = ("map", number, len(run.keys))
     if place not in desk.remembered:
@@ -74,7 +74,7 @@ def set_map(desk: Desk, fields: Fields) -> bytes:
 
 
 def explore(desk: Desk, fields: Fields) -> bytes:
-    """What a function of the table makes: cells in rows, decoded or as they are in the set, or a chart as SVG."""
+    """The result of an exploration: a sheet of decoded latents or of examples, or a chart as SVG."""
     from dirvae.explore.registry import EXPLORATIONS
     from dirvae.explore.sheet import Chart, ExplorationError
 

@@ -1,6 +1,6 @@
-"""How arrays travel to the page: a line of JSON, then the bytes of each array as they are.
+"""The format of arrays for the page: a line of JSON, then the raw bytes of each array.
 
-Raw pixels go onto a canvas without being encoded here and decoded there, which is what makes a slider quick.
+Raw pixels go straight onto a canvas. Nothing is encoded here or decoded there, so sliders respond quickly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One thread that computes, and forgets what a newer request has made needless."""
+"""One thread that computes; in each lane a newer request replaces an older one that has not begun."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _Job = tuple["Future[Any]", Callable[[], Any]]
 
 
 class SupersededError(Exception):
-    """The work was not begun, because a newer request of the same lane came first."""
+    """The work was dropped before it began, because there is a newer request in the same lane."""
 
 
 class Worker:
-    """Runs one piece of work after the other in a thread of its own.
+    """Runs one piece of work after the other in one thread.
 
-    Work of a lane, such as the sliders of one page, comes before other work; of each lane only the newest is done.
+    Work in a lane, such as the sliders of one page, comes before other work. In each lane only the newest work is done.
     """
 
     def __init__(self, name: str) -> None:
@@ -34,7 +34,7 @@ class Worker:
         self._thread.start()
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Do the work after what was submitted before."""
+        """Do the work after all work submitted before."""
         future: Future[T] = Future()
         with self._changed:
             self._waiting.append((future, work))
@@ -42,7 +42,7 @@ class Worker:
         return future
 
     def submit_newest(self, lane: str, sequence: int, work: Callable[[], T]) -> Future[T]:
-        """Do the work next, unless a higher `sequence` of the lane comes first or has come: `SupersededError`."""
+        """Do the work next. The future raises `SupersededError` if the lane gets or had a higher `sequence`."""
         future: Future[T] = Future()
         with self._changed:
             if sequence < self._newest.get(lane, sequence):
@@ -59,7 +59,7 @@ class Worker:
         return future
 
     def close(self) -> None:
-        """End after the work that runs now; what waits is cancelled."""
+        """End after the current work; waiting work is cancelled."""
         with self._changed:
             self._is_closed = True
             for future, _ in (*self._lanes.values(), *self._waiting):

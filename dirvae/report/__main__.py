@@ -9,8 +9,7 @@ from pathlib import Path
 
 from dirvae.command_line import (
     FlagParser,
-    MissingPackageError,
-    is_out_of_memory,
+    exit_code_of,
     parse_flags,
     require_packages,
     spelled,
@@ -29,22 +28,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the page and print its path: 0, 1 for an error, 130 after Ctrl-C, 141 if the reader closed the pipe."""
     escape_unencodable()
     given = parse_flags(_parser(), spelled(sys.argv[1:] if argv is None else argv))
-    runs: list[Path] = given.runs
     with warnings.catch_warnings():
         warnings.simplefilter("always", TrainingWarning)
         warnings.showwarning = _show_warning
-        try:
-            path = _write(runs, given.out, given.device, given.label)
-        except (TrainingError, PipelineError, MissingPackageError) as error:
-            return _fail(str(error))
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return _fail("the device's memory is full. Use --device cpu.")
-        except OSError as error:
-            return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
-        except KeyboardInterrupt:
-            return 130
+        return exit_code_of(
+            lambda: _report(given.runs, given.out, given.device, given.label), (TrainingError, PipelineError)
+        )
+
+
+def _report(runs: Sequence[Path], out: Path | None, device: str, label: str | None) -> int:
+    path = _write(runs, out, device, label)
     return print_or_end(f"{'report' if len(runs) == 1 else 'comparison'}: {path}")
 
 
@@ -70,11 +63,6 @@ def _write(runs: Sequence[Path], out: Path | None, device: str, label: str | Non
 
 def _show_warning(message: Warning | str, *place: object, **more: object) -> None:
     print(f"warning: {message}", file=sys.stderr)
-
-
-def _fail(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
-    return 1
 
 
 def _parser() -> FlagParser:

@@ -1,9 +1,9 @@
-"""A whole set through the encoder of a run, into a zarr group; an interrupted encoding continues with equal bytes.
+"""Encode a whole set with the model of a run into a zarr group; an interrupted encoding continues with equal bytes.
 
     iterator in stored order ──▶ batches ──▶ encoder ──▶ rows of a shard ──▶ writer ──▶ group, then ledger
 
-Batches begin at the first example of a shard, so those after an interruption are the same as those without one. What
-is drawn for an example follows from the seed and its place alone.
+Batches begin at the first example of a shard, so an interruption does not change them. The draws of an example follow
+from the seed and its place alone.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,19 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dirvae.encoding.batch_rows import RowArray, field_rows, key_rows, posterior_rows
 from dirvae.encoding.latent_group import Column, LatentGroup, columns_of, require_zarr
 from dirvae.encoding.ledger import Ledger
-from dirvae.run.config import RunConfig, read_config
+from dirvae.run.config import read_config
 from dirvae.run.encode_config import EncodeConfig
 from dirvae.run.loading import choose_checkpoint, load_model
-from dirvae.seeding import example_seeds
-from dirvae.tasks import Task
-from dirvae.tasks.data import DataSettings, divide_source
-from dirvae.tasks.posteriors import posteriors_of
-from dirvae.training.checkpoint import Checkpoint
-from dirvae.training.errors import CheckpointError, ConfigError, SaveError
-from dirvae.training.precision import choose_device
+from dirvae.run.set_encoder import Rows, SetEncoder
+from dirvae.training.errors import ConfigError, SaveError
 from pipelines.sharding.progress_bar import Progress
 from pipelines.storage.locked_folder import hold_folder
 from pipelines.storage.remote.urls import redacted
@@ -44,16 +38,13 @@ __all__ = ["EncodeReport", "encode_run"]
 
 SHARD_BYTES = 64 << 20
 MOST_SHARD_EXAMPLES = 4096
-CLIPS = ("audio", "video")
 UNSAID = ("arrays", "source")
 FULL = (errno.ENOSPC, errno.EDQUOT)
-
-Rows = dict[str, RowArray]
 
 
 @dataclass(frozen=True)
 class EncodeReport:
-    """What is in `out` now: `examples` of it, of which this call encoded `new`; `arrays` by name, with their shapes."""
+    """The result: `out` holds `examples` examples, of which this call encoded `new`; `arrays` maps names to shapes."""
 
     out: Path
     examples: int
@@ -67,8 +58,8 @@ def encode_run(
     """Encode a set with the model of a run into a zarr group at `out`, or continue doing so.
 
     `model` takes the run's weights if its network does not come from this library. `stream` shows the progress.
-    Raises `ConfigError` for settings that make no sense, for an `out` that holds something else or was begun with
-    other settings, and for a model without a latent; `SaveError` where it cannot be written: what is finished is
+    Raises `ConfigError` for invalid settings, for an `out` that holds something else or was begun with other
+    settings, and for a model without a latent; `SaveError` if `out` cannot be written: finished shards are
     kept. The errors of run, checkpoint and data pass through.
     """
     require_zarr()
@@ -76,7 +67,7 @@ def encode_run(
     model = load_model(run, device=config.device, which=checkpoint.step, weights=config.weights, model=model)
     if getattr(model, "latent", None) is None:
         raise ConfigError(f"{run}: its model has no latent, so there is nothing to encode.")
-    encoder = _Encoder(model, settings, checkpoint, config)
+    encoder = SetEncoder(model, settings, checkpoint, config)
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         with hold_folder(
@@ -90,66 +81,18 @@ def encode_run(
             "command again: finished shards are kept."
         ) from error
     finally:
-        encoder.iterator.close()
-
-
-class _Encoder:
-    """From batches of a source in stored order to rows."""
-
-    def __init__(self, model: nn.Module, settings: RunConfig, checkpoint: Checkpoint, config: EncodeConfig) -> None:
-        self.model, self.task, self.checkpoint, self.config = model, settings.task, checkpoint, config
-        self.device = choose_device(config.device)
-        self.data = _reading(settings.data, config)
-        self.source, _, _ = divide_source(self.data, modality=self.task.name, seed=0, source=config.source)
-        self.iterator = _open(self.task, self.source, self.data, config)
-        self.num = len(self.iterator.source)
-
-    def from_position(self, position: int) -> Generator[Rows, None, None]:
-        """The rows of every batch from a position on."""
-        if position < self.num:
-            self.iterator.reset(position=position)
-            for batch in self.iterator:
-                yield self.rows(batch, position)
-                position += len(batch)
-
-    @torch.inference_mode()
-    def rows(self, batch: Any, position: int) -> Rows:
-        """The rows of the batch that begins at a position. Raises `CheckpointError` for numbers that are not finite."""
-        posteriors = posteriors_of(self.task, self.model, self.data, batch, self.device)
-        places = np.arange(position, position + len(batch))[:, None]
-        found = posterior_rows(
-            posteriors, samples=self.config.samples, seeds=example_seeds(self.config.seed, places)
-        )
-        if not all(np.isfinite(one.values).all() for one in found.values()):
-            raise CheckpointError(
-                f"{self.checkpoint.path}: its model encodes {self.task.examples} from {batch.keys[0]!r} on as numbers "
-                "that are not finite. Choose another checkpoint with --which, or train again."
-            )
-        return {
-            **found,
-            **key_rows(batch, are_clips=self.task.name in CLIPS),
-            **field_rows(batch, self.config.fields),
-        }
-
-
-def _reading(settings: DataSettings, config: EncodeConfig) -> DataSettings:
-    threads = settings.threads if config.threads is None else config.threads
-    return replace(settings, batch_size=config.batch_size, on_error=config.on_error, held_out=None, threads=threads)
-
-
-def _open(task: Task, source: Any, data: DataSettings, config: EncodeConfig) -> Any:
-    return task.open_iterator(source, data, shuffle=False, tail="keep", fields=config.fields, rank=0, world_size=1)
+        encoder.close()
 
 
 class _Encoding:
-    """Fills one group, whose lock is held."""
+    """Fills one group, while its lock is held."""
 
-    def __init__(self, run: Path, out: Path, config: EncodeConfig, encoder: _Encoder) -> None:
+    def __init__(self, run: Path, out: Path, config: EncodeConfig, encoder: SetEncoder) -> None:
         self._run, self._out, self._config, self._encoder = run, out, config, encoder
         self._ledger = Ledger(out)
 
     def carry_out(self, stream: TextIO | None) -> EncodeReport:
-        """Encode what is missing."""
+        """Encode the missing shards."""
         batches = self._encoder.from_position(0)
         first = next(batches)
         group = self._group(first)
@@ -177,7 +120,7 @@ class _Encoding:
         )
 
     def _asked(self, group: LatentGroup) -> dict[str, Any]:
-        """What decides the bytes of the group."""
+        """All settings that decide the bytes of the group."""
         encoder, config = self._encoder, self._config
         made_from = {
             "run": self._run.name,
@@ -199,17 +142,18 @@ class _Encoding:
         }
 
     def _done(self, group: LatentGroup, asked: dict[str, Any]) -> tuple[int, bool]:
-        """How many shards need not be made again, and whether nothing is left to do; a new group is begun.
+        """The number of finished shards, and whether the group is complete. Begins a new group if there is none.
 
-        Raises `ConfigError` for a place that holds something else.
+        Raises `ConfigError` if the path holds something else.
         """
         known = self._ledger.read()
-        if self._config.overwrite and known is not None and group.path.is_dir():
-            group.remove()
+        if self._config.overwrite and known is not None:
+            if group.path.is_dir():
+                group.remove()
             known = None
         if known is None and os.path.lexists(group.path):
             raise ConfigError(
-                f"{self._out}: is there, and is no encoding that could be continued. Name another --out, or remove it."
+                f"{self._out}: is there, and is not an encoding to continue. Name another --out, or remove it."
             )
         if known is not None and (differences := _differences(known.asked, asked)):
             raise ConfigError(
@@ -230,7 +174,7 @@ class _Encoding:
         return done, is_complete
 
     def _fill(self, group: LatentGroup, shard: int, batches: Iterable[Rows], progress: Progress) -> None:
-        """Write all shards from one on, each while the next one is encoded."""
+        """Write all shards from `shard` on; a thread writes one while the next one is encoded."""
         waiting: Future[None] | None = None
         gathered: list[Rows] = []
         with ThreadPoolExecutor(1, "write latents") as writer:
@@ -253,7 +197,7 @@ class _Encoding:
 
 
 def _joined(parts: list[Rows], columns: Mapping[str, Column]) -> dict[str, NDArray[Any]]:
-    """The rows of a shard. Raises `ConfigError` for a field whose shape is not that of the first batch of the set."""
+    """The rows of a shard. Raises `ConfigError` for a field whose shape or type is not that of the first batch."""
     for part in parts:
         found = columns_of(part)
         if differing := [name for name, column in columns.items() if found.get(name) != column]:
@@ -265,7 +209,7 @@ def _joined(parts: list[Rows], columns: Mapping[str, Column]) -> dict[str, NDArr
 
 
 def _differences(known: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """What differs, in words. The source is left out: it may have moved, and its data hash says the rest."""
+    """The settings that differ, in words; without the source, which may have moved: its data hash is compared."""
     flat, flat_known = _flat(asked), _flat(known)
     differing = [name for name in {**flat, **flat_known} if flat.get(name) != flat_known.get(name)]
     return [

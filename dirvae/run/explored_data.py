@@ -1,4 +1,4 @@
-"""The examples of a run that is explored: as they are, and encoded; a bounded number of them in memory."""
+"""The examples of an explored run, as they were read and encoded; a bounded number of them is kept in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dirvae.training.feed import to_device
 __all__ = ["EncodedExamples", "EncodedPart", "encode_clips", "encoder_of", "replayed"]
 
 MOST_BYTES = 1 << 29
-"""Of the examples that are kept, as they are shown."""
+"""Bytes of the original examples that are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class EncodedPart:
     originals       uint8 (num, channel, *dims), or float32 (num, 1, sample) of sounds
     latents         (num, model_size, *grid) float32: means of the posteriors; of sounds the mean over the rows
     concentrations  of the same shape, or None where posteriors are not Dirichlets
-    contexts        what else is decoded: the map of each example, or its f0 and loudness, (num, …) by name
+    contexts        further inputs of the decoder by name, (num, …): the map of each example, or its f0 and loudness
     seconds         (num, time) float64: when each frame of a clip is shown; None for others
     """
 
@@ -55,7 +55,7 @@ class EncodedExamples:
     parts: list[EncodedPart] = field(default_factory=list)
 
     def read(self, batches: ReplayedBatches) -> None:
-        """Read a part of the data set, and no batch more than is wanted."""
+        """Read and encode batches until `most` examples are kept."""
         if len(self.keys) >= self.most:
             return
         with closing(iter(batches)) as opened:
@@ -69,7 +69,7 @@ class EncodedExamples:
         self.keys = self.keys[: self.most]
 
     def joined(self) -> EncodedPart:
-        """All of them as one part."""
+        """All examples as one part."""
         parts, most = self.parts, self.most
         alphas = [part.concentrations for part in parts if part.concentrations is not None]
         times = [part.seconds for part in parts if part.seconds is not None]
@@ -103,7 +103,7 @@ def replayed(task: Task, settings: DataSettings, source: Any) -> ReplayedBatches
 
 
 def encoder_of(model: Any, settings: DataSettings) -> Callable[[Any], EncodedPart]:
-    """What encodes the batches of a run on the device of its model."""
+    """A function that encodes the batches of a run on the device of its model."""
     if isinstance(model, AudioVAE):
         to_clips = clips_of(settings)  # type: ignore[arg-type]
         return lambda batch: encode_clips(model, to_clips(batch))
@@ -134,7 +134,7 @@ def _encode_pictures(model: Any, batch: Any) -> EncodedPart:
 def encode_clips(model: AudioVAE, clips: SoundClips) -> EncodedPart:
     """Clips with one latent each, the mean over the rows that are not padding.
 
-    Its concentrations have these shares, and the mean of the rows' sums as their sum.
+    The concentrations are in proportion to it; their sum is the mean over these rows of the rows' sums.
     """
     moved = clips.to(next(model.parameters()).device)
     posterior = model.encode(moved.samples, f0=moved.f0)
@@ -153,5 +153,5 @@ def encode_clips(model: AudioVAE, clips: SoundClips) -> EncodedPart:
 
 
 def _row_mean(values: Tensor, is_real: Tensor) -> Tensor:
-    """(num, component, row) → the mean over the rows that are real: (num, component)."""
+    """The mean of (num, component, row) over the rows that are not padding: (num, component)."""
     return torch.where(is_real, values, 0).sum(2) / is_real.sum(2).clamp(min=1)

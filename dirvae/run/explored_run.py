@@ -1,4 +1,4 @@
-"""A run that is explored: its examples encoded, and a decoder of latents into pictures, clips or sounds."""
+"""A run to explore: its encoded examples, and a decoder of latents into pictures, clips or sounds."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from pipelines import SourceError
 __all__ = ["Context", "ExploredRun", "open_explored_run"]
 
 ROWS = 32
-"""Latents that are decoded at a time."""
+"""Latents that are decoded together."""
 USUAL_FRAMES_PER_SECOND = 10.0
 REMEDY = "Name where the data is now with --source, in Python source=."
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What is decoded with a latent besides it: an example's map, or its pitch and loudness; and the example itself.
+    """The inputs that the decoder takes besides a latent: an example's map, or its pitch and loudness; and the example.
 
     original   one item
     values     by name: "map" (map_size, *map_grid) of two levels; "f0" (row,) Hz, "loudness" (row,) dB and "length", ()
@@ -98,7 +98,7 @@ class ExploredRun:
 
     @property
     def context_name(self) -> str:
-        """What an example gives the decoder besides its latent: "map", "pitch and loudness", or "" for nothing."""
+        """The input that the decoder takes besides a latent: "map", "pitch and loudness", or "" for none."""
         if self.kind == "audio":
             return "pitch and loudness"
         return "map" if self.encoded.contexts else ""
@@ -113,9 +113,8 @@ class ExploredRun:
         return int(loud[typical_example(self.latents[loud])])
 
     def context(self, index: int) -> Context:
-        """What goes with the latent of an example."""
-        values = {name: every[index] for name, every in self.encoded.contexts.items()}
-        return Context(self.original(index), values)
+        """The decoder inputs that belong to the latent of an example."""
+        return Context(self.original(index), self._context_values(index))
 
     def original(self, index: int) -> Media:
         """An example as it was read: one item. A sound is without its padding."""
@@ -130,11 +129,11 @@ class ExploredRun:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, context: int | Context | None = None) -> Media:
-        """What latents decode to: (num, model_size, *grid) → num items.
+        """Latents decoded into media: (num, model_size, *grid) → num items.
 
-        `context` is the example, by number, or the `Context` of an uploaded one, whose map (two levels) or whose pitch
-        and loudness (sounds) go with all of them; None: a typical example. The latent of a sound is (num, model_size),
-        the same in all its rows. ValueError for latents of another shape.
+        `context` is the number of an example, or the `Context` of an uploaded one; its map (two levels) or its pitch
+        and loudness (sounds) are used for all latents. None: a typical example. The latents of sounds are (num,
+        model_size), the same in all rows. ValueError for latents of another shape.
         """
         if latents.ndim < 2 or latents.shape[1:] != self.latents.shape[1:]:
             raise ValueError(
@@ -151,7 +150,7 @@ class ExploredRun:
         return self._clips(made) if self.kind == "video" else Media(kind="image", pictures=to_pixels(made))
 
     def cells(self, sheet: Sheet) -> list[Media]:
-        """What stands in each cell of a sheet: one item each, decoded or as it was read."""
+        """The media of each cell of a sheet, one item each: a decoded latent, or an example as it was read."""
         if sheet.latents is None:
             assert sheet.examples is not None
             return [self.original(number) for number in sheet.examples.tolist()]
@@ -168,8 +167,8 @@ class ExploredRun:
     def encode(self, content: bytes, name: str) -> tuple[Tensor, Tensor | None, Context]:
         """The latent (model_size, *grid) of a file's content, its concentration or None, and its context.
 
-        Decoded as the run's own data is, within limits of bytes, pixels and seconds; of a video or a recording the
-        first clip. `name` is for errors. Raises `UploadError`, in one sentence, for what cannot be decoded.
+        The file is decoded as the run's own data is, within limits of bytes, pixels and seconds; of a video or a
+        recording the first clip is used. `name` is for errors. Raises `UploadError` for a file that cannot be decoded.
         """
         part = read_upload(content, name, self.config, self.model)
         values = {key: every[0] for key, every in part.contexts.items()}
@@ -195,7 +194,7 @@ class ExploredRun:
         rows = max(1, min(len(values["f0"]), model.num_rows(length)))
         f0, loudness = (values[name][:rows].to(latents).expand(num, -1) for name in ("f0", "loudness"))
         clips = SoundClips(latents.new_zeros(num, length), f0, loudness)
-        out = [  # one at a time, so that the noise of a cell does not depend on how many there are
+        out = [  # one at a time, so that the noise of a sound does not depend on the number of sounds
             model.reconstruct(clips[row : row + 1], latent=latents[row : row + 1, :, None].expand(-1, -1, rows))
             for row in range(num)
         ]
@@ -225,10 +224,10 @@ def open_explored_run(
 ) -> ExploredRun:
     """Open a run with a checkpoint ("best", "last" or a step) and encode up to `most` examples of its data.
 
-    Held-out examples come first, then those of the training; all in the same order every time. Fewer are read where
-    they would take more than 512 MiB. `source` is where the data is now, if it has moved, or other data of the type.
-    Raises `ConfigError` for a run whose settings or latent are not known, `CheckpointError` without a checkpoint, and
-    `PipelineError` for data that is not there.
+    Held-out examples come first, then training examples, always in the same order. Fewer are read if they
+    would take more than 512 MiB. `source` is where the data is now, if it has moved, or other data of the type.
+    Raises `ConfigError` for a run whose settings or latent are not known, `CheckpointError` if it has no checkpoint,
+    and `PipelineError` if its data is missing.
     """
     if most < 1:
         raise ConfigError(f"most is {most}; it must be at least 1.")
@@ -237,7 +236,7 @@ def open_explored_run(
     chosen = choose_checkpoint(run, checkpoint)
     model = load_model(run, device=device, which=chosen.step)
     if getattr(model, "latent", None) is None:
-        raise ConfigError(f"{run}: the model of this run has no latent that could be explored. Name another run.")
+        raise ConfigError(f"{run}: the model of this run has no latent to explore. Name another run.")
     if source is not None:
         config = replace(config, data=replace(config.data, source=source))
     found = EncodedExamples(encoder_of(model, config.data), most)
@@ -256,7 +255,7 @@ def open_explored_run(
 
 
 def _read(found: EncodedExamples, config: RunConfig) -> int:
-    """Read the held-out examples, then those of the training; how many of them were held out."""
+    """Read the held-out examples, then the training examples; returns the number of held-out examples."""
     try:
         _, training, held_out = divide_source(config.data, modality=config.type, seed=config.fit.seed)
     except SourceError as error:

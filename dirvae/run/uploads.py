@@ -1,4 +1,4 @@
-"""A file that a user gives to a run: decoded under limits, as the run's own data is, and encoded."""
+"""A file of the user: decoded as the run's own data is, within limits, and encoded."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ __all__ = ["MOST_PIXELS", "MOST_SECONDS", "MOST_UPLOAD_BYTES", "UploadError", "r
 
 MOST_UPLOAD_BYTES = 64 << 20
 MOST_PIXELS = 1 << 25
-"""Of an uploaded picture, or of a frame."""
+"""Pixels of an uploaded picture or frame."""
 MOST_SECONDS = 600
-"""Of an uploaded recording."""
+"""Length of an uploaded recording."""
 MOST_RATE, MOST_CHANNELS = 384_000, 32
-"""Of an uploaded recording, in Hz."""
+"""Sample rate in Hz and channels of an uploaded recording."""
 
 
 class UploadError(ValueError):
@@ -45,7 +45,7 @@ class UploadError(ValueError):
 def read_upload(content: bytes, name: str, config: RunConfig, model: Any) -> EncodedPart:
     """The first clip, or the picture, of a file's content as one encoded example. Raises `UploadError`.
 
-    `name` is that of the file, for errors; the content alone says what it is.
+    `name` is the name of the file, for errors; its type follows from the content alone.
     """
     shown = shown_name(Path(name).name or "the file", quoted=False)
     if len(content) > MOST_UPLOAD_BYTES:
@@ -64,7 +64,7 @@ def read_upload(content: bytes, name: str, config: RunConfig, model: Any) -> Enc
     except UndecodableError as error:
         raise UploadError(f"{shown}: cannot be decoded: {error}. Give another file.") from error
     except ExampleError as error:
-        reason = error.reason.partition("; a larger max_pixels")[0]  # which whoever uploads cannot raise
+        reason = error.reason.partition("; a larger max_pixels")[0]  # a user of the page cannot raise the limit
         raise UploadError(f"{shown}: cannot be decoded: {reason}. Give another file.") from error
     except PipelineError as error:
         raise UploadError(f"{shown}: cannot be used as {modality.with_article}. Give another file.") from error

@@ -1,4 +1,4 @@
-"""The posteriors of a batch, whatever the type of the run: those of each level by name."""
+"""The posteriors of a batch, by level, for any type of run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["posteriors_of"]
 def posteriors_of(
     task: Task, model: Any, settings: DataSettings, batch: Any, device: torch.device
 ) -> dict[str, Posterior]:
-    """What a model believes about the examples of a batch of `pipelines`: "" is its latent, "map" its second level."""
+    """The posteriors of a batch of `pipelines`, by level: "" is the latent of the model, "map" its second level."""
     if task.posterior is not None:
         return {"": task.posterior(model, settings, batch)}
     x = to_device(batch.data, device)

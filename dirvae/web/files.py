@@ -1,4 +1,4 @@
-"""What a server may hand out: files that were listed beforehand, and answers of one sentence."""
+"""The responses of a guarded server: listed files, and errors of one sentence."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-"""Name's end → media type of the files that a page consists of."""
+"""Suffix of a file of a page → its media type."""
 
 
 class Sentence(JSONResponse):
-    """An answer that says in one sentence why there is no other: `{"error": sentence}`."""
+    """An error response of one sentence: `{"error": sentence}`."""
 
     def __init__(self, status_code: int, sentence: str, **more: Any) -> None:
         super().__init__({"error": sentence, **more}, status_code=status_code)
 
 
 def package_files(package: str, table: Mapping[str, str]) -> list[Route]:
-    """A route for every entry (path of the address → file of the package), read now and never again."""
+    """A route for every entry of the table (path of the address → file of the package); files are read once, now."""
     folder = files(package)
     return [file_route(path, folder.joinpath(name).read_bytes(), name) for path, name in table.items()]
 
 
 def file_route(path: str, content: bytes, name: str) -> Route:
-    """The route of one file; its media type is that of its name. Raises `KeyError` for another type."""
+    """The route of one file; its media type follows from its name. Raises `KeyError` for an unknown suffix."""
     media_type = MEDIA_TYPES[name[name.rindex(".") :]]
 
     async def answer(request: Request) -> Response:

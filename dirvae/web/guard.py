@@ -1,8 +1,8 @@
-"""Who may ask a local server, for what, and with how much: decided before an endpoint runs or a body is read.
+"""Checks of a local server on host, origin, token, path and size, before an endpoint runs or a body is read.
 
-A page of another site can send requests to a local port, and with a name that it lets point to 127.0.0.1 it could
-read the answers. Therefore only known names are accepted in `Host`, an `Origin` must be the server's own, and every
-request needs the token of the printed address, first in the address and from then on in a cookie.
+A page of another site can send requests to a local port. If that site lets its own name point to 127.0.0.1, the page
+could read the answers. Therefore `Host` must hold a known name, an `Origin` must be that of the server, and every
+request needs the token of the printed address: first in the address, later in a cookie.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ BODY_SECONDS = 60.0
 """How long a body may take to arrive."""
 
 DRAIN_SECONDS = 1.0
-"""How long what is sent after a refusal is thrown away, so that a client that first sends and then reads sees it."""
+"""How long the rest of a refused request is read and dropped: some clients read the answer only after they sent all."""
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Sent with every answer that brings no policy of its own."""
+"""Sent with every answer that does not set another policy."""
 
 SECURITY_HEADERS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
@@ -60,9 +60,9 @@ def guarded_app(
 ) -> ASGIApp:
     """An application with these routes and nothing else, behind the guard.
 
-    Paths are fixed: a route with a parameter is refused with `ValueError`. `names`: what `Host` may say before its
-    port, which is free so that a forwarded port works; `any_address` adds every numeric address, which no foreign name
-    can stand for. Bodies over `max_body_bytes` get 413 and are not read.
+    Paths are fixed: a route with a parameter is refused with `ValueError`. `names`: names that `Host` may hold; its
+    port is not checked, so that a forwarded port works. `any_address` also allows every numeric address, which
+    cannot be the name of another site. Bodies over `max_body_bytes` get 413 and are not read.
     """
     for route in routes:
         if "{" in route.path:
@@ -134,7 +134,7 @@ class _Guard:
         return False
 
     async def _read(self, receive: Receive, headers: Headers) -> Receive:
-        """The whole body, at most `max_body_bytes`, as what an endpoint receives. Raises `_TooLargeError`."""
+        """Read the whole body and return it as the `receive` of an endpoint. Raises `_TooLargeError`."""
         announced = headers.get("content-length", "0")
         if not announced.isdigit() or int(announced) > self.max_body_bytes:
             raise _TooLargeError
@@ -172,7 +172,7 @@ class _DisconnectedError(Exception):
 
 
 def _with_headers(send: Send, cookie: str | None) -> Send:
-    """Sends the security headers with every answer, and the cookie with one whose request gave the token."""
+    """Send the security headers with every answer, and the cookie if the request gave the token."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -187,7 +187,7 @@ def _with_headers(send: Send, cookie: str | None) -> Send:
 
 
 async def _refuse(refusal: Sentence, receive: Receive, send: Send) -> None:
-    """Answer at once, then throw away for a moment what still arrives: closing now could lose the answer."""
+    """Answer at once, then read and drop the rest of the request for a moment: closing now could lose the answer."""
     refusal.headers["connection"] = "close"
     await send({"type": "http.response.start", "status": refusal.status_code, "headers": refusal.raw_headers})
     await send({"type": "http.response.body", "body": bytes(refusal.body), "more_body": True})

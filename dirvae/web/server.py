@@ -1,4 +1,4 @@
-"""A guarded server in a thread of its own, on 127.0.0.1 unless told otherwise."""
+"""A guarded server in a thread, on 127.0.0.1 by default."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class RunningServer:
     thread: threading.Thread
 
     def stop(self) -> None:
-        """End the server; requests that are still answered are cut off after a moment. May be called twice."""
+        """End the server; requests in progress are cut off after a moment. May be called twice."""
         self.server.should_exit = True
         self.thread.join(STOP_SECONDS)
 
     def wait(self) -> None:
-        """Return once the server has ended. An interrupt, as by Ctrl-C, passes through."""
+        """Return when the server has ended. `KeyboardInterrupt` passes through."""
         while self.thread.is_alive():
             self.thread.join(0.5)
 
@@ -57,7 +57,7 @@ def start(
     """Serve the routes, as `guarded_app` does, and return once connections are accepted.
 
     `host`: a name or address of this machine, or 0.0.0.0 or :: for all of them. `port`: 0 takes a free one. `token`:
-    None makes a new one. The thread ends with the process. Raises `OSError` for an address that cannot be had.
+    None makes a new one. The thread ends with the process. Raises `OSError` for an address that is taken or unknown.
     """
     token = secrets.token_urlsafe(24) if token is None else token
     listening = _listen(host, port)
@@ -71,7 +71,7 @@ def start(
         loop="asyncio",
         lifespan="off",
         log_config=None,
-        log_level="error",  # a client is told what it does wrong; strangers must not fill the terminal
+        log_level="error",  # mistakes of clients are answered, not logged: others must not fill the terminal
         access_log=False,
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
@@ -98,7 +98,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _in_address(host: str) -> str:
-    """A host as addresses write it: an IPv6 address in brackets."""
+    """The host as written in a URL: an IPv6 address in brackets."""
     try:
         return f"[{host}]" if ip_address(host).version == 6 else host
     except ValueError:

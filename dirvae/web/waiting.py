@@ -1,4 +1,4 @@
-"""Connections that open and then say nothing: they are closed, so that they cannot take all places of a server."""
+"""Closing idle connections that never send a request, so that they cannot use up all connections of a server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HeadDeadlineProtocol(H11Protocol):
         self._begin_deadline()
 
     def data_received(self, data: bytes) -> None:
-        """Wait no longer for a head that is whole; wait for the rest of one that is not."""
+        """End the deadline when a head is complete; begin one for the next head."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._end_deadline()
@@ -31,12 +31,12 @@ class HeadDeadlineProtocol(H11Protocol):
             self._begin_deadline()
 
     def on_response_complete(self) -> None:
-        """From here on uvicorn waits for another request for as long as it keeps connections."""
+        """End the deadline: uvicorn itself closes connections that stay idle after a response."""
         self._end_deadline()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for."""
+        """End the deadline."""
         self._end_deadline()
         super().connection_lost(exc)
 

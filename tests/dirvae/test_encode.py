@@ -202,6 +202,9 @@ def test_what_is_there_is_not_mixed_with_anything_else(
     assert encode(home / "run", out, "--samples", "2") == 1
     assert "(samples was 1 and is 2)" in capsys.readouterr().err
     assert encode(home / "run", out, "--seed", "1", "--overwrite") == 0
+    shutil.rmtree(out)  # its ledger stays, as after a kill between the two
+    assert encode(home / "run", out, "--seed", "2") == 1
+    assert encode(home / "run", out, "--seed", "2", "--overwrite") == 0
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years")
     assert encode(home / "run", tmp_path / "mine", "--overwrite") == 1

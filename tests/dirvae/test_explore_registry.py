@@ -34,6 +34,10 @@ class Fake:
     def model_size(self) -> int:
         return self.latents.shape[1]
 
+    @property
+    def typical(self) -> int:
+        return len(self.keys) - 1
+
 
 def fake(grid: tuple[int, ...] = (), *, kind: str = "dirichlet", context: str = "") -> Fake:
     """Twelve examples with five components."""
@@ -67,6 +71,14 @@ def test_every_exploration_makes_something_whole_of_every_run_or_refuses_in_a_se
         assert all(torch.isfinite(values.double()).all() for values in made.arrays.values())
         return
     check_whole(made, run)
+
+
+@pytest.mark.parametrize("name", ["traverse", "mask_components", "neighbours"])
+def test_without_a_key_the_typical_example_of_the_run_is_shown(name):
+    run = fake(context="map")
+    sheet = EXPLORATIONS[name].run(run)
+    assert run.keys[-1] in sheet.caption
+    assert run.typical in (sheet.contexts or sheet.examples.tolist())
 
 
 def check_whole(sheet: Sheet, run: Fake) -> None:

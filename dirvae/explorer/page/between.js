@@ -2,7 +2,7 @@
 
 import { askArrays } from "./api.js";
 import { ExampleButton } from "./choosing.js";
-import { h, notify, segmented } from "./dom.js";
+import { h, notify, segmented, viewHead } from "./dom.js";
 import { exportButtons } from "./exporting.js";
 import { MediaView } from "./media.js";
 import { Newest } from "./newest.js";
@@ -11,7 +11,7 @@ import { sheetGrid } from "./sheets.js";
 const SWEEP_SECONDS = 4;
 const GEOMETRIES = {
   latent: "A straight line in the latent space.",
-  concentration: "A straight line in the concentrations of the posteriors, normalised: the sharper end pulls longer.",
+  concentration: "A straight line in the concentrations of the posteriors, normalised: the path stays near the sharper end for longer.",
   aitchison: "The geodesic of Aitchison's geometry: a straight line in log-ratios.",
 };
 
@@ -141,7 +141,7 @@ export function betweenView(app, run) {
   const element = h(
     "div",
     { class: "view" },
-    h("header", { class: "view-head" }, h("h2", {}, "Between"), h("p", {}, "Two examples, and everything between them.")),
+    viewHead("Between", "Two examples, and everything between them."),
     h(
       "div",
       { class: "card" },

@@ -1,4 +1,4 @@
-// A dialog in which an example of the set is chosen, by its picture or by its key.
+// A dialog to choose an example of the set, by its picture or by its key.
 
 import { h } from "./dom.js";
 

@@ -1,7 +1,7 @@
 // Two models side by side: the same example through both, and sliders that can move together.
 
 import { ExampleButton } from "./choosing.js";
-import { h, notify } from "./dom.js";
+import { h, notify, viewHead } from "./dom.js";
 import { Steering } from "./steer.js";
 
 export function compareView(app) {
@@ -35,7 +35,7 @@ export function compareView(app) {
   const element = h(
     "div",
     { class: "view" },
-    h("header", { class: "view-head" }, h("h2", {}, "Side by side"), h("p", {}, "One example, encoded and decoded by two models.")),
+    viewHead("Side by side", "One example, encoded and decoded by two models."),
     h(
       "div",
       { class: "starts" },

@@ -1,7 +1,7 @@
-// The components: how much each is used, what it looks or sounds like alone, and the examples with most of it.
+// The components: the use of each one, its decoded archetype, and the examples with most of it.
 
 import { askArrays } from "./api.js";
-import { componentColour, h, notify } from "./dom.js";
+import { componentColour, h, notify, viewHead } from "./dom.js";
 import { exportButtons } from "./exporting.js";
 import { MediaView } from "./media.js";
 
@@ -73,7 +73,7 @@ export function componentsView(app, run) {
   const element = h(
     "div",
     { class: "view" },
-    h("header", { class: "view-head" }, h("h2", {}, "Components"), h("p", {}, said)),
+    viewHead("Components", said),
     h("div", { class: "components" }, h("div", { class: "component-grid" }, usage.order.map(card)), detail),
   );
   return { element, shown: () => detail.childNodes.length || show(usage.order[0]) };

@@ -1,4 +1,4 @@
-// Elements made in code. Text becomes text nodes, so that a key or a file name is never markup.
+// Elements made by script. Text becomes text nodes, so that a key or a file name is never markup.
 
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
@@ -13,15 +13,20 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
+// The head of a view: its title, and a sentence on what it shows.
+export function viewHead(title, sentence) {
+  return h("header", { class: "view-head" }, h("h2", {}, title), h("p", {}, sentence));
+}
+
 let lastId = 0;
 
-// A name for an element that a label or a description refers to.
+// A unique id for an element that a label or a description refers to.
 export function freshId(stem) {
   lastId += 1;
   return `${stem}-${lastId}`;
 }
 
-// A sentence at the foot of the page, which screen readers say too; it goes after a while.
+// Show a sentence at the foot of the page for some seconds; screen readers announce it.
 export function notify(sentence, isError = false) {
   const notice = document.getElementById("notice");
   notice.textContent = sentence;

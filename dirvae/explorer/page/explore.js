@@ -1,8 +1,8 @@
-// Every function of the table of explorations, by a form that is made from its parameters.
+// All explorations of the table, each with a form made from its parameters.
 
 import { askArrays } from "./api.js";
 import { chooseExample } from "./choosing.js";
-import { freshId, h } from "./dom.js";
+import { freshId, h, viewHead } from "./dom.js";
 import { exportButtons } from "./exporting.js";
 import { chartElement, sheetGrid } from "./sheets.js";
 
@@ -31,7 +31,7 @@ function inputOf(parameter, common) {
     select.value = initial;
     return select;
   }
-  if (kind === "count" || kind === "component") {
+  if (kind === "count") {
     return h("input", { ...common, type: "number", min: least ?? 0, max: most, step: 1, value: initial });
   }
   if (kind === "keys") return h("textarea", { ...common, rows: 3, placeholder: "One key on each line" });
@@ -59,7 +59,7 @@ function read(parameter, text) {
   if (text === "") return null;
   if (parameter.kind === "keys") return text.split("\n").map((key) => key.trim()).filter(Boolean);
   if (parameter.kind === "components" || parameter.kind === "weights") return text.split(/[\s,;]+/).filter(Boolean).map(Number);
-  return parameter.kind === "count" || parameter.kind === "component" ? Number(text) : text;
+  return parameter.kind === "count" ? Number(text) : text;
 }
 
 export function exploreView(app, run) {
@@ -120,7 +120,7 @@ export function exploreView(app, run) {
   const element = h(
     "div",
     { class: "view" },
-    h("header", { class: "view-head" }, h("h2", {}, "Explore"), h("p", {}, "Sheets and charts of the latent space; fields that are empty choose for themselves.")),
+    viewHead("Explore", "Sheets and charts of the latent space. Empty fields have defaults."),
     choices,
     h("div", { class: "explore" }, form, result),
   );

@@ -1,4 +1,4 @@
-// Files of what is shown: the server makes them from the same pixels and samples.
+// Buttons that save the shown media; the server makes the files from the same pixels and samples.
 
 import { askBlob } from "./api.js";
 import { h, notify } from "./dom.js";
@@ -11,7 +11,7 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-// A button for each format in which an answer can be had.
+// A button for each file format of an answer.
 export function exportButtons(answer) {
   return answer.formats.map((format) => {
     const button = h("button", { type: "button", class: "quiet small", "data-format": format });

@@ -1,4 +1,4 @@
-// Undo and redo of arrays of numbers: each step is a copy, so that undo returns exactly what was there.
+// Undo and redo of arrays of numbers: each step is a copy, so that undo restores the exact numbers.
 
 export class History {
   constructor(most = 500) {
@@ -11,7 +11,7 @@ export class History {
     this.future = [];
   }
 
-  // Remember what was there before a change.
+  // Record the values before a change.
   record(before) {
     this.past.push(before.slice());
     if (this.past.length > this.most) this.past.shift();

@@ -30,7 +30,7 @@ const app = {
   run: 0,
   views: new Map(),
 
-  // Steer something: an example or an upload of a run. `steering` is where it is loaded, else the view of that name.
+  // Steer an example or an upload of a run, in `steering` if it is given, else in the view "steer".
   start(run, start, steering = null, label = undefined) {
     if (steering) {
       steering.load(start, label);
@@ -80,7 +80,7 @@ function open(name) {
     find(`panel-${other}`).hidden = !isChosen;
   }
   const [tabs, chosen] = [find("tabs"), find(`tab-${name}`)];
-  tabs.scrollLeft = chosen.offsetLeft - tabs.offsetLeft - 16; // on narrow pages the tabs are a strip
+  tabs.scrollLeft = chosen.offsetLeft - tabs.offsetLeft - 16; // on narrow pages the tabs scroll sideways
   const view = app.view(name);
   for (const child of find(`panel-${name}`).children) child.hidden = child !== view.element;
   view.shown?.();
@@ -170,7 +170,7 @@ async function begin(isWhole) {
   else waitForRest();
 }
 
-// The first examples are there; once all are, the views that show the whole set are made again.
+// After the first examples, wait for all of them; then make the views that show the whole set again.
 async function waitForRest() {
   try {
     let told = await state();

@@ -1,7 +1,7 @@
-// The map of the set: thumbnails where the latents are, as many as fit without touching; more appear on zooming in.
+// The map of the set: thumbnails at the places of the latents, without overlaps; zooming in shows more of them.
 
 import { askArrays } from "./api.js";
-import { h, notify } from "./dom.js";
+import { h, notify, viewHead } from "./dom.js";
 import { MediaView } from "./media.js";
 import { followPointers } from "./pointers.js";
 import { nearestTowards, withoutCollisions } from "./placing.js";
@@ -22,10 +22,11 @@ export function mapView(app, run) {
   let centre = [0.5, 0.5];
   let chosen = [];
   let focused = null;
+  let picked = null;
   let isWaiting = false;
 
   const side = () => (world.clientWidth < 600 ? 38 : 46);
-  // Pixels of the world per unit, without the margin that thumbnails need.
+  // Pixels per unit of the map, without the margin for thumbnails.
   const scale = () => [Math.max(50, world.clientWidth - side() - 2 * GAP) * zoom, Math.max(50, world.clientHeight - side() - 2 * GAP) * zoom];
   const screen = ([x, y]) => {
     const [across, down] = scale();
@@ -70,6 +71,7 @@ export function mapView(app, run) {
   function addTile(example) {
     const tile = h("button", { type: "button", class: "map-tile", "aria-label": about.keys[example], title: about.keys[example] });
     tile.append(app.thumbnails[run].canvas(example));
+    tile.classList.toggle("is-chosen", example === picked);
     tile.addEventListener("click", () => choose(example));
     tile.addEventListener("focus", () => {
       focused = example;
@@ -81,9 +83,11 @@ export function mapView(app, run) {
   }
 
   async function choose(example) {
+    picked = example;
     for (const [other, tile] of tiles) tile.classList.toggle("is-chosen", other === example);
     try {
       const answer = await askArrays("/api/original", { run, start: { example } });
+      if (picked !== example) return;
       const view = new MediaView(about.keys[example]);
       view.show(answer);
       const steer = h("button", { type: "button", class: "primary" }, "Steer it");
@@ -164,12 +168,7 @@ export function mapView(app, run) {
   const element = h(
     "div",
     { class: "view" },
-    h(
-      "header",
-      { class: "view-head" },
-      h("h2", {}, "Map"),
-      h("p", {}, "Near to one another means alike in the latent space. Drag or scroll; with the keyboard arrows, + and −."),
-    ),
+    viewHead("Map", "Examples near each other have similar latents. Drag or scroll, or use the arrow keys, + and −."),
     h("div", { class: "map" }, h("div", { class: "card map-card" }, world, tools), preview),
   );
 

@@ -1,4 +1,4 @@
-// Pictures, clips and sounds on canvases: raw pixels are painted as they come.
+// Pictures, clips and sounds on canvases: raw pixels are painted without decoding.
 
 import { h } from "./dom.js";
 
@@ -8,7 +8,7 @@ let isTicking = false;
 let audio = null;
 let playing = null;
 
-// One picture (height, width, 3) of bytes onto a canvas, which takes its size.
+// Paint one picture, bytes (height, width, 3), onto a canvas of the same size.
 function paint(canvas, height, width, rgb, offset) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d", { alpha: false });
@@ -46,7 +46,7 @@ function stopSound() {
   playing = null;
 }
 
-// A picture, a clip that plays, or a spectrogram with its sound. `isSmall`: no controls but a button for a sound.
+// A picture, a clip that plays, or a spectrogram with its sound. `isSmall`: the only control is a play button.
 export class MediaView {
   constructor(label, { isSmall = false, kind = null } = {}) {
     this.canvas = h("canvas", { role: "img", "aria-label": label, width: 64, height: 64 });

@@ -1,7 +1,7 @@
-// The newest wish wins: one request is in flight, and of all wishes meanwhile only the last one is sent after it.
+// Only the newest request counts: one is in flight, and of all later ones only the last is sent after it.
 
 export class Newest {
-  // `send(wish, sequence)` returns a promise; `done(answer, wish)` gets answers in order; `failed(error)` the rest.
+  // `send(wish, sequence)` returns a promise; `done(answer, wish)` gets answers in order, `failed(error)` errors.
   constructor(send, done, failed) {
     Object.assign(this, { send, done, failed, waiting: null, isBusy: false, sequence: 0 });
   }

@@ -1,6 +1,6 @@
-// Which thumbnails of a map are shown, and which of them lies in a direction.
+// Choosing the thumbnails that a map shows, and the nearest one in a direction.
 
-// The points that are shown at a scale: each in turn, unless it would touch one before. `points` are [x, y] in pixels.
+// The numbers of the points to show: each in turn, unless it overlaps an earlier one. `points` are [x, y] in pixels.
 export function withoutCollisions(points, side) {
   const taken = new Map();
   const chosen = [];
@@ -18,7 +18,7 @@ export function withoutCollisions(points, side) {
   return chosen;
 }
 
-// Of `places`, [name, [x, y]] each, the name of the nearest one in a direction: near, and not far to the side.
+// The name of the nearest of `places`, each [name, [x, y]], in a direction; distance to the side counts more.
 export function nearestTowards([dx, dy], [x, y], places) {
   let best = null;
   let least = Infinity;

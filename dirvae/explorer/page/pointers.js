@@ -1,4 +1,4 @@
-// Wheel, mouse and fingers on a surface: what they zoom, about which place, and how far they pan.
+// Zooming and panning a surface with wheel, mouse and fingers.
 
 // `zoomBy(factor, [x, y])` and `panBy(across, down)`, in pixels of the surface. A drag is not a click.
 export function followPointers(surface, zoomBy, panBy) {

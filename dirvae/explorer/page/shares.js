@@ -7,7 +7,7 @@ const FIRST = 12;
 
 export class Sliders {
   // `model`: { title, size, onSimplex, least, most, usage, top }; `thumbnail(component)` → a canvas or null;
-  // `moved(component, value, isEnd)` is called while a slider moves and when it is let go.
+  // `moved(component, value, isEnd)` is called while a slider moves and when it is released.
   constructor(model, thumbnail, moved) {
     Object.assign(this, { model, thumbnail, moved, order: "share", showsAll: model.size <= FEW, rows: new Map() });
     this.bar = model.onSimplex ? h("div", { class: "share-bar", "aria-hidden": "true" }) : null;
@@ -72,7 +72,7 @@ export class Sliders {
     return { element, range, number };
   }
 
-  // New values (size); with `isSettled` the rows are put in order again.
+  // Show new values (size); with `isSettled` sort the rows again.
   show(values, isSettled = true) {
     this.values = values;
     if (isSettled) this.arrange();
@@ -94,7 +94,7 @@ export class Sliders {
     if (document.activeElement !== number || number.value === "") number.value = value.toFixed(3);
   }
 
-  // A slider on the simplex goes up to 1, or to twice what nearly all examples have, and always to where it is.
+  // On the simplex a slider ends at 1, or at twice the share that few examples exceed, but never below its value.
   setReach(range, component, value) {
     const seen = Math.ceil(20 * Math.min(0.5, this.model.most[component])) / 10;
     const most = this.isWhole ? 1 : Math.max(seen, 0.1);
@@ -125,7 +125,7 @@ export class Sliders {
     this.all.setAttribute("aria-expanded", String(this.showsAll));
   }
 
-  // While a slider has the focus, rows are not moved under it: rows are only added and taken away.
+  // While a slider has the focus, rows are only added and removed, not moved.
   addMissing(wanted) {
     for (const row of [...this.list.children]) if (!wanted.includes(row)) row.remove();
     for (const row of wanted) if (!this.list.contains(row)) this.list.append(row);

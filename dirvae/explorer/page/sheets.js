@@ -1,9 +1,9 @@
-// Cells in rows: what a function of the table made, with its labels; and charts as SVG.
+// Sheets and charts of explorations: labelled cells in rows, and SVG.
 
 import { h } from "./dom.js";
 import { MediaView } from "./media.js";
 
-// A table of media. Cells that are examples of the set can be taken as a start.
+// A table of media. Cells that are examples of the set have a button to steer them.
 export function sheetGrid(app, run, sheet) {
   const { columns } = sheet;
   const num = (sheet.arrays.pictures ?? sheet.arrays.clips ?? sheet.arrays.sounds).shape[0];
@@ -49,8 +49,8 @@ const TAGS = new Set(["svg", "g", "path", "rect", "circle", "ellipse", "line", "
 for (const tag of ["defs", "clipPath", "use", "title", "desc"]) TAGS.add(tag);
 const LINKS = new Set(["href", "xlink:href"]);
 
-// A chart as elements of this page: only shapes and text are taken over, and styles are set one by one, which the
-// policy of the page allows where it refuses style attributes.
+// A chart as elements of this page: only shapes and text are copied. Styles are set by script, because the content
+// security policy of the page refuses style attributes.
 export function chartElement(source, label) {
   const harmless = source.replace(/<style[\s\S]*?<\/style>/g, "").replace(/\sstyle="/g, ' data-style="');
   const parsed = new DOMParser().parseFromString(harmless, "image/svg+xml");

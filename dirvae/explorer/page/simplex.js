@@ -2,7 +2,7 @@
 //
 // A latent is (size, cells) in one Float64Array: component k of cell c stands at k * cells + c. On the simplex the
 // components of each cell sum to 1. `memory` has the same shape and holds the last proportions of the components that
-// had a share, so that what went to zero comes back as it was.
+// had a share, so that components that went to zero come back as they were.
 
 const SMALLEST = 1e-9;
 
@@ -37,8 +37,8 @@ export function moveShare(values, memory, cells, cell, component, share) {
   if (wanted > 0) memory[component * cells + cell] = wanted;
 }
 
-// Move the mean share of a component over all cells: its odds change by the same factor everywhere, so that where it
-// was strong it stays stronger. Cells where it was all or nothing follow their memory.
+// Move the mean share of a component over all cells: its odds change by the same factor in all cells, so
+// cells with a larger share keep a larger share. Cells where the share is 0 or 1 use the share in `memory`.
 export function moveMeanShare(values, memory, cells, component, share) {
   if (cells === 1) {
     moveShare(values, memory, 1, 0, component, share);

@@ -1,8 +1,8 @@
-// Steering a latent: sliders, undo and redo, and what the model makes of it beside the original.
+// Steering a latent: sliders, undo and redo, and the decoded latent beside the original.
 
 import { askArrays } from "./api.js";
 import { ExampleButton, chooseExample } from "./choosing.js";
-import { h, notify } from "./dom.js";
+import { h, notify, viewHead } from "./dom.js";
 import { exportButtons } from "./exporting.js";
 import { History } from "./history.js";
 import { MediaView } from "./media.js";
@@ -14,7 +14,7 @@ let lanes = 0;
 const page = Math.random().toString(36).slice(2);
 
 export class Steering {
-  // `shared(component, value, isEnd)` is told of every move of a slider here, but not of those by `move`.
+  // `shared(component, value, isEnd)` is called for each move of a slider here, but not for calls of `move`.
   constructor(app, run, { shared = () => {}, hasChooser = true } = {}) {
     Object.assign(this, { app, run, shared, about: app.about[run], history: new History(), before: null });
     lanes += 1;
@@ -99,7 +99,7 @@ export class Steering {
     return Math.floor(Math.random() * this.about.keys.length);
   }
 
-  // Begin at `{ example }` or `{ upload }`: its latent, unchanged.
+  // Start from the latent of `{ example }` or `{ upload }`, unchanged.
   async load(start, label) {
     this.start = start;
     this.contextStart = start;
@@ -121,7 +121,7 @@ export class Steering {
     }
   }
 
-  // Values that come from elsewhere than a slider.
+  // Set values that do not come from a slider.
   set(values, isNewMemory = true) {
     this.values = values;
     if (isNewMemory || !this.memory) this.memory = rememberedProportions(values);
@@ -178,7 +178,7 @@ export class Steering {
     this.set(this.first.slice());
   }
 
-  // Keys of the view: undo and redo, unless something is being typed.
+  // Keys of the view: undo and redo, except in text and number fields.
   key(event) {
     if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
     if (event.target.matches?.("input[type=number], input[type=search]")) return;
@@ -194,7 +194,7 @@ export function steerView(app, run) {
   const rule = about.on_simplex
     ? "Move a component: the others keep their proportions, and all shares sum to 1."
     : "Move a component: the others stay as they are.";
-  const element = h("div", { class: "view" }, h("header", { class: "view-head" }, h("h2", {}, "Steer"), h("p", {}, rule)));
+  const element = h("div", { class: "view" }, viewHead("Steer", rule));
   element.append(steering.element);
   element.addEventListener("keydown", (event) => steering.key(event));
   steering.load({ example: about.typical });

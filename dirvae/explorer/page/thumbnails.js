@@ -1,4 +1,4 @@
-// Thumbnails of the examples: sprites of 64 pictures that are fetched once and drawn onto small canvases.
+// Thumbnails of the examples: sprites of 64 pictures, fetched once and drawn onto small canvases.
 
 import { askBlob } from "./api.js";
 import { h } from "./dom.js";
@@ -21,7 +21,7 @@ export class Thumbnails {
     return this.pages.get(number);
   }
 
-  // A canvas of one example, painted as soon as its page is there.
+  // A canvas of one example, painted when its sprite has arrived.
   canvas(example) {
     const canvas = h("canvas", { width: SIDE, height: SIDE, class: "thumbnail", "aria-hidden": "true" });
     this.draw(canvas, example);

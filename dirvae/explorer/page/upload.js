@@ -1,7 +1,7 @@
-// A file of one's own: encoded, shown beside its reconstruction, then steerable.
+// Uploads: a file is encoded and shown beside its reconstruction, and can then be steered.
 
 import { askArrays, upload } from "./api.js";
-import { h } from "./dom.js";
+import { h, viewHead } from "./dom.js";
 import { exportButtons } from "./exporting.js";
 import { MediaView } from "./media.js";
 
@@ -79,7 +79,7 @@ export function uploadView(app, run) {
   const element = h(
     "div",
     { class: "view" },
-    h("header", { class: "view-head" }, h("h2", {}, "Your own"), h("p", {}, "What the model makes of a file that it has never seen.")),
+    viewHead("Your own", "What the model makes of a file that it has never seen."),
     h("div", { class: "drop-frame" }, input, drop),
     problem,
     result,

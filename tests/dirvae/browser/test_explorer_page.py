@@ -166,6 +166,44 @@ def test_the_map_shows_thumbnails_that_do_not_touch_and_takes_one_by_keyboard(
     until(page, f"document.querySelector('#panel-steer .example-key').textContent === {json.dumps(key)}")
 
 
+def test_the_map_keeps_the_last_choice_when_answers_are_late_and_thumbnails_leave(
+    pictures: str, open_page: Open
+) -> None:
+    page = open_page(pictures, tab="map").page
+    page.wait_for_selector(".map-tile")
+    page.wait_for_timeout(500)
+    first, last = page.evaluate(
+        """() => {
+          const real = window.fetch;
+          let asked = 0;
+          window.fetch = async (...given) => {
+            const isFirst = String(given[0]).endsWith("/api/original") && (asked += 1) === 1;
+            const answer = await real(...given);
+            if (isFirst) await new Promise((resolve) => setTimeout(resolve, 600));
+            return answer;
+          };
+          const far = (tile) => {
+            const [world, box] = [tile.parentElement.getBoundingClientRect(), tile.getBoundingClientRect()];
+            return Math.abs(box.x - world.x - world.width / 2) / world.width;
+          };
+          const tiles = [...document.querySelectorAll(".map-tile")].sort((a, b) => far(a) - far(b));
+          const chosen = [tiles[0], tiles.at(-1)];
+          for (const tile of chosen) tile.click();
+          return chosen.map((tile) => tile.dataset.example);
+        }"""
+    )
+    page.wait_for_timeout(1200)
+    keys = fake_run(300, 20).keys
+    assert keys[int(first)] != keys[int(last)] == page.text_content(".map-preview h3")
+    tile = f"document.querySelector('.map-tile[data-example=\"{last}\"]')"
+    for _ in range(6):
+        page.click("button[aria-label='Zoom in']")
+    until(page, f"{tile} === null")
+    page.click("button[aria-label='Show all']")
+    until(page, f"{tile} !== null")
+    assert page.evaluate(f"{tile}.classList.contains('is-chosen')")
+
+
 def test_a_file_is_encoded_beside_its_reconstruction_and_a_bad_one_gets_a_sentence(
     pictures: str, open_page: Open
 ) -> None:
