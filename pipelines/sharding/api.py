@@ -1,29 +1,49 @@
-"""make_shards: from a folder of media to finished sets of shards, whatever state those are found in."""
+"""make_shards: from a folder of media to finished sets of shards, whatever state those are found in.
+
+Nothing but names is loaded with this module, so that worker processes start, and import what they need, while this one
+does the same.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from ..errors import ShardingError
-from ..order.checked_numbers import flag
-from ..storage.walk import Failure
-from .manner import Manner, check_workers, checked_asking, connected_manner
-from .packing import NamesFunctions
-from .packing_state import PackingState
-from .places import folder_above, out_setting, place_of
-from .retrying import check_retry
-from .set_job import SetReport, pack_set, strict_error
-from .settings import PackOptions, PackSettings, check_options, known_settings
-from .source_place import SourceUrl, source_of
-from .survey import FoundSet, Survey, survey
+from ..child_process import usable_cores
 
-__all__ = ["PackReport", "Work", "found_work", "make_shards"]
+if TYPE_CHECKING:
+    from ..storage.walk import Failure
+    from .engines import ProcessEngine
+    from .set_job import SetReport
+    from .settings import PackOptions
+
+__all__ = ["PackReport", "PackRequest", "make_shards"]
+
+MOST_EARLY = 4
+"""Workers that are started before it is known how many shards there are to be made."""
+
+
+@dataclass(frozen=True)
+class PackRequest:
+    """What `make_shards` and `forecast_shards` were asked for, as it was given; `make_shards` explains it."""
+
+    source: str | os.PathLike[str]
+    out: str | os.PathLike[str] | None
+    only: str | None
+    workers: int | None
+    strict: bool
+    append: bool
+    overwrite: bool
+    retry_failed: bool
+    storage_options: Mapping[str, Any] | None
+    engine: str
+    ray_address: str | None
+    options: PackOptions
+    progress: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +62,8 @@ class PackReport:
     @property
     def out(self) -> Path | str:
         """The folder or URL of the set; of several sets, the one they are in."""
+        from .places import folder_above
+
         return self.sets[0].out if len(self.sets) == 1 else folder_above(self.sets[0].out)
 
     @property
@@ -119,70 +141,39 @@ def make_shards(
     other files or settings than the folder was begun with) or a package is missing; its subclass
     `PackingStoppedError` if it cannot finish; `ValueError` or `TypeError` for settings that make no sense.
     """
-    began = time.monotonic()
-    known = known_settings(options)
-    strict, progress = flag("strict", strict), flag("progress", progress)
-    asked = checked_asking(append=append, overwrite=overwrite, retry_failed=retry_failed)
-    num_workers, stream = check_workers(workers, engine, ray_address), sys.stderr if progress else None
-    manner = Manner(num_workers, strict, asked, stream, storage_options or {}, engine, ray_address)
-    place, out = source_of(source, manner.storage_options), None if out is None else out_setting(out)
+    request = PackRequest(
+        source,
+        out,
+        only,
+        workers,
+        strict,
+        append,
+        overwrite,
+        retry_failed,
+        storage_options,
+        engine,
+        ray_address,
+        options,
+        progress,
+    )
+    begun = begin_early(workers, engine)
     try:
-        work = found_work(place, out, only, options, known, manner)
-        with connected_manner(manner) as connected:
-            sets = [pack_set(one, work.settings[one.modality], connected) for one in work.found.sets]
-    except OSError as error:
-        raise ShardingError(f"{error.filename or place}: cannot be used ({error.strerror or error}).") from error
-    notes = (*work.notes, *(note for one in sets for note in one.notes))
-    return PackReport(tuple(sets), work.found.skipped, notes, time.monotonic() - began)
+        from .source_job import pack_source
+
+        return pack_source(request, begun)
+    finally:
+        if begun is not None:
+            begun.end()
 
 
-@dataclass(frozen=True)
-class Work:
-    """What was found to be packed, the settings for each modality, and remarks on both."""
+def begin_early(workers: object, engine: object) -> ProcessEngine | None:
+    """Start worker processes where there will be some, by settings that have not been checked yet."""
+    if engine != "processes" or not (workers is None or (type(workers) is int and workers > 0)):
+        return None
+    from .engines.processes import ProcessEngine
+    from .source_reader import PackingStoppedError
 
-    found: Survey
-    settings: dict[str, PackSettings]
-    notes: tuple[str, ...]
-
-
-def found_work(
-    source: Path | SourceUrl,
-    out: Path | str | None,
-    only: str | None,
-    options: PackOptions,
-    known: dict[str, PackSettings | ValueError],
-    manner: Manner,
-) -> Work:
-    """Look for what is to be packed, and check that it can be. Raises as `make_shards` does before it packs."""
-    found = survey(source, out, only=only)
-    check_options([one.modality for one in found.sets], options, source)
-    settings = {one.modality: _settings(known[one.modality], others=manner.has_others) for one in found.sets}
-    if manner.strict:
-        _check_listings(found.sets)
-    if manner.asked.retry_failed:
-        states = [PackingState(place_of(one.out, manner.storage_options)) for one in found.sets]
-        check_retry(states, append=manner.asked.append)
-    remarks = [note for one in found.sets for note in settings[one.modality].media.check(one.listing.files)]
-    return Work(found, settings, (*found.notes, *remarks))
-
-
-def _settings(found: PackSettings | ValueError, *, others: bool) -> PackSettings:
-    """The settings of a modality. Raises `ShardingError` for those that other processes, if any, cannot import."""
-    if isinstance(found, ValueError):
-        raise found
-    found.attachments.describe()  # so that a file that cannot be read is found before anything is written
-    media = type(found.media)
-    if others and media.__module__ == "__main__":
-        raise ShardingError(
-            f"{media.__name__} is defined in the program that was started, which worker processes do not run. Move it "
-            "to a module that can be imported, or use workers=0."
-        )
-    if others and isinstance(found.media, NamesFunctions):
-        found.media.check_importable()
-    return found
-
-
-def _check_listings(sets: tuple[FoundSet, ...]) -> None:
-    """With strict: raise before anything is packed where files are known to fail."""
-    if failures := tuple(failure for one in sets for failure in one.listing.failures):
-        raise strict_error(failures)
+    begun = ProcessEngine(usable_cores() if workers is None else workers)
+    with contextlib.suppress(PackingStoppedError):  # which is told where they are needed
+        begun.begin(MOST_EARLY)
+    return begun

@@ -14,18 +14,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..storage.json_text import parse_json
 from ..storage.label_table import Label
 from ..storage.manifest import Manifest
 from ..storage.plain_files import MOST_TEXT_BYTES, read_plain
-from .annotations.adding import NOTHING_EARLIER, Earlier
-from .annotations.store import AnnotationStore
-from .annotations.store_building import build_store
 from .attached_settings import digests_used
 from .attachments import Attachments, digest_of
 from .findings import LabelKey
+
+if TYPE_CHECKING:
+    from .annotations.adding import Earlier
+    from .annotations.store import AnnotationStore
 
 __all__ = ["STORE_NAME", "AttachedRecords", "attach_records", "earlier_of", "open_store"]
 
@@ -54,6 +55,8 @@ def earlier_of(
 
     Annotation files, and the table, are new where their digests are. Raises `SourceError` for one that cannot be read.
     """
+    from .annotations.adding import NOTHING_EARLIER, Earlier
+
     if base is None:
         return NOTHING_EARLIER
     used, table = digests_used(base.settings), attachments.table
@@ -74,6 +77,8 @@ def attach_records(
     `earlier` is what there is of a set that is added to. Raises `SourceError` for annotations and tables
     that cannot be used at all.
     """
+    from .annotations.store_building import build_store
+
     store, notes = folder / STORE_NAME, folder / NOTES_NAME
     known = [earlier.labels, len(earlier.packed), sorted(earlier.new_sources), earlier.is_new_table]
     made_from = json.loads(json.dumps({**attachments.describe(), "known": known, "files": len(files)}))
@@ -128,4 +133,6 @@ def open_store(path: Path) -> AnnotationStore:
 
 @lru_cache(maxsize=2)
 def _open_store(path: Path, inode: int, changed: int) -> AnnotationStore:
+    from .annotations.store import AnnotationStore
+
     return AnnotationStore(path)

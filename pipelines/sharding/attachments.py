@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SourceError
-from ..storage.plain_files import path_setting
-from .annotations.store_building import file_digest
+from ..storage.plain_files import open_plain, path_setting
 from .wording import printable
 
-__all__ = ["Attachments", "digest_of"]
+__all__ = ["Attachments", "digest_of", "file_digest"]
 
 DEFAULT_KEY = "file_name"
 SUFFIXES = (".json", ".csv", ".tsv", ".jsonl")
@@ -87,3 +87,12 @@ def _files_in(folder: Path) -> str:
 @lru_cache(maxsize=64)
 def _digest(path: Path, size: int, changed: int, inode: int) -> str:
     return file_digest(path)[:32]
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, 64 hexadecimal digits. Raises `SourceError` for one that cannot be read."""
+    try:
+        with open(open_plain(path), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SourceError(f"{printable(str(path))}: cannot be read ({error.strerror or error}).") from error

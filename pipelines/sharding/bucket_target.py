@@ -13,16 +13,18 @@ import io
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ..storage.frame_table import frames_bytes, frames_name
 from ..storage.index import index_bytes, index_digest, index_name
 from ..storage.remote.bucket import Bucket
-from .annotations.store import AnnotationStore
 from .attached_records import open_store
 from .shard_content import ShardContent, ShardSummary
 from .shard_target import OpenShard
 from .source_reader import kept_when_stopped
+
+if TYPE_CHECKING:
+    from .annotations.store import AnnotationStore
 
 __all__ = ["RECORDS_NAME", "BucketTarget"]
 

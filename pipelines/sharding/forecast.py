@@ -9,27 +9,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
 from ..child_process import end_idle_children, usable_cores
 from ..errors import PipelineError, ShardingError
-from ..order.checked_numbers import flag
 from ..storage.walk import Failure
-from .api import found_work
+from .api import PackRequest
 from .attached_records import attach_records, earlier_of, open_store
 from .disk_space import check_free_bytes, free_bytes
 from .engines import make_engine
 from .foretelling import bytes_to_write, shard_bytes
-from .manner import Manner, check_workers, checked_asking
+from .manner import Manner, manner_of
 from .packing_state import PackingState
-from .places import out_setting, place_of
+from .places import place_of
 from .plan import Plan, PlannedFiles
 from .resume_decision import Decision, complete_manifest, decide
 from .settings import PackOptions, PackSettings, known_settings
 from .shard_job import ShardResult, ShardTask
 from .shard_target import FolderTarget
+from .source_job import found_work
 from .source_place import source_of
 from .source_reader import PackingStoppedError
 from .survey import FoundSet
@@ -106,17 +106,30 @@ def forecast_shards(
     Raises what `make_shards` raises before it looks at the folder of a set; what it raises for one is in its forecast.
     """
     began = time.monotonic()
-    known = known_settings(options)
-    asked = checked_asking(append=append, overwrite=overwrite, retry_failed=retry_failed)
-    num_workers = check_workers(workers, engine, ray_address) or (usable_cores() if engine == "ray" else 0)
-    manner = Manner(num_workers, flag("strict", strict), asked, None, storage_options or {}, engine, ray_address)
-    place, out = source_of(source, manner.storage_options), None if out is None else out_setting(out)
+    request = PackRequest(
+        source,
+        out,
+        only,
+        workers,
+        strict,
+        append,
+        overwrite,
+        retry_failed,
+        storage_options,
+        engine,
+        ray_address,
+        options,
+    )
+    known, manner = known_settings(options), manner_of(request)
+    if engine == "ray" and not manner.workers:
+        manner = replace(manner, workers=usable_cores())
     try:
-        work = found_work(place, out, only, options, known, manner)
+        work = found_work(request, known, manner)
         listed = (time.monotonic() - began) / len(work.found.sets)
         sets = tuple(_forecast(one, work.settings[one.modality], manner, listed) for one in work.found.sets)
     except OSError as error:
-        raise ShardingError(f"{error.filename or place}: cannot be used ({error.strerror or error}).") from error
+        place = error.filename or source_of(source, manner.storage_options)
+        raise ShardingError(f"{place}: cannot be used ({error.strerror or error}).") from error
     finally:
         end_idle_children()
     return Forecast(sets, work.found.skipped, work.notes, manner.workers)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,15 @@ from ..storage.index import INDEX_DTYPE
 from ..storage.row_sequence import batches
 from ..storage.source_files import SourceFile
 from ..storage.tar import BLOCK, padded
-from .annotations.store import AnnotationStore
 from .plan import Plan, PlannedFile, PlannedFiles, span_bytes
 from .shard_content import END_OF_ARCHIVE
 from .shard_job import add_record
-from .source_place import SourceUrl
 from .tar_header import tar_header
 from .task_inputs import open_inputs
+
+if TYPE_CHECKING:
+    from .annotations.store import AnnotationStore
+    from .source_bucket import SourceUrl
 
 __all__ = ["annotated_bytes", "bytes_to_write", "file_bytes", "shard_bytes"]
 

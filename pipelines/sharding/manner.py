@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, TextIO
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..child_process import usable_cores
 from ..errors import ShardingError
 from ..order.checked_numbers import flag, whole_number
-from .engines import ENGINES
-from .engines.ray_cluster import RayCluster, connected
+from .engines import ENGINES, make_engine
 from .wording import joined
 
-__all__ = ["Asked", "Manner", "check_workers", "checked_asking", "connected_manner"]
+if TYPE_CHECKING:
+    from .api import PackRequest
+    from .engines import Engine
+
+__all__ = ["Asked", "Manner", "check_workers", "checked_asking", "manner_of", "ready_engine"]
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Manner:
-    """How a set is made, none of which decides its bytes: see `make_shards`. `stream` shows the progress.
-
-    With `engine` "ray", `cluster` is the connection to it, which `make_shards` makes.
-    """
+    """How a set is made, none of which decides its bytes: see `make_shards`. `stream` shows the progress."""
 
     workers: int
     strict: bool
@@ -45,12 +46,22 @@ class Manner:
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     engine: str = "processes"
     ray_address: str | None = None
-    cluster: RayCluster | None = None
 
     @property
     def has_others(self) -> bool:
         """Whether other processes than this one pack."""
         return self.engine == "ray" or self.workers > 0
+
+
+def manner_of(request: PackRequest) -> Manner:
+    """How a set is to be made by a request. Raises `ValueError` or `TypeError` for what makes no sense."""
+    strict, progress = flag("strict", request.strict), flag("progress", request.progress)
+    asked = checked_asking(append=request.append, overwrite=request.overwrite, retry_failed=request.retry_failed)
+    workers = check_workers(request.workers, request.engine, request.ray_address)
+    stream = sys.stderr if progress else None
+    return Manner(
+        workers, strict, asked, stream, request.storage_options or {}, request.engine, request.ray_address
+    )
 
 
 def checked_asking(*, append: bool, overwrite: bool, retry_failed: bool) -> Asked:
@@ -77,13 +88,16 @@ def check_workers(workers: int | None, engine: str, ray_address: str | None) -> 
 
 
 @contextlib.contextmanager
-def connected_manner(manner: Manner) -> Iterator[Manner]:
-    """The manner with a connection to its cluster, and with the workers that it has."""
+def ready_engine(manner: Manner, begun: Engine | None) -> Iterator[Engine]:
+    """What packs the shards: a cluster, while it is connected; the workers that have `begun`; or this process."""
     if manner.engine != "ray":
-        yield manner
+        yield begun or make_engine(manner.workers)
         return
+    from .engines.ray_cluster import connected
+    from .engines.ray_engine import RayEngine
+
     with connected(manner.ray_address) as cluster:
         workers = manner.workers or cluster.num_cpus
         if not workers:
             raise ShardingError("The Ray cluster has no CPU yet. Say with --workers how many to ask it for.")
-        yield replace(manner, workers=workers, cluster=cluster)
+        yield RayEngine(cluster, workers)

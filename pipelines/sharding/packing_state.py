@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ShardError
 from ..modality import packed_modalities
@@ -24,7 +24,6 @@ from ..storage.index import index_name
 from ..storage.json_text import parse_json
 from ..storage.label_table import LABELS_NAME, LabelTable
 from ..storage.manifest import MANIFEST_NAME, NAMES_NAME, Manifest
-from .annotations.adding import Earlier
 from .attached_records import AttachedRecords, attach_records
 from .attachments import Attachments
 from .classes import CLASSES_NAME, known_classes
@@ -36,6 +35,9 @@ from .set_tables import table_texts
 from .shard_content import ShardSummary
 from .shard_job import ShardResult
 from .shard_target import ShardTarget
+
+if TYPE_CHECKING:
+    from .annotations.adding import Earlier
 
 __all__ = ["PackingState"]
 

@@ -8,10 +8,7 @@ from typing import Any
 
 from ..errors import SourceError
 from ..storage.plain_files import path_setting
-from ..storage.remote.bucket import Bucket
-from ..storage.remote.remote_store import RemoteOptions
 from ..storage.remote.urls import is_url, join, redacted, split_url
-from .bucket_place import BucketPlace
 from .folder_place import FolderPlace
 from .set_place import SetPlace
 
@@ -49,4 +46,8 @@ def place_of(out: Path | str, storage_options: Mapping[str, Any]) -> SetPlace:
     """What reads and changes the set that is there, or will be."""
     if isinstance(out, Path):
         return FolderPlace(out)
+    from ..storage.remote.bucket import Bucket
+    from ..storage.remote.remote_store import RemoteOptions
+    from .bucket_place import BucketPlace
+
     return BucketPlace(Bucket(out, RemoteOptions(storage_options=storage_options)))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ..errors import PipelineError
 from ..modality import Modality, find_modality
@@ -14,7 +14,6 @@ from ..storage.manifest import Manifest
 from ..storage.walk import Failure
 from .attached_records import AttachedRecords, earlier_of
 from .disk_space import check_free_bytes
-from .engines import Engine, RayEngine, make_engine
 from .findings import joined_findings
 from .foretelling import bytes_to_write
 from .manner import Manner
@@ -27,10 +26,13 @@ from .retrying import retried_note
 from .set_contents import PackedSet
 from .settings import PackSettings
 from .shard_job import ShardResult, ShardTask
-from .source_place import SourceUrl
 from .source_reader import PackingStoppedError
 from .survey import FoundSet
 from .wording import counted, joined, printable
+
+if TYPE_CHECKING:
+    from .engines import Engine
+    from .source_bucket import SourceUrl
 
 __all__ = ["SetReport", "pack_set", "strict_error"]
 
@@ -56,9 +58,10 @@ class SetReport:
     is_cut: bool
 
 
-def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetReport:
+def pack_set(found: FoundSet, settings: PackSettings, manner: Manner, engine: Engine) -> SetReport:
     """Make the shards of one modality, continue making them, or leave them alone. Raises as `make_shards` does."""
     began = time.monotonic()
+    engine.begin(0, settings)  # those that are begun import what they need while the set is looked at
     place = place_of(found.out, manner.storage_options)
     state = PackingState(place)
     manifest = complete_manifest(state, found.listing, settings, manner.asked)
@@ -76,9 +79,6 @@ def pack_set(found: FoundSet, settings: PackSettings, manner: Manner) -> SetRepo
                     notes = (f"{gone} no longer in the folder: kept in the shards. --overwrite leaves them out.",)
                 finished = {} if decision.plan is None else state.finished(decision.plan)
                 _check_room(found, decision.plan, finished, state)
-                engine = (
-                    RayEngine(manner.cluster, manner.workers) if manner.cluster else make_engine(manner.workers)
-                )
                 job = _Job(found.source, state, decision, finished, engine)
                 notes += job.attach(strict=manner.strict)
                 new_shards = job.pack(manner.stream)

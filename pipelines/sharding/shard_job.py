@@ -12,22 +12,25 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..order.curve_rates import CurveRates, joined_rates
 from ..storage.json_text import encode_json, parse_json
 from ..storage.walk import Failure
-from .annotations.store import AnnotationStore
 from .findings import Findings, Remark, joined_findings
 from .packing import example_key
 from .plan import PlannedFile, PlannedShard
 from .settings import PackSettings
 from .shard_content import ShardSummary, encode_example
 from .shard_target import OpenShard, ShardTarget, new_attempt
-from .source_place import SourceUrl
 from .source_reader import PackingStoppedError, SourceReader, UnpackableError
 from .task_inputs import open_inputs
 from .wording import printable
 from .writer import shard_name
+
+if TYPE_CHECKING:
+    from .annotations.store import AnnotationStore
+    from .source_bucket import SourceUrl
 
 __all__ = ["ShardResult", "ShardTask", "add_record", "pack_shard"]
 

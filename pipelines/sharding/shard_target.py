@@ -11,12 +11,14 @@ import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from .annotations.store import AnnotationStore
 from .attached_records import open_store
 from .shard_content import EncodedExample, ShardSummary
 from .shard_file import ShardFile
+
+if TYPE_CHECKING:
+    from .annotations.store import AnnotationStore
 
 __all__ = ["FolderTarget", "OpenShard", "ShardTarget", "new_attempt"]
 

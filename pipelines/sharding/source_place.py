@@ -11,40 +11,20 @@ A URL has no slash at its end. As a text, a `SourceUrl` shows no secret.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import SourceError
-from ..modality import modalities, packed_modalities
-from ..storage.listing import Contents, list_folder, list_walked, modality_folders
-from ..storage.media_types import is_media_name
+from ..storage.listing import Contents, list_folder, modality_folders
 from ..storage.plain_files import path_setting
-from ..storage.remote.folder_listing import reading_heads, walk_url
-from ..storage.remote.remote_store import RemoteOptions, RemoteStore
-from ..storage.remote.urls import is_url, join, redacted, split_url
-from ..storage.walk import Walk
+from ..storage.remote.urls import is_url, redacted, split_url
 
-__all__ = ["SourceBucket", "SourceFolder", "SourcePlace", "SourceUrl", "open_place", "source_of"]
+if TYPE_CHECKING:
+    from .source_bucket import SourceUrl
 
-
-@dataclass(frozen=True)
-class SourceUrl:
-    """The URL of a source and how it is reached. As a text it shows nothing that may be secret."""
-
-    url: str = field(repr=False)
-    options: RemoteOptions = field(default_factory=RemoteOptions, repr=False)
-
-    def store(self) -> RemoteStore:
-        """The files below it."""
-        return RemoteStore(self.url, self.options)
-
-    def __str__(self) -> str:
-        return redacted(self.url)
+__all__ = ["SourceFolder", "SourcePlace", "open_place", "source_of"]
 
 
 class SourcePlace(Protocol):
@@ -108,65 +88,6 @@ class SourceFolder:
         return str(self._folder)
 
 
-class SourceBucket:
-    """The files below a URL, which is listed once; `walked` has them where that has been done."""
-
-    def __init__(self, source: SourceUrl, walked: Walk | None = None) -> None:
-        self.source: Path | SourceUrl = source
-        self._url, self._known = source, walked
-
-    @property
-    def name(self) -> str:
-        """The last part of its path, or its bucket."""
-        url = split_url(self._url.url)
-        return url.path.rstrip("/").rpartition("/")[2] or url.host
-
-    @cached_property
-    def _walked(self) -> Walk:
-        if self._known is not None:
-            return self._known
-        with contextlib.closing(self._url.store()) as store:
-            return walk_url(store)
-
-    def modality_folders(self) -> list[str]:
-        """See `SourcePlace`."""
-        folders, known = set[str](), {one.name for one in modalities()}
-        for path in self._walked.files.paths:
-            first, slash, _ = path.partition("/")
-            if slash:
-                folders.add(first)
-            elif any(is_media_name(path, one.name) for one in packed_modalities()):
-                return []
-            if len(folders - known):
-                return []
-        return sorted(folders)
-
-    def below(self, name: str) -> SourceBucket:
-        """See `SourcePlace`."""
-        source = SourceUrl(join(self._url.url, name), self._url.options)
-        return SourceBucket(source, Walk(self._walked.files.below(name)))
-
-    def contents(self, wanted: Collection[str], exclude: Collection[Path | str]) -> Contents:
-        """See `SourcePlace`."""
-        files, root = self._walked.files, f"{self._url.url}/"
-        for target in exclude:
-            if isinstance(target, str) and target.startswith(root):
-                files = files.without(target[len(root) :].rstrip("/"))
-        with contextlib.closing(self._url.store()) as store, reading_heads(store) as heads:
-            return list_walked(Walk(files), heads, wanted)
-
-    def has_files(self) -> bool:
-        """See `SourcePlace`."""
-        return len(self._walked.files) > 0
-
-    def has_tars(self) -> bool:
-        """See `SourcePlace`."""
-        return any(path.endswith(".tar") and "/" not in path for path in self._walked.files.paths)
-
-    def __str__(self) -> str:
-        return str(self._url)
-
-
 def source_of(value: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Path | SourceUrl:
     """What a source was named by: a folder, or a URL. Raises `SourceError` for a URL that cannot be listed."""
     if not isinstance(value, str) or not is_url(value):
@@ -176,12 +97,17 @@ def source_of(value: str | os.PathLike[str], storage_options: Mapping[str, Any] 
             f"{redacted(value)}: a server of the web lists no sizes of files, so that shards cannot be planned. Name a "
             "bucket (s3, gs, az), or copy the files to this machine."
         )
+    from ..storage.remote.remote_store import RemoteOptions
+    from .source_bucket import SourceUrl
+
     return SourceUrl(value.rstrip("/"), RemoteOptions(storage_options=storage_options or {}))
 
 
 def open_place(source: Path | SourceUrl) -> SourcePlace:
     """The place of a source. Raises `SourceError` for a folder that is missing."""
-    if isinstance(source, SourceUrl):
+    if not isinstance(source, Path):
+        from .source_bucket import SourceBucket
+
         return SourceBucket(source)
     if not source.is_dir():
         problem = "a file; name the folder it is in" if source.exists() else "no such folder"

@@ -12,13 +12,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ShardingError, SourceError
 from ..modality import Modality, find_modality, modalities, packed_modalities
 from ..storage.listing import Contents, Listing
 from .places import place_below
-from .source_place import SourcePlace, SourceUrl, open_place
+from .source_place import SourcePlace, open_place
 from .wording import counted, plurals, printable
+
+if TYPE_CHECKING:
+    from .source_bucket import SourceUrl
 
 __all__ = ["FoundSet", "Survey", "survey"]
 
@@ -53,7 +57,7 @@ def survey(source: Path | SourceUrl, out: Path | str | None, *, only: str | None
     names = _names(packed_modalities())
     if only is not None and only not in names:
         raise ValueError(f"only is {only!r}; it must be one of {', '.join(names)}.")
-    place = open_place(source if isinstance(source, SourceUrl) else Path(source))
+    place = open_place(source)
     inside = place.modality_folders()
     if inside:
         return _survey_modality_folders(place, inside, Path("shards") if out is None else out, only)
@@ -128,10 +132,10 @@ def _found(modality: str, source: Path | SourceUrl, out: Path | str, contents: C
 
 
 def _check_target(target: Path | str, source: Path | SourceUrl) -> None:
-    if isinstance(source, SourceUrl):
-        is_source = target == source.url
-    else:
+    if isinstance(source, Path):
         is_source = isinstance(target, Path) and target.exists() and target.samefile(source)
+    else:
+        is_source = target == source.url
     if is_source:
         raise ShardingError(f"{target}: is the folder that is read. Name another one with --out.")
 

@@ -39,24 +39,25 @@ def crash(task, on_file):
 PROGRAM = """
 import sys
 import standing_in_for_ray_work as work
-from pipelines.sharding import api, cli, set_job
-from pipelines.sharding.engines import RayEngine
+from pipelines.sharding import cli, source_job
+from pipelines.sharding.engines import ray_engine
 from pipelines.sharding.engines.ray_cluster import RayCluster
 
 name, silent, kills, waits, *arguments = sys.argv[1:]
-set_job.RayEngine = lambda cluster, workers: RayEngine(
+RayEngine = ray_engine.RayEngine
+ray_engine.RayEngine = lambda cluster, workers: RayEngine(
     cluster, workers, work=getattr(work, name), silent_seconds=float(silent)
 )
 if kills == "never":
     RayCluster.kill = lambda self, attempt: None
 if waits == "waits":  # connected, until the test has seen enough
     def packed(*arguments):
-        report = set_job.pack_set(*arguments)
+        report = pack_set(*arguments)
         print("packed", flush=True)
         sys.stdin.readline()
         return report
 
-    api.pack_set = packed
+    source_job.pack_set, pack_set = packed, source_job.pack_set
 sys.exit(cli.main(arguments))
 """
 

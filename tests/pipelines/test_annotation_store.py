@@ -16,7 +16,8 @@ import pytest
 from pipelines.errors import ShardingError, SourceError
 from pipelines.sharding.annotations.adding import Earlier
 from pipelines.sharding.annotations.store import AnnotationStore
-from pipelines.sharding.annotations.store_building import build_store, file_digest
+from pipelines.sharding.annotations.store_building import build_store
+from pipelines.sharding.attachments import file_digest
 from pipelines.sharding.findings import LabelKey
 from tests.absent import run, without
 from tests.pipelines.annotation_files import annotation, built, coco, image, sentences

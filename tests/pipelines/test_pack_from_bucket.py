@@ -13,9 +13,10 @@ import pytest
 
 from pipelines import SourceError, make_shards, open_source
 from pipelines.errors import PipelineError
-from pipelines.sharding import task_inputs
+from pipelines.sharding import fetched_inputs
 from pipelines.sharding.explaining import explain_folder
-from pipelines.sharding.source_place import SourceBucket, SourceFolder, SourceUrl, source_of
+from pipelines.sharding.source_bucket import SourceBucket, SourceUrl
+from pipelines.sharding.source_place import SourceFolder, source_of
 from pipelines.sharding.source_reader import PackingStoppedError
 from pipelines.storage.remote.remote_store import RemoteStore
 
@@ -116,7 +117,7 @@ def test_a_file_that_changes_after_the_listing_stops_packing(
 
     folder = pictures(tmp_path / "photos")
     upload(bucket, folder, "photos")
-    fetch = task_inputs.FetchedInputs._fetch
+    fetch = fetched_inputs.FetchedInputs._fetch
 
     def change_and_fetch(inputs: Any, file: Any) -> Any:
         if file.path == "p/07.png":
@@ -127,7 +128,7 @@ def test_a_file_that_changes_after_the_listing_stops_packing(
                 obstore.put(bucket, name, png(7, 12, 9)[:-4] if change == "smaller" else png(7, 12, 9) + b"more")
         return fetch(inputs, file)
 
-    monkeypatch.setattr(task_inputs.FetchedInputs, "_fetch", change_and_fetch)
+    monkeypatch.setattr(fetched_inputs.FetchedInputs, "_fetch", change_and_fetch)
     with pytest.raises(PackingStoppedError, match=r"p/07\.png: no longer the \d+ bytes"):
         make_shards("s3://bucket/photos", tmp_path / "out", workers=0, shuffle=None)
     assert not (tmp_path / "out" / "manifest.json").exists()
@@ -139,16 +140,16 @@ def test_what_is_fetched_ahead_is_bounded_and_leaves_no_open_file(
     folder = pictures(tmp_path / "photos")
     upload(bucket, folder, "photos")
     largest = max(path.stat().st_size for path in folder.rglob("*.png"))
-    monkeypatch.setattr(task_inputs, "AHEAD_BYTES", 3 * largest)
+    monkeypatch.setattr(fetched_inputs, "AHEAD_BYTES", 3 * largest)
     held, files = list[int](), list[int]()
-    ahead = task_inputs.FetchedInputs._fetch_ahead
+    ahead = fetched_inputs.FetchedInputs._fetch_ahead
 
     def look(inputs: Any) -> None:
         ahead(inputs)
         held.append(inputs._bytes)
         files.append(len(inputs._ahead))
 
-    monkeypatch.setattr(task_inputs.FetchedInputs, "_fetch_ahead", look)
+    monkeypatch.setattr(fetched_inputs.FetchedInputs, "_fetch_ahead", look)
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
     make_shards("s3://bucket/photos", tmp_path / "out", workers=0)
     assert max(held) <= 3 * largest

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.sharding import api, set_job
+from pipelines.sharding import api
 from pipelines.sharding.engines import ProcessEngine, SerialEngine, make_engine
 from pipelines.sharding.plan import make_plan
 from pipelines.sharding.settings import PackSettings
@@ -98,7 +98,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def use_engine(monkeypatch: pytest.MonkeyPatch, work: Callable[..., Any]) -> None:
-    monkeypatch.setattr(set_job, "make_engine", lambda workers: ProcessEngine(workers, work=work))
+    monkeypatch.setattr(api, "begin_early", lambda workers, _: ProcessEngine(workers, work=work))
 
 
 def test_every_engine_writes_the_same_shards_and_tells_every_image(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_worker_that_cannot_be_started_is_one_sentence(
     popen, started = subprocess.Popen, itertools.count(1)
 
     def start(*command: Any, **settings: Any) -> Any:
-        if next(started) == refused:
+        if next(started) >= refused:
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return popen(*command, **settings)
 
@@ -318,7 +318,7 @@ def test_children_end_with_a_parent_that_is_killed_even_in_the_middle_of_an_imag
         import standing_in_for_work
         from pipelines.sharding import api, set_job
         from pipelines.sharding.engines import ProcessEngine
-        set_job.make_engine = lambda workers: ProcessEngine(workers, work=standing_in_for_work.{busy})
+        api.begin_early = lambda workers, _: ProcessEngine(workers, work=standing_in_for_work.{busy})
         if __name__ == "__main__":
             set_job.Progress.on_file = lambda self, *place: print(place, flush=True)
             api.make_shards({str(source)!r}, {str(tmp_path / "out")!r}, workers=2, shard_examples=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ShardingError, SourceError
-from ...storage.plain_files import open_plain
+from ...errors import ShardingError
 from ..wording import printable
 from .adding import NOTHING_EARLIER, Earlier, packed_remarks, without_packed
 from .body_file import BodyFile
@@ -28,7 +26,7 @@ from .store_finishing import Finished, Meanings, finish_store
 from .store_merging import Bodies, merge_annotations, merge_images, without_repeated_images
 from .store_schema import NOWHERE
 
-__all__ = ["StoreReport", "build_store", "file_digest"]
+__all__ = ["StoreReport", "build_store"]
 
 
 @dataclass(frozen=True)
@@ -78,15 +76,6 @@ def build_store(
     finally:
         beside.unlink(missing_ok=True)
     return report
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, 64 hexadecimal digits. Raises `SourceError` for one that cannot be read."""
-    try:
-        with open(open_plain(path), "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise SourceError(f"{printable(str(path))}: cannot be read ({error.strerror or error}).") from error
 
 
 @contextmanager

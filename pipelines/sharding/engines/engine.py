@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeAlias
 
+from ..settings import PackSettings
 from ..shard_job import ShardResult, ShardTask
 
 __all__ = ["Engine", "OnFile"]
@@ -16,8 +17,8 @@ OnFile: TypeAlias = Callable[[int, int], None]
 class Engine(Protocol):
     """Packs shards. Engines may give results in any order; the bytes of the shards are always the same."""
 
-    def begin(self, num_tasks: int) -> None:
-        """Get ready for so many tasks, which come later."""
+    def begin(self, num_tasks: int, settings: PackSettings | None = None) -> None:
+        """Get ready for so many tasks, of these settings if they are known, which come later."""
 
     def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task, as it is finished. Raises `PackingStoppedError`.

@@ -16,12 +16,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from multiprocessing.connection import wait
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from ..shard_job import ShardResult, ShardTask, pack_shard
 from ..source_reader import PackingStoppedError
-from .engine import OnFile
 from .worker_process import Work, WorkerProcess
+
+if TYPE_CHECKING:
+    from ..settings import PackSettings
+    from ..shard_job import ShardResult, ShardTask
+    from .engine import OnFile
 
 __all__ = ["ProcessEngine"]
 
@@ -31,14 +34,17 @@ Crashes: TypeAlias = Counter[tuple[int, int]]
 class ProcessEngine:
     """`workers` processes, a shard at a time each."""
 
-    def __init__(self, workers: int, *, work: Work = pack_shard) -> None:
+    def __init__(self, workers: int, *, work: Work | None = None) -> None:
         self.workers, self._work = workers, work
         self._idle: list[WorkerProcess] = []
 
-    def begin(self, num_tasks: int) -> None:
+    def begin(self, num_tasks: int, settings: PackSettings | None = None) -> None:
         """Start the workers, which import what they need while this process does something else."""
         while len(self._idle) < min(self.workers, num_tasks):
             self._idle.append(WorkerProcess(self._work))
+        if settings is not None:
+            for worker in self._idle:
+                worker.prepare(settings)
 
     def end(self) -> None:
         """End workers that got no task."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from ..settings import PackSettings
 from ..shard_job import ShardResult, ShardTask, pack_shard
 from ..shard_target import FolderTarget
 from ..source_reader import PackingStoppedError
@@ -73,7 +74,7 @@ class RayEngine:
         self._cluster, self._workers = cluster, workers
         self._work, self._silent_seconds = work, silent_seconds
 
-    def begin(self, num_tasks: int) -> None:
+    def begin(self, num_tasks: int, settings: PackSettings | None = None) -> None:
         """Nothing to prepare: the cluster runs already."""
 
     def end(self) -> None:

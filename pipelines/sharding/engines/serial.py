@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from ...child_process import end_idle_children
+from ..settings import PackSettings
 from ..shard_job import ShardResult, ShardTask, pack_shard
 from .engine import OnFile
 
@@ -15,7 +16,7 @@ __all__ = ["SerialEngine"]
 class SerialEngine:
     """One shard after the other in this process. A native crash in a reader of media ends it."""
 
-    def begin(self, num_tasks: int) -> None:
+    def begin(self, num_tasks: int, settings: PackSettings | None = None) -> None:
         """Nothing to prepare."""
 
     def end(self) -> None:

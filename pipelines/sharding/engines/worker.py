@@ -1,4 +1,8 @@
-"""The life of a worker process: tasks are packed until the parent closes the connection, or ends."""
+"""The life of a worker process: tasks are packed until the parent closes the connection, or ends.
+
+What packing needs is imported before the first task comes. Settings that are sent before it are not looked at: to
+receive them is to import what they need.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ...child_process import end_with
+from ..shard_job import ShardTask, pack_shard
 from ..source_reader import PackingStoppedError
 
 __all__ = ["main"]
@@ -26,10 +31,13 @@ def main(connection: int, lifeline: int) -> None:
 
 def _serve(connection: Connection[Any, Any]) -> None:
     try:
-        work: Callable[..., object] = _received(connection)
+        work: Callable[..., object] = pack_shard
         while True:
-            task = _received(connection)
-            connection.send(_result(work, task, connection.send))
+            received = _received(connection)
+            if isinstance(received, ShardTask):
+                connection.send(_result(work, received, connection.send))
+            elif callable(received):
+                work = received
     except PackingStoppedError as error:
         connection.send(error)
 

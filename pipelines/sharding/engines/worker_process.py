@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...child_process import ChildProcess, how_it_ended
-from ..shard_job import ShardResult, ShardTask
 from ..source_reader import PackingStoppedError
+
+if TYPE_CHECKING:
+    from ..settings import PackSettings
+    from ..shard_job import ShardResult, ShardTask
 
 __all__ = ["Work", "WorkerProcess"]
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """There are as many workers as cores: libraries that features call, torch among them, begin no more threads."""
 
-Work: TypeAlias = Callable[[ShardTask, Callable[[int], None]], ShardResult]
+Work: TypeAlias = "Callable[[ShardTask, Callable[[int], None]], ShardResult]"
 
 
 class WorkerProcess:
     """A worker process and the task it has; `file` is the number of the file it has announced last.
 
-    Until it gets a task it imports what it needs.
+    Until it gets a task it imports what it needs. Without `work` it packs.
     """
 
     task: ShardTask
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work | None = None) -> None:
         try:
             self._child = ChildProcess(f"{__package__}.worker", ONE_THREAD)
         except OSError as error:
@@ -35,7 +38,12 @@ class WorkerProcess:
             ) from error
         self.connection = self._child.connection
         self.file: int | None = None
-        self._send(work)
+        if work is not None:
+            self._send(work)
+
+    def prepare(self, settings: PackSettings) -> None:
+        """Have it import what tasks of these settings need."""
+        self._send(settings)
 
     def give(self, task: ShardTask) -> None:
         """Hand over the next task."""
