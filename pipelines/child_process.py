@@ -21,15 +21,15 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 __all__ = ["ChildPool", "ChildProcess", "end_idle_children", "end_with", "how_it_ended", "usable_cores"]
 
 PROGRAM = (
-    "import sys; child, connection, lifeline, *sys.path = sys.argv[1:]; "
-    "import importlib; importlib.import_module(child).main(int(connection), int(lifeline))"
+    "import sys; child, descriptors, *sys.path = sys.argv[1:]; "
+    "import importlib; importlib.import_module(child).main(*map(int, descriptors.split(',')))"
 )
 """Nothing but `sys`, which is built in, is imported before the path is the parent's."""
 
@@ -40,11 +40,15 @@ DEPTH, MOST_DEPTH = "PIPELINES_CHILD_DEPTH", 2
 class ChildProcess:
     """A process that runs `main(connection, lifeline)` of a module, and our ends of both. Ctrl-C is left to us.
 
-    Its environment is ours, with what `environment` has for variables that are not set. `has_begun` is for whoever
-    hears from it. Raises `OSError` where it cannot be started, and where this process is already the child of a child.
+    Its environment is ours, with what `environment` has for variables that are not set. `shared` are file descriptors
+    that it gets as further arguments. `has_begun` is for whoever hears from it.
+
+    Raises `OSError` where it cannot be started, and where this process is already the child of a child.
     """
 
-    def __init__(self, module: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, module: str, environment: Mapping[str, str] | None = None, *, shared: Sequence[int] = ()
+    ) -> None:
         self.has_begun = False
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             self.connection: Connection[Any, Any]
@@ -56,7 +60,8 @@ class ChildProcess:
             theirs.callback(os.close, their_lifeline)
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the child inherits
             try:
-                self._process = _popen(module, their_connection.fileno(), their_lifeline, environment or {})
+                descriptors = (their_connection.fileno(), their_lifeline, *shared)
+                self._process = _popen(module, descriptors, environment or {})
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             ours.pop_all()
@@ -206,14 +211,14 @@ def _path() -> list[str]:
     return sorted(path, key=lambda entry: entry not in own)
 
 
-def _popen(module: str, connection: int, lifeline: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _popen(module: str, descriptors: Sequence[int], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     depth = int(os.environ.get(DEPTH, "0")) + 1
     if depth > MOST_DEPTH:
         raise OSError(errno.EPERM, f"a process of {MOST_DEPTH} generations of ours starts no others")
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # -W, -X, -I: as multiprocessing
-    command = [sys.executable, *flags, "-c", PROGRAM, module, str(connection), str(lifeline), *_path()]
+    command = [sys.executable, *flags, "-c", PROGRAM, module, ",".join(map(str, descriptors)), *_path()]
     settings: dict[str, Any] = {
         "env": {**environment, **os.environ, DEPTH: str(depth)},
         "stdin": subprocess.DEVNULL,
     }
-    return subprocess.Popen(command, pass_fds=(connection, lifeline), **settings)
+    return subprocess.Popen(command, pass_fds=descriptors, **settings)

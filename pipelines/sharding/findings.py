@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Findings", "LabelCounts", "LabelKey", "Remark", "joined_findings"]
+__all__ = ["NO_FINDINGS", "Findings", "LabelCounts", "LabelKey", "Remark", "joined_findings"]
 
 
 class LabelKey(NamedTuple):
@@ -67,11 +67,15 @@ class Findings:
         return cls(labels, tuple(remarks))
 
 
+NO_FINDINGS = Findings()
+"""Of most examples: one value, because it is cheaper than many."""
+
+
 def joined_findings(several: Iterable[Findings]) -> Findings:
     """Counts added up; of remarks of one kind the first stays."""
     found = [one for one in several if one.labels or one.remarks]
-    if len(found) == 1:
-        return found[0]
+    if len(found) <= 1:
+        return found[0] if found else NO_FINDINGS
     labels: dict[LabelKey, tuple[int, int]] = {}
     remarks: dict[str, Remark] = {}
     for one in found:

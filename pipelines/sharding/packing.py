@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from ..storage.frame_table import FrameTable
 from ..storage.index import Record
 from ..storage.listing import SourceFile
-from .findings import Findings
+from .findings import NO_FINDINGS, Findings
 from .source_reader import SourceReader
 
 __all__ = ["MediaSettings", "NamesFunctions", "Prepared", "example_key", "file_key"]
@@ -44,7 +44,7 @@ class Prepared:
     piece: int | None = None
     table: FrameTable | None = None
     curve_rates: Mapping[str, Fraction] = field(default_factory=dict)
-    findings: Findings = field(default_factory=Findings)
+    findings: Findings = NO_FINDINGS
 
 
 class MediaSettings(Protocol):

@@ -78,6 +78,8 @@ class PlannedFiles(RowSequence[PlannedFile]):
         places = self._order[rows]
         files = self._files.only(places)[:]
         keys = self._keys.of(places.tolist(), (file.path for file in files))
+        if not self._classes:
+            return list(map(PlannedFile, keys, files))
         labels = [self._classes.get(class_of(file.path) or "") for file in files]
         return list(map(PlannedFile, keys, files, labels))
 

@@ -7,6 +7,7 @@ anything wrong with the disk, or a source that changes meanwhile, stops the run.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from ..order.curve_rates import CurveRates, joined_rates
 from ..storage.json_text import encode_json, parse_json
 from ..storage.walk import Failure
-from .findings import Findings, Remark, joined_findings
+from .findings import NO_FINDINGS, Findings, Remark, joined_findings
 from .packing import example_key
 from .plan import PlannedFile, PlannedShard
 from .settings import PackSettings
@@ -62,7 +63,8 @@ class ShardTask:
 class ShardResult:
     """A shard in `ShardTask.target`, or none there if `summary.examples` is 0; and what was left out.
 
-    `attempt` is the name of the attempt that wrote it there, which decides nothing else.
+    `attempt` is the name of the attempt that wrote it there, which decides nothing else; `seconds` those that its files
+    took, and those in which it was ended.
     `pieces` says for each file of the shard how many examples it became; empty where files are not cut.
     `curve_rates` are those of the fields that were computed; `findings` what there is to say of annotations.
     """
@@ -72,8 +74,9 @@ class ShardResult:
     failures: tuple[Failure, ...]
     pieces: tuple[int, ...] = ()
     curve_rates: CurveRates = field(default_factory=dict)
-    findings: Findings = field(default_factory=Findings)
+    findings: Findings = NO_FINDINGS
     attempt: str = field(default="", compare=False)
+    seconds: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
 
 
 def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
@@ -93,6 +96,7 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
         with contextlib.closing(open_inputs(task.source, [planned.file for planned in task.shard.files])) as inputs:
             shard = task.target.begin(name, attempt)
             try:
+                began = time.monotonic()
                 for number, planned in enumerate(task.shard.files):
                     on_file(number)
                     before = shard.examples
@@ -106,11 +110,12 @@ def pack_shard(task: ShardTask, on_file: Callable[[int], None]) -> ShardResult:
                     except UnpackableError as error:
                         failures.append(Failure(planned.file.path, str(error)))
                     pieces.append(shard.examples - before)
-                counts = tuple(pieces) if settings.media.cuts else ()
+                counts, packed = tuple(pieces) if settings.media.cuts else (), time.monotonic()
                 if shard.examples:
                     joined = joined_rates(rates), joined_findings(findings)
                     summary = shard.finish()
-                    return ShardResult(shard_number, summary, tuple(failures), counts, *joined, attempt)
+                    seconds = packed - began, time.monotonic() - packed
+                    return ShardResult(shard_number, summary, tuple(failures), counts, *joined, attempt, seconds)
                 shard.abort()
                 return ShardResult(shard_number, ShardSummary(name, 0, 0, ""), tuple(failures), counts)
             except BaseException:
@@ -133,13 +138,17 @@ def _add(
 ) -> tuple[CurveRates, Findings]:
     """All examples of one file, which stay in the shard unless an exception leaves; what there is to say of them."""
     file, rates = planned.file, dict[str, tuple[Fraction, ...]]()
-    fields = {suffix.lower(): _content(read(f"{file.stem}.{suffix}", size)) for suffix, size in file.sidecars}
+    fields = {}
+    if file.sidecars:
+        stem = file.stem
+        fields = {suffix.lower(): _content(read(f"{stem}.{suffix}", size)) for suffix, size in file.sidecars}
     if planned.label is not None:
         fields["cls"] = b"%d" % planned.label
     said = [] if store is None else [add_record(fields, store, file.path)]
     with read(file.path, file.size) as reader:
         for made in task.settings.media.prepare(reader, file.suffix, fields):
-            rates.update({name: (rate,) for name, rate in made.curve_rates.items()})
+            if made.curve_rates:
+                rates.update({name: (rate,) for name, rate in made.curve_rates.items()})
             said.append(made.findings)
             shard.add(
                 encode_example(

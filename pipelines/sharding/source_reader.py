@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import ShardingError, SourceError
-from ..storage.plain_files import open_plain, system_path
+from ..storage.plain_files import open_sized, system_path
 from ..storage.walk import Failure
 from .wording import printable
 
@@ -47,7 +47,7 @@ class SourceReader:
     the listing, which the shard boundaries were made from. `full_path` is where it lies, if not in the folder.
     """
 
-    def __init__(self, folder: Path, path: str, size: int, *, full_path: str = "") -> None:
+    def __init__(self, folder: Path | str, path: str, size: int, *, full_path: str = "") -> None:
         self.path, self.size = path, size
         self.full_path = full_path or system_path(folder, path)
         self._handle = -1
@@ -78,12 +78,12 @@ class SourceReader:
 
     def __enter__(self) -> SourceReader:
         try:
-            self._handle = open_plain(self.full_path)
+            self._handle, size = open_sized(self.full_path)
         except FileNotFoundError:
             raise self._changed() from None
         except OSError as error:
             raise UnpackableError(f"cannot be read ({error.strerror})") from error
-        if os.fstat(self._handle).st_size != self.size:
+        if size != self.size:
             os.close(self._handle)
             raise self._changed()
         return self

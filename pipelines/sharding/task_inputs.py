@@ -38,7 +38,7 @@ class FolderInputs:
     """Files of a folder, read where they lie."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = str(folder)
 
     def reader(self, number: int, path: str, size: int) -> SourceReader:
         """See `TaskInputs`."""

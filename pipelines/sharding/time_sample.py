@@ -75,11 +75,26 @@ class SampleTimes:
 
 @dataclass
 class _TaskTimes:
-    """When the files of a task were begun, in order, and when it was finished."""
+    """A task: which files were seen to be begun, and when; when it was finished, and the seconds of its result."""
 
     files: Sequence[PlannedFile]
-    begun: list[float] = field(default_factory=list)
+    begun: list[tuple[int, float]] = field(default_factory=list)
     finished: float | None = None
+    seconds: tuple[float, float] = (0.0, 0.0)
+
+    def packed(self) -> tuple[int, float]:
+        """The weight of the files of which it is known how long they took, and their seconds."""
+        if self.finished is not None:
+            return sum(map(_weight, self.files)), self.seconds[0]
+        if len(self.begun) < 2:
+            return 0, 0.0
+        (first, began), (last, ended) = self.begun[0], self.begun[-1]
+        return sum(map(_weight, self.files[first:last])), ended - began
+
+    @property
+    def num_files(self) -> int:
+        """Files that were packed."""
+        return len(self.files) if self.finished is not None else self.begun[-1][0] if self.begun else 0
 
 
 class _EnoughError(Exception):
@@ -149,13 +164,14 @@ class _Clock:
 
     def on_file(self, number: int, file: int) -> None:
         """An engine opens a file of a task."""
-        self.tasks[number].begun.append(self._now())
+        self.tasks[number].begun.append((file, self._now()))
         if self._results:
             self.check()
 
     def on_result(self, result: ShardResult) -> None:
         """A task is finished."""
-        self.tasks[result.number].finished = self._now()
+        task = self.tasks[result.number]
+        task.finished, task.seconds = self._now(), result.seconds
         self._results += 1
         if self._results == self._lanes:
             self._warm = self._now()
@@ -168,21 +184,17 @@ class _Clock:
 
     def times(self, made: int, foretold: int) -> SampleTimes:
         """What was measured, without the first task of each worker if there are more."""
-        first = [one for number, one in self.tasks.items() if number < self._lanes and one.finished is not None]
-        later = [one for number, one in self.tasks.items() if number >= self._lanes and len(one.begun) > 1]
-        seconds = sum(one.begun[-1] - one.begun[0] for one in later)
-        weight = sum(_weight(planned) for one in later for planned in one.files[: len(one.begun) - 1])
-        if not seconds:
-            seconds = sum((one.finished or 0.0) - one.begun[0] for one in first)
-            weight = sum(_weight(planned) for one in first for planned in one.files)
+        first = [one for number, one in self.tasks.items() if number < self._lanes]
+        later = [one for number, one in self.tasks.items() if number >= self._lanes and one.packed()[1]]
+        known = [one.packed() for one in later or first]
+        weight, seconds = sum(weight for weight, _ in known), sum(seconds for _, seconds in known)
         whole = [one for one in later if one.finished is not None]
         largest = max(whole, key=lambda one: sum(planned.file.size for planned in one.files), default=None)
         end, end_bytes = 0.0, 0
-        if largest is not None and largest.finished is not None:
-            end = largest.finished - largest.begun[-1]
-            end_bytes = sum(planned.file.size for planned in largest.files)
+        if largest is not None:
+            end, end_bytes = largest.seconds[1], sum(planned.file.size for planned in largest.files)
         starts = [one.finished - self._began for one in first if one.finished is not None]
-        files = sum(len(one.files) if one.finished else max(0, len(one.begun) - 1) for one in self.tasks.values())
+        files = sum(one.num_files for one in self.tasks.values())
         return SampleTimes(
             files=files,
             start_seconds=sum(starts) / len(starts) if starts else 0.0,

@@ -34,7 +34,7 @@ class LocalHeads:
     """Reads the heads of files below a folder, inside a `with`."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._stack = folder, ExitStack()
+        self._folder, self._stack = str(folder), ExitStack()
         self._threads: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> LocalHeads:

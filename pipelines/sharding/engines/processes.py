@@ -2,10 +2,10 @@
 
     parent                                    worker
     task ────────────────────────────────────▶  pack_shard
-         ◀────── number of each file ──────────  before it is opened
+         ◀ ─ ─ ─ number of each file ─ ─ ─ ─ ─  in shared memory, before it is opened
          ◀────── result, or exception ─────────  at the end
 
-A worker that dies has said by its last message which file it was at. The shard is tried once more as it was (the
+A worker that dies leaves the number of the file that it was at. The shard is tried once more as it was (the
 machine may have been short of memory); a file that ends a second worker is left out as a failure. Workers
 never touch a finished shard, end with their parent, and leave Ctrl-C to it.
 """
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from .engine import OnFile
 
 __all__ = ["ProcessEngine"]
+
+LOOK_SECONDS = 0.05
+"""How often it is looked at which files the workers are at."""
 
 Crashes: TypeAlias = Counter[tuple[int, int]]
 
@@ -70,17 +73,20 @@ class ProcessEngine:
             for task in islice(waiting, self.workers):
                 workers.append(self._worker(task))
             while workers:
-                for connection in wait([worker.connection for worker in workers]):
+                ready = wait([worker.connection for worker in workers], LOOK_SECONDS)
+                for worker in workers:
+                    if (file := worker.new_file()) is not None:
+                        on_file(worker.task.shard.number, file)
+                for connection in ready:
                     worker = next(worker for worker in workers if worker.connection is connection)
                     message = worker.receive()
-                    if isinstance(message, int):
-                        on_file(worker.task.shard.number, message)
-                        continue
                     if isinstance(message, BaseException):
                         raise message
                     if message is None:
+                        task_again = _task_after_crash(worker, crashes)
                         workers.remove(worker)
-                        workers.append(self._worker(_task_after_crash(worker, crashes)))
+                        worker.kill()
+                        workers.append(self._worker(task_again))
                         continue
                     if (task_after := next(waiting, None)) is not None:
                         worker.give(task_after)

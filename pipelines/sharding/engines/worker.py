@@ -15,27 +15,28 @@ from typing import Any
 from ...child_process import end_with
 from ..shard_job import ShardTask, pack_shard
 from ..source_reader import PackingStoppedError
+from .file_counter import FileCounter
 
 __all__ = ["main"]
 
 
-def main(connection: int, lifeline: int) -> None:
-    """Serve the parent at the other end of two file descriptors."""
-    for descriptor in (connection, lifeline):
+def main(connection: int, lifeline: int, counter: int) -> None:
+    """Serve the parent at the other end of these file descriptors."""
+    for descriptor in (connection, lifeline, counter):
         os.set_inheritable(descriptor, False)
     end_with(lifeline)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # native readers print remarks there; ours go to the parent
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        _serve(Connection(connection))
+        _serve(Connection(connection), FileCounter(counter))
 
 
-def _serve(connection: Connection[Any, Any]) -> None:
+def _serve(connection: Connection[Any, Any], counter: FileCounter) -> None:
     try:
         work: Callable[..., object] = pack_shard
         while True:
             received = _received(connection)
             if isinstance(received, ShardTask):
-                connection.send(_result(work, received, connection.send))
+                connection.send(_result(work, received, counter.write))
             elif callable(received):
                 work = received
     except PackingStoppedError as error:
@@ -52,10 +53,8 @@ def _received(connection: Connection[Any, Any]) -> Any:
         ) from error
 
 
-def _result(work: Callable[..., object], task: object, send: Callable[[int], None]) -> object:
+def _result(work: Callable[..., object], task: object, on_file: Callable[[int], None]) -> object:
     try:
-        return work(task, send)
-    except (BrokenPipeError, ConnectionResetError):
-        raise
+        return work(task, on_file)
     except Exception as error:
         return error

@@ -1,4 +1,4 @@
-"""The parent's end of one worker process: tasks are sent to it, numbers of files and results come back."""
+"""The parent's end of one worker process: tasks are sent to it, results come back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...child_process import ChildProcess, how_it_ended
 from ..source_reader import PackingStoppedError
+from .file_counter import FileCounter
 
 if TYPE_CHECKING:
     from ..settings import PackSettings
@@ -21,23 +22,28 @@ Work: TypeAlias = "Callable[[ShardTask, Callable[[int], None]], ShardResult]"
 
 
 class WorkerProcess:
-    """A worker process and the task it has; `file` is the number of the file it has announced last.
+    """A worker process and the task it has.
 
     Until it gets a task it imports what it needs. Without `work` it packs.
     """
 
     task: ShardTask
+    _told: int | None = None
 
     def __init__(self, work: Work | None = None) -> None:
         try:
-            self._child = ChildProcess(f"{__package__}.worker", ONE_THREAD)
+            self._counter = FileCounter.new()
+            try:
+                self._child = ChildProcess(f"{__package__}.worker", ONE_THREAD, shared=[self._counter.descriptor])
+            except BaseException:
+                self._counter.close()
+                raise
         except OSError as error:
             raise PackingStoppedError(
                 f"A worker process cannot be started ({error.strerror or error}). Ask for fewer with "
                 "workers=…; 0 packs in this process."
             ) from error
         self.connection = self._child.connection
-        self.file: int | None = None
         if work is not None:
             self._send(work)
 
@@ -48,7 +54,8 @@ class WorkerProcess:
     def give(self, task: ShardTask) -> None:
         """Hand over the next task."""
         self.task = task
-        self.file = None
+        self._counter.clear()
+        self._told = None
         self._send(task)
 
     def _send(self, message: object) -> None:
@@ -60,23 +67,32 @@ class WorkerProcess:
             self.kill()
             raise
 
-    def receive(self) -> int | ShardResult | BaseException | None:
-        """The next message; None if the worker is dead."""
+    def receive(self) -> ShardResult | BaseException | None:
+        """The result of the task; None if the worker is dead."""
         try:
             message: Any = self.connection.recv()
         except (EOFError, ConnectionResetError):
             self._child.end()
             return None
         self._child.has_begun = True
-        if isinstance(message, int):
-            self.file = message
-        found: int | ShardResult | BaseException = message
+        found: ShardResult | BaseException = message
         return found
 
     @property
+    def file(self) -> int | None:
+        """The number of the file of its task that it has begun last."""
+        return self._counter.file
+
+    def new_file(self) -> int | None:
+        """The same, if it has not been asked for before."""
+        file, told = self._counter.file, self._told
+        self._told = file
+        return None if file == told else file
+
+    @property
     def has_begun(self) -> bool:
-        """Whether it has sent anything."""
-        return self._child.has_begun
+        """Whether it has begun a file, or finished a task."""
+        return self._child.has_begun or self.file is not None
 
     @property
     def how_it_ended(self) -> str:
@@ -86,7 +102,9 @@ class WorkerProcess:
     def dismiss(self) -> None:
         """Let the worker end, which has nothing more to do."""
         self._child.end()
+        self._counter.close()
 
     def kill(self) -> None:
         """End the worker, whatever it is at."""
         self._child.kill()
+        self._counter.close()

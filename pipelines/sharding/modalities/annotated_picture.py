@@ -12,7 +12,7 @@ import numpy as np
 from ...boxes import compose, is_record, move_record, orientation_matrix, transform_of
 from ...storage.json_text import encode_json, parse_json_exactly
 from ..annotations.store import RecordText
-from ..findings import Findings, LabelKey, Remark
+from ..findings import NO_FINDINGS, Findings, LabelKey, Remark
 from .record_faults import record_faults
 
 __all__ = ["NO_ANNOTATIONS", "Annotations", "Frame", "annotated_fields", "checked_frame"]
@@ -69,7 +69,7 @@ def annotated_fields(
     if isinstance(content, RecordText) and content.size == file == stored and orientation == 1:
         return fields, Findings(content.labels)  # what the steps below would find
     if content is None:
-        return fields, Findings()
+        return fields, NO_FINDINGS
     try:
         record = parse_json_exactly(content)
     except ValueError:
