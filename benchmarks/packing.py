@@ -47,7 +47,9 @@ class Contestant:
         shutil.rmtree(out, ignore_errors=True)
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         command = [part.replace("OUT", str(out)) for part in self.command]
-        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or each program compiles its modules anew
+        subprocess.run(command, check=True, capture_output=True, env=environment)
         self.seconds.append(time.monotonic() - began)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.cpu_seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)

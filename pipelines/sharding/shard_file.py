@@ -12,13 +12,15 @@ import contextlib
 import os
 from pathlib import Path
 
-from ..storage.durable_files import fsync_folder
+from ..storage.durable_files import WriteBehind, fsync_folder
 from ..storage.frame_table import frames_path, save_frames
 from ..storage.index import index_digest, index_path, save_index
 from ..storage.plain_files import create_plain
 from .shard_content import ShardContent, ShardSummary
 
 __all__ = ["ShardFile"]
+
+BUFFER_BYTES = 1 << 18
 
 
 class ShardFile(ShardContent):
@@ -27,11 +29,18 @@ class ShardFile(ShardContent):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._part = _part_of(path)
-        super().__init__(create_plain(self._part), path.name)
+        file = create_plain(self._part, buffer_bytes=BUFFER_BYTES)
+        self._behind = WriteBehind(file.fileno())
+        super().__init__(file, path.name)
+
+    def _write(self, content: bytes) -> None:
+        super()._write(content)
+        self._behind.wrote(len(content))
 
     def finish(self) -> ShardSummary:
         """End the archive, fsync it, and rename first its frame tables, then its index and then itself into place."""
         self.end()
+        self._behind.wait()
         os.fsync(self._file.fileno())
         self._file.close()
         index = index_path(self.path)
@@ -54,6 +63,8 @@ class ShardFile(ShardContent):
 
     def abort(self) -> None:
         """Remove what was written; a finished shard of that name, from before, stays as it was."""
+        with contextlib.suppress(OSError):
+            self._behind.wait()
         with contextlib.suppress(OSError):  # closing flushes, which fails again where the disk is full
             self._file.close()
         for path in (self.path, index_path(self.path), frames_path(self.path)):

@@ -76,10 +76,10 @@ def map_plain(path: str | os.PathLike[str], *, follow: bool = True) -> memoryvie
         os.close(descriptor)
 
 
-def create_plain(path: Path) -> BinaryIO:
+def create_plain(path: Path, *, buffer_bytes: int = -1) -> BinaryIO:
     """A new, empty file to be written. What stood there, a link included, is removed. Raises `OSError`."""
     path.unlink(missing_ok=True)
-    return open(os.open(path, CREATE_FLAGS, 0o666), "wb")
+    return open(os.open(path, CREATE_FLAGS, 0o666), "wb", buffer_bytes)
 
 
 def path_setting(name: str, value: object) -> Path:

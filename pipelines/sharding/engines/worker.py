@@ -28,6 +28,7 @@ def main(connection: int, lifeline: int, counter: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # native readers print remarks there; ours go to the parent
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         _serve(Connection(connection), FileCounter(counter))
+    os._exit(0)  # the parent waits for it
 
 
 def _serve(connection: Connection[Any, Any], counter: FileCounter) -> None:
