@@ -9,6 +9,8 @@ MOST_CHARACTERS = 60
 
 def escaped(text: str) -> str:
     """A text with control characters, lone surrogates and the like as escapes, such as `\\x1b`."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PackingState"]
 
+_TO_LINE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 class PackingState:
     """Reading and changing the state of one set; for changes its place is held."""
@@ -179,7 +181,7 @@ class PackingState:
             if kept:
                 lines = stack.enter_context(self._place.open_lines(NAMES_NAME))
                 old = (line.rstrip("\n") for line in islice(lines, kept))
-            new = (json.dumps([key, path], ensure_ascii=False, separators=(",", ":")) for key, path in new_names)
+            new = (_TO_LINE([key, path]) for key, path in new_names)
             self._place.write(NAMES_NAME, chain(old, new))
 
     def _write_tables(self, manifest: Manifest) -> None:

@@ -47,6 +47,32 @@ class PlannedShard:
     number: int
     files: tuple[PlannedFile, ...]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In columns, which cost a third of what so many objects cost."""
+        files = [one.file for one in self.files]
+        columns = (
+            [one.key for one in self.files],
+            [one.label for one in self.files] if any(one.label is not None for one in self.files) else None,
+            [file.path for file in files],
+            [file.size for file in files],
+            [file.suffix for file in files],
+            [file.sidecars for file in files] if any(file.sidecars for file in files) else None,
+        )
+        return _shard_of_columns, (self.number, *columns)
+
+
+def _shard_of_columns(
+    number: int,
+    keys: Sequence[str],
+    labels: Sequence[int | None] | None,
+    paths: Sequence[str],
+    sizes: Sequence[int],
+    suffixes: Sequence[str],
+    sidecars: Sequence[tuple[tuple[str, int], ...]] | None,
+) -> PlannedShard:
+    files = map(SourceFile, paths, sizes, suffixes, *(() if sidecars is None else (sidecars,)))
+    return PlannedShard(number, tuple(map(PlannedFile, keys, files, *(() if labels is None else (labels,)))))
+
 
 class PlannedFiles(RowSequence[PlannedFile]):
     """Files in packing order, made on access: at place i the file, with its key, at `order[i]`."""

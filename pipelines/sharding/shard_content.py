@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ END_OF_ARCHIVE = bytes(2 * BLOCK)
 NO_FIELDS: Mapping[str, bytes] = MappingProxyType({})
 NO_RECORD = Record()
 MOST_JOINED_BYTES = 1 << 16
+_PLAIN_KEY = re.compile(r"(?!__)(?:[\w-]+/)*[\w-]+", re.ASCII).fullmatch
 WITHOUT_FIELDS = int(IndexFlag.HAS_CRC32)
 WITH_FIELDS = int(IndexFlag.HAS_CRC32 | IndexFlag.HAS_FIELDS)
 
@@ -70,7 +72,7 @@ class EncodedExample:
 
     def chunks(self) -> Iterable[bytes]:
         """All bytes in order; those of a small example in one piece, which is written and summed at once."""
-        padding = bytes(padded(self.media_bytes) - self.media_bytes)
+        padding = bytes(-self.media_bytes % BLOCK)
         pieces = itertools.chain((self.lead,), self.media, (padding,))
         return pieces if self.media_bytes > MOST_JOINED_BYTES else (b"".join(pieces),)
 
@@ -96,15 +98,15 @@ class ShardContent:
         """Append one example. Raises `ValueError` where its key is taken."""
         if example.key in self._keys:
             raise ValueError(f"{self.name}: there is an example {example.key!r} already; keys must differ.")
-        offset, crc32 = self.bytes, 0
+        offset, crc32, num_bytes = self.bytes, 0, example.span_bytes
         for chunk in example.chunks():
             self._write(chunk)
             crc32 = zlib.crc32(chunk, crc32)
-        assert self.bytes - offset == example.span_bytes, "the media has the length that its header gives"
+        assert self.bytes - offset == num_bytes, "the media has the length that its header gives"
         self._rows.append(
             example.record._replace(
                 offset=offset,
-                length=example.span_bytes,
+                length=num_bytes,
                 data_offset=offset + len(example.lead),
                 data_length=example.media_bytes,
                 flags=WITH_FIELDS if example.has_fields else WITHOUT_FIELDS,
@@ -180,6 +182,9 @@ def encode_example(
     Raises `ValueError` for a key or suffix from which webdataset would read another key or suffix, `TypeError` for what
     is not a text or not bytes.
     """
+    if type(media) is bytes and not fields and _is_plain_name(key, suffix):
+        lead = tar_header(f"{key}.{suffix}", len(media))
+        return EncodedExample(key, lead, (media,), len(media), False, record, table)
     if not isinstance(fields, Mapping):
         raise TypeError(f"example {key!r}: fields is {fields!r}; it must give the bytes of each suffix.")
     for name in (key, suffix, *fields):
@@ -213,6 +218,18 @@ def encode_example(
             ]
     members.append(tar_header(f"{key}.{suffix}", media_bytes))
     return EncodedExample(key, b"".join(members), media, media_bytes, bool(fields), record, table)
+
+
+def _is_plain_name(key: object, suffix: object) -> bool:
+    """Whether this is an ordinary key with an ordinary suffix, at a glance."""
+    return (
+        type(key) is str
+        and type(suffix) is str
+        and _PLAIN_KEY(key) is not None
+        and suffix.isalnum()
+        and suffix.isascii()
+        and suffix == suffix.lower()
+    )
 
 
 def _as_bytes(content: object, what: str) -> bytes:

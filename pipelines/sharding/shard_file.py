@@ -20,7 +20,7 @@ from .shard_content import ShardContent, ShardSummary
 
 __all__ = ["ShardFile"]
 
-BUFFER_BYTES = 1 << 18
+BUFFER_BYTES = 1 << 16
 
 
 class ShardFile(ShardContent):

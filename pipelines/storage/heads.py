@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Protocol
 
 from .media_types import read_head
-from .plain_files import system_path
+from .plain_files import system_paths
 
 __all__ = ["HeadReader", "LocalHeads"]
 
@@ -62,7 +62,7 @@ class LocalHeads:
         return self._threads.map(self._read_all, chunks)
 
     def _read_all(self, paths: Sequence[str]) -> list[bytes | str]:
-        return [self._read_one(system_path(self._folder, path)) for path in paths]
+        return [self._read_one(path) for path in system_paths(self._folder, paths)]
 
     def _read_one(self, path: str) -> bytes | str:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from functools import lru_cache, partial
 
@@ -28,11 +29,21 @@ ID3_HEADER_BYTES = 10
 
 def sniff(head: bytes) -> tuple[str, str] | None:
     """The (modality, usual suffix) of a file from its first 32 bytes, or None for anything else."""
-    for modality in modalities():
-        suffix = modality.sniff(head)
-        if suffix is not None:
-            return modality.name, suffix
+    for is_one, modality, suffix in _formats(modalities()):
+        if is_one(head):
+            return modality, suffix
     return None
+
+
+@lru_cache(maxsize=4)
+def _formats(known: tuple[Modality, ...]) -> list[tuple[Callable[[bytes], object], str, str]]:
+    """What tells each format that can be read, its modality and its usual suffix."""
+    return [
+        (re.compile(one.begins, re.DOTALL).match, modality.name, one.suffix)
+        for modality in known
+        for one in modality.formats
+        if one.begins is not None and not one.refused
+    ]
 
 
 def sniff_file(path: str | os.PathLike[str]) -> str | None:
@@ -53,6 +64,8 @@ def read_head(path: str | os.PathLike[str]) -> bytes:
     handle = open_plain(path)
     try:
         head = os.read(handle, HEAD_BYTES)
+        if head[:3] != b"ID3" and _modality_to_search(media_suffix(os.fspath(path))) is None:
+            return head
         return head_within(os.fspath(path), head, partial(_pread, handle), lambda: os.fstat(handle).st_size)
     finally:
         os.close(handle)
@@ -91,8 +104,8 @@ def _searched_suffixes(known: tuple[Modality, ...]) -> dict[str, Modality]:
 
 def media_suffix(name: str) -> str:
     """The last suffix of a name, in lower case and without its dot; empty if missing."""
-    base = name.rsplit("/", 1)[-1]
-    return base.rsplit(".", 1)[-1].lower() if "." in base else ""
+    _, dot, suffix = name.rpartition(".")
+    return suffix.lower() if dot and "/" not in suffix else ""
 
 
 def is_media_name(name: str, modality: str) -> bool:

@@ -11,6 +11,7 @@ import mmap
 import os
 import stat
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +25,7 @@ __all__ = [
     "read_plain",
     "refuse_link",
     "system_path",
+    "system_paths",
 ]
 
 READ_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -103,6 +105,13 @@ def refuse_link(path: Path) -> None:
 def canonical_name(name: str) -> str:
     """A file's name as this system gives it, as the text that UTF-8 makes of its bytes: the same in every locale."""
     return name if NATIVE_IS_UTF8 else os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+def system_paths(folder: str, relative: Sequence[str]) -> Iterable[str]:
+    """Where many files below a folder lie: as `system_path` has it of each."""
+    if not NATIVE_IS_UTF8:
+        return [system_path(folder, one) for one in relative]
+    return map(os.path.join(folder, "").__add__, relative)  # noqa: PTH118 (a text)
 
 
 def system_path(folder: str | os.PathLike[str], relative: str) -> str:
