@@ -24,6 +24,7 @@ __all__ = [
     "Resizer",
     "ResizerName",
     "Rows",
+    "lanczos",
     "pillow_resize",
     "reduce_blocks",
     "resize_in_bands",
@@ -76,6 +77,26 @@ def simd_resize(source: Pixels, target: Pixels, rows: tuple[float, float] | None
     resized = ImageData(width, height, pixel_type)
     _of_thread.resizer.resize(picture, resized, options)
     target[...] = np.frombuffer(resized.get_buffer(), np.uint8).reshape(target.shape)
+
+
+def lanczos(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """An "L" or "RGB" picture in another size, (width, height), by the Lanczos filter of radius 3.
+
+    By cykooz-resizer where it is installed, in a third of the time of Pillow's `resize(size, LANCZOS)` and as close to
+    the exact sum (0.29 on average on photographs), but not the same: the two round in another order.
+    """
+    try:
+        from cykooz_resizer import FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
+    except ImportError:
+        return picture.resize(size, Image.Resampling.LANCZOS)
+    pixel_type = PixelType.U8 if picture.mode == "L" else PixelType.U8x3
+    if not hasattr(_of_thread, "lanczos"):
+        algorithm = ResizeAlg.convolution(FilterType.lanczos3)
+        _of_thread.lanczos = Resizer(), ResizeOptions(resize_alg=algorithm, use_alpha=False)
+    resizer, options = _of_thread.lanczos
+    source, resized = ImageData(*picture.size, pixel_type, picture.tobytes()), ImageData(*size, pixel_type)
+    resizer.resize(source, resized, options)
+    return Image.frombytes(picture.mode, size, resized.get_buffer())
 
 
 def reduce_blocks(source: Pixels, scale: int) -> Pixels:

@@ -22,7 +22,7 @@ from ...decode.image.limits import USUAL_BYTES, check_pixels
 from ...decode.image.pillow import open_image, open_to_decode, orientation_of, reason_of
 from ...decode.image.plain_jpeg import read_plain_jpeg
 from ...decode.image.upright_picture import UprightPicture
-from ...decode.resize import BAND_BYTES, Pixels, pillow_resize, resize_in_bands
+from ...decode.resize import BAND_BYTES, Pixels, lanczos, pillow_resize, resize_in_bands
 from ...errors import ExampleError
 from ...order.checked_numbers import flag, whole_number
 from ...order.randomness import Place
@@ -197,13 +197,13 @@ def _shrunk(upright: UprightPicture, size: tuple[int, int]) -> Image.Image:
     """A picture in this size, (width, height); a giant is read some rows at a time."""
     if upright.width * upright.height * upright.channels <= BAND_BYTES:
         picture = upright.image()
-        return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
+        return picture if picture.size == size else lanczos(picture, size)
     target = np.empty((size[1], size[0], upright.channels), np.uint8)
 
     def rows(top: int, bottom: int) -> Pixels:
         return upright.pixels(0, top, upright.width, bottom)
 
-    lanczos = partial(pillow_resize, filter=Image.Resampling.LANCZOS)
+    by_pillow = partial(pillow_resize, filter=Image.Resampling.LANCZOS)
     row_bytes = upright.width * upright.channels
-    resize_in_bands(rows, upright.height, target, lanczos, row_bytes=row_bytes, support=3)
+    resize_in_bands(rows, upright.height, target, by_pillow, row_bytes=row_bytes, support=3)
     return Image.fromarray(target[:, :, 0] if upright.channels == 1 else target)
