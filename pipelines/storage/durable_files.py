@@ -10,7 +10,7 @@ from .plain_files import create_plain
 
 __all__ = ["WriteBehind", "fsync_folder", "fsync_path", "write_durably"]
 
-BEHIND_BYTES = int(os.environ.get("BEHIND", "8")) << 20
+BEHIND_BYTES = 32 << 20
 
 
 def write_durably(path: Path, content: str | bytes) -> None:

@@ -1,0 +1,101 @@
+"""Packing begins at once: workers start before the source is looked at, and load only what they pack with."""
+
+from __future__ import annotations
+
+import ast
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipelines import SourceError, make_shards
+from pipelines.sharding import source_job
+from pipelines.sharding.engines.file_counter import FileCounter
+from pipelines.sharding.plan import PlannedFile, PlannedShard
+from pipelines.storage.source_files import SourceFile
+
+from .leftovers import children_of, new_children, open_files
+
+proc_only = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks at processes in /proc")
+
+
+def loaded(module: str) -> set[str]:
+    code = f"import sys, {module}; print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return set(ast.literal_eval(done.stdout))
+
+
+def test_asking_for_shards_loads_no_array_and_no_picture_library() -> None:
+    assert not loaded("pipelines.sharding.api") & {"numpy", "PIL", "pipelines.sharding.source_job"}
+
+
+def test_a_worker_loads_nothing_of_buckets_annotations_and_clusters() -> None:
+    found = loaded("pipelines.sharding.engines.worker")
+    assert "pipelines.sharding.shard_job" in found
+    unused = {"http.client", "tarfile", "PIL", "pipelines.boxes.masks", "pipelines.sources.shards"}
+    unused |= {f"pipelines.sharding.{name}" for name in ("source_bucket", "fetched_inputs", "engines.ray_cluster")}
+    unused |= {"pipelines.storage.remote.remote_store", "pipelines.sharding.annotations.store_building"}
+    assert not found & unused
+
+
+@proc_only
+def test_workers_are_there_before_the_source_is_looked_at_and_gone_after_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others, before, seen = children_of(os.getpid()), open_files(), list[int]()
+
+    def look(*_: object, **__: object) -> None:
+        seen.extend(new_children(others))
+        raise SourceError("nothing here")
+
+    monkeypatch.setattr(source_job, "survey", look)
+    with pytest.raises(SourceError, match="nothing here"):
+        make_shards(tmp_path, tmp_path / "out", workers=2)
+    assert len(seen) == 2
+    assert new_children(others) == []
+    assert open_files() == before
+
+
+@proc_only
+def test_without_workers_none_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others, seen = children_of(os.getpid()), list[int]()
+    survey = source_job.survey
+    monkeypatch.setattr(
+        source_job, "survey", lambda *some, **more: (seen.extend(new_children(others)), survey(*some, **more))[1]
+    )
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert make_shards(tmp_path, tmp_path / "out", workers=0).examples == 1
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        (),
+        (PlannedFile("a", SourceFile("a.jpg", 3, "jpg")), PlannedFile("b/c", SourceFile("b/c.png", 4, "png"))),
+        (
+            PlannedFile("a", SourceFile("a.wav", 3, "wav", (("json", 7), ("f0.npy", 9))), 0),
+            PlannedFile("b", SourceFile("b.wav", 1 << 40, "wav"), None),
+        ),
+    ],
+)
+def test_a_shard_to_be_packed_is_sent_as_it_is(files: tuple[PlannedFile, ...]) -> None:
+    shard = PlannedShard(7, files)
+    assert pickle.loads(pickle.dumps(shard)) == shard
+
+
+def test_a_counter_is_read_by_whoever_shares_it() -> None:
+    ours = FileCounter.new()
+    assert ours.file is None
+    theirs = FileCounter(ours.descriptor)
+    for number in (0, 1, (1 << 40) + 3):
+        theirs.write(number)
+        assert ours.file == number
+    ours.clear()
+    assert theirs.file is None
+    ours.close()
+    ours.close()
