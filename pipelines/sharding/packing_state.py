@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain, islice
+from json.encoder import encode_basestring as json_text
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from .annotations.adding import Earlier
 
 __all__ = ["PackingState"]
-
-_TO_LINE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class PackingState:
@@ -181,7 +180,7 @@ class PackingState:
             if kept:
                 lines = stack.enter_context(self._place.open_lines(NAMES_NAME))
                 old = (line.rstrip("\n") for line in islice(lines, kept))
-            new = (_TO_LINE([key, path]) for key, path in new_names)
+            new = (f"[{json_text(key)},{json_text(path)}]" for key, path in new_names)
             self._place.write(NAMES_NAME, chain(old, new))
 
     def _write_tables(self, manifest: Manifest) -> None:
