@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ShardingError
+from ..storage.heads import LocalHeads
 from .api import PackReport, PackRequest
 from .manner import Manner, manner_of, ready_engine
 from .packing import NamesFunctions
@@ -16,7 +17,7 @@ from .places import out_setting, place_of
 from .retrying import check_retry
 from .set_job import pack_set, strict_error
 from .settings import PackSettings, check_options, known_settings
-from .source_place import source_of
+from .source_place import MakesHeads, source_of
 from .survey import FoundSet, Survey, survey
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def pack_source(request: PackRequest, begun: ProcessEngine | None) -> PackReport
     known = known_settings(request.options)
     manner = manner_of(request)
     try:
-        work = found_work(request, known, manner)
+        work = found_work(request, known, manner, LocalHeads if begun is None else begun.heads)
         with ready_engine(manner, begun) as engine:
             sets = [pack_set(one, work.settings[one.modality], manner, engine) for one in work.found.sets]
     except OSError as error:
@@ -50,11 +51,16 @@ class Work:
     notes: tuple[str, ...]
 
 
-def found_work(request: PackRequest, known: Mapping[str, PackSettings | ValueError], manner: Manner) -> Work:
+def found_work(
+    request: PackRequest,
+    known: Mapping[str, PackSettings | ValueError],
+    manner: Manner,
+    heads: MakesHeads = LocalHeads,
+) -> Work:
     """Look for what is to be packed, and check that it can be. Raises as `make_shards` does before it packs."""
     source = source_of(request.source, manner.storage_options)
     out = None if request.out is None else out_setting(request.out)
-    found = survey(source, out, only=request.only)
+    found = survey(source, out, only=request.only, heads=heads)
     check_options([one.modality for one in found.sets], request.options, source)
     settings = {one.modality: _settings(known[one.modality], others=manner.has_others) for one in found.sets}
     if manner.strict:

@@ -12,11 +12,13 @@ A URL has no slash at its end. As a text, a `SourceUrl` shows no secret.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from ..errors import SourceError
+from ..storage.heads import HeadReader, LocalHeads
 from ..storage.listing import Contents, list_folder, modality_folders
 from ..storage.plain_files import path_setting
 from ..storage.remote.urls import is_url, redacted, split_url
@@ -24,7 +26,10 @@ from ..storage.remote.urls import is_url, redacted, split_url
 if TYPE_CHECKING:
     from .source_bucket import SourceUrl
 
-__all__ = ["SourceFolder", "SourcePlace", "open_place", "source_of"]
+__all__ = ["MakesHeads", "SourceFolder", "SourcePlace", "open_place", "source_of"]
+
+
+MakesHeads: TypeAlias = Callable[[Path], AbstractContextManager[HeadReader]]
 
 
 class SourcePlace(Protocol):
@@ -55,9 +60,9 @@ class SourcePlace(Protocol):
 class SourceFolder:
     """A folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, heads: MakesHeads = LocalHeads) -> None:
         self.source: Path | SourceUrl = folder
-        self._folder = folder
+        self._folder, self._heads = folder, heads
 
     @property
     def name(self) -> str:
@@ -70,11 +75,12 @@ class SourceFolder:
 
     def below(self, name: str) -> SourceFolder:
         """See `SourcePlace`."""
-        return SourceFolder(self._folder / name)
+        return SourceFolder(self._folder / name, self._heads)
 
     def contents(self, wanted: Collection[str], exclude: Collection[Path | str]) -> Contents:
         """See `SourcePlace`."""
-        return list_folder(self._folder, wanted, exclude=[one for one in exclude if isinstance(one, Path)])
+        folders = [one for one in exclude if isinstance(one, Path)]
+        return list_folder(self._folder, wanted, exclude=folders, heads=self._heads)
 
     def has_files(self) -> bool:
         """See `SourcePlace`."""
@@ -103,8 +109,11 @@ def source_of(value: str | os.PathLike[str], storage_options: Mapping[str, Any] 
     return SourceUrl(value.rstrip("/"), RemoteOptions(storage_options=storage_options or {}))
 
 
-def open_place(source: Path | SourceUrl) -> SourcePlace:
-    """The place of a source. Raises `SourceError` for a folder that is missing."""
+def open_place(source: Path | SourceUrl, heads: MakesHeads = LocalHeads) -> SourcePlace:
+    """The place of a source; `heads` reads what files of a folder begin with.
+
+    Raises `SourceError` for a folder that is missing.
+    """
     if not isinstance(source, Path):
         from .source_bucket import SourceBucket
 
@@ -112,4 +121,4 @@ def open_place(source: Path | SourceUrl) -> SourcePlace:
     if not source.is_dir():
         problem = "a file; name the folder it is in" if source.exists() else "no such folder"
         raise SourceError(f"{source}: {problem}.")
-    return SourceFolder(source)
+    return SourceFolder(source, heads)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import ShardingError, SourceError
 from ..modality import Modality, find_modality, modalities, packed_modalities
+from ..storage.heads import LocalHeads
 from ..storage.listing import Contents, Listing
 from .places import place_below
-from .source_place import SourcePlace, open_place
+from .source_place import MakesHeads, SourcePlace, open_place
 from .wording import counted, plurals, printable
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ class Survey:
     notes: tuple[str, ...]
 
 
-def survey(source: Path | SourceUrl, out: Path | str | None, *, only: str | None = None) -> Survey:
+def survey(
+    source: Path | SourceUrl, out: Path | str | None, *, only: str | None = None, heads: MakesHeads = LocalHeads
+) -> Survey:
     """Find what a folder, or a URL, holds, by the table above; `only` names the one modality to be packed.
 
-    `out` is a folder, or the URL of one of a bucket.
+    `out` is a folder, or the URL of one of a bucket; `heads` reads what files of a folder begin with.
 
     Raises `SourceError` for a source that cannot be read or holds nothing to pack, `ShardingError` for an `out` that
     is the source itself, `ValueError` for a modality that cannot be packed.
@@ -57,7 +60,7 @@ def survey(source: Path | SourceUrl, out: Path | str | None, *, only: str | None
     names = _names(packed_modalities())
     if only is not None and only not in names:
         raise ValueError(f"only is {only!r}; it must be one of {', '.join(names)}.")
-    place = open_place(source)
+    place = open_place(source, heads)
     inside = place.modality_folders()
     if inside:
         return _survey_modality_folders(place, inside, Path("shards") if out is None else out, only)

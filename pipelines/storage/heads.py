@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -12,7 +13,7 @@ from typing import Protocol
 from .media_types import read_head
 from .plain_files import system_paths
 
-__all__ = ["HeadReader", "LocalHeads"]
+__all__ = ["HeadReader", "HeadsTask", "LocalHeads"]
 
 SNIFF_THREADS = 16
 SNIFF_CHUNK = 64
@@ -28,6 +29,19 @@ class HeadReader(Protocol):
 
     def read(self, paths: Sequence[str], sizes: Sequence[int]) -> list[bytes | str]:
         """Of each file, of so many bytes, the bytes that tell its format, or in a few words why they cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadsTask:
+    """Files below a folder, by their paths, of which another process is to read the heads."""
+
+    folder: str
+    paths: Sequence[str]
+
+    def read(self) -> list[bytes | str]:
+        """As `HeadReader.read`."""
+        with LocalHeads(Path(self.folder)) as heads:
+            return heads.read(self.paths, ())
 
 
 class LocalHeads:

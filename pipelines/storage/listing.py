@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from json.encoder import encode_basestring_ascii as json_text
@@ -87,15 +88,22 @@ class Examples:
     unreadable_folders: list[Failure]
 
 
-def list_folder(source: Path, wanted: Collection[str], *, exclude: Collection[Path] = ()) -> Contents:
+def list_folder(
+    source: Path,
+    wanted: Collection[str],
+    *,
+    exclude: Collection[Path] = (),
+    heads: Callable[[Path], AbstractContextManager[HeadReader]] = LocalHeads,
+) -> Contents:
     """Everything below a folder that is of one of the `wanted` modalities; a copy gives the same listings.
 
     Symbolic links are followed, each folder is entered once, hidden files and the folders `exclude` are passed
-    over. Peak memory: about 150 bytes for each file, besides the paths.
+    over. `heads` makes the reader of what files begin with. Peak memory: about 150 bytes for each file, besides the
+    paths.
     """
     walked = walk(source, modalities=wanted, exclude=exclude)
-    with LocalHeads(source) as heads:
-        return list_walked(walked, heads, wanted)
+    with heads(source) as reader:
+        return list_walked(walked, reader, wanted)
 
 
 def list_walked(walked: Walk, heads: HeadReader, wanted: Collection[str]) -> Contents:

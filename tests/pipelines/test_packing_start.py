@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,10 @@ from PIL import Image
 
 from pipelines import SourceError, make_shards
 from pipelines.sharding import source_job
+from pipelines.sharding.engines import ProcessEngine
 from pipelines.sharding.engines.file_counter import FileCounter
 from pipelines.sharding.plan import PlannedFile, PlannedShard
+from pipelines.storage.heads import LocalHeads
 from pipelines.storage.source_files import SourceFile
 
 from .leftovers import children_of, new_children, open_files
@@ -99,3 +104,56 @@ def test_a_counter_is_read_by_whoever_shares_it() -> None:
     assert theirs.file is None
     ours.close()
     ours.close()
+
+
+@pytest.fixture
+def engine() -> Iterator[ProcessEngine]:
+    found = ProcessEngine(2)
+    found.begin(2)
+    deadline = time.monotonic() + 30
+    while not all(worker.is_ready for worker in found._idle) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> list[str]:
+    for number in range(2000):
+        (tmp_path / f"{number}.jpg").write_bytes(b"\xff\xd8\xff" + b"%d" % number)
+    (tmp_path / "folder.jpg").mkdir()
+    return [*(f"{number}.jpg" for number in range(2000)), "folder.jpg", "none.jpg"]
+
+
+def test_heads_are_read_by_idle_workers_as_by_this_process(
+    tmp_path: Path, engine: ProcessEngine, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalHeads(tmp_path) as alone:
+        expected = alone.read(names, ())
+    read_here: list[int] = []
+    read = LocalHeads.read
+
+    def watched(self: LocalHeads, paths: Sequence[str], sizes: Sequence[int]) -> list[bytes | str]:
+        read_here.append(len(paths))
+        return read(self, paths, sizes)
+
+    monkeypatch.setattr(LocalHeads, "read", watched)
+    with engine.heads(tmp_path) as heads:
+        assert heads.read(names, ()) == expected
+        assert read_here == [len(names) // 3]
+        assert heads.read(names[:9], ()) == expected[:9]
+    assert expected[0] == b"\xff\xd8\xff0"
+    assert expected[-2:] == ["Is a directory", "No such file or directory"]
+
+
+def test_heads_of_a_worker_that_dies_are_read_here_and_packing_goes_on(
+    tmp_path: Path, engine: ProcessEngine, names: list[str]
+) -> None:
+    with LocalHeads(tmp_path) as alone:
+        expected = alone.read(names, ())
+    os.kill(engine._idle[0]._child._process.pid, signal.SIGKILL)
+    with engine.heads(tmp_path) as heads:
+        assert heads.read(names, ()) == expected
+    assert len(engine._idle) == 1
+    engine.begin(2)
+    assert len(engine._idle) == 2

@@ -11,7 +11,7 @@ import tempfile
 
 __all__ = ["FileCounter"]
 
-NONE = -1
+NONE, READY = -1, -2
 
 
 class FileCounter:
@@ -39,7 +39,16 @@ class FileCounter:
     def file(self) -> int | None:
         """The number that was written last; None after `clear`."""
         number = self._numbers[0]
-        return None if number == NONE else number
+        return None if number < 0 else number
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the worker has said that it can be asked, and nothing since."""
+        return self._numbers[0] == READY
+
+    def say_ready(self) -> None:
+        """Say that this worker can be asked."""
+        self._numbers[0] = READY
 
     def write(self, number: int) -> None:
         """Say which file comes next."""

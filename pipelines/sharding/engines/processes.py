@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..source_reader import PackingStoppedError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..settings import PackSettings
     from ..shard_job import ShardResult, ShardTask
     from .engine import OnFile
+    from .shared_heads import SharedHeads
 
 __all__ = ["ProcessEngine"]
 
@@ -48,6 +50,12 @@ class ProcessEngine:
         if settings is not None:
             for worker in self._idle:
                 worker.prepare(settings)
+
+    def heads(self, folder: Path) -> SharedHeads:
+        """Reads what files of a folder begin with, by the workers that have begun."""
+        from .shared_heads import SharedHeads
+
+        return SharedHeads(folder, self._idle)
 
     def end(self) -> None:
         """End workers that got no task."""

@@ -1,7 +1,7 @@
 """The life of a worker process: tasks are packed until the parent closes the connection, or ends.
 
-What packing needs is imported before the first task comes. Settings that are sent before it are not looked at: to
-receive them is to import what they need.
+What packing needs is imported first. Before there are tasks, a worker reads heads of files for a listing, and it
+receives settings, which are not looked at: to receive them is to import what they need.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ...child_process import end_with
+from ...storage.heads import HeadsTask
 from ..shard_job import ShardTask, pack_shard
 from ..source_reader import PackingStoppedError
 from .file_counter import FileCounter
@@ -34,10 +35,13 @@ def main(connection: int, lifeline: int, counter: int) -> None:
 def _serve(connection: Connection[Any, Any], counter: FileCounter) -> None:
     try:
         work: Callable[..., object] = pack_shard
+        counter.say_ready()
         while True:
             received = _received(connection)
             if isinstance(received, ShardTask):
                 connection.send(_result(work, received, counter.write))
+            elif isinstance(received, HeadsTask):
+                connection.send(received.read())
             elif callable(received):
                 work = received
     except PackingStoppedError as error:

@@ -10,6 +10,7 @@ from ..source_reader import PackingStoppedError
 from .file_counter import FileCounter
 
 if TYPE_CHECKING:
+    from ...storage.heads import HeadsTask
     from ..settings import PackSettings
     from ..shard_job import ShardResult, ShardTask
 
@@ -51,6 +52,15 @@ class WorkerProcess:
         """Have it import what tasks of these settings need."""
         self._send(settings)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has imported what it needs, and has no task yet."""
+        return self._counter.is_ready
+
+    def ask(self, question: HeadsTask) -> None:
+        """Have it read heads of files, which `answer` then gives."""
+        self._send(question)
+
     def give(self, task: ShardTask) -> None:
         """Hand over the next task."""
         self.task = task
@@ -69,14 +79,22 @@ class WorkerProcess:
 
     def receive(self) -> ShardResult | BaseException | None:
         """The result of the task; None if the worker is dead."""
+        found: ShardResult | BaseException | None = self._message()
+        return found
+
+    def answer(self) -> list[bytes | str] | None:
+        """What was asked for; None if the worker cannot give it."""
+        found = self._message()
+        return found if isinstance(found, list) else None
+
+    def _message(self) -> Any:
         try:
-            message: Any = self.connection.recv()
+            message = self.connection.recv()
         except (EOFError, ConnectionResetError):
             self._child.end()
             return None
         self._child.has_begun = True
-        found: ShardResult | BaseException = message
-        return found
+        return message
 
     @property
     def file(self) -> int | None:
