@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from .media_types import read_head
+from .media_types import read_head, searched_names
 from .plain_files import system_paths
 
 __all__ = ["HeadReader", "HeadsTask", "LocalHeads"]
@@ -33,13 +33,19 @@ class HeadReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HeadsTask:
-    """Files below a folder, by their paths, of which another process is to read the heads."""
+    """Files below a folder, by their paths, of which another process is to read the heads.
+
+    `searched` is `searched_names` of the process that asks.
+    """
 
     folder: str
     paths: Sequence[str]
+    searched: frozenset[tuple[str, str]]
 
     def read(self) -> list[bytes | str]:
-        """As `HeadReader.read`."""
+        """As `HeadReader.read`; empty where this process has other modalities, and would read other bytes."""
+        if self.searched != searched_names():
+            return []
         with LocalHeads(Path(self.folder)) as heads:
             return heads.read(self.paths, ())
 

@@ -17,6 +17,7 @@ __all__ = [
     "media_names",
     "media_suffix",
     "read_head",
+    "searched_names",
     "sniff",
     "sniff_file",
 ]
@@ -94,6 +95,17 @@ def head_within(name: str, head: bytes, read: Callable[[int, int], bytes], size:
 def _modality_to_search(suffix: str) -> Modality | None:
     """The modality whose files have this suffix, if one of its formats may begin behind other bytes."""
     return _searched_suffixes(modalities()).get(suffix)
+
+
+def searched_names() -> frozenset[tuple[str, str]]:
+    """The suffixes of files that are searched, each with what searches them: the same where heads are read alike."""
+    return frozenset(
+        (suffix, one.find if isinstance(one.find, str) else f"{one.find.__module__}:{one.find.__qualname__}")
+        for modality in modalities()
+        for one in modality.formats
+        if one.find
+        for suffix in modality.suffixes
+    )
 
 
 @lru_cache(maxsize=4)

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from pipelines import SourceError, make_shards
+from pipelines.modality import Format, Modality, register, unregister
 from pipelines.sharding import source_job
 from pipelines.sharding.engines import ProcessEngine
 from pipelines.sharding.engines.file_counter import FileCounter
@@ -156,4 +157,21 @@ def test_heads_of_a_worker_that_dies_are_read_here_and_packing_goes_on(
         assert heads.read(names, ()) == expected
     assert len(engine._idle) == 1
     engine.begin(2)
+    assert len(engine._idle) == 2
+
+
+def test_heads_are_not_read_by_workers_that_do_not_know_a_modality(
+    tmp_path: Path, engine: ProcessEngine, names: list[str]
+) -> None:
+    def find(read: Callable[[int, int], bytes], size: int) -> int | None:
+        return 1 if read(1, 2) == b"\xd8\xff" else None
+
+    toy = Modality(name="toy", noun="toy", formats=(Format("toy", b"\xd8\xff", find=find),))
+    (tmp_path / "a.toy").write_bytes(b"\0\xd8\xffrest")
+    register(toy)
+    try:
+        with engine.heads(tmp_path) as heads:
+            assert heads.read([*names, "a.toy"], ())[-1] == b"\xd8\xffrest"
+    finally:
+        unregister("toy")
     assert len(engine._idle) == 2

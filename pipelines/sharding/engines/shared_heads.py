@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ...storage.heads import HeadsTask, LocalHeads
+from ...storage.media_types import searched_names
 from .worker_process import WorkerProcess
 
 __all__ = ["SharedHeads"]
@@ -38,14 +39,13 @@ class SharedHeads:
             return self._own.read(paths, sizes)
         stops = [len(paths) * part // num for part in range(1, num + 1)]
         parts = [paths[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
-        asked = list(zip(ready, parts[1:], strict=True))
+        searched, asked = searched_names(), list(zip(ready, parts[1:], strict=True))
         for worker, part in asked:
-            worker.ask(HeadsTask(str(self._folder), part))
+            worker.ask(HeadsTask(str(self._folder), part, searched))
         found = self._own.read(parts[0], ())
         for worker, part in asked:
             if (answer := worker.answer()) is None:
                 self._workers.remove(worker)
                 worker.kill()
-                answer = self._own.read(part, ())
-            found += answer
+            found += answer if answer and len(answer) == len(part) else self._own.read(part, ())
         return found
