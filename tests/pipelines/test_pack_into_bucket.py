@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import PipelineError, ShardingError
-from pipelines.sharding import lease, make_shards, places, shard_job
+from pipelines.sharding import lease, make_shards, shard_job
 from pipelines.sharding.engines import serial
 from pipelines.sharding.source_reader import PackingStoppedError
-from pipelines.storage.remote import bucket_client
+from pipelines.storage.remote import bucket_client, remote_store
 from pipelines.storage.remote.remote_store import RemoteOptions
 
 from .bucket_listing import folder_contents
@@ -36,7 +36,7 @@ PREFIX = "sets/one"
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(places, "RemoteOptions", lambda **settings: RemoteOptions(retry=IMPATIENT, **settings))
+    monkeypatch.setattr(remote_store, "RemoteOptions", lambda **settings: RemoteOptions(retry=IMPATIENT, **settings))
     return use_memory(monkeypatch)
 
 
