@@ -64,12 +64,20 @@ sys.exit(cli.main(arguments))
 
 @contextmanager
 def running_cluster() -> Iterator[str]:
-    """The address of a cluster with two CPUs and without telemetry; it ends with the `with`."""
+    """The address of a cluster with two CPUs and without telemetry; it ends with the `with`.
+
+    A cluster whose telemetry is switched off reports just that, to a URL that its environment names.
+    """
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a socket's path may have 107 bytes
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    environment = {
+        **os.environ,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9/",
+    }
+    environment.update(OMP_NUM_THREADS="1", RAY_worker_niceness="0")
     environment.pop("RAY_ADDRESS", None)
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
     command += [f"--port={port}", "--num-cpus=2", "--object-store-memory=80000000", "--include-dashboard=false"]

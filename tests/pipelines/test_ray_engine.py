@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -22,8 +23,8 @@ from pipelines.errors import ShardingError
 from pipelines.sharding import make_shards
 from pipelines.sharding.cli import main
 from pipelines.sharding.engines import RayEngine, on_node, ray_engine
-from pipelines.sharding.engines.on_node import ALIVE, code_digest, package_root, packed
-from pipelines.sharding.engines.ray_cluster import AttemptLostError, connected
+from pipelines.sharding.engines.on_node import ALIVE, package_root, packed, what_decides_bytes
+from pipelines.sharding.engines.ray_cluster import AttemptLostError, RayCluster, connected
 from pipelines.sharding.engines.ray_task import run_on_node
 from pipelines.sharding.plan import PlannedFile, PlannedShard
 from pipelines.sharding.settings import PackSettings
@@ -226,7 +227,7 @@ def sent(tmp_path: Path) -> Callable[..., bytes]:
 
 
 def test_a_node_packs_in_a_child_and_tells_the_result(sent: Callable[..., bytes]) -> None:
-    *numbers, last = packed(code_digest(), sent())
+    *numbers, last = packed(what_decides_bytes(), sent())
     assert isinstance(last, ShardResult)
     assert last.summary.examples == 1
     assert {0} <= set(numbers) <= {ALIVE, 0}  # how long the child takes to start decides whether it is ALIVE first
@@ -243,11 +244,11 @@ def test_the_first_file_is_told_at_once_after_a_sign_of_life(monkeypatch: pytest
 
 def test_a_slow_task_gives_signs_of_life(sent: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_node, "ALIVE_SECONDS", 0.01)
-    assert list(packed(code_digest(), sent())).count(ALIVE) > 3
+    assert list(packed(what_decides_bytes(), sent())).count(ALIVE) > 3
 
 
 def test_a_node_that_does_not_see_the_source_is_named(sent: Callable[..., bytes], tmp_path: Path) -> None:
-    *_, error = packed(code_digest(), sent(source=tmp_path / "elsewhere"))
+    *_, error = packed(what_decides_bytes(), sent(source=tmp_path / "elsewhere"))
     assert isinstance(error, PackingStoppedError)
     assert str(error).startswith(
         f"Node {socket.gethostname()}: {tmp_path / 'elsewhere'} is not there. Every node must"
@@ -256,14 +257,56 @@ def test_a_node_that_does_not_see_the_source_is_named(sent: Callable[..., bytes]
 
 def test_a_node_that_does_not_see_the_folder_of_shards_is_named(sent: Callable[..., bytes], tmp_path: Path) -> None:
     target = FolderTarget(tmp_path / "gone", tmp_path)
-    *_, error = packed(code_digest(), sent(target=target))
+    *_, error = packed(what_decides_bytes(), sent(target=target))
     assert f"{tmp_path / 'gone'} is not there" in str(error)
 
 
 def test_a_node_with_another_version_of_the_package_is_refused(sent: Callable[..., bytes]) -> None:
-    *_, error = packed(code_digest() + 1, sent())
+    *_, error = packed({**what_decides_bytes(), "source": "0"}, sent())
     assert isinstance(error, PackingStoppedError)
     assert f"{package_root()} has another version" in str(error)
+
+
+def test_a_driver_that_sends_something_else_has_another_version(sent: Callable[..., bytes]) -> None:
+    *_, error = packed(7, sent())  # type: ignore[arg-type]
+    assert f"{package_root()} has another version" in str(error)
+
+
+@pytest.mark.parametrize("name", ["pillow", "cykooz-resizer"])
+@pytest.mark.parametrize(("there", "here"), [("1.0", "2.0"), ("1.0", "absent"), ("absent", "2.0")])
+def test_a_node_that_makes_other_pictures_is_refused_by_package_and_versions(
+    tmp_path: Path, sent: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, name: str, there: str, here: str
+) -> None:
+    """The task goes from a driver to a node without Ray between them."""
+    has = {"pillow": "3.0", "cykooz-resizer": "4.0", name: there}
+
+    def version(package: str) -> str:
+        if has[package] == "absent":
+            raise PackageNotFoundError(package)
+        return has[package]
+
+    begun: list[tuple[Any, ...]] = []
+
+    def remote(**_: object) -> Callable[[object], SimpleNamespace]:
+        return lambda function: SimpleNamespace(remote=lambda *values: begun.append(values))
+
+    monkeypatch.setattr(on_node, "version", version)
+    monkeypatch.setitem(sys.modules, "ray", ray := ModuleType("ray"))
+    by_value = {f"{way}_pickle_by_value": lambda module: None for way in ("register", "unregister")}
+    context = SimpleNamespace(get_node_id=lambda: "n1")
+    ray.__dict__.update(remote=remote, cloudpickle=SimpleNamespace(**by_value), get_runtime_context=lambda: context)
+    work, one = pickle.loads(sent())
+    driver = RayCluster(ray)
+    driver.submit(work, one)
+    *_, result = run_on_node(*begun.pop())
+    assert isinstance(result, ShardResult)
+    has[name] = here
+    driver.submit(work, one)
+    _, error = run_on_node(*begun.pop())
+    assert isinstance(error, PackingStoppedError)
+    assert str(error).startswith(
+        f"Node {socket.gethostname()}: {name} is {here} here and {there} on the machine that packs. Install the same"
+    )
 
 
 def test_a_function_that_a_node_cannot_import_is_one_sentence(
@@ -274,7 +317,7 @@ def test_a_function_that_a_node_cannot_import_is_one_sentence(
     sent = pickle.dumps((importlib.import_module("only_here").work, None))
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path)])
     monkeypatch.delitem(sys.modules, "only_here")
-    *_, error = packed(code_digest(), sent)
+    *_, error = packed(what_decides_bytes(), sent)
     assert "cannot be imported (No module named 'only_here'). Install it on every node" in str(error)
 
 
@@ -282,7 +325,7 @@ def test_a_node_without_this_package_says_so(monkeypatch: pytest.MonkeyPatch) ->
     ray = ModuleType("ray")
     ray.get_runtime_context = lambda: SimpleNamespace(get_node_id=lambda: "n1")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ray", ray)
-    place, sentence = run_on_node("no_such_package.on_node", "/nowhere", [], 0, b"")
+    place, sentence = run_on_node("no_such_package.on_node", "/nowhere", [], {}, b"")
     assert place[0] == "n1"
     assert sentence.startswith(
         f"Node {socket.gethostname()} cannot import no_such_package (No module named 'no_such_package'). Install"

@@ -19,7 +19,8 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,22 +32,23 @@ from ..wording import printable
 from .processes import ProcessEngine
 from .worker_process import Work
 
-__all__ = ["ALIVE", "Message", "code_digest", "package_root", "packed"]
+__all__ = ["ALIVE", "Message", "package_root", "packed", "what_decides_bytes"]
 
 Message: TypeAlias = int | ShardResult | Exception
 ALIVE = -1
 """Sent in place of the number of a file, where there is no new one."""
 ALIVE_SECONDS, TELL_SECONDS = 1.0, 0.25
+PICTURE_MAKERS = "pillow", "cykooz-resizer"
+"""What `--resize` makes pictures with: another version, or none of the second, rounds otherwise."""
 
 
-def packed(digest: int, sent: bytes) -> Iterator[Message]:
-    """Pack what was sent: numbers of files or `ALIVE`, at least one a second, then the result or an exception."""
+def packed(driver: Mapping[str, str], sent: bytes) -> Iterator[Message]:
+    """Pack what was sent: numbers of files or `ALIVE`, at least one a second, then the result or an exception.
+
+    `driver` is `what_decides_bytes()` of the machine that packs.
+    """
     try:
-        if digest != code_digest():
-            raise PackingStoppedError(
-                f"{package_root()} has another version of this package than the machine that packs. Install the same "
-                "on every node: another version may write other bytes."
-            )
+        _check_same(driver)
         work, task = _received(sent)
         _check_visible(task)
     except PackingStoppedError as error:
@@ -88,6 +90,23 @@ def _of_this_node(error: PackingStoppedError) -> PackingStoppedError:
     return PackingStoppedError(f"Node {socket.gethostname()}: {error}", error.failures)
 
 
+def _check_same(driver: object) -> None:
+    """Raise `PackingStoppedError` where this node would write other bytes than the machine that packs."""
+    theirs = driver if isinstance(driver, dict) else {}  # an older version of this package sends something else
+    for name, ours in what_decides_bytes().items():
+        if theirs.get(name) == ours:
+            continue
+        if name == "source":
+            raise PackingStoppedError(
+                f"{package_root()} has another version of this package than the machine that packs. Install the same "
+                "on every node: another version may write other bytes."
+            )
+        raise PackingStoppedError(
+            f"{name} is {ours} here and {theirs.get(name)} on the machine that packs. Install the same version on "
+            "every machine, or on none: another one may write other bytes."
+        )
+
+
 def _received(sent: bytes) -> tuple[Work, ShardTask]:
     """From the driver, which this process trusts as it does Ray."""
     try:
@@ -117,11 +136,22 @@ def package_root() -> Path:
     return Path(__file__).parents[len(__package__.split("."))]
 
 
+def what_decides_bytes() -> dict[str, str]:
+    """The source of this package, and the versions of what pictures are made with; "absent" where there is none."""
+    return {"source": _source_digest(), **{name: _version(name) for name in PICTURE_MAKERS}}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
 @functools.cache
-def code_digest() -> int:
-    """Of this package's source: nodes with another one would make other bytes, or none."""
+def _source_digest() -> str:
     folder = package_root() / __package__.partition(".")[0]
     digest = 0
     for file in sorted(folder.rglob("*.py")):
         digest = zlib.crc32(file.read_bytes(), digest)
-    return digest
+    return f"{digest:08x}"

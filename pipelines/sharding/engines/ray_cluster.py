@@ -20,7 +20,7 @@ from ...errors import ShardingError
 from ..shard_job import ShardTask
 from ..source_reader import PackingStoppedError
 from . import ray_task
-from .on_node import ALIVE, Message, code_digest, package_root
+from .on_node import ALIVE, Message, package_root, what_decides_bytes
 from .worker_process import Work
 
 __all__ = ["AttemptLostError", "RayCluster", "connected"]
@@ -59,7 +59,7 @@ class RayCluster:
         self._ray = ray
         self._run = ray.remote(num_cpus=1, max_retries=0, num_returns="streaming")(ray_task.run_on_node)
         self._end = ray.remote(num_cpus=0, max_retries=0)(ray_task.end_process)
-        self._place = f"{__package__}.on_node", str(package_root()), _search_path(), code_digest()
+        self._place = f"{__package__}.on_node", str(package_root()), _search_path(), what_decides_bytes()
 
     @property
     def num_cpus(self) -> int:

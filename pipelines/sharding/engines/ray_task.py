@@ -5,14 +5,16 @@ Nothing of this package is imported when Ray unpacks them, so everything that th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 __all__ = ["end_process", "run_on_node"]
 
 
-def run_on_node(module: str, root: str, path: Sequence[str], digest: int, sent: bytes) -> Iterator[Any]:
-    """Import a module of this package and hand its `packed` the pickled task.
+def run_on_node(
+    module: str, root: str, path: Sequence[str], driver: Mapping[str, str], sent: bytes
+) -> Iterator[Any]:
+    """Import a module of this package and hand its `packed` what the driver says of itself and the pickled task.
 
     Yields node, number and start of this process, for `end_process`; then what `packed` yields, or a sentence.
 
@@ -43,7 +45,7 @@ def run_on_node(module: str, root: str, path: Sequence[str], digest: int, sent: 
             "node, or put it on a disk that all nodes see under the same path."
         )
         return
-    yield from on_node.packed(digest, sent)
+    yield from on_node.packed(driver, sent)
 
 
 def end_process(process: int, started: str) -> None:
