@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,7 +119,7 @@ def _named_tars(text: str) -> list[str]:
 def _open_folder(folder: Path) -> OpenedSet | None:
     """The set in a folder; None if there is none."""
     names = sorted(path.name for path in folder.iterdir())
-    is_set = MANIFEST_NAME in names or RUN_FOLDER in names or any(_is_tar(name) for name in names)
+    is_set = _holds_a_set(names)
     raw = read_small(LOCAL, below(str(folder), MANIFEST_NAME)) if is_set else None
     return _open_whole(LOCAL, str(folder), names, raw) if is_set else None
 
@@ -130,21 +131,38 @@ def _open_far(url: str) -> list[OpenedSet]:
         urls = expand_braces(url) if "{" in url else [url]
         is_pattern = len(urls) == 1 and any(letter in path for letter in "*?[")
         return _open_tars(store, matching_urls(store, url) if is_pattern else urls)
-    sets = []
-    for folder in (url, *(below(url, modality.name) for modality in modalities())):
-        raw = read_small(store, below(folder, MANIFEST_NAME))
-        if raw is not None:
-            sets.append(_open_whole(store, folder, _listed(store, folder), raw))
-            if folder == url:
-                break
-    if sets:
+    raw, names = read_small(store, below(url, MANIFEST_NAME)), _listed(store, url)
+    if raw is not None or _holds_a_set(names or ()):
+        return [_open_whole(store, url, names, raw)]
+    if sets := _open_unlisted(store, url) if names is None else _open_below(store, url, names):
         return sets
-    names = _listed(store, url) or []
-    if not any(_is_tar(name) for name in names):
-        raise SourceError(
-            f"{redacted(url)}: no {MANIFEST_NAME} and no tars in it. Name the folder of a set, or a tar."
-        )
-    return [_open_whole(store, url, names, None)]
+    raise SourceError(f"{redacted(url)}: no {MANIFEST_NAME} and no tars in it. Name the folder of a set, or a tar.")
+
+
+def _open_below(store: RemoteStore, url: str, names: list[str]) -> list[OpenedSet]:
+    """The sets in the folders of a URL; `names` are all files below it."""
+    inside: dict[str, list[str]] = {}
+    for name in names:
+        folder, slash, rest = name.partition("/")
+        if slash:
+            inside.setdefault(folder, []).append(rest)
+    return [
+        _open_whole(store, below(url, folder), rest, read_small(store, below(below(url, folder), MANIFEST_NAME)))
+        for folder, rest in sorted(inside.items())
+        if _holds_a_set(rest)
+    ]
+
+
+def _open_unlisted(store: RemoteStore, url: str) -> list[OpenedSet]:
+    """The sets with a manifest in folders that are named after modalities, where folders cannot be listed."""
+    folders = [below(url, modality.name) for modality in modalities()]
+    found = [(folder, read_small(store, below(folder, MANIFEST_NAME))) for folder in folders]
+    return [_open_whole(store, folder, None, raw) for folder, raw in found if raw is not None]
+
+
+def _holds_a_set(names: Iterable[str]) -> bool:
+    """Whether files of these names in a folder, or below it, are those of a set or of one that was begun."""
+    return any(name == MANIFEST_NAME or _is_tar(name) or _is_of_run(name) for name in names)
 
 
 def _listed(store: RemoteStore, folder: str) -> list[str] | None:
@@ -169,7 +187,7 @@ def _open_whole(store: AnyStore, folder: str, names: list[str] | None, raw: byte
             redacted(opened.place(MANIFEST_NAME)),
             "There are names, but no manifest. Restore it, or make the shards again with the command that made them.",
         )
-    elif RUN_FOLDER not in (names or ()):
+    elif not any(map(_is_of_run, names or ())):
         opened.notes.append("no manifest: nothing says which bytes the shards should have")
     if opened.manifest is not None:
         opened.shards = _shards_of(opened.manifest, folder)
@@ -220,6 +238,11 @@ def _open_some(store: AnyStore, folder: str, named: list[str]) -> OpenedSet:
     else:
         opened.notes.append("names, tables and other files of the set: checked with the folder only")
     return opened
+
+
+def _is_of_run(name: str) -> bool:
+    """Whether it is the folder that a run works in, or a file there."""
+    return name.partition("/")[0] == RUN_FOLDER
 
 
 def _is_tar(name: str) -> bool:

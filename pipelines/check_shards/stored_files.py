@@ -74,7 +74,7 @@ def stream_file(
         try:
             store.download(name, feed_or_stop, restart=restart)
         except SourceError as error:
-            if isinstance(error.__cause__, AbsentError) and "bucket" not in error.__cause__.reason:
+            if isinstance(error.__cause__, AbsentError):
                 return False
             raise
         return True

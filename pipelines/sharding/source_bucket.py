@@ -30,6 +30,11 @@ class SourceUrl:
         """The files below it."""
         return RemoteStore(self.url, self.options)
 
+    @property
+    def bucket(self) -> str:
+        """The name of the bucket."""
+        return split_url(self.url).host
+
     def __str__(self) -> str:
         return redacted(self.url)
 

@@ -148,6 +148,11 @@ def _is_empty(listing: Listing) -> bool:
 
 
 def _nothing(place: SourcePlace, inside: Collection[str], wanted: Sequence[Modality]) -> str:
+    if not isinstance(place.source, Path) and not place.has_files():
+        bucket = place.source.bucket
+        return (
+            f"the bucket {bucket} has no files there. Look at the name, in which capitals count, or put some there."
+        )
     nothing = f"no {plurals(wanted, 'or')} in it"
     if any(one.has_tars() for one in (place, *(place.below(name) for name in inside))):
         return f"{nothing}, but tars, which may be shards already. Iterators read them as they are."

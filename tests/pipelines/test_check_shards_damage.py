@@ -32,8 +32,11 @@ VIDEO_FRAMES = "video-000001.tar.frames.npy"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_whole_sets(tmp_path_factory.mktemp("made"))
+
+
+def make_whole_sets(home: Path) -> Path:
     """Sets in image, audio and video; in scenes one with labels and classes, which was appended to."""
-    home = tmp_path_factory.mktemp("made")
     sets = make_sets(home)
     files = home / "scenes"
     for number, name in enumerate(("a", "b")):
@@ -46,8 +49,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sets(made: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
-    return Path(shutil.copytree(made, tmp_path / "sets"))
+    return copy_of_sets(made, tmp_path)
+
+
+def copy_of_sets(made: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage, and pictures that some damage is made of."""
+    shutil.copytree(made.parent / "files" / "image" / "p", tmp_path / "sets" / "pictures")
+    return Path(shutil.copytree(made, tmp_path / "sets", dirs_exist_ok=True))
 
 
 def test_whole_sets_have_no_finding(made: Path) -> None:
@@ -274,15 +282,8 @@ def cut_text(path: Path) -> None:
     path.write_bytes(content[: len(content) * 2 // 3])
 
 
-@pytest.fixture
-def pictures(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made.parent / "files" / "image" / "p", tmp_path / "sets" / "pictures"))
-
-
 @pytest.mark.parametrize("case", CASES)
-def test_damage_is_found_by_its_name_and_repaired_where_it_can_be(
-    case: str, sets: Path, pictures: Path, made: Path
-) -> None:
+def test_damage_is_found_by_its_name_and_repaired_where_it_can_be(case: str, sets: Path, made: Path) -> None:
     name, damage, expected, is_mended = CASES[case]
     folder = sets / name
     damage(folder)

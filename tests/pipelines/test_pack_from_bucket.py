@@ -196,7 +196,10 @@ def test_shards_that_are_written_below_the_source_are_not_listed(tmp_path: Path,
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("s3://bucket/nothing", "no image, recording or video in it|no images, recordings or videos in it"),
+        (
+            "s3://bucket/nothing",
+            r"^s3://bucket/nothing: the bucket bucket has no files there\. Look at the name",
+        ),
         (f"https://user:{SECRET}@host/photos?sig={SECRET}", "a server of the web lists no sizes"),
         (f"s3://key:{SECRET}@bucket/photos", "keys do not belong in a URL"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import make_shards
+from pipelines import SourceError, make_shards
 
 from .moto_server import aws_settings, run_moto
 from .recordings import album, write_folder
@@ -46,3 +46,32 @@ def test_a_folder_of_s3_becomes_the_same_sets_with_two_workers(
     remote = make_shards(f"s3://data/{package}/data", tmp_path / "remote", workers=workers, shard_examples=3)
     assert remote.failures == local.failures
     assert digests(tmp_path / "remote") == digests(tmp_path / "local")
+
+
+@pytest.mark.parametrize("package", ["obstore", "s3fs"])
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (
+            "s3://nowhere/photos",
+            "there is no such bucket as nowhere. Look at its name, at the endpoint and at the account",
+        ),
+        (
+            "s3://nowhere",
+            "there is no such bucket as nowhere. Look at its name, at the endpoint and at the account",
+        ),
+        ("s3://data/Photos", "the bucket data has no files there. Look at the name, in which capitals count"),
+    ],
+)
+def test_a_source_that_is_not_there_is_one_sentence_with_its_bucket_and_a_remedy(
+    server: tuple[str, Any], package: str, url: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(package)
+    if package == "s3fs":
+        monkeypatch.setattr("pipelines.storage.remote.clients.is_obstore_usable", lambda: False)
+    for name, value in aws_settings(server[0]).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SourceError) as caught:
+        make_shards(url, tmp_path / "out", workers=0)
+    assert str(caught.value).startswith(f"{url}: {words}")
+    assert not (tmp_path / "out").exists()

@@ -15,7 +15,13 @@ from pipelines.storage.remote import obstore_client
 from pipelines.storage.remote.clients import FsspecClient, HttpClient, ObstoreClient, open_client
 from pipelines.storage.remote.obstore_client import default_settings
 from pipelines.storage.remote.remote_store import RemoteOptions, RemoteStore
-from pipelines.storage.remote.retrying import AbsentError, RangesIgnoredError, RequestError, RetryPolicy
+from pipelines.storage.remote.retrying import (
+    AbsentError,
+    NoBucketError,
+    RangesIgnoredError,
+    RequestError,
+    RetryPolicy,
+)
 from pipelines.storage.remote.urls import split_url
 from tests.absent import run, without
 from tests.web_server import WebServer
@@ -197,12 +203,22 @@ class Gone(Exception):
         self.status, self.headers = status, headers
 
 
+def of_botocore(code: str) -> FileNotFoundError:
+    """As s3fs has them."""
+    cause, error = Exception("hush"), FileNotFoundError("hush")
+    cause.response = {"Error": {"Code": code}}  # type: ignore[attr-defined]
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "passes", "retry_after"),
     [
         (Gone(503, {"Retry-After": "7"}), RequestError, True, 7.0),
         (Gone(404, {}), AbsentError, False, 0.0),
         (FileNotFoundError("s3://hush"), AbsentError, False, 0.0),
+        (of_botocore("NoSuchKey"), AbsentError, False, 0.0),
+        (of_botocore("NoSuchBucket"), NoBucketError, False, 0.0),
         (PermissionError("hush"), RequestError, False, 0.0),
         (TimeoutError("hush"), RequestError, True, 0.0),
         (ConnectionResetError("hush"), RequestError, True, 0.0),

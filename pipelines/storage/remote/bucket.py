@@ -193,7 +193,7 @@ class Bucket:
         try:
             return self._tried(name, ask)
         except SourceError as error:
-            if isinstance(error.__cause__, AbsentError) and "bucket" not in error.__cause__.reason:
+            if isinstance(error.__cause__, AbsentError):
                 return None
             raise
 

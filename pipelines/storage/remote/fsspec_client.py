@@ -122,12 +122,13 @@ def _absent(scheme: str) -> RequestError:
 
 def _failure(error: Exception, scheme: str) -> RequestError:
     """An error of some file system in words of our own, which hold no URL."""
-    response = getattr(error, "response", None)
+    response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
     of_aws = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
     status = getattr(error, "status", None) or of_aws.get("HTTPStatusCode") or getattr(error, "code", None)
     headers = getattr(error, "headers", None) or of_aws.get("HTTPHeaders") or {}
     if isinstance(error, FileNotFoundError | IsADirectoryError):
-        return AbsentError()
+        code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
+        return status_error(404, scheme, code=code)
     if isinstance(status, int) and 300 <= status < 600:
         after = headers.get("Retry-After", headers.get("retry-after"))
         return status_error(status, scheme, retry_after=retry_after_seconds(after))

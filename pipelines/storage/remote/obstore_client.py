@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .client import Body, Facts, Piece
-from .retrying import CREDENTIALS, AbsentError, RangesIgnoredError, RequestError, RetryPolicy, status_error
+from .retrying import CREDENTIALS, RangesIgnoredError, RequestError, RetryPolicy, status_error
 from .urls import Url, redacted
 
 __all__ = ["ObstoreClient", "check_endpoints", "default_settings", "is_obstore_usable"]
@@ -264,7 +264,7 @@ def _failure(error: Exception, scheme: str) -> RequestError:
     found = STATUS.search(text)
     status = int(found[1]) if found else STATUS_OF_KIND.get(kind)
     if status is not None:
-        return AbsentError() if status == 404 else status_error(status, scheme, code=code[1] if code else "")
+        return status_error(status, scheme, code=code[1] if code else "")
     if "without LOCATION" in text:
         return status_error(301, scheme)
     if isinstance(error, ValueError) or kind == "InvalidPathError":

@@ -145,7 +145,7 @@ class RemoteStore:
         try:
             return self.read_whole(name)
         except SourceError as error:
-            if isinstance(error.__cause__, AbsentError) and "bucket" not in error.__cause__.reason:
+            if isinstance(error.__cause__, AbsentError):
                 return None
             raise
 
@@ -281,9 +281,7 @@ class RemoteStore:
                     with asking():
                         facts = self._client(name, url).facts(url)
                     break
-                except AbsentError as error:
-                    if "bucket" in error.reason:
-                        raise
+                except AbsentError:
                     return None
                 except RequestError as error:
                     retries.after(error)

@@ -22,12 +22,13 @@ from ...errors import SourceError
 from ...order.checked_numbers import real_number, whole_number
 from ...stopping import pause
 from .counters import Counters
-from .urls import CREDENTIALS, redacted
+from .urls import CREDENTIALS, redacted, split_url
 
 __all__ = [
     "CREDENTIALS",
     "AbsentError",
     "DeniedError",
+    "NoBucketError",
     "RangesIgnoredError",
     "RequestError",
     "Retries",
@@ -42,6 +43,7 @@ __all__ = [
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529, 598, 599})
 ABSENT = frozenset({404, 410})
 DENIED = frozenset({401, 403, 407, 511})
+NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
 LEAST_PROGRESS = 256 << 10
 """A try that brings as many bytes counts as the first again."""
 
@@ -59,6 +61,14 @@ class AbsentError(RequestError):
 
     def __init__(self, reason: str = "no such file") -> None:
         super().__init__(reason, passes=False, remedy="Look at the name and the place, or restore it.")
+
+
+class NoBucketError(RequestError):
+    """There is no such bucket, in which an object may be or not."""
+
+    def __init__(self) -> None:
+        remedy = "Look at its name, at the endpoint and at the account, or make it."
+        super().__init__("there is no such bucket", passes=False, remedy=remedy)
 
 
 class DeniedError(RequestError):
@@ -181,7 +191,7 @@ def status_error(
 ) -> RequestError:
     """What an answer without the bytes means. `code` is the store's own word for it; `is_signed`: by a query."""
     if status in ABSENT:
-        return AbsentError("no such bucket" if code == "NoSuchBucket" else "no such file")
+        return NoBucketError() if code in NO_BUCKET else AbsentError()
     try:
         words = f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
@@ -210,4 +220,5 @@ def named(name: str) -> Iterator[None]:
 
 def sentence(name: str, error: RequestError) -> SourceError:
     """A failed request in one sentence that names the URL, the reason and the remedy."""
-    return SourceError(f"{redacted(name)}: {error.reason}. {error.remedy}".rstrip())
+    bucket = f" as {split_url(name).host}" if isinstance(error, NoBucketError) else ""
+    return SourceError(f"{redacted(name)}: {error.reason}{bucket}. {error.remedy}".rstrip())
