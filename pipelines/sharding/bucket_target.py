@@ -48,6 +48,8 @@ class BucketTarget:
         """See `ShardTarget.open_records`; on another machine than the holder's it is downloaded, once per process."""
         if path.exists():
             return open_store(path)
+        from .annotations.store import AnnotationStore
+
         place = self.bucket.root_url, self.folder
         if place not in _DOWNLOADED:
             with tempfile.NamedTemporaryFile() as file:  # it stays open, and mapped, without its name

@@ -36,7 +36,9 @@ PREFIX = "sets/one"
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(remote_store, "RemoteOptions", lambda **settings: RemoteOptions(retry=IMPATIENT, **settings))
+    monkeypatch.setattr(
+        remote_store, "RemoteOptions", lambda **settings: RemoteOptions(retry=IMPATIENT, **settings)
+    )
     return use_memory(monkeypatch)
 
 
