@@ -183,13 +183,17 @@ class ForkedRun:
 
 @dataclass(frozen=True)
 class Packing:
-    """A packing command: its source and settings, flags of the engine, and how it is started."""
+    """A packing command: its source and settings, flags of the engine, and how it is started.
+
+    `workers` finds the processes that pack for the one that was started.
+    """
 
     source: Path
     settings: Sequence[str]
     engine: Sequence[str] = ("--workers", "2")
     environment: Mapping[str, str] = field(default_factory=dict)
     run: Callable[[Sequence[str], Mapping[str, str]], Run] = ProgramRun
+    workers: Callable[[int], list[int]] = children_of
 
     def start(self, out: str) -> Run:
         """Start it."""
@@ -204,12 +208,25 @@ class Packing:
         """Run it to its end, and say how long it took."""
         began = time.monotonic()
         run = self.start(out)
-        has_workers = _await_worker(run)
+        has_workers = self.await_worker(run)
         first = time.monotonic()
         code = run.wait()
         assert code == 0, f"packing ended with {code}"
         ended = time.monotonic()
         return Times(ended - began, ended - first if has_workers else 0.0)
+
+    def await_worker(self, run: Run) -> bool:
+        """Wait until a run has a worker process, or has ended; whether it has one."""
+        while not (workers := self.workers(run.pid)) and run.wait(0.02) is None:
+            pass
+        return bool(workers)
+
+    def await_moment(self, run: Run, times: Times, moments: random.Random) -> int | None:
+        """Wait until a run that has just begun is to be disturbed; its exit code if it has ended."""
+        if times.working and moments.random() < 0.8:
+            self.await_worker(run)
+            return run.wait(moments.uniform(0, times.working))
+        return run.wait(moments.uniform(0.15, 0.9) * times.all)
 
 
 class Times(NamedTuple):
@@ -217,13 +234,6 @@ class Times(NamedTuple):
 
     all: float
     working: float
-
-    def moment(self, run: Run, moments: random.Random) -> float:
-        """How many seconds from now on to disturb a run that has just begun."""
-        if self.working and moments.random() < 0.8:
-            _await_worker(run)
-            return moments.uniform(0, self.working)
-        return moments.uniform(0.15, 0.9) * self.all
 
 
 Done = Counter[str]
@@ -269,12 +279,12 @@ def _disturbed(
     """Start the command and disturb it once, which takes an entry off the plan; whether it finished before that."""
     run = packing.start(place.out(name))
     try:
-        if run.wait(times.moment(run, moments)) is not None:
+        if packing.await_moment(run, times, moments) is not None:
             return True
         if plan[-1] == "stop":
-            _stop_and_go_on(packing, place.out(name), run, moments, done)
+            _stop_and_go_on(packing, place.out(name), run, moments, times, done)
         else:
-            _kill(run, moments.choice(how), moments, done)
+            _kill(packing, run, moments.choice(how), moments, done)
         plan.pop()
         return False
     finally:
@@ -282,15 +292,8 @@ def _disturbed(
         run.wait()
 
 
-def _await_worker(run: Run) -> bool:
-    """Wait until a run has a worker process, or has ended; whether it has one."""
-    while not (workers := children_of(run.pid)) and run.wait(0.02) is None:
-        pass
-    return bool(workers)
-
-
-def _kill(run: Run, what: str, moments: random.Random, done: Done) -> None:
-    workers = children_of(run.pid)
+def _kill(packing: Packing, run: Run, what: str, moments: random.Random, done: Done) -> None:
+    workers = packing.workers(run.pid)
     if what == "worker" and workers:
         _send(moments.choice(workers), signal.SIGKILL)
         run.wait(moments.uniform(0, 0.6))  # the run goes on with another worker, and then is killed itself
@@ -303,9 +306,9 @@ def _kill(run: Run, what: str, moments: random.Random, done: Done) -> None:
     done[what] += 1
 
 
-def _stop_and_go_on(packing: Packing, out: str, run: Run, moments: random.Random, done: Done) -> None:
+def _stop_and_go_on(packing: Packing, out: str, run: Run, moments: random.Random, times: Times, done: Done) -> None:
     """Stop a worker whose parent dies, let another run take its place, and wake it: it must change nothing."""
-    workers = children_of(run.pid)
+    workers = packing.workers(run.pid)
     if not workers:
         _kill_group(run)
         done["stopped before it had a worker"] += 1
@@ -315,7 +318,7 @@ def _stop_and_go_on(packing: Packing, out: str, run: Run, moments: random.Random
     _send(run.pid, signal.SIGKILL)
     run.wait()
     other = packing.start(out)
-    other.wait(moments.uniform(0.3, 3))
+    packing.await_moment(other, times, moments)
     _send(asleep, signal.SIGCONT)  # while the other run is at work, or has ended
     assert other.wait() == 0
     done["stopped"] += 1

@@ -10,12 +10,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ROOT", "WORK", "begin_packing", "children_of", "running_cluster", "state_of", "wait_until"]
+__all__ = [
+    "ROOT",
+    "WORK",
+    "begin_packing",
+    "children_of",
+    "packing_on_ray",
+    "running_cluster",
+    "state_of",
+    "wait_until",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = '''
@@ -140,9 +149,37 @@ def state_of(process: int) -> str:
 def children_of(process: int) -> list[int]:
     """Those of all its threads."""
     found: list[int] = []
-    for children in Path(f"/proc/{process}/task").glob("*/children"):
+    with suppress(OSError):  # the process may end meanwhile
+        for children in Path(f"/proc/{process}/task").glob("*/children"):
+            with suppress(OSError):
+                found += map(int, children.read_text().split())
+    return found
+
+
+def packing_on_ray(driver: int) -> list[int]:
+    """Processes that pack for a driver on a cluster of `running_cluster`: Ray's, and the children that they began.
+
+    Ray's may be older than the driver; children of an earlier driver's are.
+    """
+    parents, began = dict[int, int](), dict[int, int]()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            found += map(int, children.read_text().split())
+            after_name = entry.read_text().rsplit(")", 1)[1].split()
+            process = int(entry.parent.name)
+            parents[process], began[process] = int(after_name[1]), int(after_name[19])
+    found = set[int]()
+    for child, parent in parents.items():
+        if driver in began and began[child] >= began[driver] and os.getpid() in _ancestors(child, parents):
+            with suppress(OSError):
+                if Path(f"/proc/{parent}/cmdline").read_bytes().startswith(b"ray::run_on_node"):
+                    found |= {parent, child}
+    return sorted(found)
+
+
+def _ancestors(process: int, parents: Mapping[int, int]) -> list[int]:
+    found = []
+    while process := parents.get(process, 0):
+        found.append(process)
     return found
 
 

@@ -12,9 +12,10 @@ import pytest
 from pipelines import make_shards
 from pipelines.samples.clips import make_sample_clips
 
+from .leftovers import children_of
 from .moto_server import aws_settings, run_moto
 from .packing_kills import KILLS, BucketPlace, ForkedRun, LocalPlace, Packing, Place, torment
-from .ray_clusters import running_cluster
+from .ray_clusters import packing_on_ray, running_cluster
 from .test_make_shards_killed import make_recordings, make_source
 
 SETTINGS = {
@@ -98,10 +99,11 @@ def test_two_hundred_kills_and_twenty_stops_change_nothing(
     tmp_path: Path, kind: str, kills: int, stops: int, engine: tuple[str, ...], place: Place
 ) -> None:
     is_ray = "ray" in engine
-    packing = Packing(source_of(kind, tmp_path / "source", 3), SETTINGS[kind], engine)
+    workers = packing_on_ray if is_ray else children_of
+    packing = Packing(source_of(kind, tmp_path / "source", 3), SETTINGS[kind], engine, workers=workers)
     part = 4 if is_ray or isinstance(place, BucketPlace) else 1  # 200 and 20 of them local, 50 and 5 of each other
-    found = torment(packing, place, kills=kills // part, stops=0 if is_ray else stops // part, seed=99)
+    found = torment(packing, place, kills=kills // part, stops=stops // part, seed=99)
     assert sum(found[how] for how in KILLS) == kills // part
-    assert is_ray or found["stopped"] >= stops // part // 2, dict(found)
-    assert is_ray or found["worker"] >= kills // part // 10, dict(found)
+    assert found["stopped"] >= stops // part // 2, dict(found)
+    assert found["worker"] >= kills // part // 10, dict(found)
     print(*engine[:2], type(place).__name__, kind, dict(found))
