@@ -3,10 +3,11 @@
 A `Place` says how a set is listed and which flags lead there; an `Engine` adds the flags of who packs. `torment` starts
 the same command again and again and, at a random moment, kills the whole process group, the parent or a worker, or
 stops one of them and lets it go on after others have done its work. Four moments of five are counted from the first
-worker process on, so that they do not all fall into the start of a program, which takes long on a busy machine. It
-returns what was done, after asserting that
+file that a worker is at, so that they do not all fall into the start of programs, which takes long. It returns what was
+done, after asserting that
 
-    the final listing equals the undisturbed one: names, sizes and SHA-256, and so no temporary file is left
+    the final listing equals the undisturbed one: names, sizes and SHA-256, and so no temporary file is left, and in a
+    bucket no upload in parts
     no finished shard was made again: what identified it when it was first seen identifies it at the end
 """
 
@@ -35,7 +36,10 @@ KILLS = ("group", "parent", "worker")
 
 
 class Stored(NamedTuple):
-    """An object of a set: its content, and what changes when it is written again (inode and time, or ETag and time)."""
+    """An object of a set: its size, its SHA-256 where that is asked for, and what changes when it is written again.
+
+    The last is inode and time, or ETag and time.
+    """
 
     size: int
     sha256: str
@@ -48,8 +52,8 @@ class Place(Protocol):
     def out(self, name: str) -> str:
         """What `--out` gets for a set of this name."""
 
-    def listing(self, name: str) -> dict[str, Stored]:
-        """Every object of a set, temporary and hidden ones as well, by its name in the set."""
+    def listing(self, name: str, *, digests: bool = False) -> dict[str, Stored]:
+        """Every object of a set, temporary, hidden and unfinished ones as well, by its name in the set."""
 
     def finished(self, name: str, listing: Mapping[str, Stored]) -> set[str]:
         """Which tars of a listing are finished shards, and are not to be made again."""
@@ -65,15 +69,15 @@ class LocalPlace:
         """A folder."""
         return str(self.folder / name)
 
-    def listing(self, name: str) -> dict[str, Stored]:
+    def listing(self, name: str, *, digests: bool = False) -> dict[str, Stored]:
         """Every file, also in sub-folders."""
         found = {}
         for inside in self._names(name):
             path = self.folder / name / inside
             with contextlib.suppress(FileNotFoundError):
-                status, content = path.stat(), path.read_bytes()
-                identity = f"{status.st_ino} {status.st_mtime_ns}"
-                found[inside] = Stored(len(content), hashlib.sha256(content).hexdigest(), identity)
+                status = path.stat()
+                digest = hashlib.sha256(path.read_bytes()).hexdigest() if digests else ""
+                found[inside] = Stored(status.st_size, digest, f"{status.st_ino} {status.st_mtime_ns}")
         return found
 
     def finished(self, name: str, listing: Mapping[str, Stored]) -> set[str]:
@@ -99,17 +103,24 @@ class BucketPlace:
         """A URL."""
         return f"s3://{self.bucket}/{name}"
 
-    def listing(self, name: str) -> dict[str, Stored]:
-        """Every object; what is removed while it is listed is left out."""
-        found = {}
+    def listing(self, name: str, *, digests: bool = False) -> dict[str, Stored]:
+        """Every object and unfinished upload; what is removed while it is listed is left out."""
+        found = {f"{inside} (upload)": Stored(0, "", "") for inside in self.unfinished_uploads(name)}
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{name}/")
         for entry in (entry for page in pages for entry in page.get("Contents", [])):
             with contextlib.suppress(self.s3.exceptions.NoSuchKey):
-                content = self.s3.get_object(Bucket=self.bucket, Key=entry["Key"])["Body"].read()
                 identity = f"{entry['ETag']} {entry['LastModified']}"
-                digest = hashlib.sha256(content).hexdigest()
-                found[entry["Key"].removeprefix(f"{name}/")] = Stored(len(content), digest, identity)
+                digest = self._digest(entry["Key"]) if digests else ""
+                found[entry["Key"].removeprefix(f"{name}/")] = Stored(entry["Size"], digest, identity)
         return found
+
+    def _digest(self, key: str) -> str:
+        return hashlib.sha256(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()).hexdigest()
+
+    def unfinished_uploads(self, name: str) -> list[str]:
+        """The objects of uploads in parts that were neither completed nor aborted."""
+        uploads = self.s3.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+        return [one["Key"].removeprefix(f"{name}/") for one in uploads if one["Key"].startswith(f"{name}/")]
 
     def finished(self, name: str, listing: Mapping[str, Stored]) -> set[str]:
         """Those that are recorded; all of a set with a manifest."""
@@ -208,32 +219,36 @@ class Packing:
         """Run it to its end, and say how long it took."""
         began = time.monotonic()
         run = self.start(out)
-        has_workers = self.await_worker(run)
+        has_workers = self.await_work(run)
         first = time.monotonic()
         code = run.wait()
         assert code == 0, f"packing ended with {code}"
         ended = time.monotonic()
         return Times(ended - began, ended - first if has_workers else 0.0)
 
-    def await_worker(self, run: Run) -> bool:
-        """Wait until a run has a worker process, or has ended; whether it has one."""
-        while not (workers := self.workers(run.pid)) and run.wait(0.02) is None:
+    def await_work(self, run: Run) -> bool:
+        """Wait until a worker process of a run is at a file, or the run has ended; whether one is."""
+        while not (is_at_work := any(map(_is_at_a_file, self.workers(run.pid)))) and run.wait(0.02) is None:
             pass
-        return bool(workers)
-
-    def await_moment(self, run: Run, times: Times, moments: random.Random) -> int | None:
-        """Wait until a run that has just begun is to be disturbed; its exit code if it has ended."""
-        if times.working and moments.random() < 0.8:
-            self.await_worker(run)
-            return run.wait(moments.uniform(0, times.working))
-        return run.wait(moments.uniform(0.15, 0.9) * times.all)
+        return is_at_work
 
 
 class Times(NamedTuple):
-    """Seconds that an undisturbed run takes: all, and those from its first worker on (0: it has none here)."""
+    """Seconds that an undisturbed run takes: all, and those from the first file on (0: its workers are not here)."""
 
     all: float
     working: float
+
+    def scaled(self, factor: float) -> Times:
+        """For a machine that is so much slower."""
+        return Times(self.all * factor, self.working * factor)
+
+    def moment(self, packing: Packing, run: Run, moments: random.Random, left: float) -> float:
+        """How many seconds from now on to disturb a run that has just begun, of which a share of the work is `left`."""
+        if self.working and moments.random() < 0.8:
+            packing.await_work(run)
+            return moments.uniform(0, self.working * left)
+        return moments.uniform(0.15, 0.9) * (self.all - self.working * (1 - left))
 
 
 Done = Counter[str]
@@ -247,20 +262,23 @@ def torment(
     Where a set is finished before it was disturbed often enough, the next one is begun.
     """
     times = packing.timed(place.out("undisturbed"))
-    expected = _contents(place.listing("undisturbed"))
+    expected = contents(place.listing("undisturbed", digests=True))
+    num_shards = sum(inside.endswith(".tar") for inside in expected)
     moments, done, number = random.Random(seed), Done(), 0
     plan = ["kill"] * kills + ["stop"] * stops
     moments.shuffle(plan)
     while plan:
         name, seen = f"out{number}", dict[str, str]()
         while plan:
-            is_finished = _disturbed(packing, place, name, plan, moments, times, done, how)
+            left = max(0.1, 1 - len(seen) / num_shards)
+            is_finished = _disturbed(packing, place.out(name), left, plan, moments, times, done, how)
             _check_kept(place, name, seen)
+            times = times.scaled(0.8 if is_finished else 1.03)  # other programs of this machine come and go
             if is_finished:
                 break
         packing.finish(place.out(name))
         _check_kept(place, name, seen)
-        assert _contents(place.listing(name)) == expected, f"after {dict(done)}"
+        assert contents(place.listing(name, digests=True)) == expected, f"after {dict(done)}"
         number += 1
     done["sets"] = number
     return done
@@ -268,8 +286,8 @@ def torment(
 
 def _disturbed(
     packing: Packing,
-    place: Place,
-    name: str,
+    out: str,
+    left: float,
     plan: list[str],
     moments: random.Random,
     times: Times,
@@ -277,12 +295,12 @@ def _disturbed(
     how: Sequence[str],
 ) -> bool:
     """Start the command and disturb it once, which takes an entry off the plan; whether it finished before that."""
-    run = packing.start(place.out(name))
+    run = packing.start(out)
     try:
-        if packing.await_moment(run, times, moments) is not None:
+        if run.wait(times.moment(packing, run, moments, left)) is not None:
             return True
         if plan[-1] == "stop":
-            _stop_and_go_on(packing, place.out(name), run, moments, times, done)
+            _stop_and_go_on(packing, out, run, left, moments, times, done)
         else:
             _kill(packing, run, moments.choice(how), moments, done)
         plan.pop()
@@ -290,6 +308,16 @@ def _disturbed(
     finally:
         _kill_group(run)
         run.wait()
+
+
+def _is_at_a_file(worker: int) -> bool:
+    """Whether a worker process has begun a file: its `FileCounter` in shared memory has the number of one."""
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{worker}/fd").iterdir():
+            if str(entry.readlink()).startswith("/memfd:file"):
+                number = entry.read_bytes()[:8]
+                return len(number) == 8 and int.from_bytes(number, sys.byteorder, signed=True) >= 0
+    return False
 
 
 def _kill(packing: Packing, run: Run, what: str, moments: random.Random, done: Done) -> None:
@@ -306,7 +334,9 @@ def _kill(packing: Packing, run: Run, what: str, moments: random.Random, done: D
     done[what] += 1
 
 
-def _stop_and_go_on(packing: Packing, out: str, run: Run, moments: random.Random, times: Times, done: Done) -> None:
+def _stop_and_go_on(
+    packing: Packing, out: str, run: Run, left: float, moments: random.Random, times: Times, done: Done
+) -> None:
     """Stop a worker whose parent dies, let another run take its place, and wake it: it must change nothing."""
     workers = packing.workers(run.pid)
     if not workers:
@@ -318,7 +348,7 @@ def _stop_and_go_on(packing: Packing, out: str, run: Run, moments: random.Random
     _send(run.pid, signal.SIGKILL)
     run.wait()
     other = packing.start(out)
-    packing.await_moment(other, times, moments)
+    other.wait(times.moment(packing, other, moments, left))
     _send(asleep, signal.SIGCONT)  # while the other run is at work, or has ended
     assert other.wait() == 0
     done["stopped"] += 1
@@ -343,5 +373,6 @@ def _check_kept(place: Place, name: str, seen: dict[str, str]) -> None:
     seen.update(finished)
 
 
-def _contents(listing: Mapping[str, Stored]) -> dict[str, tuple[int, str]]:
+def contents(listing: Mapping[str, Stored]) -> dict[str, tuple[int, str]]:
+    """Bytes and SHA-256 by name."""
     return {name: (one.size, one.sha256) for name, one in sorted(listing.items())}

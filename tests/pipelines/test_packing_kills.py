@@ -14,7 +14,7 @@ from pipelines.samples.clips import make_sample_clips
 
 from .leftovers import children_of
 from .moto_server import aws_settings, run_moto
-from .packing_kills import KILLS, BucketPlace, ForkedRun, LocalPlace, Packing, Place, torment
+from .packing_kills import KILLS, BucketPlace, ForkedRun, LocalPlace, Packing, Place, Stored, contents, torment
 from .ray_clusters import packing_on_ray, running_cluster
 from .test_make_shards_killed import make_recordings, make_source
 
@@ -22,6 +22,7 @@ SETTINGS = {
     "image": ("--resize", "128", "--shard-examples", "4"),
     "audio": ("--segment", "0.5", "--sample-rate", "11025", "--shard-examples", "4"),
     "video": ("--resize", "32", "--gop", "8", "--shard-examples", "2"),
+    "large": ("--shard-examples", "10"),
 }
 QUICK = {"processes": ("--workers", "1")}
 
@@ -64,6 +65,8 @@ def source_of(kind: str, folder: Path, scale: int = 1) -> Path:
     """Files of a kind, some of which fail, that take a second or so to pack."""
     if kind == "image":
         return make_source(folder, 40 * scale, 160)
+    if kind == "large":  # shards of 9 MB, which are sent in two parts
+        return make_source(folder, 40 * scale, 1000)
     if kind == "audio":
         return make_recordings(folder, 30 * scale)
     make_sample_clips(folder, num=4, size=48)
@@ -98,12 +101,43 @@ def test_twenty_kills_and_two_stops_change_nothing(tmp_path: Path) -> None:
 def test_two_hundred_kills_and_twenty_stops_change_nothing(
     tmp_path: Path, kind: str, kills: int, stops: int, engine: tuple[str, ...], place: Place
 ) -> None:
-    is_ray = "ray" in engine
-    workers = packing_on_ray if is_ray else children_of
-    packing = Packing(source_of(kind, tmp_path / "source", 3), SETTINGS[kind], engine, workers=workers)
-    part = 4 if is_ray or isinstance(place, BucketPlace) else 1  # 200 and 20 of them local, 50 and 5 of each other
+    is_ray, is_bucket = "ray" in engine, isinstance(place, BucketPlace)
+    source = source_of(kind, tmp_path / "source", 1 if is_bucket and not is_ray else 3)
+    packing = Packing(source, SETTINGS[kind], engine, workers=packing_on_ray if is_ray else children_of)
+    part = (
+        4 if is_ray else 2 if is_bucket else 1
+    )  # 200 and 20 of them local, 100 and 9 in a bucket, 50 and 5 by Ray
     found = torment(packing, place, kills=kills // part, stops=stops // part, seed=99)
     assert sum(found[how] for how in KILLS) == kills // part
     assert found["stopped"] >= stops // part // 2, dict(found)
     assert found["worker"] >= kills // part // 10, dict(found)
     print(*engine[:2], type(place).__name__, kind, dict(found))
+
+
+class WatchedPlace(BucketPlace):
+    """A bucket that counts the uploads in parts which it had at once, at most."""
+
+    most_uploads = 0
+
+    def listing(self, name: str, *, digests: bool = False) -> dict[str, Stored]:
+        """As `BucketPlace.listing`."""
+        found = super().listing(name, digests=digests)
+        WatchedPlace.most_uploads = max(self.most_uploads, sum(inside.endswith(" (upload)") for inside in found))
+        return found
+
+
+@pytest.mark.heavy
+def test_kills_while_shards_are_sent_in_parts_leave_no_upload(
+    tmp_path: Path, server: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, s3 = server
+    for name, value in aws_settings(address).items():
+        monkeypatch.setenv(name, value)
+    s3.create_bucket(Bucket="killed-in-parts")
+    packing = Packing(source_of("large", tmp_path / "source"), SETTINGS["large"])
+    place, local = WatchedPlace(s3, "killed-in-parts"), LocalPlace(tmp_path)
+    found = torment(packing, place, kills=20, stops=2, seed=5)
+    packing.finish(local.out("local"))
+    assert contents(place.listing("undisturbed", digests=True)) == contents(local.listing("local", digests=True))
+    print(dict(found), WatchedPlace.most_uploads)
+    assert WatchedPlace.most_uploads, "no upload was met"

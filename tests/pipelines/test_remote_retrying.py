@@ -16,6 +16,7 @@ from pipelines.storage.remote.retrying import (
     RetryPolicy,
     Timing,
     retry_after_seconds,
+    sentence,
     status_error,
 )
 
@@ -143,7 +144,9 @@ def test_answers_that_do_not_pass(status: int) -> None:
 def test_words_of_the_store_decide_where_there_are_any() -> None:
     assert status_error(400, "s3", code="RequestTimeout").passes
     assert "AWS_ACCESS_KEY_ID" in status_error(400, "s3", code="ExpiredToken").remedy
-    assert "bucket" in status_error(404, "s3", code="NoSuchBucket").reason
+    for code in ("NoSuchBucket", "ContainerNotFound"):
+        told = str(sentence("s3://nowhere/set", status_error(404, "s3", code=code)))
+        assert told.startswith("s3://nowhere/set: there is no such bucket as nowhere. Look at its name")
     assert "AWS_REGION" in status_error(301, "s3").remedy
     assert "GOOGLE_APPLICATION_CREDENTIALS" in status_error(403, "gs").remedy
     assert "AZURE_STORAGE_ACCOUNT_NAME" in status_error(403, "az").remedy
