@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from ..storage.frame_table import FrameTable
 from ..storage.index import Record
@@ -26,8 +26,7 @@ def file_key(key: str) -> str:
     return key.rpartition("-")[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """An example to be packed: its media, whole or in chunks of `media_bytes` bytes, and its row of the index.
 
     The columns of `record` that say where the example lies are filled in when it is written. `piece` numbers the
@@ -43,7 +42,7 @@ class Prepared:
     media_bytes: int | None = None
     piece: int | None = None
     table: FrameTable | None = None
-    curve_rates: Mapping[str, Fraction] = field(default_factory=dict)
+    curve_rates: Mapping[str, Fraction] = MappingProxyType({})
     findings: Findings = NO_FINDINGS
 
 

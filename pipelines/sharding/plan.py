@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,16 @@ from ..storage.tar import BLOCK
 from .classes import class_of, number_classes
 from .settings import PackSettings
 
-__all__ = ["Plan", "PlannedFile", "PlannedFiles", "PlannedShard", "PlannedShards", "make_plan", "span_bytes"]
+__all__ = [
+    "FileColumns",
+    "Plan",
+    "PlannedFile",
+    "PlannedFiles",
+    "PlannedShard",
+    "PlannedShards",
+    "make_plan",
+    "span_bytes",
+]
 
 PLAN_VERSION = 1
 SMALLEST_SHARD, LARGEST_SHARD, USUAL_SHARDS = 16 << 20, 256 << 20, 16
@@ -40,38 +50,59 @@ class PlannedFile:
     label: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedShard:
-    """A shard to be made: its number and the files that belong in it, in order."""
+class FileColumns(NamedTuple):
+    """Planned files in columns, which cost a third of what objects cost. A column that no file needs is None."""
 
-    number: int
-    files: tuple[PlannedFile, ...]
+    keys: Sequence[str]
+    paths: Sequence[str]
+    sizes: Sequence[int]
+    suffixes: Sequence[str]
+    sidecars: Sequence[tuple[tuple[str, int], ...]] | None = None
+    labels: Sequence[int | None] | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """In columns, which cost a third of what so many objects cost."""
-        files = [one.file for one in self.files]
-        columns = (
-            [one.key for one in self.files],
-            [one.label for one in self.files] if any(one.label is not None for one in self.files) else None,
+    @classmethod
+    def of(cls, planned: Sequence[PlannedFile]) -> FileColumns:
+        """These files, in their order."""
+        files = [one.file for one in planned]
+        return cls(
+            [one.key for one in planned],
             [file.path for file in files],
             [file.size for file in files],
             [file.suffix for file in files],
             [file.sidecars for file in files] if any(file.sidecars for file in files) else None,
+            [one.label for one in planned] if any(one.label is not None for one in planned) else None,
         )
-        return _shard_of_columns, (self.number, *columns)
+
+    def files(self) -> tuple[PlannedFile, ...]:
+        """The files as objects."""
+        given = (self.paths, self.sizes, self.suffixes, *(() if self.sidecars is None else (self.sidecars,)))
+        labels = () if self.labels is None else (self.labels,)
+        return tuple(map(PlannedFile, self.keys, map(SourceFile, *given), *labels))
 
 
-def _shard_of_columns(
-    number: int,
-    keys: Sequence[str],
-    labels: Sequence[int | None] | None,
-    paths: Sequence[str],
-    sizes: Sequence[int],
-    suffixes: Sequence[str],
-    sidecars: Sequence[tuple[tuple[str, int], ...]] | None,
-) -> PlannedShard:
-    files = map(SourceFile, paths, sizes, suffixes, *(() if sidecars is None else (sidecars,)))
-    return PlannedShard(number, tuple(map(PlannedFile, keys, files, *(() if labels is None else (labels,)))))
+class PlannedShard:
+    """A shard to be made: its number and the files that belong in it, in order, which become objects on access."""
+
+    def __init__(self, number: int, files: Sequence[PlannedFile] | FileColumns) -> None:
+        self.number = number
+        self.columns = files if isinstance(files, FileColumns) else FileColumns.of(files)
+
+    @cached_property
+    def files(self) -> tuple[PlannedFile, ...]:
+        """Its files."""
+        return self.columns.files()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PlannedShard, (self.number, self.columns)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PlannedShard) and (self.number, self.files) == (other.number, other.files)
+
+    def __hash__(self) -> int:
+        return hash((self.number, self.files))
+
+    def __repr__(self) -> str:
+        return f"PlannedShard({self.number}, {len(self.columns.keys):,} files)"
 
 
 class PlannedFiles(RowSequence[PlannedFile]):
@@ -100,14 +131,20 @@ class PlannedFiles(RowSequence[PlannedFile]):
         """Those at these places, (m,) int64."""
         return PlannedFiles(self._files, self._order[places], self._keys, self._classes)
 
-    def _objects(self, rows: slice) -> list[PlannedFile]:
+    def columns_of(self, rows: slice) -> FileColumns:
+        """Some of them, in columns."""
         places = self._order[rows]
-        files = self._files.only(places)[:]
-        keys = self._keys.of(places.tolist(), (file.path for file in files))
-        if not self._classes:
-            return list(map(PlannedFile, keys, files))
-        labels = [self._classes.get(class_of(file.path) or "") for file in files]
-        return list(map(PlannedFile, keys, files, labels))
+        files, table = self._files.rows[places], self._files.table
+        paths = table.paths.take(files)
+        keys = self._keys.of(places.tolist(), paths)
+        suffixes = [table.suffixes[code] for code in table.codes[files].tolist()]
+        sidecars = table.sidecars.take(files)
+        labels = [self._classes.get(class_of(path) or "") for path in paths] if self._classes else None
+        sizes = table.sizes[files].tolist()
+        return FileColumns(keys, paths, sizes, suffixes, sidecars if any(sidecars) else None, labels)
+
+    def _objects(self, rows: slice) -> list[PlannedFile]:
+        return list(self.columns_of(rows).files())
 
 
 class PlannedShards(Mapping[int, PlannedShard]):
@@ -121,7 +158,7 @@ class PlannedShards(Mapping[int, PlannedShard]):
         if type(number) is not int or number not in self._numbers:
             raise KeyError(number)
         span = self._places(number)
-        return PlannedShard(number, tuple(self._plan.files[span.start : span.stop]))
+        return PlannedShard(number, self._plan.files.columns_of(slice(span.start, span.stop)))
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._numbers)

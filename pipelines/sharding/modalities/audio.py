@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from numbers import Real
 from typing import Any, ClassVar
@@ -167,7 +167,7 @@ class AudioSettings:
             for name in sorted(computed.fields.keys() & fields.keys()):
                 self._refuse_taken(file.path, name)
             for made in self._examples(job, file, suffix, {**fields, **computed.fields}, computed.rates):
-                yield replace(made, curve_rates=computed.rates)
+                yield made._replace(curve_rates=computed.rates)
 
     def _examples(
         self,
