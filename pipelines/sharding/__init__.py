@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from ..lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from .api import PackReport, make_shards
+    from .api import make_shards
     from .forecast import Forecast, SetForecast, forecast_shards
+    from .request import PackReport
     from .set_job import SetReport
     from .writer import ShardWriter
 
@@ -26,7 +27,7 @@ lazy_names(
     __name__,
     {
         "Forecast": ".forecast",
-        "PackReport": ".api",
+        "PackReport": ".request",
         "SetForecast": ".forecast",
         "SetReport": ".set_job",
         "ShardWriter": ".writer",

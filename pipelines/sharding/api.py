@@ -9,92 +9,20 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ..child_process import usable_cores
+from .request import PackRequest
 
 if TYPE_CHECKING:
-    from ..storage.walk import Failure
     from .engines import ProcessEngine
-    from .set_job import SetReport
+    from .request import PackReport
     from .settings import PackOptions
 
-__all__ = ["PackReport", "PackRequest", "make_shards"]
+__all__ = ["begin_early", "make_shards"]
 
 MOST_EARLY = 4
 """Workers that are started before it is known how many shards there are to be made."""
-
-
-@dataclass(frozen=True)
-class PackRequest:
-    """What `make_shards` and `forecast_shards` were asked for, as it was given; `make_shards` explains it."""
-
-    source: str | os.PathLike[str]
-    out: str | os.PathLike[str] | None
-    only: str | None
-    workers: int | None
-    strict: bool
-    append: bool
-    overwrite: bool
-    retry_failed: bool
-    storage_options: Mapping[str, Any] | None
-    engine: str
-    ray_address: str | None
-    options: PackOptions
-    progress: bool = False
-
-
-@dataclass(frozen=True)
-class PackReport:
-    """What is there now: a set of shards for each modality that was packed.
-
-    `skipped` files are neither media of these modalities nor sidecar files of one, `notes` are remarks on what was
-    left alone. The rest adds up over `sets`.
-    """
-
-    sets: tuple[SetReport, ...]
-    skipped: int
-    notes: tuple[str, ...]
-    seconds: float
-
-    @property
-    def out(self) -> Path | str:
-        """The folder or URL of the set; of several sets, the one they are in."""
-        from .places import folder_above
-
-        return self.sets[0].out if len(self.sets) == 1 else folder_above(self.sets[0].out)
-
-    @property
-    def examples(self) -> int:
-        """Examples in all shards."""
-        return sum(one.examples for one in self.sets)
-
-    @property
-    def shards(self) -> int:
-        """Shards of all sets."""
-        return sum(one.shards for one in self.sets)
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of all shards."""
-        return sum(one.bytes for one in self.sets)
-
-    @property
-    def new_shards(self) -> int:
-        """Shards that were made by this call."""
-        return sum(one.new_shards for one in self.sets)
-
-    @property
-    def was_complete(self) -> bool:
-        """Whether there was nothing to do."""
-        return all(one.was_complete for one in self.sets)
-
-    @property
-    def failures(self) -> tuple[Failure, ...]:
-        """What could not be packed, set by set."""
-        return tuple(failure for one in self.sets for failure in one.failures)
 
 
 def make_shards(

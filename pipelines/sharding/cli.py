@@ -23,7 +23,7 @@ from .wording import counted, printable
 
 if TYPE_CHECKING:
     from ..storage.walk import Failure
-    from .api import PackReport
+    from .request import PackReport
     from .set_job import SetReport
 
 __all__ = ["looking_command", "main"]

@@ -16,7 +16,6 @@ from typing import Any, Literal, Unpack
 from ..child_process import end_idle_children, usable_cores
 from ..errors import PipelineError, ShardingError
 from ..storage.walk import Failure
-from .api import PackRequest
 from .attached_records import attach_records, earlier_of, open_store
 from .disk_space import check_free_bytes, free_bytes
 from .engines import make_engine
@@ -25,6 +24,7 @@ from .manner import Manner, manner_of
 from .packing_state import PackingState
 from .places import place_of
 from .plan import Plan, PlannedFiles
+from .request import PackRequest
 from .resume_decision import Decision, complete_manifest, decide
 from .settings import PackOptions, PackSettings, known_settings
 from .shard_job import ShardResult, ShardTask

@@ -15,8 +15,8 @@ from .engines import ENGINES, make_engine
 from .wording import joined
 
 if TYPE_CHECKING:
-    from .api import PackRequest
     from .engines import Engine
+    from .request import PackRequest
 
 __all__ = ["Asked", "Manner", "check_workers", "checked_asking", "manner_of", "ready_engine"]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import ShardingError
 from ..storage.heads import LocalHeads
-from .api import PackReport, PackRequest
 from .manner import Manner, manner_of, ready_engine
 from .packing import NamesFunctions
 from .packing_state import PackingState
 from .places import out_setting, place_of
+from .request import PackReport, PackRequest
 from .retrying import check_retry
 from .set_job import pack_set, strict_error
 from .settings import PackSettings, check_options, known_settings
