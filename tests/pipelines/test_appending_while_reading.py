@@ -200,10 +200,13 @@ def test_additions_killed_at_random_moments_disturb_no_reader_and_end_in_the_sam
     reading = readers(out, start, expected)
     for number in range(8, 40):
         (source / f"{number:03d}.png").write_bytes(picture(number))
-    shutil.copytree(out, tmp_path / "undisturbed")
-    began = time.monotonic()
-    make_shards(source, tmp_path / "undisturbed", workers=0, shard_examples=3, append=True)
-    longest, moments, killed = time.monotonic() - began, random.Random(3), 0
+    taken = []
+    for name in ("first", "undisturbed"):  # the first one loads what the second one needs no more
+        shutil.copytree(out, tmp_path / name)
+        began = time.monotonic()
+        make_shards(source, tmp_path / name, workers=0, shard_examples=3, append=True)
+        taken.append(time.monotonic() - began)
+    longest, moments, killed = min(taken), random.Random(3), 0
     while killed < 6:
         child = os.fork()
         if not child:
@@ -211,7 +214,7 @@ def test_additions_killed_at_random_moments_disturb_no_reader_and_end_in_the_sam
                 make_shards(source, out, workers=0, shard_examples=3, append=True)
             finally:
                 os._exit(0)
-        time.sleep(moments.uniform(0.02, 0.5) * longest)
+        time.sleep(moments.uniform(0.02, 0.35) * longest)  # of what is left after one kill, too
         os.kill(child, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         next(reading)
