@@ -48,7 +48,7 @@ class Contestant:
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         command = [part.replace("OUT", str(out)) for part in self.command]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or each program compiles its modules anew
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise each program compiles its modules again
         subprocess.run(command, check=True, capture_output=True, env=environment)
         self.seconds.append(time.monotonic() - began)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

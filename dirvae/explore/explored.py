@@ -89,7 +89,7 @@ def typical_number(explored: Explored, key: str | None) -> int:
 
 
 def with_context(explored: Explored, number: int) -> str:
-    """A sentence that names the example whose map, or pitch and loudness, is used for decoding; "" if none is used."""
+    """A sentence that names the example whose map (or pitch and loudness) the decoder gets; "" if it gets none."""
     if not explored.context_name:
         return ""
     return f" Decoded with the {explored.context_name} of {shown_name(explored.keys[number])}."

@@ -81,7 +81,7 @@ def explore(desk: Desk, fields: Fields) -> bytes:
     _, run = desk.run_of(fields)
     name, values = text_of(fields, "name"), fields.get("values", {})
     if name not in EXPLORATIONS or not isinstance(values, dict):
-        raise RefusedError(f"There is no exploration of this name; there are {', '.join(EXPLORATIONS)}.")
+        raise RefusedError(f"name is {name!r}; it must be one of {', '.join(EXPLORATIONS)}, and values an object.")
     try:
         found = EXPLORATIONS[name].run(run, **values)
     except ExplorationError as error:

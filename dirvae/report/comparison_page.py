@@ -149,7 +149,7 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _numbers(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
-    """The numbers of all runs by name, with the best marked; none is marked if they cannot be compared."""
+    """The numbers of all runs by name. The best is marked if the runs can be compared."""
     one_scale = all(run.settings.get(name) == runs[0].settings.get(name) for run in runs for name in SCALES)
     names = dict.fromkeys(name for run in runs for name, value in run.numbers.items() if _is_number(value))
     rows = []

@@ -142,7 +142,7 @@ class _Encoding:
         }
 
     def _done(self, group: LatentGroup, asked: dict[str, Any]) -> tuple[int, bool]:
-        """The number of finished shards, and whether the group is complete. Begins a new group if there is none.
+        """The number of finished shards, and whether the group is complete. Starts a new group if the path is free.
 
         Raises `ConfigError` if the path holds something else.
         """

@@ -1,4 +1,4 @@
-"""Resizers: antialiased bilinear, from a view of uint8 pixels into a view of uint8 pixels.
+"""Resizers: antialiased bilinear, from a view of uint8 pixels into a view of uint8 pixels; and `lanczos` for packing.
 
 A resizer takes source (height, width, channel) and target (height, width, channel), both uint8, and fills the
 target. All of them are the triangle filter stretched to the scale of the reduction; they differ in speed and in

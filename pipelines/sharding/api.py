@@ -70,19 +70,19 @@ def make_shards(
     `PackingStoppedError` if it cannot finish; `ValueError` or `TypeError` for settings that make no sense.
     """
     request = PackRequest(
-        source,
-        out,
-        only,
-        workers,
-        strict,
-        append,
-        overwrite,
-        retry_failed,
-        storage_options,
-        engine,
-        ray_address,
-        options,
-        progress,
+        source=source,
+        out=out,
+        only=only,
+        workers=workers,
+        strict=strict,
+        append=append,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        storage_options=storage_options,
+        engine=engine,
+        ray_address=ray_address,
+        options=options,
+        progress=progress,
     )
     begun = begin_early(workers, engine)
     try:

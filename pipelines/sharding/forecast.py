@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 from ..child_process import end_idle_children, usable_cores
-from ..errors import PipelineError, ShardingError
+from ..errors import PipelineError
 from ..storage.walk import Failure
 from .attached_records import attach_records, earlier_of, open_store
 from .disk_space import check_free_bytes, free_bytes
@@ -29,8 +29,7 @@ from .resume_decision import Decision, complete_manifest, decide
 from .settings import PackOptions, PackSettings, known_settings
 from .shard_job import ShardResult, ShardTask
 from .shard_target import FolderTarget
-from .source_job import found_work
-from .source_place import source_of
+from .source_job import found_work, unusable_places
 from .source_reader import PackingStoppedError
 from .survey import FoundSet
 from .temporary_disk import temporary_folder
@@ -107,29 +106,27 @@ def forecast_shards(
     """
     began = time.monotonic()
     request = PackRequest(
-        source,
-        out,
-        only,
-        workers,
-        strict,
-        append,
-        overwrite,
-        retry_failed,
-        storage_options,
-        engine,
-        ray_address,
-        options,
+        source=source,
+        out=out,
+        only=only,
+        workers=workers,
+        strict=strict,
+        append=append,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        storage_options=storage_options,
+        engine=engine,
+        ray_address=ray_address,
+        options=options,
     )
     known, manner = known_settings(options), manner_of(request)
     if engine == "ray" and not manner.workers:
         manner = replace(manner, workers=usable_cores())
     try:
-        work = found_work(request, known, manner)
-        listed = (time.monotonic() - began) / len(work.found.sets)
-        sets = tuple(_forecast(one, work.settings[one.modality], manner, listed) for one in work.found.sets)
-    except OSError as error:
-        place = error.filename or source_of(source, manner.storage_options)
-        raise ShardingError(f"{place}: cannot be used ({error.strerror or error}).") from error
+        with unusable_places(request):
+            work = found_work(request, known, manner)
+            listed = (time.monotonic() - began) / len(work.found.sets)
+            sets = tuple(_forecast(one, work.settings[one.modality], manner, listed) for one in work.found.sets)
     finally:
         end_idle_children()
     return Forecast(sets, work.found.skipped, work.notes, manner.workers)

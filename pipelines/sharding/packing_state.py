@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain, islice
-from json.encoder import encode_basestring as json_text
+from json.encoder import encode_basestring as json_string
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,7 +180,7 @@ class PackingState:
             if kept:
                 lines = stack.enter_context(self._place.open_lines(NAMES_NAME))
                 old = (line.rstrip("\n") for line in islice(lines, kept))
-            new = (f"[{json_text(key)},{json_text(path)}]" for key, path in new_names)
+            new = (f"[{json_string(key)},{json_string(path)}]" for key, path in new_names)
             self._place.write(NAMES_NAME, chain(old, new))
 
     def _write_tables(self, manifest: Manifest) -> None:

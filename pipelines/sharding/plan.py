@@ -80,29 +80,22 @@ class FileColumns(NamedTuple):
         return tuple(map(PlannedFile, self.keys, map(SourceFile, *given), *labels))
 
 
+@dataclass(frozen=True)
 class PlannedShard:
     """A shard to be made: its number and the files that belong in it, in order, which become objects on access."""
 
-    def __init__(self, number: int, files: Sequence[PlannedFile] | FileColumns) -> None:
-        self.number = number
-        self.columns = files if isinstance(files, FileColumns) else FileColumns.of(files)
+    number: int
+    columns: FileColumns
+
+    @classmethod
+    def of(cls, number: int, files: Sequence[PlannedFile]) -> PlannedShard:
+        """A shard of these files."""
+        return cls(number, FileColumns.of(files))
 
     @cached_property
     def files(self) -> tuple[PlannedFile, ...]:
         """Its files."""
         return self.columns.files()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return PlannedShard, (self.number, self.columns)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, PlannedShard) and (self.number, self.files) == (other.number, other.files)
-
-    def __hash__(self) -> int:
-        return hash((self.number, self.files))
-
-    def __repr__(self) -> str:
-        return f"PlannedShard({self.number}, {len(self.columns.keys):,} files)"
 
 
 class PlannedFiles(RowSequence[PlannedFile]):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["PackReport", "PackRequest"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PackRequest:
     """What `make_shards` and `forecast_shards` were asked for, as it was given; `make_shards` explains it."""
 

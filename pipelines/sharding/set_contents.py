@@ -37,15 +37,13 @@ class PackedSet:
         """Key and original path of every new example, in the order of the shards."""
         for shard in self.plan.shards:
             result, pairs = self.results[shard.number], zip(shard.columns.keys, shard.columns.paths, strict=True)
-            unpacked = {failure.path for failure in result.failures}
             if self.plan.settings.media.cuts:
                 for (key, path), num in zip(pairs, result.pieces, strict=True):
                     for piece in range(num):
                         yield example_key(key, piece), path
-            elif unpacked:
-                yield from ((key, path) for key, path in pairs if path not in unpacked)
             else:
-                yield from pairs
+                unpacked = {failure.path for failure in result.failures}
+                yield from (pair for pair in pairs if pair[1] not in unpacked)
 
     def _packed_files(self) -> Iterator[tuple[PlannedFile, int]]:
         """Every file of the plan, in the order of the shards, and how many examples it became."""

@@ -61,7 +61,7 @@ class SetReport:
 def pack_set(found: FoundSet, settings: PackSettings, manner: Manner, engine: Engine) -> SetReport:
     """Make the shards of one modality, continue making them, or leave them alone. Raises as `make_shards` does."""
     began = time.monotonic()
-    engine.begin(0, settings)  # those that are begun import what they need while the set is looked at
+    engine.prepare(settings)
     place = place_of(found.out, manner.storage_options)
     state = PackingState(place)
     manifest = complete_manifest(state, found.listing, settings, manner.asked)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,23 +24,29 @@ from .survey import FoundSet, Survey, survey
 if TYPE_CHECKING:
     from .engines import ProcessEngine
 
-__all__ = ["Work", "found_work", "pack_source"]
+__all__ = ["Work", "found_work", "pack_source", "unusable_places"]
 
 
 def pack_source(request: PackRequest, begun: ProcessEngine | None) -> PackReport:
     """What `make_shards` does; `begun` are workers that have been started."""
     began = time.monotonic()
-    known = known_settings(request.options)
-    manner = manner_of(request)
-    try:
+    known, manner = known_settings(request.options), manner_of(request)
+    with unusable_places(request):
         work = found_work(request, known, manner, LocalHeads if begun is None else begun.heads)
         with ready_engine(manner, begun) as engine:
             sets = [pack_set(one, work.settings[one.modality], manner, engine) for one in work.found.sets]
-    except OSError as error:
-        place = error.filename or source_of(request.source, manner.storage_options)
-        raise ShardingError(f"{place}: cannot be used ({error.strerror or error}).") from error
     notes = (*work.notes, *(note for one in sets for note in one.notes))
     return PackReport(tuple(sets), work.found.skipped, notes, time.monotonic() - began)
+
+
+@contextlib.contextmanager
+def unusable_places(request: PackRequest) -> Iterator[None]:
+    """Raise `ShardingError` for an `OSError`: it names the file, or else the source."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or source_of(request.source, request.storage_options)
+        raise ShardingError(f"{place}: cannot be used ({error.strerror or error}).") from error
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def sample_times(task: ShardTask, files: PlannedFiles, engine: Engine, workers: 
         tasks = [
             replace(
                 task,
-                shard=PlannedShard(number, chosen),
+                shard=PlannedShard.of(number, chosen),
                 target=FolderTarget(scratch, scratch),
                 crashed={},
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from functools import lru_cache, partial
 
@@ -37,13 +36,13 @@ def sniff(head: bytes) -> tuple[str, str] | None:
 
 
 @lru_cache(maxsize=4)
-def _formats(known: tuple[Modality, ...]) -> list[tuple[Callable[[bytes], object], str, str]]:
-    """What tells each format that can be read, its modality and its usual suffix."""
+def _formats(known: tuple[Modality, ...]) -> list[tuple[Callable[[bytes], bool], str, str]]:
+    """Of each format that can be read: the test of first bytes, its modality and its usual suffix."""
     return [
-        (re.compile(one.begins, re.DOTALL).match, modality.name, one.suffix)
+        (one.matches, modality.name, one.suffix)
         for modality in known
         for one in modality.formats
-        if one.begins is not None and not one.refused
+        if not one.refused
     ]
 
 
@@ -65,8 +64,6 @@ def read_head(path: str | os.PathLike[str]) -> bytes:
     handle = open_plain(path)
     try:
         head = os.read(handle, HEAD_BYTES)
-        if head[:3] != b"ID3" and _modality_to_search(media_suffix(os.fspath(path))) is None:
-            return head
         return head_within(os.fspath(path), head, partial(_pread, handle), lambda: os.fstat(handle).st_size)
     finally:
         os.close(handle)

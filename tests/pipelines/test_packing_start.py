@@ -90,7 +90,7 @@ def test_without_workers_none_is_started(tmp_path: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_a_shard_to_be_packed_is_sent_as_it_is(files: tuple[PlannedFile, ...]) -> None:
-    shard = PlannedShard(7, files)
+    shard = PlannedShard.of(7, files)
     assert pickle.loads(pickle.dumps(shard)) == shard
 
 

@@ -92,7 +92,7 @@ def result(number: int) -> ShardResult:
 def task(number: int) -> ShardTask:
     files = (PlannedFile("a", SourceFile("a.png", 1, "png")),)
     return ShardTask(
-        PlannedShard(number, files), Path("source"), FolderTarget(Path("parts"), Path("out")), PackSettings()
+        PlannedShard.of(number, files), Path("source"), FolderTarget(Path("parts"), Path("out")), PackSettings()
     )
 
 
@@ -212,7 +212,7 @@ def sent(tmp_path: Path) -> Callable[..., bytes]:
     size = (tmp_path / "source" / "a.png").stat().st_size
 
     def make(**changes: Any) -> bytes:
-        shard = PlannedShard(0, (PlannedFile("a", SourceFile("a.png", size, "png")),))
+        shard = PlannedShard.of(0, (PlannedFile("a", SourceFile("a.png", size, "png")),))
         target = FolderTarget(tmp_path / "parts", tmp_path)
         values = {
             "shard": shard,

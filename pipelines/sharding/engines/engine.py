@@ -11,20 +11,23 @@ from ..shard_job import ShardResult, ShardTask
 __all__ = ["Engine", "OnFile"]
 
 OnFile: TypeAlias = Callable[[int, int], None]
-"""on_file(number of the shard, number of the file in it): it is about to be opened, or was a moment ago."""
+"""on_file(number of the shard, number of the file in it): the file is being packed."""
 
 
 class Engine(Protocol):
     """Packs shards. Engines may give results in any order; the bytes of the shards are always the same."""
 
-    def begin(self, num_tasks: int, settings: PackSettings | None = None) -> None:
-        """Get ready for so many tasks, of these settings if they are known, which come later."""
+    def begin(self, num_tasks: int) -> None:
+        """Get ready for so many tasks, which come later."""
+
+    def prepare(self, settings: PackSettings) -> None:
+        """Get ready for tasks with these settings, as far as anything has begun."""
 
     def run(self, tasks: Iterable[ShardTask], on_file: OnFile) -> Iterator[ShardResult]:
         """The result of each task, as it is finished. Raises `PackingStoppedError`.
 
-        A task is taken from `tasks` when it can be begun. Not every file is reported where several are packed in a
-        moment, but the last that was begun where nothing goes on.
+        A task is taken from `tasks` when it can be begun. If several files are packed in a moment, only the
+        last of them may be reported.
         """
 
     def end(self) -> None:

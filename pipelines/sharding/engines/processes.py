@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["ProcessEngine"]
 
 LOOK_SECONDS = 0.05
-"""How often it is looked at which files the workers are at."""
+"""How often the progress of the workers is read."""
 
 Crashes: TypeAlias = Counter[tuple[int, int]]
 
@@ -43,16 +43,18 @@ class ProcessEngine:
         self.workers, self._work = workers, work
         self._idle: list[WorkerProcess] = []
 
-    def begin(self, num_tasks: int, settings: PackSettings | None = None) -> None:
+    def begin(self, num_tasks: int) -> None:
         """Start the workers, which import what they need while this process does something else."""
         while len(self._idle) < min(self.workers, num_tasks):
             self._idle.append(WorkerProcess(self._work))
-        if settings is not None:
-            for worker in self._idle:
-                worker.prepare(settings)
+
+    def prepare(self, settings: PackSettings) -> None:
+        """Have the workers that have started import what these settings need."""
+        for worker in self._idle:
+            worker.prepare(settings)
 
     def heads(self, folder: Path) -> SharedHeads:
-        """Reads what files of a folder begin with, by the workers that have begun."""
+        """A reader of the first bytes of files, with the help of the workers that have started."""
         from .shared_heads import SharedHeads
 
         return SharedHeads(folder, self._idle)

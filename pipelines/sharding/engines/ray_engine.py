@@ -74,8 +74,11 @@ class RayEngine:
         self._cluster, self._workers = cluster, workers
         self._work, self._silent_seconds = work, silent_seconds
 
-    def begin(self, num_tasks: int, settings: PackSettings | None = None) -> None:
+    def begin(self, num_tasks: int) -> None:
         """Nothing to prepare: the cluster runs already."""
+
+    def prepare(self, settings: PackSettings) -> None:
+        """Nothing to prepare."""
 
     def end(self) -> None:
         """Nothing to release."""

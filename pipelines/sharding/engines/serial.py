@@ -16,7 +16,10 @@ __all__ = ["SerialEngine"]
 class SerialEngine:
     """One shard after the other in this process. A native crash in a reader of media ends it."""
 
-    def begin(self, num_tasks: int, settings: PackSettings | None = None) -> None:
+    def begin(self, num_tasks: int) -> None:
+        """Nothing to prepare."""
+
+    def prepare(self, settings: PackSettings) -> None:
         """Nothing to prepare."""
 
     def end(self) -> None:

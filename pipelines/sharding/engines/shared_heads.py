@@ -1,10 +1,10 @@
-"""What files begin with, read by workers that have nothing to pack yet, and by this process beside them."""
+"""The first bytes of files, read by this process and by workers that have no task yet."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 
 from ...storage.heads import HeadsTask, LocalHeads
 from ...storage.media_types import searched_names
@@ -13,39 +13,31 @@ from .worker_process import WorkerProcess
 __all__ = ["SharedHeads"]
 
 LEAST_SHARED = 256
-"""Fewer files are not worth asking others."""
+"""This process reads fewer files alone."""
 
 
-class SharedHeads:
-    """Reads the heads of files below a folder, inside a `with`; see `HeadReader`. Dead workers are left out."""
+class SharedHeads(LocalHeads):
+    """Reads the heads of files below a folder, inside a `with`. Dead workers are removed from the list."""
 
     def __init__(self, folder: Path, workers: list[WorkerProcess]) -> None:
-        self._folder, self._workers = folder, workers
-        self._own = LocalHeads(folder)
-
-    def __enter__(self) -> SharedHeads:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._own.__exit__(kind, error, trace)
+        super().__init__(folder)
+        self._workers = workers
 
     def read(self, paths: Sequence[str], sizes: Sequence[int]) -> list[bytes | str]:
-        """Of each file its first bytes, or why they cannot be read."""
+        """Of each file its first bytes, or why they cannot be read: a part by this process, one by each idle worker."""
         ready = [worker for worker in self._workers if worker.is_ready]
+        if not ready or len(paths) < LEAST_SHARED:
+            return super().read(paths, sizes)
         num = len(ready) + 1
-        if num == 1 or len(paths) < LEAST_SHARED:
-            return self._own.read(paths, sizes)
-        stops = [len(paths) * part // num for part in range(1, num + 1)]
-        parts = [paths[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
-        searched, asked = searched_names(), list(zip(ready, parts[1:], strict=True))
+        stops = [len(paths) * part // num for part in range(num + 1)]
+        own, *parts = [paths[start:stop] for start, stop in pairwise(stops)]
+        searched, asked = searched_names(), list(zip(ready, parts, strict=True))
         for worker, part in asked:
-            worker.ask(HeadsTask(str(self._folder), part, searched))
-        found = self._own.read(parts[0], ())
+            worker.ask(HeadsTask(self._folder, part, searched))
+        found = super().read(own, ())
         for worker, part in asked:
             if (answer := worker.answer()) is None:
                 self._workers.remove(worker)
                 worker.kill()
-            found += answer if answer and len(answer) == len(part) else self._own.read(part, ())
+            found += answer if answer and len(answer) == len(part) else super().read(part, ())
         return found

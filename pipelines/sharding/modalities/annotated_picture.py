@@ -40,8 +40,6 @@ class Annotations(NamedTuple):
 
     def moved(self, *, file: Size, orientation: int, stored: Size) -> tuple[Mapping[str, bytes], Findings]:
         """As `annotated_fields`."""
-        if "json" not in self.fields:
-            return self.fields, NO_FINDINGS
         return annotated_fields(
             self.fields, self.name, file=file, orientation=orientation, stored=stored, frame=self.frame
         )
