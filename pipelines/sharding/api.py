@@ -1,7 +1,6 @@
 """make_shards: from a folder of media to finished sets of shards, whatever state those are found in.
 
-Nothing but names is loaded with this module, so that worker processes start, and import what they need, while this one
-does the same.
+This module imports nothing large. So worker processes can start first and import at the same time as this process.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["begin_early", "make_shards"]
 
 MOST_EARLY = 4
-"""Workers that are started before it is known how many shards there are to be made."""
+"""Workers that start before the number of shards is known."""
 
 
 def make_shards(
@@ -95,13 +94,16 @@ def make_shards(
 
 
 def begin_early(workers: object, engine: object) -> ProcessEngine | None:
-    """Start worker processes where there will be some, by settings that have not been checked yet."""
+    """Start worker processes, if these settings ask for any. The settings are not checked here.
+
+    Returns None if this process or a Ray cluster packs.
+    """
     if engine != "processes" or not (workers is None or (type(workers) is int and workers > 0)):
         return None
     from .engines.processes import ProcessEngine
     from .source_reader import PackingStoppedError
 
     begun = ProcessEngine(usable_cores() if workers is None else workers)
-    with contextlib.suppress(PackingStoppedError):  # which is told where they are needed
+    with contextlib.suppress(PackingStoppedError):  # `begin` raises it again when the workers are needed
         begun.begin(MOST_EARLY)
     return begun

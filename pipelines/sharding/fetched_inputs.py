@@ -1,6 +1,6 @@
 """The files of one shard from a bucket, fetched a few ahead of being packed.
 
-They have no name on the disk, so that a process that is killed leaves none behind.
+They have no name on the disk, so a killed process leaves no files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One run at a time in a bucket: an object that says which process packs, and that this process keeps writing anew.
+"""One run at a time in a bucket: an object that says which process packs, and that this process writes again and again.
 
     SET/.make_shards/lease.json     host, pid, start of the process, a random id, number of refreshes
 

@@ -54,7 +54,7 @@ class Manner:
 
 
 def manner_of(request: PackRequest) -> Manner:
-    """How a set is to be made by a request. Raises `ValueError` or `TypeError` for what makes no sense."""
+    """The manner that a request asks for. Raises `ValueError` or `TypeError` for invalid values."""
     strict, progress = flag("strict", request.strict), flag("progress", request.progress)
     asked = checked_asking(append=request.append, overwrite=request.overwrite, retry_failed=request.retry_failed)
     workers = check_workers(request.workers, request.engine, request.ray_address)
@@ -89,7 +89,7 @@ def check_workers(workers: int | None, engine: str, ray_address: str | None) -> 
 
 @contextlib.contextmanager
 def ready_engine(manner: Manner, begun: Engine | None) -> Iterator[Engine]:
-    """What packs the shards: a cluster, while it is connected; the workers that have `begun`; or this process."""
+    """The engine that packs: a connected Ray cluster, the workers `begun`, or this process."""
     if manner.engine != "ray":
         yield begun or make_engine(manner.workers)
         return

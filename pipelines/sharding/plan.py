@@ -82,7 +82,7 @@ class FileColumns(NamedTuple):
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """A shard to be made: its number and the files that belong in it, in order, which become objects on access."""
+    """A shard to be made: its number and its files in order. The files become objects on first access."""
 
     number: int
     columns: FileColumns

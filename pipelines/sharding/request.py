@@ -1,4 +1,4 @@
-"""What `make_shards` is asked for, and what it answers. Nothing but names is loaded with this module."""
+"""The arguments and the result of `make_shards`. This module imports nothing large."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["PackReport", "PackRequest"]
 
 @dataclass(frozen=True, kw_only=True)
 class PackRequest:
-    """What `make_shards` and `forecast_shards` were asked for, as it was given; `make_shards` explains it."""
+    """The arguments of `make_shards` or `forecast_shards`, unchecked; `make_shards` explains them."""
 
     source: str | os.PathLike[str]
     out: str | os.PathLike[str] | None

@@ -1,4 +1,4 @@
-"""Everything that lies in one source: found, checked, and packed set by set."""
+"""Packing one source: find and check its files, then pack each set."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Work", "found_work", "pack_source", "unusable_places"]
 
 
 def pack_source(request: PackRequest, begun: ProcessEngine | None) -> PackReport:
-    """What `make_shards` does; `begun` are workers that have been started."""
+    """Carry out `make_shards`. `begun` has the workers that have started; None if there are none."""
     began = time.monotonic()
     known, manner = known_settings(request.options), manner_of(request)
     with unusable_places(request):
@@ -41,7 +41,7 @@ def pack_source(request: PackRequest, begun: ProcessEngine | None) -> PackReport
 
 @contextlib.contextmanager
 def unusable_places(request: PackRequest) -> Iterator[None]:
-    """Raise `ShardingError` for an `OSError`: it names the file, or else the source."""
+    """Raise `ShardingError` instead of an `OSError`. The message names the file; if that is unknown, the source."""
     try:
         yield
     except OSError as error:

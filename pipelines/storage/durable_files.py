@@ -42,9 +42,9 @@ def fsync_folder(folder: Path) -> None:
 
 
 class WriteBehind:
-    """Sends what is written to a file to its disk while more is written, so that little is left for the last fsync.
+    """Writes a file to the disk in the background, so that the fsync at its end is short.
 
-    Otherwise the system begins when gigabytes are waiting, or half a minute has passed, and the disk is idle till then.
+    Without it, the system starts to write when gigabytes are waiting or half a minute has passed.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -53,7 +53,7 @@ class WriteBehind:
         self._error: OSError | None = None
 
     def wrote(self, num_bytes: int) -> None:
-        """So many more bytes were written. Raises the `OSError` of earlier ones."""
+        """Count bytes that were written to the file. Raises the `OSError` of an earlier write to the disk."""
         self._waiting += num_bytes
         if self._waiting >= BEHIND_BYTES and hasattr(os, "fdatasync"):
             if self._thread is not None:
@@ -65,7 +65,7 @@ class WriteBehind:
             self._thread.start()
 
     def wait(self) -> None:
-        """Wait until nothing is under way. Raises the `OSError` of what was, which a later fsync may not tell again."""
+        """Wait for the thread. Raises its `OSError`, which a later fsync may not report again."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None

@@ -33,9 +33,9 @@ class HeadReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HeadsTask:
-    """Files below a folder, by their paths, of which another process is to read the heads.
+    """A request to another process: read the first bytes of these files below a folder.
 
-    `searched` is `searched_names` of the process that asks.
+    `searched` is `searched_names()` of the asking process.
     """
 
     folder: str
@@ -43,7 +43,7 @@ class HeadsTask:
     searched: frozenset[tuple[str, str]]
 
     def read(self) -> list[bytes | str]:
-        """As `HeadReader.read`; empty where this process has other modalities, and would read other bytes."""
+        """As `HeadReader.read`. Empty if this process knows other modalities and might read other bytes."""
         if self.searched != searched_names():
             return []
         with LocalHeads(Path(self.folder)) as heads:

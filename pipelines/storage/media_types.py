@@ -95,7 +95,10 @@ def _modality_to_search(suffix: str) -> Modality | None:
 
 
 def searched_names() -> frozenset[tuple[str, str]]:
-    """The suffixes of files that are searched, each with what searches them: the same where heads are read alike."""
+    """The suffixes of files that are searched, each with the name of its search function.
+
+    Two processes with equal sets read the same first bytes of every file.
+    """
     return frozenset(
         (suffix, one.find if isinstance(one.find, str) else f"{one.find.__module__}:{one.find.__qualname__}")
         for modality in modalities()

@@ -108,7 +108,7 @@ def canonical_name(name: str) -> str:
 
 
 def system_paths(folder: str, relative: Sequence[str]) -> Iterable[str]:
-    """Where many files below a folder lie: as `system_path` has it of each."""
+    """`system_path` of many files below a folder."""
     if not NATIVE_IS_UTF8:
         return [system_path(folder, one) for one in relative]
     return map(os.path.join(folder, "").__add__, relative)  # noqa: PTH118 (a text)

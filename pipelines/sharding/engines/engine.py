@@ -1,4 +1,4 @@
-"""What every engine does: it takes tasks, reports which files it has come to, and gives results."""
+"""The interface of engines: they take tasks, report the current files, and give results."""
 
 from __future__ import annotations
 

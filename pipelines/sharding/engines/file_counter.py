@@ -1,6 +1,6 @@
-"""A number that a worker process writes and its parent reads, at no cost: which file of its shard it is at.
+"""The number of the file that a worker process is packing, in memory that it shares with its parent.
 
-It stays what it was when the worker dies, in whatever way.
+Writing and reading it needs no system call. It remains readable when the worker has died.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ NONE, READY = -1, -2
 
 
 class FileCounter:
-    """A 64-bit number in memory that processes share through a file without a name."""
+    """A 64-bit number in the shared memory of a file without a name."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -24,7 +24,7 @@ class FileCounter:
 
     @classmethod
     def new(cls) -> FileCounter:
-        """One that nobody shares yet. Raises `OSError`."""
+        """A new one. Raises `OSError`."""
         if hasattr(os, "memfd_create"):
             descriptor = os.memfd_create("file")
         else:
@@ -37,29 +37,29 @@ class FileCounter:
 
     @property
     def file(self) -> int | None:
-        """The number that was written last; None after `clear`."""
+        """The number that was written last; None after `clear` and `say_ready`."""
         number = self._numbers[0]
         return None if number < 0 else number
 
     @property
     def is_ready(self) -> bool:
-        """Whether the worker has said that it can be asked, and nothing since."""
+        """Whether `say_ready` was the last call that changed it."""
         return self._numbers[0] == READY
 
     def say_ready(self) -> None:
-        """Say that this worker can be asked."""
+        """Note that the worker has imported everything and waits for messages."""
         self._numbers[0] = READY
 
     def write(self, number: int) -> None:
-        """Say which file comes next."""
+        """Note the number of the next file."""
         self._numbers[0] = number
 
     def clear(self) -> None:
-        """Say that there is none yet."""
+        """Note that there is no file yet."""
         self._numbers[0] = NONE
 
     def close(self) -> None:
-        """Release it, in this process; `file` is not read any more. It may be closed before."""
+        """Release the memory in this process. Closing twice is allowed; reading afterwards is not."""
         if self.descriptor >= 0:
             self._numbers.release()
             self._memory.close()

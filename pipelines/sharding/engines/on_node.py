@@ -39,7 +39,7 @@ ALIVE = -1
 """Sent in place of the number of a file, where there is no new one."""
 ALIVE_SECONDS, TELL_SECONDS = 1.0, 0.25
 PICTURE_MAKERS = "pillow", "cykooz-resizer"
-"""What `--resize` makes pictures with: another version, or none of the second, rounds otherwise."""
+"""Packages that `--resize` uses. Other versions may round differently; so does Pillow alone."""
 
 
 def packed(driver: Mapping[str, str], sent: bytes) -> Iterator[Message]:
@@ -137,7 +137,7 @@ def package_root() -> Path:
 
 
 def what_decides_bytes() -> dict[str, str]:
-    """The source of this package, and the versions of what pictures are made with; "absent" where there is none."""
+    """The digest of this package's source, and the versions of the packages that make pictures, or "absent"."""
     return {"source": _source_digest(), **{name: _version(name) for name in PICTURE_MAKERS}}
 
 

@@ -5,8 +5,8 @@
          ◀ ─ ─ ─ number of each file ─ ─ ─ ─ ─  in shared memory, before it is opened
          ◀────── result, or exception ─────────  at the end
 
-A worker that dies leaves the number of the file that it was at. The shard is tried once more as it was (the
-machine may have been short of memory); a file that ends a second worker is left out as a failure. Workers
+When a worker dies, the number of its current file is still in the shared memory. The shard is tried once more as it
+was (the machine may have been short of memory); a file that ends a second worker is left out as a failure. Workers
 never touch a finished shard, end with their parent, and leave Ctrl-C to it.
 """
 

@@ -1,4 +1,4 @@
-"""A connection to a Ray cluster that runs already: shard tasks are begun and cancelled, and their messages received."""
+"""A connection to a running Ray cluster: it starts and cancels shard tasks and receives their messages."""
 
 from __future__ import annotations
 

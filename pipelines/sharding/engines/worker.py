@@ -1,7 +1,7 @@
 """The life of a worker process: tasks are packed until the parent closes the connection, or ends.
 
-What packing needs is imported first. Before there are tasks, a worker reads heads of files for a listing, and it
-receives settings, which are not looked at: to receive them is to import what they need.
+It imports the packing code first. Before it has tasks, it reads first bytes of files for the listing. It also receives
+settings and ignores them: unpickling them imports the modules that tasks with these settings need.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ Work: TypeAlias = "Callable[[ShardTask, Callable[[int], None]], ShardResult]"
 
 
 class WorkerProcess:
-    """A worker process and the task it has.
+    """A worker process and its current task. `work` replaces `pack_shard`, for tests.
 
-    Until it gets a task it imports what it needs. Without `work` it packs.
+    Until it gets a task, it imports the packing code.
     """
 
     task: ShardTask
@@ -49,16 +49,16 @@ class WorkerProcess:
             self._send(work)
 
     def prepare(self, settings: PackSettings) -> None:
-        """Have it import what tasks of these settings need."""
+        """Have the worker import the modules that tasks with these settings need."""
         self._send(settings)
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has imported what it needs, and has no task yet."""
+        """Whether it has imported the packing code and has no task yet."""
         return self._counter.is_ready
 
     def ask(self, question: HeadsTask) -> None:
-        """Have it read heads of files, which `answer` then gives."""
+        """Ask for the first bytes of files; `answer` returns them."""
         self._send(question)
 
     def give(self, task: ShardTask) -> None:
@@ -83,7 +83,7 @@ class WorkerProcess:
         return found
 
     def answer(self) -> list[bytes | str] | None:
-        """What was asked for; None if the worker cannot give it."""
+        """The answer to `ask`; None if the worker has died or failed."""
         found = self._message()
         return found if isinstance(found, list) else None
 
@@ -98,11 +98,11 @@ class WorkerProcess:
 
     @property
     def file(self) -> int | None:
-        """The number of the file of its task that it has begun last."""
+        """The number of the last file of its task that it has begun; None before the first."""
         return self._counter.file
 
     def new_file(self) -> int | None:
-        """The same, if it has not been asked for before."""
+        """`file` if it has changed since the last call, else None."""
         file, told = self._counter.file, self._told
         self._told = file
         return None if file == told else file

@@ -64,7 +64,7 @@ class AbsentError(RequestError):
 
 
 class NoBucketError(RequestError):
-    """There is no such bucket, in which an object may be or not."""
+    """The bucket does not exist, so nothing is known about the object."""
 
     def __init__(self) -> None:
         remedy = "Look at its name, at the endpoint and at the account, or make it."
